@@ -1,0 +1,45 @@
+"""Puts the user on every HTTP request and into every socket's scope."""
+
+from collections.abc import Callable
+from typing import Any
+
+from channels.sessions import SessionMiddlewareStack
+from django.contrib.auth.models import AnonymousUser
+from django.http import HttpRequest, HttpResponseBase
+from django.utils.functional import SimpleLazyObject
+
+from accounts.authentication import renew_session_hash, session_user
+from accounts.models import User
+
+
+class AuthenticationMiddleware:
+    """Sets `request.user`, looked up when first used. Stands in for Django's, see `session_user`."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer the request with its user set."""
+        request.user = SimpleLazyObject(lambda: _request_user(request))  # type: ignore[assignment]
+        return self.get_response(request)
+
+
+def _request_user(request: HttpRequest) -> User | AnonymousUser:
+    user = session_user(request.session)
+    if isinstance(user, User):
+        renew_session_hash(request.session, user)
+    return user
+
+
+def AuthMiddlewareStack(inner: Any) -> Any:  # noqa: N802: the name that Channels' users know
+    """Give `inner` a scope with `cookies`, `session` and `user`.
+
+    Unlike Channels' function of this name it touches no database: `user` is looked up by the first who uses it, in
+    the consumer's own thread pool and not in the one thread that all sockets of a process would share.
+    """
+
+    async def with_user(scope: dict[str, Any], receive: Any, send: Any) -> Any:
+        session = scope["session"]
+        return await inner(scope | {"user": SimpleLazyObject(lambda: session_user(session))}, receive, send)
+
+    return SessionMiddlewareStack(with_user)

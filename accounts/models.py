@@ -1,0 +1,80 @@
+"""Who people are: users, their profile with a role, and which mentor a student has."""
+
+from django.contrib.auth.models import AbstractUser
+from django.core.exceptions import ValidationError
+from django.db import models
+from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+
+
+class RoleChoices(models.TextChoices):
+    """What a person does on the platform."""
+
+    STUDENT = "STUDENT", _("Student")
+    TEACHER = "TEACHER", _("Teacher")
+    TRAINER = "TRAINER", _("Trainer")
+    ADMIN = "ADMIN", _("Administrator")
+
+
+MENTOR_ROLES = (RoleChoices.TEACHER, RoleChoices.TRAINER)
+
+
+class User(AbstractUser):
+    """The platform's user. Empty on purpose: a user model of one's own cannot be added later."""
+
+
+class UserProfile(models.Model):
+    """What the platform knows of a user: full name, role and, for a student, the assigned mentor."""
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="profile", verbose_name=_("user"))
+    full_name = models.CharField(_("full name"), max_length=150, blank=True, default="")
+    role = models.CharField(_("role"), max_length=10, choices=RoleChoices.choices, default=RoleChoices.STUDENT)
+    assigned_mentor = models.ForeignKey(
+        "self",
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="students",
+        limit_choices_to={"role__in": MENTOR_ROLES},
+        verbose_name=_("assigned mentor"),
+    )
+
+    class Meta:
+        verbose_name = _("profile")
+        verbose_name_plural = _("profiles")
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(assigned_mentor=F("pk")) | Q(assigned_mentor__isnull=True),
+                name="accounts_profile_not_own_mentor",
+                violation_error_message=_("Nobody can be their own mentor."),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.full_name or f"#{self.pk}"
+
+    def clean(self) -> None:
+        """Refuse a mentor for somebody who is not a student, and a mentor who is neither teacher nor trainer."""
+        if self.assigned_mentor is None:
+            return
+        if not self.is_student:
+            raise ValidationError({"assigned_mentor": _("Only students have a mentor.")})
+        if not self.assigned_mentor.is_mentor:
+            raise ValidationError({"assigned_mentor": _("A mentor must be a teacher or a trainer.")})
+
+    @property
+    def is_student(self) -> bool:
+        """Whether this person is mentored."""
+        return self.role == RoleChoices.STUDENT
+
+    @property
+    def is_mentor(self) -> bool:
+        """Whether this person may mentor students."""
+        return self.role in MENTOR_ROLES
+
+    @property
+    def mentor(self) -> "UserProfile | None":
+        """The mentor whom this student has now, or None: not a student, nobody assigned, or not a mentor any more."""
+        if not self.is_student or self.assigned_mentor is None or not self.assigned_mentor.is_mentor:
+            return None
+        return self.assigned_mentor

@@ -1,0 +1,11 @@
+"""The chat app."""
+
+from django.apps import AppConfig
+from django.utils.translation import gettext_lazy as _
+
+
+class ChatConfig(AppConfig):
+    """Conversations, messages and their live delivery."""
+
+    name = "chat"
+    verbose_name = _("Chat")

@@ -1,0 +1,163 @@
+"""Conversations and messages: the rows, and the questions about them.
+
+`seq` numbers the messages of a conversation 1, 2, 3, ... and is handed out under the conversation's row lock, so the
+order of `seq` is the order of the commits. Order, gaps, pages and resuming all rest on this one integer.
+"""
+
+from datetime import datetime
+from typing import Any, Self
+
+from django.conf import settings
+from django.db import models, transaction
+from django.db.models import Count, F, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from accounts.models import MENTOR_ROLES, RoleChoices, User, UserProfile
+
+
+class ConversationQuerySet(models.QuerySet["Conversation"]):
+    """Questions about many conversations."""
+
+    def for_user(self, user: User) -> Self:
+        """Those that `user` takes part in, in the role they have now; not yours is not found."""
+        return self.filter(
+            Q(student__user=user, student__role=RoleChoices.STUDENT)
+            | Q(teacher__user=user, teacher__role__in=MENTOR_ROLES)
+        )
+
+    def with_people(self) -> Self:
+        """Each with its two profiles and their users loaded."""
+        return self.select_related("student__user", "teacher__user")
+
+    def with_overview(self, reader: User) -> Self:
+        """Each with `last_message_id` and `unread_count`, the number of messages that `reader` has not read."""
+        messages = Message.objects.filter(conversation=OuterRef("pk")).order_by()
+        unread = messages.unread_by(reader).values("conversation").annotate(count=Count("pk")).values("count")
+        return self.annotate(
+            last_message_id=Subquery(messages.order_by("-seq").values("pk")[:1]),
+            unread_count=Coalesce(Subquery(unread), 0),
+        )
+
+
+class Conversation(models.Model):
+    """What a student and one mentor say to each other; one for each such pair, for ever."""
+
+    student = models.ForeignKey(
+        UserProfile, models.CASCADE, related_name="conversations_as_student", db_index=False, verbose_name=_("student")
+    )
+    teacher = models.ForeignKey(
+        UserProfile, models.CASCADE, related_name="conversations_as_teacher", db_index=False, verbose_name=_("teacher")
+    )
+    created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
+    updated_at = models.DateTimeField(_("last activity"), default=timezone.now, editable=False)
+    last_seq = models.PositiveBigIntegerField(default=0, editable=False)
+    # How far each side has read: every message of the other side up to this seq has is_read. They only grow.
+    student_read_seq = models.PositiveBigIntegerField(default=0, editable=False)
+    teacher_read_seq = models.PositiveBigIntegerField(default=0, editable=False)
+
+    objects = ConversationQuerySet.as_manager()
+
+    COUNTERS = frozenset({"updated_at", "last_seq", "student_read_seq", "teacher_read_seq"})
+
+    class Meta:
+        verbose_name = _("conversation")
+        verbose_name_plural = _("conversations")
+        constraints = [models.UniqueConstraint(fields=["student", "teacher"], name="chat_conversation_pair")]
+        indexes = [models.Index("teacher", F("updated_at").desc(), F("id").desc(), name="chat_conversation_inbox")]
+
+    def __str__(self) -> str:
+        return f"#{self.pk}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save, but never write the counters back from a stale instance: they only move under the row lock."""
+        if not self._state.adding and kwargs.get("update_fields") is None:
+            fields = (field.name for field in self._meta.concrete_fields if not field.primary_key)
+            kwargs["update_fields"] = [name for name in fields if name not in self.COUNTERS]
+        super().save(*args, **kwargs)
+
+    @classmethod
+    def get_or_create_conversation(
+        cls, *, student_profile: UserProfile, teacher_profile: UserProfile
+    ) -> tuple["Conversation", bool]:
+        """Return the pair's one conversation and whether it was made now; safe when two ask at once."""
+        return cls.objects.with_people().get_or_create(student=student_profile, teacher=teacher_profile)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the student is still mentored by this teacher; what was said stays readable after that."""
+        return self.student.is_student and self.teacher.is_mentor and self.student.assigned_mentor_id == self.teacher_id
+
+    def member(self, user_id: int) -> UserProfile | None:
+        """The profile of this participant in the role that the conversation gives them, or None for anyone else."""
+        if user_id == self.student.user_id and self.student.is_student:
+            return self.student
+        if user_id == self.teacher.user_id and self.teacher.is_mentor:
+            return self.teacher
+        return None
+
+    def read_field(self, user_id: int) -> str:
+        """The name of the counter that says how far this participant has read."""
+        return "student_read_seq" if user_id == self.student.user_id else "teacher_read_seq"
+
+
+class MessageQuerySet(models.QuerySet["Message"]):
+    """Questions about many messages."""
+
+    def unread_by(self, reader: User) -> Self:
+        """What somebody else sent and `reader` has not read."""
+        return self.filter(is_read=False).exclude(sender=reader)
+
+    def with_sender(self) -> Self:
+        """Each with its sender and the sender's profile loaded."""
+        return self.select_related("sender__profile")
+
+
+class Message(models.Model):
+    """One thing said in a conversation; it never changes, but for becoming read."""
+
+    conversation = models.ForeignKey(
+        Conversation, models.CASCADE, related_name="messages", db_index=False, verbose_name=_("conversation")
+    )
+    sender = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False, verbose_name=_("sender")
+    )
+    content = models.TextField(_("content"))
+    timestamp = models.DateTimeField(_("sent at"), default=timezone.now)
+    is_read = models.BooleanField(_("read"), default=False)
+    seq = models.PositiveBigIntegerField(_("number"), editable=False)
+    client_id = models.CharField(max_length=64, null=True, blank=True, editable=False)  # noqa: DJ001: null never clashes
+
+    objects = MessageQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("message")
+        verbose_name_plural = _("messages")
+        constraints = [
+            # Serves every look-up by conversation, so the foreign key needs no index of its own.
+            models.UniqueConstraint(fields=["conversation", "seq"], name="chat_message_seq"),
+            # A repeated client_id never stores twice; serves look-ups by sender, too.
+            models.UniqueConstraint(fields=["sender", "conversation", "client_id"], name="chat_message_client_id"),
+        ]
+        indexes = [
+            models.Index(fields=["conversation", "sender"], condition=Q(is_read=False), name="chat_message_unread")
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.pk}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save; a new message without a `seq` takes the next one of its conversation."""
+        if not self._state.adding or self.seq is not None:
+            return super().save(*args, **kwargs)
+        with transaction.atomic():
+            self.seq = take_seq(self.conversation_id, 1, self.timestamp)
+            super().save(*args, **kwargs)
+
+
+def take_seq(conversation_id: int, count: int, now: datetime) -> int:
+    """Take `count` numbers of a conversation, inside a transaction, and return the first; locks the row until commit."""
+    rows = Conversation.objects.filter(pk=conversation_id)
+    rows.update(last_seq=F("last_seq") + count, updated_at=now)
+    return rows.values_list("last_seq", flat=True).get() - count + 1

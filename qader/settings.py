@@ -1,0 +1,243 @@
+"""All settings, read from the environment once, at the start; `.env.example` names every variable.
+
+A bad or missing value raises `environs.EnvError`; `manage.py` and `qader.serve` tell it in one line and stop.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+from environs import Env, EnvError
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = Env()
+
+
+def _secret_key(debug: bool) -> str:
+    key: str = env.str("SECRET_KEY", "insecure-key-for-development-only-0123456789abcdef" if debug else "")
+    if not key:
+        raise EnvError("SECRET_KEY is required when DEBUG=0: a random text of at least 50 characters.")
+    return key
+
+
+def _rate(name: str, default: str) -> tuple[float, int] | None:
+    """Read "5/s" or "300/m burst 20" as (tokens per second, bucket size); "0" as None. The burst defaults to 4 s' worth."""
+    text: str = env.str(name, default).strip()
+    if text == "0":
+        return None
+    if not (match := re.fullmatch(r"(\d+)/(s|m)(?: burst (\d+))?", text)) or int(match[1]) == 0:
+        raise EnvError(f'{name} must look like "5/s", "300/m burst 20" or "0", not "{text}".')
+    per_second = int(match[1]) / (60 if match[2] == "m" else 1)
+    return per_second, max(1, int(match[3]) if match[3] else int(per_second * 4))
+
+
+def _positive(name: str, default: int) -> int:
+    value: int = env.int(name, default)
+    if value < 1:
+        raise EnvError(f"{name} must be at least 1, not {value}.")
+    return value
+
+
+def _origins(debug: bool) -> list[str]:
+    origins: list[str] = [origin.strip() for origin in env.list("CSRF_TRUSTED_ORIGINS", [])]
+    for origin in origins:
+        if not re.fullmatch(r"https?://[^/\s]+", origin):
+            raise EnvError(f'CSRF_TRUSTED_ORIGINS takes full origins such as https://qader.vip, not "{origin}".')
+    return origins + (["http://localhost:3000", "http://127.0.0.1:3000"] if debug else [])
+
+
+def _sqlite() -> dict[str, Any]:
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": BASE_DIR / "db.sqlite3",
+        # IMMEDIATE: a transaction that will write takes its lock first, instead of failing half-way.
+        "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 4, "init_command": "PRAGMA journal_mode=WAL"},
+        # Threads cannot share an in-memory test database.
+        "TEST": {"NAME": BASE_DIR / "test.sqlite3"},
+    }
+
+
+def _database(pool_size: int) -> dict[str, Any]:
+    url: str = env.str("DATABASE_URL", "")
+    if not url:
+        return _sqlite()
+    try:
+        database: dict[str, Any] = dict(dj_database_url.parse(url))
+    except (ValueError, dj_database_url.ParseError, dj_database_url.UnknownSchemeError) as error:
+        raise EnvError(f"DATABASE_URL cannot be read: {type(error).__name__}.") from None
+    if database["ENGINE"] == "django.db.backends.sqlite3":
+        return _sqlite() | {"NAME": database["NAME"]}
+    if database["ENGINE"] != "django.db.backends.postgresql":
+        raise EnvError("DATABASE_URL must be a postgresql:// or a sqlite:// address.")
+    # Every limit lies below the 5 s in which a handshake, a send and an HTTP answer must end.
+    options = {
+        "pool": {"min_size": 1, "max_size": pool_size, "timeout": 3},
+        "options": "-c statement_timeout=4000 -c lock_timeout=3000 -c idle_in_transaction_session_timeout=10000",
+        "connect_timeout": 3,
+        "tcp_user_timeout": 10_000,
+    }
+    return database | {
+        "CONN_MAX_AGE": 0,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {**database.get("OPTIONS", {}), **options},
+    }
+
+
+def _redis_url() -> str:
+    url: str = env.str("REDIS_URL", "")
+    if url and urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
+        raise EnvError("REDIS_URL must be a redis://, rediss:// or unix:// address.")
+    return url
+
+
+DEBUG = env.bool("DEBUG", False)
+SECRET_KEY = _secret_key(DEBUG)
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", [])
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
+CSRF_TRUSTED_ORIGINS = _origins(DEBUG)
+DATABASE_POOL_SIZE = _positive("DATABASE_POOL_SIZE", 10)
+REDIS_URL = _redis_url()
+SECURE_SSL = env.bool("SECURE_SSL", not DEBUG)
+
+INSTALLED_APPS = [
+    "accounts",
+    "chat",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "channels",
+    "rest_framework",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "accounts.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "qader.urls"
+ASGI_APPLICATION = "qader.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES = {"default": _database(DATABASE_POOL_SIZE)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Channel layer. In memory: nothing may be dropped for age or number, since delivery bounds its own queues and a
+# message that expires would take its channel out of every group.
+CHANNEL_LAYERS: dict[str, Any] = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {
+            "hosts": [{"address": REDIS_URL, "socket_timeout": 2, "socket_connect_timeout": 2}],
+            "prefix": "qader",
+        },
+    }
+    if REDIS_URL
+    else {
+        "BACKEND": "channels.layers.InMemoryChannelLayer",
+        "CONFIG": {"capacity": 100_000, "expiry": 10**9, "group_expiry": 10**9},
+    }
+}
+CACHES: dict[str, Any] = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "qader",
+        "OPTIONS": {"socket_timeout": 2, "socket_connect_timeout": 2},
+    }
+    if REDIS_URL
+    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+}
+
+# Who is asking.
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["accounts.authentication.NameOrEmailBackend"]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+# Sockets read the session's row themselves (accounts.authentication), so the engine is not a setting.
+SESSION_ENGINE = "django.contrib.sessions.backends.db"
+SESSION_COOKIE_NAME = "sessionid"
+CSRF_COOKIE_NAME = "csrftoken"
+SESSION_COOKIE_DOMAIN = CSRF_COOKIE_DOMAIN = env.str("COOKIE_DOMAIN", "") or None
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+
+SECURE_SSL_REDIRECT = SECURE_SSL
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_HSTS_SECONDS = 31_536_000 if SECURE_SSL else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_SSL
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+if env.bool("TRUST_PROXY", False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.SessionAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "EXCEPTION_HANDLER": "chat.errors.exception_handler",
+}
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+WHITENOISE_USE_FINDERS = DEBUG
+
+# The chat's own limits.
+CHAT_RATE_LIMIT = _rate("CHAT_RATE_LIMIT", "5/s burst 20")
+CHAT_MAX_MESSAGE_LENGTH = _positive("CHAT_MAX_MESSAGE_LENGTH", 4000)
+CHAT_MAX_SOCKETS_PER_USER = _positive("CHAT_MAX_SOCKETS_PER_USER", 20)
+CHAT_HEAL_SECONDS = _positive("CHAT_HEAL_SECONDS", 30)
+CHAT_MAX_FRAME_BYTES = 64 * 1024  # one message of a client; the server closes with 1009 above it
+DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024  # a POST; 4,000 escaped code points and the frame around them fit
+
+LOG_LEVEL = env.log_level("LOG_LEVEL", "INFO")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    # Django's own handler for this logger would print each server error twice.
+    "loggers": {"django": {"handlers": [], "level": LOG_LEVEL, "propagate": True}},
+}

@@ -1,0 +1,3 @@
+"""Where HTTP goes."""
+
+urlpatterns = []
