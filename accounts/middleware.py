@@ -1,27 +1,25 @@
 """Puts the user on every HTTP request and into every socket's scope."""
 
-from collections.abc import Callable
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from channels.sessions import SessionMiddlewareStack
+from django.contrib.auth import middleware
 from django.contrib.auth.models import AnonymousUser
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from accounts.authentication import renew_session_hash, session_user
 from accounts.models import User
 
 
-class AuthenticationMiddleware:
-    """Sets `request.user`, looked up when first used. Stands in for Django's, see `session_user`."""
+class AuthenticationMiddleware(middleware.AuthenticationMiddleware):
+    """Sets `request.user`, looked up when first used; Django's own, but for how, see `session_user`."""
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer the request with its user set."""
+    def process_request(self, request: HttpRequest) -> None:
+        """Set the user of this request."""
         request.user = SimpleLazyObject(lambda: _request_user(request))  # type: ignore[assignment]
-        return self.get_response(request)
+        request.auser = sync_to_async(lambda: request.user)  # type: ignore[assignment, method-assign]
 
 
 def _request_user(request: HttpRequest) -> User | AnonymousUser:
@@ -31,7 +29,7 @@ def _request_user(request: HttpRequest) -> User | AnonymousUser:
     return user
 
 
-def AuthMiddlewareStack(inner: Any) -> Any:  # noqa: N802: the name that Channels' users know
+def AuthMiddlewareStack(inner: Any) -> Any:  # noqa: N802 - the name that Channels' users know
     """Give `inner` a scope with `cookies`, `session` and `user`.
 
     Unlike Channels' function of this name it touches no database: `user` is looked up by the first who uses it, in

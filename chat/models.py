@@ -127,7 +127,7 @@ class Message(models.Model):
     timestamp = models.DateTimeField(_("sent at"), default=timezone.now)
     is_read = models.BooleanField(_("read"), default=False)
     seq = models.PositiveBigIntegerField(_("number"), editable=False)
-    client_id = models.CharField(max_length=64, null=True, blank=True, editable=False)  # noqa: DJ001: null never clashes
+    client_id = models.CharField(max_length=64, null=True, blank=True, editable=False)  # noqa: DJ001 - nulls never clash
 
     objects = MessageQuerySet.as_manager()
 
@@ -157,7 +157,7 @@ class Message(models.Model):
 
 
 def take_seq(conversation_id: int, count: int, now: datetime) -> int:
-    """Take `count` numbers of a conversation, inside a transaction, and return the first; locks the row until commit."""
+    """Take `count` numbers of a conversation, inside a transaction, and return the first; locks the row."""
     rows = Conversation.objects.filter(pk=conversation_id)
     rows.update(last_seq=F("last_seq") + count, updated_at=now)
     return rows.values_list("last_seq", flat=True).get() - count + 1

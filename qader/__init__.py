@@ -1,0 +1,1 @@
+"""The wiring: settings, URLs, the ASGI application, the server."""

@@ -23,7 +23,7 @@ def _secret_key(debug: bool) -> str:
 
 
 def _rate(name: str, default: str) -> tuple[float, int] | None:
-    """Read "5/s" or "300/m burst 20" as (tokens per second, bucket size); "0" as None. The burst defaults to 4 s' worth."""
+    """Read "5/s" or "300/m burst 20" as (tokens per second, bucket size); "0" as None. Default burst: 4 s."""
     text: str = env.str(name, default).strip()
     if text == "0":
         return None
@@ -144,6 +144,7 @@ TEMPLATES = [
 DATABASES = {"default": _database(DATABASE_POOL_SIZE)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+REDIS_TIMEOUTS = {"socket_timeout": 2, "socket_connect_timeout": 2}  # seconds
 # Channel layer. In memory: nothing may be dropped for age or number, since delivery bounds its own queues and a
 # message that expires would take its channel out of every group.
 CHANNEL_LAYERS: dict[str, Any] = {
@@ -165,7 +166,7 @@ CACHES: dict[str, Any] = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": "qader",
-        "OPTIONS": {"socket_timeout": 2, "socket_connect_timeout": 2},
+        "OPTIONS": REDIS_TIMEOUTS,
     }
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
