@@ -1,10 +1,6 @@
 """Errors that a client is told, with the machine-readable codes of the contract."""
 
-from typing import Any
 
-from rest_framework.exceptions import APIException
-from rest_framework.response import Response
-from rest_framework.views import exception_handler as drf_exception_handler
 
 
 class ClientError(Exception):

@@ -1,0 +1,46 @@
+"""How people look on the wire."""
+
+import msgspec
+
+from accounts.models import User, UserProfile
+
+
+class ProfileBody(msgspec.Struct, frozen=True):
+    """A person as others see them; `user_id` is the profile's id, a name that clients of v1 know."""
+
+    user_id: int
+    full_name: str
+    username: str
+    email: str
+    role: str
+
+
+class MeBody(msgspec.Struct, frozen=True):
+    """The signed-in user: `id` is the user's; `profile` is null for one without, `mentor` for one who has none now."""
+
+    id: int
+    username: str
+    email: str
+    profile: ProfileBody | None
+    mentor: ProfileBody | None
+
+
+def profile_body(profile: UserProfile) -> ProfileBody:
+    """Return the wire object of a profile whose user is loaded."""
+    user = profile.user
+    return ProfileBody(
+        user_id=profile.pk, full_name=profile.full_name, username=user.username, email=user.email, role=profile.role
+    )
+
+
+def me_body(user: User) -> MeBody:
+    """Return the wire object of the signed-in user."""
+    profile = getattr(user, "profile", None)
+    mentor = profile.mentor if profile else None
+    return MeBody(
+        id=user.pk,
+        username=user.username,
+        email=user.email,
+        profile=profile_body(profile) if profile else None,
+        mentor=profile_body(mentor) if mentor else None,
+    )
