@@ -1,0 +1,81 @@
+# Everything happens in .venv; `make help` lists the commands.
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --require-hashes -r
+
+# make run, make serve
+PORT ?= 8000
+SERVER ?= daphne
+# Not taken from the environment, where shells keep the machine's own name under it.
+HOST := 127.0.0.1
+# make test
+FAST ?=
+# make test, make lock
+ARGS ?=
+
+# What a deployment gives, for the checks that must see it; no database is touched.
+PRODUCTION := DEBUG=0 SECURE_SSL=1 ALLOWED_HOSTS=chat.example.org DATABASE_URL=sqlite://:memory: REDIS_URL= \
+	SECRET_KEY="$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))')"
+STATIC_FILES := $(shell find accounts chat qader -path '*/static/*' -type f)
+
+.PHONY: help install run serve test check lock
+
+help: ## List the commands.
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+install: $(VENV)/.static ## Make .venv with the locked requirements and collect the static files.
+
+run: export DEBUG := 1
+run: export DATABASE_URL :=
+run: export REDIS_URL :=
+run: export SECURE_SSL := 0
+run: install ## Serve http://127.0.0.1:8000/ (PORT=) for development, with demo data, on SQLite.
+	@$(BIN)/python manage.py migrate --verbosity 0
+	@$(BIN)/python manage.py seed_demo
+	@exec $(BIN)/python -m qader.serve --host $(HOST) --port $(PORT) --server $(SERVER)
+
+serve: $(if $(wildcard $(BIN)/python),,install) ## The production server: PORT=, HOST=, SERVER=daphne or uvicorn, the rest from the environment.
+	@exec $(BIN)/python -m qader.serve --host $(HOST) --port $(PORT) --server $(SERVER)
+
+test: install $(VENV)/.dev ## Run every test; FAST=1 leaves tests/e2e out, ARGS= goes on to pytest.
+	@FAST=$(FAST) $(BIN)/python -m tests $(ARGS)
+
+check: install $(VENV)/.dev ## Formatter, linter, types, import directions, missing migrations, deployment settings.
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	@echo mypy
+	@$(PRODUCTION) $(BIN)/mypy
+	$(BIN)/lint-imports
+	@echo manage.py makemigrations --check
+	@$(PRODUCTION) $(BIN)/python manage.py makemigrations --check
+	@echo manage.py check --deploy
+	@$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+lock: export CUSTOM_COMPILE_COMMAND := make lock
+lock: $(VENV)/.dev ## Pin requirements*.in with hashes; ARGS="--upgrade-package django" for a newer one.
+	$(BIN)/pip-compile $(LOCK) --output-file requirements.txt requirements.in $(ARGS)
+	$(BIN)/pip-compile $(LOCK) --output-file requirements-dev.txt requirements-dev.in $(ARGS)
+LOCK := --quiet --generate-hashes --strip-extras --allow-unsafe \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+# 3.11 first: the locks were made with it.
+$(BIN)/python:
+	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3; do \
+		if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			exec $$python -m venv $(VENV); \
+		fi; \
+	done; echo 'Python 3.11 or newer with its venv module is needed; name it: make PYTHON=...' >&2; exit 1
+
+$(VENV)/.installed: requirements.txt | $(BIN)/python
+	$(PIP) requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.installed
+	$(PIP) requirements-dev.txt
+	@touch $@
+
+$(VENV)/.static: $(VENV)/.installed $(STATIC_FILES)
+	@$(PRODUCTION) $(BIN)/python manage.py collectstatic --noinput --verbosity 0
+	@touch $@
