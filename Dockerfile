@@ -1,0 +1,21 @@
+FROM python:3.11-slim
+
+ENV PYTHONUNBUFFERED=1
+WORKDIR /app
+RUN useradd --system --user-group --home-dir /app --no-create-home --shell /usr/sbin/nologin qader
+
+COPY requirements.txt ./
+RUN pip install --no-cache-dir --disable-pip-version-check --only-binary :all: --require-hashes -r requirements.txt
+
+COPY manage.py ./
+COPY accounts/ accounts/
+COPY chat/ chat/
+COPY qader/ qader/
+COPY deploy/healthcheck.py deploy/
+# The key is for this command alone; the process gets its own from the environment.
+RUN SECRET_KEY=collectstatic python manage.py collectstatic --noinput && python -m compileall -q accounts chat qader
+
+USER qader
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=10s --start-period=20s CMD ["python", "deploy/healthcheck.py", "/healthz"]
+CMD ["python", "-m", "qader.serve", "--host", "0.0.0.0", "--port", "8000"]

@@ -1,0 +1,142 @@
+"""The deployment files agree with each other, with the settings and with the official compose schema."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from environs import Env
+
+from qader import settings
+from tests.compose import ComposeError, load_compose
+
+ROOT = Path(__file__).resolve().parent.parent
+SECRETS = {"SECRET_KEY": "key", "POSTGRES_PASSWORD": "password"}
+
+
+def example_names() -> dict[str, list[str]]:
+    """The variables of `.env.example`: the application's, and those of the compose file alone."""
+    application, compose = (ROOT / ".env.example").read_text().split("# --- Read by docker-compose.yml alone ---")
+    names = re.compile(r"^#?([A-Z_]+)=", re.MULTILINE)
+    return {"application": names.findall(application), "compose": names.findall(compose)}
+
+
+def test_the_compose_file_is_valid_by_the_official_schema():
+    # The schema of the Compose Specification (Apache-2.0), as the package check-jsonschema carries it.
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*command, "docker-compose.yml"], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_named_volume_is_declared_and_used():
+    compose = load_compose(SECRETS)
+    mounted = {
+        volume.split(":")[0]
+        for service in compose["services"].values()
+        for volume in service.get("volumes", [])
+        if not volume.startswith((".", "/"))
+    }
+    assert mounted == set(compose["volumes"]) == {"postgres-data", "caddy-data", "caddy-config"}
+
+
+def test_every_service_waited_for_can_be_waited_for():
+    services = load_compose(SECRETS)["services"]
+    for service in services.values():
+        for name, wait in service.get("depends_on", {}).items():
+            if wait["condition"] == "service_healthy":
+                assert services[name]["healthcheck"]["test"]
+            else:
+                assert (wait["condition"], services[name]["restart"]) == ("service_completed_successfully", "no")
+
+
+def test_migrate_and_web_differ_in_what_they_run_only():
+    services = load_compose(SECRETS)["services"]
+    migrate, web = services["migrate"], services["web"]
+    assert (migrate["image"], migrate["build"]) == (web["image"], web["build"])
+    assert migrate["environment"] == web["environment"]
+    assert web["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+
+
+def test_every_start_of_the_server_goes_through_one_entry_point():
+    image = re.search(r"^CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert image
+    web = load_compose(SECRETS)["services"]["web"]["command"]
+    assert json.loads(image[1])[:3] == web[:3] == ["python", "-m", "qader.serve"]
+    starts = re.findall(r"^\t@exec (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert len(starts) == 2
+    assert all(start.startswith("$(BIN)/python -m qader.serve ") for start in starts)
+
+
+def test_what_the_image_copies_exists_and_is_not_ignored():
+    sources = re.findall(r"^COPY (\S+) ", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert all((ROOT / source).exists() for source in sources)
+    assert {source.split("/")[0] for source in sources} == allowed
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_missing_secret_stops_compose_with_a_clear_line(name):
+    with pytest.raises(ComposeError, match=rf"^Set {name} in \.env, see \.env\.example$"):
+        load_compose(SECRETS | {name: ""})
+
+
+def test_as_shipped_it_serves_localhost_without_tls():
+    services = load_compose(SECRETS)["services"]
+    assert services["proxy"]["environment"] == {"SITE_ADDRESS": "http://localhost"}
+    assert services["web"]["environment"]["ALLOWED_HOSTS"] == "localhost"
+    assert secure_ssl(services) is False
+
+
+def test_a_domain_switches_proxy_and_application_to_tls_together():
+    services = load_compose(SECRETS | {"DOMAIN": "chat.example.org"})["services"]
+    assert services["proxy"]["environment"] == {"SITE_ADDRESS": "chat.example.org"}
+    assert services["web"]["environment"]["ALLOWED_HOSTS"] == "chat.example.org"
+    assert secure_ssl(services) is True
+
+
+def secure_ssl(services, name="SECURE_SSL"):
+    """Read it as the settings do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(name, services["web"]["environment"][name])
+        return Env().bool(name)
+
+
+def test_nothing_but_the_proxy_can_be_reached_from_outside():
+    services = load_compose(SECRETS)["services"]
+    assert [name for name, service in services.items() if "ports" in service] == ["proxy"]
+
+
+def test_the_server_may_take_its_time_to_stop():
+    assert int(load_compose(SECRETS)["services"]["web"]["stop_grace_period"].removesuffix("s")) > 10
+
+
+def test_the_example_names_every_setting_and_no_other():
+    assert sorted(example_names()["application"]) == sorted(settings.env.dump())
+
+
+def test_the_example_names_every_variable_of_the_compose_file():
+    used = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
+    names = example_names()
+    assert used <= {*names["application"], *names["compose"]}
+    assert set(names["compose"]) == used - set(names["application"])
+
+
+def test_the_examples_values_are_the_defaults():
+    """What a commented line shows is what happens without it."""
+    shown = dict(re.findall(r"^#([A-Z_]+)=\"?([^\"\n]+)\"?$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    del shown["LOG_LEVEL"]  # environs turns a given level into its number, and leaves the default as it is
+    assert settings_with(shown) == settings_with({})
+
+
+def settings_with(variables):
+    """Each line a setting, read by a process that has no other variable of ours."""
+    theirs = {name: value for name, value in os.environ.items() if name not in example_names()["application"]}
+    program = "import qader.settings as s; [print(k, v) for k, v in sorted(vars(s).items()) if k.isupper()]"
+    environment = theirs | variables | {"SECRET_KEY": "key"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+    )
+    return done.stdout.splitlines()
