@@ -25,7 +25,7 @@ STATIC_FILES := $(shell find accounts chat qader -path '*/static/*' -type f)
 help: ## List the commands.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-install: $(VENV)/.static ## Make .venv with the locked requirements and collect the static files.
+install: staticfiles/staticfiles.json ## Make .venv with the locked requirements and collect the static files.
 
 run: export DEBUG := 1
 run: export DATABASE_URL :=
@@ -76,6 +76,6 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.installed
 	$(PIP) requirements-dev.txt
 	@touch $@
 
-$(VENV)/.static: $(VENV)/.installed $(STATIC_FILES)
+staticfiles/staticfiles.json: $(VENV)/.installed $(STATIC_FILES)
 	@$(PRODUCTION) $(BIN)/python manage.py collectstatic --noinput --verbosity 0
 	@touch $@
