@@ -144,7 +144,8 @@ TEMPLATES = [
 DATABASES = {"default": _database(DATABASE_POOL_SIZE)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-REDIS_TIMEOUTS = {"socket_timeout": 2, "socket_connect_timeout": 2}  # seconds
+# Seconds. The cache only counts failed log-ins, which go on without it.
+CACHE_TIMEOUTS = {"socket_timeout": 1, "socket_connect_timeout": 1}
 # Channel layer. In memory: nothing may be dropped for age or number, since delivery bounds its own queues and a
 # message that expires would take its channel out of every group.
 CHANNEL_LAYERS: dict[str, Any] = {
@@ -166,10 +167,13 @@ CACHES: dict[str, Any] = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": "qader",
-        "OPTIONS": REDIS_TIMEOUTS,
+        "OPTIONS": CACHE_TIMEOUTS,
     }
     if REDIS_URL
-    else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
+    else {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},  # beyond it some failed log-ins would be forgotten
+    }
 }
 
 # Who is asking.
@@ -183,6 +187,9 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
+# Failed log-ins in five minutes: of one account from one address; of one address, or of one account from everywhere.
+LOGIN_LIMIT_ACCOUNT = _positive("LOGIN_LIMIT_ACCOUNT", 10)
+LOGIN_LIMIT_ADDRESS = _positive("LOGIN_LIMIT_ADDRESS", 100)
 # Sockets read the session's row themselves (accounts.authentication), so the engine is not a setting.
 SESSION_ENGINE = "django.contrib.sessions.backends.db"
 SESSION_COOKIE_NAME = "sessionid"
@@ -197,7 +204,9 @@ SECURE_HSTS_SECONDS = 31_536_000 if SECURE_SSL else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_SSL
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-if env.bool("TRUST_PROXY", False):
+# Believe X-Real-IP and X-Forwarded-Proto: only behind a proxy that overwrites both.
+TRUST_PROXY = env.bool("TRUST_PROXY", False)
+if TRUST_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
 REST_FRAMEWORK = {

@@ -1,0 +1,99 @@
+"""Signing in and out over REST."""
+
+import msgspec
+from django.contrib.auth import login, logout
+from django.middleware.csrf import get_token
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_variables
+from rest_framework import exceptions, serializers
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.authentication import SessionAuthentication
+from accounts.models import User
+from accounts.serializers import me_body
+from accounts.throttling import TooManyFailuresError, throttled_authenticate
+
+
+class TextField(serializers.CharField):
+    """Text as it was sent; unlike DRF's, a number is not text."""
+
+    def to_internal_value(self, data: object) -> str:
+        """Return the text, or fail as DRF's own does."""
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
+class LoginSerializer(serializers.Serializer[None]):
+    """What `POST auth/login/` takes; `username` may be an e-mail address."""
+
+    username = TextField(max_length=254)
+    password = TextField(max_length=1024, trim_whitespace=False)
+
+
+@method_decorator(never_cache, name="dispatch")
+class CsrfView(APIView):
+    """Hands out the CSRF token, and its cookie, for a frontend that has no page of ours."""
+
+    permission_classes = [AllowAny]
+
+    def get(self, request: Request) -> Response:
+        """Answer `{"csrfToken": ...}`."""
+        return Response({"csrfToken": get_token(request._request)})
+
+
+@method_decorator(never_cache, name="dispatch")
+class LoginView(APIView):
+    """Signs in; the session gets a new key, so a planted one is worth nothing."""
+
+    permission_classes = [AllowAny]
+
+    @method_decorator(sensitive_variables())
+    def post(self, request: Request) -> Response:
+        """Answer as `auth/me/`; 400 for wrong credentials, 403 without a CSRF token, 429 after too many failures."""
+        SessionAuthentication().enforce_csrf(request)  # DRF asks it of signed-in callers only
+        given = LoginSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        name, password = User.normalize_username(given.validated_data["username"]), given.validated_data["password"]
+        try:
+            user = throttled_authenticate(request._request, name, password)
+        except TooManyFailuresError as error:
+            body = {"detail": "Too many failed tries to log in.", "code": "rate_limited"}
+            return Response(body, status=429, headers={"Retry-After": str(error.retry_after)})
+        if user is None:
+            return Response({"detail": "Wrong user name or password."}, status=400)
+        login(request._request, user)
+        return _me(user)
+
+
+@method_decorator(never_cache, name="dispatch")
+class LogoutView(APIView):
+    """Signs out: ends this session and its sockets."""
+
+    permission_classes = [AllowAny]
+
+    def post(self, request: Request) -> Response:
+        """Answer 204; 403 without a CSRF token, 401 for whoever is not signed in."""
+        SessionAuthentication().enforce_csrf(request)
+        if not request.user.is_authenticated:
+            raise exceptions.NotAuthenticated
+        logout(request._request)
+        return Response(status=204)
+
+
+@method_decorator(never_cache, name="dispatch")
+class MeView(APIView):
+    """Who is signed in."""
+
+    def get(self, request: Request) -> Response:
+        """Answer the user with their profile and mentor."""
+        assert isinstance(request.user, User)  # noqa: S101 - nobody else is authenticated
+        return _me(request.user)
+
+
+def _me(user: User) -> Response:
+    return Response(msgspec.to_builtins(me_body(user)))
