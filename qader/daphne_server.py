@@ -1,0 +1,213 @@
+"""Daphne as we run it: all that daphne, autobahn and twisted need to be told, each with its reason.
+
+The sources read were daphne 4.2, autobahn 26.10 and twisted 26.10; tests/e2e/test_server_limits.py shows for each
+point what a plain daphne does.
+"""
+# ruff: noqa: N802, N815 - the names that autobahn and twisted call
+
+import asyncio
+import logging
+import math
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from daphne.server import Server  # before the rest of twisted: it installs the asyncio reactor
+from daphne.ws_protocol import WebSocketProtocol
+from twisted.internet import defer, reactor
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    STDLibLogObserver,
+    globalLogPublisher,
+)
+
+from qader.limits import Limits
+
+MAX_UNREAD = 32  # messages of one socket that wait for the application before its client has to
+
+
+class Socket(WebSocketProtocol):  # type: ignore[misc] # daphne has no types
+    """One WebSocket. Autobahn takes an option from its factory only where the class does not set it."""
+
+    # Close oversize and malformed messages with 1009, 1007 or 1002; the default drops the connection (1006).
+    failByDrop = False
+    # One ping after the other, whatever else comes in. Daphne's own pings start anew with each message, so that a
+    # client which sends but never reads is never pinged, and overlap, so that a slow pong is taken for none.
+    autoPingRestartOnAnyTraffic = False
+
+    _drained: asyncio.Event | None = None  # set while the write buffer is full
+
+    def connectionMade(self) -> None:
+        """Have the transport tell us, not the HTTP channel that came before us, when its write buffer is full."""
+        super().connectionMade()
+        self.transport.unregisterProducer()
+        self.transport.registerProducer(self, True)
+
+    def pauseProducing(self) -> None:
+        """The write buffer is full."""
+        self._drained = self._drained or asyncio.Event()
+
+    def resumeProducing(self) -> None:
+        """The write buffer is empty again, or the connection lost."""
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
+
+    stopProducing = resumeProducing
+
+    async def writable(self) -> None:
+        """Wait while the client takes nothing: daphne itself would keep in memory whatever it is sent."""
+        while self._drained is not None:
+            await self._drained.wait()
+
+    def onMessage(self, payload: bytes, is_binary: bool) -> None:
+        """Queue a message for the application, and stop reading while too many wait; daphne's queue has no end."""
+        if self.state != self.STATE_OPEN:
+            return  # came in behind our close frame
+        super().onMessage(payload, is_binary)
+        if self.application_queue.qsize() >= MAX_UNREAD:
+            self.transport.pauseProducing()
+
+    def paced(self, unread: "asyncio.Queue[Any]") -> Callable[[], Any]:
+        """Return the application's `receive`, which resumes reading when it has caught up."""
+
+        async def receive() -> Any:
+            message = await unread.get()
+            if unread.empty():
+                self.transport.resumeProducing()
+            return message
+
+        return receive
+
+    def onFrameData(self, payload: bytes) -> bool | None:
+        """Do not collect a control frame that was refused for its length: without failByDrop autobahn would go on."""
+        if self.failedByMe and self.current_frame.opcode > 7:
+            return None
+        return super().onFrameData(payload)  # type: ignore[no-any-return]
+
+    def serverClose(self, code: int | None = None) -> None:
+        """Close with any code. Autobahn's sendClose raises for 1001 to 2999, though 1012 and 1013 are registered."""
+        self.transport.resumeProducing()  # for the client's answer
+        self.sendCloseFrame(code=code or 1000)
+
+    def dropConnection(self, abort: bool = False) -> None:
+        """Close the connection, at the latest in a few seconds: loseConnection waits for a reader that has stopped."""
+        super().dropConnection(abort)
+        reactor.callLater(self.closeHandshakeTimeout, self.transport.abortConnection)
+
+    def onClose(self, was_clean: bool, code: int | None, reason: str | None) -> None:
+        """Tell the application, and free those who wait to write."""
+        self.resumeProducing()
+        super().onClose(was_clean, code, reason)
+
+    def application_ended(self, application: "asyncio.Future[Any]") -> None:
+        """Close with 1011 where the application returned without closing; daphne would keep a socket nobody serves.
+
+        Where it failed, daphne logs that and closes.
+        """
+        if self.state == self.STATE_OPEN and not application.cancelled() and application.exception() is None:
+            self.serverClose(1011)
+
+    def restart(self) -> None:
+        """Close with 1012, service restart; a handshake under way is refused with 503."""
+        if self.state == self.STATE_OPEN:
+            self.serverClose(1012)
+        elif self.state == self.STATE_CONNECTING:
+            self.server.protocol_disconnected(self)
+            self.failHandshake("Service Unavailable", 503)
+
+
+class DaphneServer(Server):  # type: ignore[misc]
+    """Daphne on a socket that listens already. `started` and `stopping` are called when it serves and when it ends."""
+
+    def __init__(
+        self,
+        application: Any,
+        listener: socket.socket,
+        limits: Limits,
+        started: Callable[[], None],
+        stopping: Callable[[], None],
+    ) -> None:
+        super().__init__(
+            application,
+            endpoints=["the listener"],
+            ping_interval=math.inf,  # autobahn pings, see Socket
+            websocket_timeout=-1,  # by default every socket is closed after 24 h, with 1000: "done"
+            websocket_max_message_size=limits.frame_bytes,
+            websocket_max_frame_size=limits.frame_bytes,
+            server_name="",
+            verbosity=0,
+            ready_callable=self._configure,
+        )
+        self.endpoints = []  # checked by daphne not to be empty; its way to a given socket knows IPv4 only
+        self._listener, self._limits = listener, limits
+        self._started, self._stopping = started, stopping
+
+    def _configure(self) -> None:
+        seconds = self._limits.ping_seconds
+        self.ws_factory.protocol = Socket
+        self.ws_factory.setProtocolOptions(
+            autoPingInterval=seconds, autoPingTimeout=seconds, closeHandshakeTimeout=self._limits.close_seconds
+        )
+        # Daphne sends twisted's log to nowhere, failures in our own protocol code with it.
+        failures = LogLevelFilterPredicate(defaultLogLevel=LogLevel.critical)
+        globalLogPublisher.addObserver(FilteringLogObserver(STDLibLogObserver(__name__), [failures]))
+        self._listener.setblocking(False)
+        self._port = reactor.adoptStreamPort(self._listener.fileno(), self._listener.family, self.http_factory)
+        self._listener.close()  # twisted has its own descriptor
+        reactor.callWhenRunning(self._started)
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> "asyncio.Queue[Any] | None":
+        """Start the application and return the queue it reads from: as daphne does, but paced, and watched."""
+        if protocol not in self.connections:
+            return None
+        queue: asyncio.Queue[Any] = asyncio.Queue()
+        receive = protocol.paced(queue) if isinstance(protocol, Socket) else queue.get
+        scope.setdefault("asgi", {"version": "3.0"})
+        coroutine = self.application(scope=scope, receive=receive, send=partial(self.handle_reply, protocol))
+        task = asyncio.ensure_future(coroutine)
+        self.connections[protocol]["application_instance"] = task
+        if isinstance(protocol, Socket):
+            task.add_done_callback(protocol.application_ended)
+        return queue
+
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        """Pass on what the application sends, once the client takes it."""
+        if message["type"] == "websocket.send":
+            await protocol.writable()
+        await super().handle_reply(protocol, message)
+
+    def kill_all_applications(self) -> defer.Deferred[None]:
+        """Called when the reactor stops, and waited for. Daphne's only cancels, and ends at the first that is."""
+        return defer.Deferred.fromFuture(asyncio.ensure_future(self._wind_down()))
+
+    async def _wind_down(self) -> None:
+        self._stopping()
+        self._port.stopListening()
+        running = {details.get("application_instance") for details in self.connections.values()} - {None}
+        for protocol in list(self.connections):
+            if isinstance(protocol, Socket):
+                protocol.restart()
+        if running:
+            await asyncio.wait(running, timeout=self._limits.grace_seconds)
+        # Nothing may be left for the interpreter's exit, where tasks can no longer clean up.
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest, timeout=self._limits.grace_seconds)
+
+
+def serve(
+    application: Any,
+    listener: socket.socket,
+    limits: Limits,
+    started: Callable[[], None],
+    stopping: Callable[[], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT, then close every WebSocket with 1012 and return."""
+    logging.getLogger("daphne").setLevel(logging.WARNING)
+    DaphneServer(application, listener, limits, started, stopping).run()
