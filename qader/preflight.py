@@ -1,0 +1,82 @@
+"""What must hold before the server starts, each failure told in one line."""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import django
+from django.conf import settings
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+from django.db import Error, connection
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations.executor import MigrationExecutor
+from environs import EnvError
+
+
+class NotReadyError(Exception):
+    """Why the server cannot start."""
+
+
+def prepare() -> None:
+    """Load the settings and the apps, and look whether the database is there and has what they need.
+
+    Raises `NotReadyError`. Without Redis this process also takes the database for itself, until it ends: the channel
+    layer in memory would not reach a second one's sockets.
+    """
+    try:
+        django.setup()
+        _check_system()
+    except (EnvError, ImproperlyConfigured) as error:
+        raise NotReadyError(str(error)) from None
+    _check_migrations()
+    if not settings.REDIS_URL:
+        _take_database()
+
+
+def _check_system() -> None:
+    for message in checks.run_checks():
+        if message.is_serious() and not message.is_silenced():
+            raise NotReadyError(f"{message.msg} ({message.id})")
+
+
+def _check_migrations() -> None:
+    # Without the pool, which would go on trying in the background and tell nobody why.
+    alone: BaseDatabaseWrapper = connection.copy()  # type: ignore[attr-defined]
+    alone.settings_dict["OPTIONS"].pop("pool", None)
+    try:
+        executor = MigrationExecutor(alone)
+        missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    except Error as error:
+        raise NotReadyError(f"the database does not answer: {error}") from None
+    finally:
+        alone.close()
+    if missing:
+        raise NotReadyError(f"{len(missing)} migrations are missing in the database: run manage.py migrate first.")
+
+
+def _take_database() -> None:
+    path = _lock_path()
+    if path is None:
+        return
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)  # stays open until the process ends
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise NotReadyError(
+            "another server has this database open, and without REDIS_URL they would not hear each other."
+        ) from None
+    except OSError as error:
+        raise NotReadyError(f"{path} cannot be locked: {error.strerror}.") from None
+
+
+def _lock_path() -> Path | None:
+    """Return the file that stands for the database: beside an SQLite file, else named by server and database."""
+    database = connection.settings_dict
+    if connection.vendor != "sqlite":
+        name = f"{database['HOST']}:{database['PORT']}/{database['NAME']}"
+        return Path(tempfile.gettempdir(), f"qader-{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock")
+    in_memory = connection.is_in_memory_db()  # type: ignore[attr-defined]
+    return None if in_memory else Path(f"{database['NAME']}.lock")
