@@ -9,3 +9,9 @@ class ChatConfig(AppConfig):
 
     name = "chat"
     verbose_name = _("Chat")
+
+    def ready(self) -> None:
+        """Listen to what ends sessions and changes access."""
+        from chat import sessions
+
+        sessions.connect()

@@ -1,0 +1,156 @@
+"""Conversations and messages in the admin: to look at, not to change."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.core.paginator import Paginator
+from django.db.models import Count, F, Max, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.functional import cached_property
+from django.utils.html import format_html
+from django.utils.text import Truncator
+from django.utils.translation import gettext_lazy as _
+
+from chat.models import Conversation, Message
+
+MAX_LISTED = 10_000  # messages that one can page through; counting and skipping more is what makes lists slow
+MAX_SEARCHED = 100_000  # newest messages that are searched where no conversation is chosen
+
+
+class CappedPaginator(Paginator[Any]):
+    """Pages through the first `MAX_LISTED` rows and counts no further."""
+
+    @cached_property
+    def count(self) -> int:
+        """How many rows there are, or `MAX_LISTED`."""
+        rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
+        return rows.order_by()[:MAX_LISTED].count()
+
+
+class ReadOnlyAdmin(admin.ModelAdmin[Any]):
+    """Looked at only: a change would bypass the order and the delivery of messages."""
+
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Nobody."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Nobody."""
+        return False
+
+
+@admin.register(Conversation)
+class ConversationAdmin(ReadOnlyAdmin):
+    """Who talks with whom, how much, and how much of it is unread."""
+
+    list_display = (
+        "__str__",
+        "student",
+        "teacher",
+        "updated_at",
+        "message_count",
+        "unread_count",
+        "messages",
+        "active",
+    )
+    list_select_related = ("student", "teacher")
+    list_filter = ("updated_at",)
+    search_fields = tuple(
+        f"{side}__{field}"
+        for side in ("student", "teacher")
+        for field in ("full_name", "user__username", "user__email")
+    )
+    search_help_text = _("Name, user name or e-mail address of either side.")
+    ordering = ("-updated_at", "-pk")
+    fields = (
+        "student",
+        "teacher",
+        "active",
+        "created_at",
+        "updated_at",
+        "message_count",
+        "unread_count",
+        "messages",
+    )
+    readonly_fields = fields
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
+        """Each with the number of messages that their reader has not read."""
+        unread = Message.objects.filter(conversation=OuterRef("pk"), is_read=False).order_by().values("conversation")
+        count = Subquery(unread.annotate(count=Count("pk")).values("count"))
+        rows: QuerySet[Conversation] = super().get_queryset(request)
+        return rows.annotate(unread_count=Coalesce(count, 0))
+
+    @admin.display(description=_("messages"), ordering="last_seq")
+    def message_count(self, conversation: Conversation) -> int:
+        """Return how many messages were sent."""
+        return conversation.last_seq
+
+    @admin.display(description=_("unread"))
+    def unread_count(self, conversation: Any) -> int:
+        """Return how many messages are unread by the one they were sent to."""
+        count: int = conversation.unread_count
+        return count
+
+    @admin.display(description=_("active"), boolean=True)
+    def active(self, conversation: Conversation) -> bool:
+        """Return whether the student still has this mentor."""
+        return conversation.is_active
+
+    @admin.display(description="")
+    def messages(self, conversation: Conversation) -> str:
+        """Return a link to the messages."""
+        url = reverse("admin:chat_message_changelist", query={"conversation__id__exact": conversation.pk})
+        return format_html('<a href="{}">{}</a>', url, _("Show messages"))
+
+
+@admin.register(Message)
+class MessageAdmin(ReadOnlyAdmin):
+    """What was said."""
+
+    list_display = ("__str__", "conversation_link", "seq", "sender", "excerpt", "timestamp", "is_read")
+    list_select_related = ("sender",)
+    list_filter = ("is_read", "timestamp")
+    search_fields = ("content",)
+    search_help_text = _(
+        "Searches the texts of one conversation, if you came from there, else of the newest 100,000 messages."
+    )
+    paginator = CappedPaginator
+    fields = ("conversation_link", "seq", "sender", "timestamp", "is_read", "content")
+    readonly_fields = fields
+
+    def get_ordering(self, request: HttpRequest) -> list[str]:
+        """Newest first, by the index that serves it."""
+        return ["conversation", "-seq"] if _conversation_chosen(request) else ["-pk"]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Search one conversation, or the newest messages: no search reads a whole table."""
+        if search_term and not _conversation_chosen(request):
+            newest = Message.objects.aggregate(newest=Max("pk"))["newest"] or 0
+            queryset = queryset.filter(pk__gt=newest - MAX_SEARCHED)
+        return super().get_search_results(request, queryset, search_term)
+
+    @admin.display(description=_("conversation"))
+    def conversation_link(self, message: Message) -> str:
+        """Return a link to the conversation."""
+        url = reverse("admin:chat_conversation_change", args=[message.conversation_id])
+        return format_html('<a href="{}">#{}</a>', url, message.conversation_id)
+
+    @admin.display(description=_("content"))
+    def excerpt(self, message: Message) -> str:
+        """Return the beginning of the text."""
+        return Truncator(message.content).chars(80)
+
+
+def _conversation_chosen(request: HttpRequest) -> bool:
+    return "conversation__id__exact" in request.GET

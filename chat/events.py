@@ -1,0 +1,87 @@
+"""What happened, and who must hear it: the only place that hands events to the channel layer."""
+
+import asyncio
+
+import msgspec
+from asgiref.sync import async_to_sync
+
+from chat import layers
+from chat.serializers import MessageBody
+
+
+class Event(msgspec.Struct, frozen=True, tag=True):
+    """Something that happened; travels between processes as msgpack."""
+
+
+class MessagePosted(Event, frozen=True):
+    """A message was committed. `message` is as nobody in particular sees it: `is_own_message` is false."""
+
+    conversation_id: int
+    seq: int
+    message: MessageBody
+    client_id: str | None
+
+
+class MessagesRead(Event, frozen=True):
+    """The user `reader_id` has read the other side's messages after seq `after`, up to and including `up_to`.
+
+    `messages` are the [id, seq] of those that became read.
+    """
+
+    conversation_id: int
+    reader_id: int
+    after: int
+    up_to: int
+    messages: list[tuple[int, int]]
+
+
+class LookAgain(Event, frozen=True):
+    """Something changed about this user; whether each socket of their conversations may stay must be looked up."""
+
+    user_id: int
+
+
+AnyEvent = MessagePosted | MessagesRead | LookAgain
+
+ACCESS_GROUP = "chat_access"  # every process joins it
+
+
+def conversation_group(conversation_id: int) -> str:
+    """Return the group of a conversation's sockets, which `connection_established` names."""
+    return f"chat_{conversation_id}"
+
+
+def mailbox() -> layers.Mailbox[AnyEvent]:
+    """Return the running event loop's mailbox."""
+    return layers.mailbox(AnyEvent)
+
+
+def message_posted(event: MessagePosted) -> None:
+    """Tell the conversation's sockets of a committed message."""
+    _publish(conversation_group(event.conversation_id), event)
+
+
+def messages_read(event: MessagesRead) -> None:
+    """Tell the conversation's sockets that messages became read."""
+    _publish(conversation_group(event.conversation_id), event)
+
+
+def access_changed(user_id: int) -> None:
+    """Have every process look again whether this user's sockets, and those they talk with, may stay."""
+    _publish(ACCESS_GROUP, LookAgain(user_id))
+
+
+def _publish(group: str, event: AnyEvent) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        async_to_sync(_publish_from_thread)(group, event)
+    else:
+        mailbox().publish(group, event)
+
+
+async def _publish_from_thread(group: str, event: AnyEvent) -> None:
+    """Runs in the server's loop for a thread of the server, else in a loop that ends with this call."""
+    mailbox().publish(group, event)
+    if not mailbox().listening:
+        await mailbox().settle()

@@ -1,0 +1,1 @@
+"""Demo accounts and conversations, to look at the chat before there are real ones."""

@@ -1,0 +1,118 @@
+"""Pages of a conversation's history, by `seq`: any page costs the same, and nothing is counted or skipped over."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.pagination import PageNumberPagination
+from rest_framework.request import Request
+from rest_framework.utils.urls import remove_query_param, replace_query_param
+
+from chat.errors import ClientError
+from chat.models import Conversation, Message
+from chat.serializers import parse_id
+
+PAGE_SIZE = 50
+MAX_PAGE_SIZE = 200
+
+
+class ConversationPagination(PageNumberPagination):
+    """Pages of a mentor's conversations."""
+
+    page_size = PAGE_SIZE
+    page_size_query_param = "page_size"
+    max_page_size = MAX_PAGE_SIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Messages, oldest first, and the query parameters that lead to the pages around them (None: there is none)."""
+
+    messages: list[Message]
+    previous: dict[str, Any] | None
+    next: dict[str, Any] | None
+
+
+def history_page(conversation: Conversation, request: Request) -> dict[str, Any]:
+    """Return `{count, next, previous, results}` without encoding the results, as the request's parameters ask.
+
+    `page` and `page_size` as in v1, page 1 being the oldest; or `limit` with at most one of `before` and `after`.
+    """
+    by_cursor = any(name in request.query_params for name in ("limit", "before", "after"))
+    page = _cursor_page(conversation, request) if by_cursor else _numbered_page(conversation, request)
+    url = request.build_absolute_uri()
+    for name in ("before", "after", "page"):
+        url = remove_query_param(url, name)
+
+    def link(parameters: dict[str, Any] | None) -> str | None:
+        linked = url
+        for name, value in (parameters or {}).items():
+            linked = replace_query_param(linked, name, value)
+        return None if parameters is None else linked
+
+    return {
+        "count": conversation.last_seq,
+        "next": link(page.next),
+        "previous": link(page.previous),
+        "results": page.messages,
+    }
+
+
+def _numbered_page(conversation: Conversation, request: Request) -> Page:
+    size = _page_size(request)
+    last = max(1, -(-conversation.last_seq // size))
+    text = request.query_params.get("page", "1")
+    number = last if text == "last" else parse_id(text)
+    if not 1 <= number <= last:
+        raise NotFound("Invalid page.")
+    start = (number - 1) * size
+    rows = conversation.messages.filter(seq__gt=start, seq__lte=start + size).with_sender().order_by("seq")
+    previous = {"page": number - 1} if number > 2 else {} if number == 2 else None
+    return Page(list(rows), previous, {"page": number + 1} if number < last else None)
+
+
+def _page_size(request: Request) -> int:
+    """Return the `page_size` asked for; as in DRF, one that makes no sense is the default."""
+    size = parse_id(request.query_params.get("page_size", ""))
+    return min(size, MAX_PAGE_SIZE) if size > 0 else PAGE_SIZE
+
+
+def _cursor_page(conversation: Conversation, request: Request) -> Page:
+    limit = parse_id(request.query_params.get("limit", str(PAGE_SIZE)))
+    if limit < 1:
+        raise ValidationError({"limit": ["A positive number is expected."]})
+    limit = min(limit, MAX_PAGE_SIZE)
+    if "before" in request.query_params and "after" in request.query_params:
+        raise ValidationError({"after": ["Either before or after, not both."]})
+    if "after" in request.query_params:
+        return _page_after(conversation, _seq(conversation, request, "after"), limit)
+    before = _seq(conversation, request, "before") if "before" in request.query_params else conversation.last_seq + 1
+    rows = conversation.messages.filter(seq__lt=before).with_sender().order_by("-seq")[: limit + 1]
+    messages = list(rows)[::-1]
+    older = len(messages) > limit
+    messages = messages[-limit:]
+    newer = messages and messages[-1].seq < conversation.last_seq
+    return Page(
+        messages,
+        {"before": messages[0].pk} if older else None,
+        {"after": messages[-1].pk} if newer else None,
+    )
+
+
+def _page_after(conversation: Conversation, after: int, limit: int) -> Page:
+    messages = list(conversation.messages.filter(seq__gt=after).with_sender().order_by("seq")[: limit + 1])
+    newer = len(messages) > limit
+    messages = messages[:limit]
+    return Page(
+        messages,
+        {"before": messages[0].pk} if messages else None,
+        {"after": messages[-1].pk} if newer else None,
+    )
+
+
+def _seq(conversation: Conversation, request: Request, name: str) -> int:
+    pk = parse_id(request.query_params[name])
+    seq = conversation.messages.filter(pk=pk).values_list("seq", flat=True).first()
+    if seq is None:
+        raise ClientError("message_not_found", "No such message in this conversation.", 400, field=name)
+    return seq

@@ -1,0 +1,154 @@
+"""The verbs: everything that HTTP, sockets and commands can do to conversations."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from django.contrib.auth.models import AnonymousUser
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Greatest
+
+from accounts.models import User, UserProfile
+from chat import events
+from chat.delivery import messages_between
+from chat.errors import ClientError
+from chat.models import Conversation, Message
+from chat.ratelimit import send_limit
+from chat.writer import Entry, Sent, writer
+
+MAX_REPLAY = 500  # messages that `?after=` brings; whoever missed more reads the history over REST
+
+
+def signed_in(user: User | AnonymousUser) -> User:
+    """Return the user; raises 401 for one who is not signed in or deactivated."""
+    if not isinstance(user, User) or not user.is_active:
+        raise ClientError("not_authenticated", "Authentication credentials were not provided.", 401)
+    return user
+
+
+def student_conversation(*, user: User) -> Conversation:
+    """Return the conversation of a student with their mentor, made if missing; 403 not a student, 404 no mentor."""
+    profile = _profile(user)
+    if profile is None or not profile.is_student:
+        raise ClientError("not_a_student", "Only students have a mentor.", 403)
+    # Found by the assignment as it stands in the database, not by what was loaded with the user.
+    pair = Conversation.objects.with_people().filter(student=profile, teacher=F("student__assigned_mentor"))
+    conversation = pair.first()
+    if conversation is None and profile.mentor is not None:
+        conversation, _ = Conversation.get_or_create_conversation(
+            student_profile=profile, teacher_profile=profile.mentor
+        )
+    if conversation is None or not conversation.is_active:
+        raise ClientError("no_mentor", "No mentor is assigned.", 404)
+    return conversation
+
+
+def mentor_profile(*, user: User) -> UserProfile:
+    """Return the profile of a teacher or trainer; 403 for anyone else."""
+    profile = _profile(user)
+    if profile is None or not profile.is_mentor:
+        raise ClientError("not_a_mentor", "Only teachers and trainers have students.", 403)
+    return profile
+
+
+def mentor_conversation(*, user: User, conversation_id: int) -> Conversation:
+    """Return a conversation of this teacher or trainer; 403 for anyone else, 404 for any that is not theirs."""
+    profile = mentor_profile(user=user)
+    conversation = Conversation.objects.with_people().filter(pk=conversation_id, teacher=profile).first()
+    if conversation is None:
+        raise ClientError("conversation_not_found", "No such conversation.", 404)
+    return conversation
+
+
+def _profile(user: User) -> UserProfile | None:
+    return getattr(user, "profile", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """Where a socket begins: what is stored up to now, how far each participant has read, and what to replay.
+
+    `first` is the seq that the client has; `recovered` is None where it did not ask to resume.
+    """
+
+    first: int
+    last: int
+    reads: Mapping[int, int]
+    missed: list[events.MessagePosted]
+    recovered: bool | None
+    read_up_to: int | None
+
+
+def enter(*, conversation: Conversation, user: User, mark: bool, after: int | None) -> Entrance:
+    """Begin a socket of this user: mark the other side's messages read if `mark`, and look up what `after` missed.
+
+    `after` is a message id, -1 for one that cannot be.
+    """
+    if mark:
+        mark_read(conversation=conversation, reader=user)
+    counters = Conversation.objects.filter(pk=conversation.pk)
+    last, student, teacher = counters.values_list("last_seq", "student_read_seq", "teacher_read_seq").get()
+    reads = {conversation.student.user_id: student, conversation.teacher.user_id: teacher}
+    if after is None:
+        return Entrance(last, last, reads, [], None, None)
+    other_read = next(seq for reader, seq in reads.items() if reader != user.pk)
+    seen = Message.objects.filter(conversation=conversation, sender=user, seq__lte=other_read).order_by("-seq")
+    read_up_to = seen.values_list("pk", flat=True).first()
+    first = Message.objects.filter(conversation=conversation, pk=after).values_list("seq", flat=True).first()
+    if first is None or last - first > MAX_REPLAY:
+        return Entrance(last, last, reads, [], False, read_up_to)
+    missed = messages_between(conversation.pk, first, last, MAX_REPLAY)
+    return Entrance(first, last, reads, missed, True, read_up_to)
+
+
+def mark_read_up_to(*, conversation: Conversation, reader: User, message_id: int) -> int:
+    """Mark what others sent up to and including this message as read, as `mark_read` does.
+
+    Raises `message_not_found` where the message is not in the conversation.
+    """
+    up_to = conversation.messages.filter(pk=message_id).values_list("seq", flat=True).first()
+    if up_to is None:
+        raise ClientError("message_not_found", "No such message in this conversation.", 404)
+    return mark_read(conversation=conversation, reader=reader, up_to=up_to)
+
+
+def mark_read(*, conversation: Conversation, reader: User, up_to: int | None = None) -> int:
+    """Mark what others sent, up to and including the seq `up_to` or all, as read; return how many became read.
+
+    Every socket of the conversation is told.
+    """
+    unread = conversation.messages.unread_by(reader)
+    if up_to is not None:
+        unread = unread.filter(seq__lte=up_to)
+    # The mark of the same moment, so that whoever hears of this knows whether they missed something before it.
+    counter = conversation.read_field(reader.pk)
+    found = list(unread.order_by("seq").values_list("pk", "seq", f"conversation__{counter}"))
+    if not found:
+        return 0
+    newest, before = found[-1][1], found[0][2]
+    with transaction.atomic():
+        # The conversation first, as everywhere: its row is the lock.
+        Conversation.objects.filter(pk=conversation.pk).update(**{counter: Greatest(F(counter), newest)})
+        marked = Message.objects.filter(pk__in=[pk for pk, _, _ in found], is_read=False).update(is_read=True)
+    if marked:
+        rows = [(pk, seq) for pk, seq, _ in found]
+        events.messages_read(events.MessagesRead(conversation.pk, reader.pk, before, newest, rows))
+    return marked
+
+
+async def send_message(*, conversation_id: int, sender_id: int, content: str, client_id: str | None) -> Sent:
+    """Store a message and tell the conversation's sockets; returns after the commit, within 5 s.
+
+    Raises `rate_limited`, `conversation_closed`, or `temporarily_unavailable` where it is not known to be stored.
+    """
+    return await (await queue_message(conversation_id, sender_id, content, client_id))
+
+
+async def queue_message(
+    conversation_id: int, sender_id: int, content: str, client_id: str | None
+) -> "asyncio.Future[Sent]":
+    """Take a token of the sender's rate and queue the message; those queued in turn are stored in turn."""
+    if wait := await send_limit().take(sender_id):
+        raise ClientError("rate_limited", "You are writing too fast.", 429, retry_after=wait)
+    return writer().write(Entry(conversation_id, sender_id, content, client_id))

@@ -1,0 +1,49 @@
+"""Hears what Django tells of sessions, users and profiles, and has every process look again at the sockets concerned.
+
+The one use of signals: `accounts` must not know `chat`, and the admin, the shell and Django's own views end sessions
+without asking us. What a `QuerySet.update` changes sends no signal; the rounds of `upkeep` find it.
+"""
+
+from functools import partial
+from typing import Any
+
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.models import Session
+from django.db import transaction
+from django.db.models.signals import post_delete, post_save
+from django.utils import timezone
+
+from accounts.models import User, UserProfile
+from chat import events
+
+
+def connect() -> None:
+    """Start to listen; called once, when the app is ready."""
+    post_delete.connect(_session_ended, sender=Session)
+    post_save.connect(_user_changed, sender=User)
+    post_delete.connect(_user_changed, sender=User)
+    post_save.connect(_profile_changed, sender=UserProfile)
+    post_delete.connect(_profile_changed, sender=UserProfile)
+
+
+def _session_ended(instance: Session, **_: Any) -> None:
+    """A session was deleted: by a log-out, a new log-in over it, or an administrator."""
+    user_id = instance.get_decoded().get(SESSION_KEY)
+    if user_id is not None and instance.expire_date > timezone.now():  # not for what `clearsessions` sweeps out
+        _announce(int(user_id))
+
+
+def _user_changed(instance: User, update_fields: Any = None, created: bool = False, **_: Any) -> None:
+    """A password, `is_active`, or the user as a whole; signing in saves `last_login` alone."""
+    if not created and set(update_fields or ()) != {"last_login"}:
+        _announce(instance.pk)
+
+
+def _profile_changed(instance: UserProfile, created: bool = False, **_: Any) -> None:
+    """A role or a mentor."""
+    if not created:
+        _announce(instance.user_id)
+
+
+def _announce(user_id: int) -> None:
+    transaction.on_commit(partial(events.access_changed, user_id), robust=True)

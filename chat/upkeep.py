@@ -1,0 +1,150 @@
+"""The open sockets of this process, looked after together: healed, and closed when they may not stay.
+
+Each round is a few queries for all sockets. Whatever the channel layer lost is found by comparing `last_seq` and the
+read marks with what each socket was sent; whoever lost their session or their place is found by looking again.
+"""
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from itertools import islice
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from django.conf import settings
+
+from chat import events
+from chat.database import in_database
+from chat.errors import UnavailableError
+from chat.models import Conversation
+from chat.seats import Seat, verdicts
+
+logger = logging.getLogger(__name__)
+
+NEWCOMER_SECONDS = 1.0  # the layer does not confirm a subscription: by then it stands
+RETRY_SECONDS = 1.0
+SEATS_PER_QUERY = 500
+
+
+class Upkeep:
+    """The seats of one event loop."""
+
+    def __init__(self) -> None:
+        self._seats: set[Seat] = set()
+        self._per_user: Counter[int] = Counter()
+        self._newcomers: set[Seat] = set()
+        self._doubtful: set[Seat] = set()
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    def count(self, user_id: int) -> int:
+        """Return how many sockets of this user are open here."""
+        return self._per_user[user_id]
+
+    async def admit(self, seat: Seat) -> None:
+        """Look after this seat from now on."""
+        first = not self._seats
+        self._seats.add(seat)
+        self._newcomers.add(seat)
+        self._per_user[seat.user_id] += 1
+        self._run("rounds", self._rounds)
+        self._run("newcomers", self._look_at_newcomers)
+        if first:
+            events.mailbox().on_return = lambda: self._run("layer-back", self._heal_all)
+            await events.mailbox().join(events.ACCESS_GROUP, self._look_again)
+
+    def dismiss(self, seat: Seat) -> None:
+        """Forget this seat; harmless if it was not admitted."""
+        if seat not in self._seats:
+            return
+        for seats in (self._seats, self._newcomers, self._doubtful):
+            seats.discard(seat)
+        self._per_user[seat.user_id] -= 1
+        self._per_user += Counter()  # drops zeros
+        if not self._seats:
+            events.mailbox().leave(events.ACCESS_GROUP, self._look_again)
+            if rounds := self._tasks.get("rounds"):
+                rounds.cancel()
+
+    def _run(self, name: str, work: Callable[[], Any]) -> None:
+        """Have `work` going on as a task, once."""
+        if name not in self._tasks:
+            task = self._tasks[name] = asyncio.get_running_loop().create_task(work(), name=f"upkeep-{name}")
+            task.add_done_callback(lambda _: self._tasks.pop(name, None))
+
+    async def _rounds(self) -> None:
+        while True:
+            # Jittered, so that the processes of a restart do not ask in step for ever.
+            await asyncio.sleep(settings.CHAT_HEAL_SECONDS * random.uniform(0.7, 1.0))  # noqa: S311 - not a secret
+            await self._heal_all()
+            self._doubt(self._seats)
+
+    async def _heal_all(self) -> None:
+        await self._heal(self._seats)
+
+    async def _look_at_newcomers(self) -> None:
+        """Read once more what a seat that was just taken may have missed while its group was being joined."""
+        while self._newcomers:
+            await asyncio.sleep(NEWCOMER_SECONDS)
+            newcomers, self._newcomers = self._newcomers, set()
+            await self._heal(newcomers)
+            self._doubt(newcomers)
+
+    async def _heal(self, seats: Collection[Seat]) -> None:
+        for batch in _batches(seats):
+            try:
+                rows = await in_database(positions, {seat.conversation_id for seat in batch})
+            except UnavailableError:
+                logger.warning("healing put off: the database is away")
+                return
+            for seat in batch:
+                if row := rows.get(seat.conversation_id):
+                    last_seq, student_seq, teacher_seq = row
+                    reads = {seat.student_user_id: student_seq, seat.teacher_user_id: teacher_seq}
+                    if seat.delivery.catch_up(last_seq, reads):
+                        logger.info("healed conversation %s for user %s", seat.conversation_id, seat.user_id)
+
+    def _look_again(self, event: events.AnyEvent) -> None:
+        if isinstance(event, events.LookAgain):
+            self._doubt([s for s in self._seats if event.user_id in (s.student_user_id, s.teacher_user_id, s.user_id)])
+
+    def _doubt(self, seats: Collection[Seat]) -> None:
+        self._doubtful |= self._seats.intersection(seats)
+        if self._doubtful:
+            self._run("doubtful", self._judge)
+
+    async def _judge(self) -> None:
+        while self._doubtful:
+            batch = next(_batches(self._doubtful))
+            self._doubtful.difference_update(batch)
+            try:
+                judged = await in_database(verdicts, batch)
+            except UnavailableError:
+                self._doubtful |= self._seats.intersection(batch)
+                await asyncio.sleep(RETRY_SECONDS)
+                continue
+            for seat, code in judged.items():
+                logger.info("socket of user %s closed with %s", seat.user_id, code)
+                seat.close(code)
+
+
+def _batches(seats: Collection[Seat]) -> Iterator[list[Seat]]:
+    rest = iter(list(seats))
+    while batch := list(islice(rest, SEATS_PER_QUERY)):
+        yield batch
+
+
+def positions(conversation_ids: set[int]) -> dict[int, tuple[int, int, int]]:
+    """Return by conversation: its last seq, and the seqs up to which student and teacher have read."""
+    rows = Conversation.objects.filter(pk__in=conversation_ids)
+    fields = rows.values_list("pk", "last_seq", "student_read_seq", "teacher_read_seq")
+    return {pk: (last, student, teacher) for pk, last, student, teacher in fields}
+
+
+_upkeeps: "WeakKeyDictionary[asyncio.AbstractEventLoop, Upkeep]" = WeakKeyDictionary()
+
+
+def upkeep() -> Upkeep:
+    """Return the running event loop's upkeep."""
+    return _upkeeps.setdefault(asyncio.get_running_loop(), Upkeep())

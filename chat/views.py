@@ -1,0 +1,123 @@
+"""The HTTP edge: history, sending, the mentor's list, marking as read."""
+
+from typing import Any
+
+import msgspec
+from asgiref.sync import async_to_sync
+from django.db.models import QuerySet
+from rest_framework.exceptions import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.models import User
+from chat import services
+from chat.errors import ClientError
+from chat.models import Conversation, Message
+from chat.pagination import ConversationPagination, history_page
+from chat.serializers import conversation_body, message_body, read_draft
+
+
+def _user(request: Request) -> User:
+    return services.signed_in(request.user)
+
+
+def _conversations_response(conversations: list[Conversation], reader: User) -> list[Any]:
+    """Return the wire objects of conversations from `with_overview`; one query for all their last messages."""
+    newest = Message.objects.with_sender().in_bulk([c.last_message_id for c in conversations if c.last_message_id])
+    return [
+        msgspec.to_builtins(conversation_body(c, reader.pk, newest.get(c.last_message_id), c.unread_count))
+        for c in conversations
+    ]
+
+
+class StudentConversationView(APIView):
+    """A student's conversation with their mentor."""
+
+    def get(self, request: Request) -> Response:
+        """Return the conversation, made if missing."""
+        user = _user(request)
+        conversation = services.student_conversation(user=user)
+        row = Conversation.objects.with_people().with_overview(user).get(pk=conversation.pk)
+        return Response(_conversations_response([row], user)[0])
+
+
+class MentorConversationsView(APIView):
+    """The conversations of a teacher or trainer."""
+
+    def get(self, request: Request) -> Response:
+        """Return them, newest activity first."""
+        user = _user(request)
+        mine = Conversation.objects.filter(teacher=services.mentor_profile(user=user))
+        rows: QuerySet[Conversation] = mine.with_people().with_overview(user).order_by("-updated_at", "-pk")
+        paginator = ConversationPagination()
+        page = paginator.paginate_queryset(rows, request, self)
+        return paginator.get_paginated_response(_conversations_response(list(page or []), user))
+
+
+class MessagesView(APIView):
+    """The messages of one conversation; subclasses say of which."""
+
+    def conversation(self, user: User, **kwargs: Any) -> Conversation:
+        """Return the conversation that this user means."""
+        raise NotImplementedError
+
+    def get(self, request: Request, **kwargs: Any) -> Response:
+        """Return a page of messages; marks what the other side sent as read, unless `mark_read=false`."""
+        user = _user(request)
+        conversation = self.conversation(user, **kwargs)
+        mark = _flag(request, "mark_read")
+        page = history_page(conversation, request)
+        if mark and services.mark_read(conversation=conversation, reader=user, up_to=conversation.last_seq):
+            for message in page["results"]:
+                message.is_read = message.is_read or message.sender_id != user.pk
+        page["results"] = [msgspec.to_builtins(message_body(message, user.pk)) for message in page["results"]]
+        return Response(page)
+
+    def post(self, request: Request, **kwargs: Any) -> Response:
+        """Send a message; 201, or 200 with the first one for a repeated `client_id`."""
+        user = _user(request)
+        conversation = self.conversation(user, **kwargs)
+        content, client_id = read_draft(request.data, "content")
+        sent = async_to_sync(services.send_message)(
+            conversation_id=conversation.pk, sender_id=user.pk, content=content, client_id=client_id
+        )
+        body = msgspec.structs.replace(sent.event.message, is_own_message=True)
+        return Response(msgspec.to_builtins(body), status=201 if sent.created else 200)
+
+
+class StudentMessagesView(MessagesView):
+    """A student's messages with their mentor."""
+
+    def conversation(self, user: User, **kwargs: Any) -> Conversation:
+        """Return the student's conversation."""
+        return services.student_conversation(user=user)
+
+
+class MentorMessagesView(MessagesView):
+    """The messages of one of a mentor's conversations."""
+
+    def conversation(self, user: User, **kwargs: Any) -> Conversation:
+        """Return the mentor's conversation of that id."""
+        return services.mentor_conversation(user=user, conversation_id=kwargs["conversation_pk"])
+
+
+class MarkReadView(APIView):
+    """Marking a conversation as read."""
+
+    def post(self, request: Request, conversation_pk: int) -> Response:
+        """Mark what the other side sent as read and say how many."""
+        user = _user(request)
+        conversation = Conversation.objects.for_user(user).with_people().filter(pk=conversation_pk).first()
+        if conversation is None:
+            raise ClientError("not_a_participant", "You are not part of this conversation.", 403)
+        count = services.mark_read(conversation=conversation, reader=user)
+        return Response({"detail": f"{count} messages marked as read."})
+
+
+def _flag(request: Request, name: str) -> bool:
+    """Return a parameter that is true unless it says false."""
+    value = request.query_params.get(name, "true").lower()
+    if value not in {"true", "1", "false", "0"}:
+        raise ValidationError({name: ["true or false is expected."]})
+    return value in {"true", "1"}

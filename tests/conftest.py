@@ -1,0 +1,213 @@
+"""The cast, and what every test needs around it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from channels.layers import channel_layers
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+from django.contrib.sessions.backends.db import SessionStore
+from django.core.cache import cache
+
+from accounts.models import RoleChoices, User, UserProfile
+from chat.models import Conversation, Message
+
+PASSWORD = "qader-demo-2026"
+
+
+@pytest.fixture(autouse=True)
+def _quick_and_clean(settings: Any) -> Iterator[None]:
+    """Passwords are hashed fast; nothing of one test's event loop, layer or cache reaches the next."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    cache.clear()
+    yield
+    channel_layers.backends.clear()
+    cache.clear()
+
+
+def make_user(name: str, role: RoleChoices | None, *, mentor: User | None = None, **fields: Any) -> User:
+    """Return a new user; with a role also their profile."""
+    user = User.objects.create_user(name, f"{name}@example.com", PASSWORD, **fields)
+    if role is not None:
+        mentor_profile = mentor.profile if mentor else None
+        UserProfile.objects.create(user=user, full_name=name.title(), role=role, assigned_mentor=mentor_profile)
+    return user
+
+
+@dataclass
+class Cast:
+    """Everybody that the tests talk about; `teacher` mentors `student`, `trainer` mentors `other_student`."""
+
+    teacher: User
+    trainer: User
+    student: User
+    other_student: User
+    stranger: User  # a student without a mentor
+    admin: User  # a superuser without a profile
+
+    @property
+    def conversation(self) -> Conversation:
+        """The conversation of student and teacher, made at the first use."""
+        return conversation_of(self.student, self.teacher)
+
+    @property
+    def other_conversation(self) -> Conversation:
+        """The conversation of other_student and trainer, made at the first use."""
+        return conversation_of(self.other_student, self.trainer)
+
+
+def conversation_of(student: User, teacher: User) -> Conversation:
+    """Return the conversation of these two, made at the first use."""
+    pair = {"student_profile": student.profile, "teacher_profile": teacher.profile}
+    return Conversation.get_or_create_conversation(**pair)[0]
+
+
+def say(conversation: Conversation, sender: User, *contents: str) -> list[Message]:
+    """Store messages without telling anybody."""
+    return [Message.objects.create(conversation=conversation, sender=sender, content=text) for text in contents]
+
+
+def make_cast() -> Cast:
+    """Return a new cast."""
+    teacher = make_user("teacher", RoleChoices.TEACHER)
+    trainer = make_user("trainer", RoleChoices.TRAINER)
+    return Cast(
+        teacher=teacher,
+        trainer=trainer,
+        student=make_user("student", RoleChoices.STUDENT, mentor=teacher),
+        other_student=make_user("other_student", RoleChoices.STUDENT, mentor=trainer),
+        stranger=make_user("stranger", RoleChoices.STUDENT),
+        admin=make_user("admin", None, is_staff=True, is_superuser=True),
+    )
+
+
+@pytest.fixture
+def cast(db: None) -> Cast:
+    """The cast, in a test whose database work is all in one thread (REST by Django's client, models, admin)."""
+    return make_cast()
+
+
+@pytest.fixture
+def live_cast(transactional_db: None) -> Cast:
+    """The cast, in a test with sockets: their threads must see what is committed."""
+    return make_cast()
+
+
+def profile_object(user: User) -> dict[str, Any]:
+    """Return a person as the contract shows them."""
+    profile = user.profile
+    return {
+        "user_id": profile.pk,
+        "full_name": profile.full_name,
+        "username": user.username,
+        "email": user.email,
+        "role": profile.role,
+    }
+
+
+def message_object(message: Message, reader: User) -> dict[str, Any]:
+    """Return a stored message as the contract shows it to `reader`; asks the database."""
+    message = Message.objects.select_related("sender__profile").get(pk=message.pk)
+    return {
+        "id": message.pk,
+        "sender": message.sender_id,
+        "sender_profile": profile_object(message.sender),
+        "content": message.content,
+        "timestamp": message.timestamp.isoformat().replace("+00:00", "Z"),
+        "is_read": message.is_read,
+        "is_own_message": message.sender_id == reader.pk,
+    }
+
+
+def session_cookie(user: User) -> str:
+    """Return the key of a new session of this user."""
+    session = SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = "accounts.authentication.NameOrEmailBackend"
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.create()
+    return str(session.session_key)
+
+
+class Socket(WebsocketCommunicator):
+    """A client's end of a socket of the whole ASGI application."""
+
+    async def receive_json(self, timeout: float = 5) -> Any:
+        """Return the next frame; fails where a close comes instead."""
+        return json.loads(await self.receive_from(timeout))
+
+    async def send_json(self, frame: Any) -> None:
+        """Send a frame."""
+        await self.send_to(text_data=json.dumps(frame))
+
+    async def close_code(self, timeout: float = 5) -> int:
+        """Return the code with which the server closes next; fails where a frame comes instead."""
+        event = await self.receive_output(timeout)
+        assert event["type"] == "websocket.close", event
+        return int(event["code"])
+
+    async def silence(self) -> None:
+        """Check that nothing was sent: a ping is answered next."""
+        await self.send_json({"type": "ping"})
+        assert await self.receive_json() == {"type": "pong"}
+
+
+Connect = Callable[..., Any]
+
+
+@pytest.fixture
+async def connect(live_cast: Cast) -> AsyncIterator[Connect]:
+    """`async with connect(user, path) as socket`: an accepted socket, its first frame still to be received.
+
+    `path` is a conversation for a mentor, None for a student's own, or text under `/ws/chat/`.
+    """
+    from qader.asgi import application
+
+    open_sockets: list[Socket] = []
+
+    def url(path: Conversation | str | None, query: str) -> str:
+        if isinstance(path, Conversation):
+            path = f"conversations/{path.pk}/"
+        return f"/ws/chat/{path or 'my-conversation/'}{query}"
+
+    async def knock(
+        user: User | None, path: Conversation | str | None = None, query: str = "", *, key: str | None = None
+    ) -> tuple[Socket, bool, int | None]:
+        headers = [(b"origin", b"http://localhost"), (b"host", b"localhost")]
+        if user is not None and key is None:
+            key = await sync_to_async(session_cookie)(user)
+        if key is not None:
+            headers.append((b"cookie", f"sessionid={key}".encode()))
+        socket = Socket(application, url(path, query), headers)
+        accepted, code = await socket.connect(timeout=5)
+        if accepted:
+            open_sockets.append(socket)
+        return socket, accepted, code
+
+    @asynccontextmanager
+    async def opened(*args: Any, **kwargs: Any) -> AsyncIterator[Socket]:
+        socket, accepted, code = await knock(*args, **kwargs)
+        assert accepted, code
+        yield socket
+        open_sockets.remove(socket)
+        await socket.disconnect()
+
+    opened.knock = knock  # type: ignore[attr-defined]
+    yield opened
+    for socket in open_sockets:
+        await socket.disconnect()
+    await _loop_is_idle()
+
+
+async def _loop_is_idle() -> None:
+    """Let what ends with the last socket end, so that no thread holds the database when the test's data goes."""
+    names = ("mailbox-synchronize", "mailbox-publish", "writer")
+    tasks = [task for task in asyncio.all_tasks() if task.get_name() in names]
+    if tasks:
+        await asyncio.wait(tasks, timeout=5)
