@@ -4,7 +4,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.paginator import Paginator
-from django.db.models import Count, F, Max, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, Max, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.urls import reverse
@@ -19,7 +19,7 @@ MAX_LISTED = 10_000  # messages that one can page through; counting and skipping
 MAX_SEARCHED = 100_000  # newest messages that are searched where no conversation is chosen
 
 
-class CappedPaginator(Paginator[Any]):
+class CappedPaginator(Paginator):  # type: ignore[type-arg]
     """Pages through the first `MAX_LISTED` rows and counts no further."""
 
     @cached_property
@@ -29,7 +29,7 @@ class CappedPaginator(Paginator[Any]):
         return rows.order_by()[:MAX_LISTED].count()
 
 
-class ReadOnlyAdmin(admin.ModelAdmin[Any]):
+class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Looked at only: a change would bypass the order and the delivery of messages."""
 
     show_full_result_count = False
@@ -127,9 +127,9 @@ class MessageAdmin(ReadOnlyAdmin):
     fields = ("conversation_link", "seq", "sender", "timestamp", "is_read", "content")
     readonly_fields = fields
 
-    def get_ordering(self, request: HttpRequest) -> list[str]:
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """Newest first, by the index that serves it."""
-        return ["conversation", "-seq"] if _conversation_chosen(request) else ["-pk"]
+        return ("conversation", "-seq") if _conversation_chosen(request) else ("-pk",)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
