@@ -1,0 +1,211 @@
+"""What docker-compose.yml runs, as it stands there, without Docker: only hosts, ports and PATH are of this machine."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from tests.compose import ROOT, load_compose
+from tests.servers import free_port, postgresql, redis
+
+DEADLINE_SECONDS = 20
+VARIABLES = {"SECRET_KEY": "compose-test-key-0123456789-0123456789-0123456789", "POSTGRES_PASSWORD": "it's $ecret"}
+DEMO_PASSWORD = "qader-demo-2026"
+# Without the settings of whoever runs the tests, as in a container.
+HOST_ENVIRONMENT = {name: os.environ[name] for name in ("HOME", "TMPDIR", "LANG") if name in os.environ}
+BIN = Path(sys.executable).parent
+
+
+class Stack:
+    """The compose file beside a PostgreSQL and a Redis of ours."""
+
+    def __init__(self, database, cache):
+        self.services = load_compose(VARIABLES)["services"]
+        self.database_port, self.redis_port = database.port, cache.port
+
+    def environment(self):
+        given = self.services["web"]["environment"]
+        assert given == self.services["migrate"]["environment"]
+        here = {
+            "DATABASE_URL": given["DATABASE_URL"].replace("@postgres:5432/", f"@127.0.0.1:{self.database_port}/"),
+            "REDIS_URL": given["REDIS_URL"].replace("//redis:6379/", f"//127.0.0.1:{self.redis_port}/"),
+        }
+        assert all(here[name] != given[name] for name in here)
+        return HOST_ENVIRONMENT | given | here | {"PATH": f"{BIN}:{os.environ['PATH']}"}
+
+    def run(self, command):
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.environment(), check=False, timeout=60, capture_output=True, text=True
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    @contextmanager
+    def web(self):
+        """One replica; yields its process and port."""
+        port = free_port()
+        command = [str(port) if word == "8000" else word for word in self.services["web"]["command"]]
+        with running(command, env=self.environment()) as process:
+            wait_for(f"http://127.0.0.1:{port}/healthz", process)
+            yield process, port
+
+
+@contextmanager
+def running(command, env):
+    with subprocess.Popen(command, cwd=ROOT, env=env) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def wait_for(url, process, **options):
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(httpx.TransportError):
+            if httpx.get(url, **options).status_code == 200:
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"{url} does not answer 200; exit code {process.poll()}")
+
+
+@pytest.fixture(scope="module")
+def stack():
+    with postgresql() as database, redis() as cache:
+        with psycopg.connect(database.url, autocommit=True) as connection:
+            connection.execute("CREATE ROLE qader LOGIN")
+            connection.execute("CREATE DATABASE qader OWNER qader")
+        yield Stack(database, cache)
+
+
+@pytest.fixture(scope="module")
+def migrated(stack):
+    code, output = stack.run(stack.services["migrate"]["command"])
+    assert code == 0, output
+    return stack
+
+
+@contextmanager
+def proxy(upstream_port, folder):
+    """Caddy with the Caddyfile as shipped, at http://localhost on a free port; yields its address."""
+    port, admin = free_port(), free_port()
+    shipped = (ROOT / "deploy" / "Caddyfile").read_text()
+    here = shipped.replace("name web\n", "name 127.0.0.1\n").replace("port 8000\n", f"port {upstream_port}\n")
+    assert here.count("127.0.0.1") == here.count(str(upstream_port)) == 1
+    config = folder / "Caddyfile"
+    config.write_text(here)
+    address = load_compose(VARIABLES)["services"]["proxy"]["environment"]["SITE_ADDRESS"]
+    env = HOST_ENVIRONMENT | {
+        "SITE_ADDRESS": f"{address}:{port}",
+        "CADDY_ADMIN": f"127.0.0.1:{admin}",
+        "XDG_DATA_HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),
+    }
+    with running([BIN / "caddy", "run", "--adapter", "caddyfile", "--config", config], env) as process:
+        wait_for(f"http://localhost:{port}/healthz", process)
+        yield f"http://localhost:{port}"
+
+
+class Echo(BaseHTTPRequestHandler):
+    """Answers with the headers that arrived."""
+
+    def do_GET(self):
+        body = json.dumps(dict(self.headers.items())).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def echo_port():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+def test_web_refuses_to_start_before_migrate_has_run(stack):
+    with psycopg.connect(f"postgresql://postgres@127.0.0.1:{stack.database_port}/postgres", autocommit=True) as admin:
+        admin.execute("CREATE DATABASE empty OWNER qader")
+    environment = stack.environment()
+    environment["DATABASE_URL"] = environment["DATABASE_URL"].removesuffix("/qader") + "/empty"
+    command = [str(free_port()) if word == "8000" else word for word in stack.services["web"]["command"]]
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, timeout=30, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert "migrat" in done.stderr
+
+
+def test_migrate_can_run_again(migrated):
+    code, output = migrated.run(migrated.services["migrate"]["command"])
+    assert code == 0, output
+    assert "No migrations to apply" in output
+
+
+def test_two_replicas_are_alive_ready_and_healthy_and_stop_in_time(migrated):
+    replicas = migrated.services["web"]["deploy"]["replicas"]
+    grace = int(migrated.services["web"]["stop_grace_period"].removesuffix("s"))
+    with ExitStack() as stack:
+        running_replicas = [stack.enter_context(migrated.web()) for _ in range(replicas)]
+        for _, port in running_replicas:
+            assert httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+            check = [word.replace(":8000/", f":{port}/") for word in migrated.services["web"]["healthcheck"]["test"]]
+            assert check[0] == "CMD"
+            code, output = migrated.run(check[1:])
+            assert code == 0, output
+        for process, _ in running_replicas:
+            process.terminate()
+        assert [process.wait(timeout=grace) for process, _ in running_replicas] == [0] * replicas
+
+
+def test_the_health_check_fails_where_nobody_listens(migrated):
+    check = [word.replace(":8000/", f":{free_port()}/") for word in migrated.services["web"]["healthcheck"]["test"]]
+    assert migrated.run(check[1:])[0] == 1
+
+
+def test_the_proxy_overwrites_what_clients_claim_about_themselves(echo_port, tmp_path):
+    claims = {"X-Real-IP": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
+    with proxy(echo_port, tmp_path) as address:
+        seen = {name.lower(): value for name, value in httpx.get(address, headers=claims).json().items()}
+    assert seen["x-real-ip"] in {"127.0.0.1", "::1"}
+    assert seen["x-forwarded-proto"] == "http"
+    assert "203.0.113.9" not in seen.values()
+    assert seen["host"] == address.removeprefix("http://")
+
+
+def test_a_student_chats_through_the_proxy(migrated, tmp_path):
+    code, output = migrated.run(["python", "manage.py", "seed_demo", "--force"])
+    assert code == 0, output
+    with migrated.web() as (_, port), proxy(port, tmp_path) as address, httpx.Client(base_url=address) as client:
+        token = client.get("/api/v1/auth/csrf/").json()["csrfToken"]
+        login = {"username": "student1", "password": DEMO_PASSWORD}
+        headers = {"X-CSRFToken": token, "Origin": address}
+        answer = client.post("/api/v1/auth/login/", json=login, headers=headers)
+        assert answer.status_code == 200, answer.text
+        socket_address = address.replace("http://", "ws://") + "/ws/chat/my-conversation/"
+        cookie = {"Cookie": f"sessionid={client.cookies['sessionid']}"}
+        with connect(socket_address, origin=address, additional_headers=cookie) as socket:
+            assert json.loads(socket.recv(timeout=5))["type"] == "connection_established"
+            socket.send(json.dumps({"message": "through the proxy"}))
+            frame = json.loads(socket.recv(timeout=5))
+            assert (frame["type"], frame["message"]["content"]) == ("new_message", "through the proxy")
+        with pytest.raises(InvalidStatus) as refused, connect(socket_address, origin=address):
+            pass
+        assert refused.value.response.status_code == 403
