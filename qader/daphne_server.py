@@ -8,7 +8,6 @@ point what a plain daphne does.
 import asyncio
 import logging
 import math
-import socket
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -24,7 +23,7 @@ from twisted.logger import (
     globalLogPublisher,
 )
 
-from qader.limits import Limits
+from qader.serving import Serving
 
 MAX_UNREAD = 32  # messages of one socket that wait for the application before its client has to
 
@@ -121,18 +120,12 @@ class Socket(WebSocketProtocol):  # type: ignore[misc] # daphne has no types
 
 
 class DaphneServer(Server):  # type: ignore[misc]
-    """Daphne on a socket that listens already. `started` and `stopping` are called when it serves and when it ends."""
+    """Daphne on a socket that listens already."""
 
-    def __init__(
-        self,
-        application: Any,
-        listener: socket.socket,
-        limits: Limits,
-        started: Callable[[], None],
-        stopping: Callable[[], None],
-    ) -> None:
+    def __init__(self, serving: Serving) -> None:
+        limits = serving.limits
         super().__init__(
-            application,
+            serving.application,
             endpoints=["the listener"],
             ping_interval=math.inf,  # autobahn pings, see Socket
             websocket_timeout=-1,  # by default every socket is closed after 24 h, with 1000: "done"
@@ -143,22 +136,23 @@ class DaphneServer(Server):  # type: ignore[misc]
             ready_callable=self._configure,
         )
         self.endpoints = []  # checked by daphne not to be empty; its way to a given socket knows IPv4 only
-        self._listener, self._limits = listener, limits
-        self._started, self._stopping = started, stopping
+        self._serving = serving
 
     def _configure(self) -> None:
-        seconds = self._limits.ping_seconds
+        limits, listener = self._serving.limits, self._serving.listener
         self.ws_factory.protocol = Socket
         self.ws_factory.setProtocolOptions(
-            autoPingInterval=seconds, autoPingTimeout=seconds, closeHandshakeTimeout=self._limits.close_seconds
+            autoPingInterval=limits.ping_seconds,
+            autoPingTimeout=limits.ping_seconds,
+            closeHandshakeTimeout=limits.close_seconds,
         )
         # Daphne sends twisted's log to nowhere, failures in our own protocol code with it.
         failures = LogLevelFilterPredicate(defaultLogLevel=LogLevel.critical)
         globalLogPublisher.addObserver(FilteringLogObserver(STDLibLogObserver(__name__), [failures]))
-        self._listener.setblocking(False)
-        self._port = reactor.adoptStreamPort(self._listener.fileno(), self._listener.family, self.http_factory)
-        self._listener.close()  # twisted has its own descriptor
-        reactor.callWhenRunning(self._started)
+        listener.setblocking(False)
+        self._port = reactor.adoptStreamPort(listener.fileno(), listener.family, self.http_factory)
+        listener.close()  # twisted has its own descriptor
+        reactor.callWhenRunning(self._serving.started)
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> "asyncio.Queue[Any] | None":
         """Start the application and return the queue it reads from: as daphne does, but paced, and watched."""
@@ -185,29 +179,24 @@ class DaphneServer(Server):  # type: ignore[misc]
         return defer.Deferred.fromFuture(asyncio.ensure_future(self._wind_down()))
 
     async def _wind_down(self) -> None:
-        self._stopping()
+        self._serving.stopping()
         self._port.stopListening()
         running = {details.get("application_instance") for details in self.connections.values()} - {None}
         for protocol in list(self.connections):
             if isinstance(protocol, Socket):
                 protocol.restart()
         if running:
-            await asyncio.wait(running, timeout=self._limits.grace_seconds)
+            await asyncio.wait(running, timeout=self._serving.limits.grace_seconds)
+        await self._serving.settle()
         # Nothing may be left for the interpreter's exit, where tasks can no longer clean up.
         rest = asyncio.all_tasks() - {asyncio.current_task()}
         for task in rest:
             task.cancel()
         if rest:
-            await asyncio.wait(rest, timeout=self._limits.grace_seconds)
+            await asyncio.wait(rest, timeout=self._serving.limits.grace_seconds)
 
 
-def serve(
-    application: Any,
-    listener: socket.socket,
-    limits: Limits,
-    started: Callable[[], None],
-    stopping: Callable[[], None],
-) -> None:
+def serve(serving: Serving) -> None:
     """Serve until SIGTERM or SIGINT, then close every WebSocket with 1012 and return."""
     logging.getLogger("daphne").setLevel(logging.WARNING)
-    DaphneServer(application, listener, limits, started, stopping).run()
+    DaphneServer(serving).run()

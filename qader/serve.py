@@ -1,6 +1,7 @@
 """The one way in which the server starts: `python -m qader.serve`, for development, production and tests alike."""
 
 import argparse
+import asyncio
 import importlib
 import os
 import socket
@@ -10,10 +11,11 @@ from collections.abc import Sequence
 
 from django.db import connections
 
-from qader.limits import Limits
 from qader.preflight import NotReadyError, prepare
+from qader.serving import Limits, Serving
 
-STOP_SECONDS = 8  # after SIGTERM; it promises 10
+STOP_SECONDS = 8  # after SIGTERM the process ends, whatever still waits
+SETTLE_SECONDS = 1.5
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,13 +61,22 @@ def _serve(server: str, listener: socket.socket) -> None:
         sys.stdout.write(f"Qader listens on http://{address}:{port}/ ({server})\n")
         sys.stdout.flush()
 
+    limits = Limits(frame_bytes=settings.CHAT_MAX_FRAME_BYTES)
     try:
-        module.serve(application, listener, Limits(settings.CHAT_MAX_FRAME_BYTES), started, _end_soon)
+        module.serve(Serving(application, listener, started, _end_soon, _settle, limits))
     finally:
         connections.close_all()
         for connection in connections.all(initialized_only=True):
             if hasattr(connection, "close_pool"):
                 connection.close_pool()
+
+
+async def _settle() -> None:
+    """Let what is being committed be committed, and told; these tasks live only while they have something to do."""
+    for name in ("writer", "mailbox-publish"):
+        tasks = [task for task in asyncio.all_tasks() if task.get_name() == name]
+        if tasks:
+            await asyncio.wait(tasks, timeout=SETTLE_SECONDS)
 
 
 def _end_soon() -> None:

@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import logging
-import socket
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from functools import partial
 from types import FrameType
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from qader.limits import Limits
+from qader.serving import Limits, Serving
 
 
 class Socket(WebSocketsSansIOProtocol):
@@ -75,18 +74,23 @@ def _socket(limits: Limits, **arguments: Any) -> Socket:
 class UvicornServer(uvicorn.Server):
     """Uvicorn that says when it serves and when it stops, and for which SIGTERM is no failure."""
 
-    def __init__(self, config: uvicorn.Config, started: Callable[[], None], stopping: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, serving: Serving) -> None:
         super().__init__(config)
-        self._started, self._stopping = started, stopping
+        self._serving = serving
 
     async def startup(self, sockets: Any = None) -> None:
         """Start, and tell."""
         await super().startup(sockets)
-        self._started()
+        self._serving.started()
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """Close what is open, and let the rest settle."""
+        await super().shutdown(sockets)
+        await self._serving.settle()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop, and tell."""
-        self._stopping()
+        self._serving.stopping()
         super().handle_exit(sig, frame)
 
     @contextlib.contextmanager
@@ -97,16 +101,11 @@ class UvicornServer(uvicorn.Server):
             self._captured_signals.clear()
 
 
-def serve(
-    application: Any,
-    listener: socket.socket,
-    limits: Limits,
-    started: Callable[[], None],
-    stopping: Callable[[], None],
-) -> None:
+def serve(serving: Serving) -> None:
     """Serve until SIGTERM or SIGINT, then close every WebSocket with 1012 and return."""
+    limits = serving.limits
     config = uvicorn.Config(
-        application,
+        serving.application,
         loop="asyncio",
         http="h11",
         ws=partial(_socket, limits),  # type: ignore[arg-type] # uvicorn only calls it
@@ -123,4 +122,4 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=limits.grace_seconds,
     )
-    UvicornServer(config, started, stopping).run([listener])
+    UvicornServer(config, serving).run([serving.listener])

@@ -1,0 +1,36 @@
+"""What both servers are given: what to serve, where, how long and how much, and whom to tell."""
+
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Sizes and times; a client that answers no ping is cut after at most `2 * ping_seconds + close_seconds`."""
+
+    frame_bytes: int = 64 * 1024  # one message of a client
+    ping_seconds: int = 20  # between a pong and the next ping, and how long a pong may take
+    close_seconds: int = 5  # what a client has left once closing began
+    grace_seconds: int = 2  # what requests under way have left once the server stops
+
+
+async def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Serving:
+    """An ASGI application on a socket that listens already.
+
+    `started` is called once it is served and `stopping` at SIGTERM or SIGINT; `settle` is awaited when requests and
+    sockets are done, before whatever is left is cancelled.
+    """
+
+    application: Any
+    listener: socket.socket
+    started: Callable[[], None]
+    stopping: Callable[[], None] = lambda: None
+    settle: Callable[[], Awaitable[None]] = _nothing
+    limits: Limits = field(default_factory=Limits)
