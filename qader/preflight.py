@@ -32,6 +32,8 @@ def prepare() -> None:
     except (EnvError, ImproperlyConfigured) as error:
         raise NotReadyError(str(error)) from None
     _check_migrations()
+    if connection.vendor == "postgresql":
+        connection.settings_dict["OPTIONS"]["options"] = settings.DATABASE_SERVER_OPTIONS
     if not settings.REDIS_URL:
         _take_database()
 

@@ -71,10 +71,9 @@ def _database(pool_size: int) -> dict[str, Any]:
         return _sqlite() | {"NAME": database["NAME"]}
     if database["ENGINE"] != "django.db.backends.postgresql":
         raise EnvError("DATABASE_URL must be a postgresql:// or a sqlite:// address.")
-    # Every limit lies below the 5 s in which a handshake, a send and an HTTP answer must end.
+    # Below the 5 s in which a handshake, a send and an HTTP answer must end, as is DATABASE_SERVER_OPTIONS.
     options = {
         "pool": {"min_size": 1, "max_size": pool_size, "timeout": 3},
-        "options": "-c statement_timeout=4000 -c lock_timeout=3000 -c idle_in_transaction_session_timeout=10000",
         "connect_timeout": 3,
         "tcp_user_timeout": 10_000,
     }
@@ -118,7 +117,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "qader.health.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "accounts.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -141,6 +140,8 @@ TEMPLATES = [
     }
 ]
 
+# Limits of the server's connections to PostgreSQL, in ms; a migration or a dump may take as long as it needs.
+DATABASE_SERVER_OPTIONS = "-c statement_timeout=4000 -c lock_timeout=3000 -c idle_in_transaction_session_timeout=10000"
 DATABASES = {"default": _database(DATABASE_POOL_SIZE)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -8,17 +8,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import SyncToAsync, sync_to_async
 from channels.layers import channel_layers
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.cache import cache
+from django.db import connections
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
 
 PASSWORD = "qader-demo-2026"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _threads_let_go(django_db_setup: None) -> Iterator[None]:
+    """What `sync_to_async` opened in its thread must be closed before the test database can be dropped."""
+    yield
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
 
 
 @pytest.fixture(autouse=True)
