@@ -1,0 +1,49 @@
+"""The page at `/`, and what answers where nothing else does."""
+
+import sys
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views import defaults
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from accounts.models import User
+from chat.errors import UnavailableError
+from chat.management.commands.seed_demo import PASSWORD, PEOPLE
+
+
+@never_cache
+@require_safe
+def page(request: HttpRequest) -> HttpResponse:
+    """The chat as a page; in development it offers the demo accounts that exist."""
+    names = [person.username for person in PEOPLE] if settings.DEBUG else []
+    accounts = User.objects.filter(username__in=names, profile__isnull=False).select_related("profile").order_by("pk")
+    context = {"demo_accounts": accounts if settings.DEBUG else [], "demo_password": PASSWORD}
+    response = render(request, "chat/page.html", context)
+    host = request.get_host()
+    # Safari's 'self' does not mean the WebSocket of the same host.
+    response["Content-Security-Policy"] = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        f"connect-src 'self' ws://{host} wss://{host}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+    )
+    return response
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """404 as JSON for REST clients, as a plain page for people."""
+    if request.path_info.startswith("/api/"):
+        return JsonResponse({"detail": "Not found."}, status=404)
+    return defaults.page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """500 as JSON for REST clients, or 503 where the database is away; a plain page for people."""
+    if not request.path_info.startswith("/api/"):
+        return defaults.server_error(request)
+    if isinstance(sys.exc_info()[1], (OperationalError, InterfaceError)):  # outside a view, as in saving a session
+        away = UnavailableError()
+        return JsonResponse({"detail": away.text, "code": away.code}, status=away.status)
+    return JsonResponse({"detail": "Internal server error."}, status=500)
