@@ -37,7 +37,7 @@ class NameOrEmailBackend(ModelBackend):
 
     @staticmethod
     def _by_email(address: str) -> User | None:
-        found = User.objects.filter(email__iexact=address)[:2] if "@" in address else ()
+        found = list(User.objects.filter(email__iexact=address)[:2]) if "@" in address else []
         return found[0] if len(found) == 1 else None
 
 

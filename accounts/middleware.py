@@ -19,7 +19,7 @@ class AuthenticationMiddleware(middleware.AuthenticationMiddleware):
     def process_request(self, request: HttpRequest) -> None:
         """Set the user of this request."""
         request.user = SimpleLazyObject(lambda: _request_user(request))  # type: ignore[assignment]
-        request.auser = sync_to_async(lambda: request.user)  # type: ignore[assignment, method-assign]
+        request.auser = sync_to_async(lambda: request.user)
 
 
 def _request_user(request: HttpRequest) -> User | AnonymousUser:

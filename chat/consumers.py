@@ -5,6 +5,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Coroutine, Iterator
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -50,7 +51,7 @@ TRY_LATER = 1013
 CLOSE_CODES = {401: SESSION_ENDED, 403: NOT_ALLOWED, 404: NOT_FOUND, 429: FLOOD}
 
 
-class RefusingConsumer(AsyncWebsocketConsumer):
+class RefusingConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has no types
     """Closes what no route knows, before it is accepted."""
 
     channel_layer_alias = ""
@@ -60,7 +61,7 @@ class RefusingConsumer(AsyncWebsocketConsumer):
         await self.close(NOT_FOUND)
 
 
-class ChatConsumer(AsyncWebsocketConsumer):
+class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has no types
     """One socket of one participant in one conversation.
 
     Needs `user` and `url_route` in its scope; with `session` in it, the socket ends with that session.
@@ -115,7 +116,8 @@ class ChatConsumer(AsyncWebsocketConsumer):
                 entrance = await in_database(self._begin)
         except (ClientError, TimeoutError) as error:
             self._leave()
-            return await self.close(CLOSE_CODES.get(getattr(error, "status", 503), TRY_LATER))
+            await self.close(CLOSE_CODES.get(getattr(error, "status", 503), TRY_LATER))
+            return
         await self.accept()
         frames = self._first_frames(entrance, delivery)
         delivery.start(first=entrance.first, last=entrance.last, reads=entrance.reads, frames=frames)
@@ -218,12 +220,12 @@ class ChatConsumer(AsyncWebsocketConsumer):
             self.delivery.repeat(sent.result().event)
 
     async def _mark_read(self, message_id: int | None) -> None:
-        people = {"conversation": self.conversation, "reader": self.user}
         try:
             if message_id is None:
-                await in_database(services.mark_read, **people)
+                await in_database(services.mark_read, conversation=self.conversation, reader=self.user)
             else:
-                await in_database(services.mark_read_up_to, **people, message_id=message_id)
+                call = partial(services.mark_read_up_to, message_id=message_id)
+                await in_database(call, conversation=self.conversation, reader=self.user)
         except ClientError as error:
             self._refuse(error)
         finally:

@@ -22,7 +22,7 @@ def _user(request: Request) -> User:
     return services.signed_in(request.user)
 
 
-def _conversations_response(conversations: list[Conversation], reader: User) -> list[Any]:
+def _conversations_response(conversations: list[Any], reader: User) -> list[Any]:
     """Return the wire objects of conversations from `with_overview`; one query for all their last messages."""
     newest = Message.objects.with_sender().in_bulk([c.last_message_id for c in conversations if c.last_message_id])
     return [

@@ -5,6 +5,7 @@ carries dozens. A message is told to sockets after its commit, never before.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Sequence
@@ -105,11 +106,13 @@ class Writer:
         self._busy |= {entry.conversation_id for entry in batch}
         call = submit(store, batch)
         self._under_way.add(call)
+        settled = asyncio.Event()
         future = asyncio.wrap_future(call)
-        settled = asyncio.get_running_loop().create_future()
-        future.add_done_callback(lambda done: settled.done() or settled.set_result(None))
         future.add_done_callback(partial(self._settle, batch, call))
-        await asyncio.wait([settled], timeout=STUCK_SECONDS)
+        future.add_done_callback(lambda _: settled.set())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STUCK_SECONDS):
+                await settled.wait()
 
     def _settle(self, batch: list[Entry], call: "Future[list[Outcome]]", done: "asyncio.Future[list[Outcome]]") -> None:
         self._under_way.discard(call)

@@ -46,7 +46,7 @@ def _check_system() -> None:
 
 def _check_migrations() -> None:
     # Without the pool, which would go on trying in the background and tell nobody why.
-    alone: BaseDatabaseWrapper = connection.copy()  # type: ignore[attr-defined]
+    alone: BaseDatabaseWrapper = connection.copy()
     alone.settings_dict["OPTIONS"].pop("pool", None)
     try:
         executor = MigrationExecutor(alone)

@@ -3,6 +3,7 @@
 A bad or missing value raises `environs.EnvError`; `manage.py` and `qader.serve` tell it in one line and stop.
 """
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,13 @@ def _positive(name: str, default: int) -> int:
     return value
 
 
+def _texts(name: str, default: list[str]) -> list[str]:
+    texts: list[str] = env.list(name, default)
+    return [text.strip() for text in texts]
+
+
 def _origins(debug: bool) -> list[str]:
-    origins: list[str] = [origin.strip() for origin in env.list("CSRF_TRUSTED_ORIGINS", [])]
+    origins = _texts("CSRF_TRUSTED_ORIGINS", [])
     for origin in origins:
         if not re.fullmatch(r"https?://[^/\s]+", origin):
             raise EnvError(f'CSRF_TRUSTED_ORIGINS takes full origins such as https://qader.vip, not "{origin}".')
@@ -93,8 +99,8 @@ def _redis_url() -> str:
 
 DEBUG = env.bool("DEBUG", False)
 SECRET_KEY = _secret_key(DEBUG)
-SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", [])
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
+SECRET_KEY_FALLBACKS = _texts("SECRET_KEY_FALLBACKS", [])
+ALLOWED_HOSTS = _texts("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 CSRF_TRUSTED_ORIGINS = _origins(DEBUG)
 DATABASE_POOL_SIZE = _positive("DATABASE_POOL_SIZE", 10)
 REDIS_URL = _redis_url()
@@ -242,7 +248,7 @@ CHAT_HEAL_SECONDS = _positive("CHAT_HEAL_SECONDS", 30)
 CHAT_MAX_FRAME_BYTES = 64 * 1024  # one message of a client; the server closes with 1009 above it
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024  # a POST; 4,000 escaped code points and the frame around them fit
 
-LOG_LEVEL = env.log_level("LOG_LEVEL", "INFO")
+LOG_LEVEL: int = env.log_level("LOG_LEVEL", logging.INFO)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -1,0 +1,54 @@
+"""A deadline for HTTP: while the database is stopped, nothing but a clock on our side frees who waits."""
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 4.7
+UNAVAILABLE = json.dumps({"detail": "Temporarily unavailable. Try again.", "code": "temporarily_unavailable"}).encode()
+
+
+class HttpDeadline:
+    """Answers 503 where `application` has not begun to answer within `ANSWER_SECONDS`.
+
+    What it was doing may still be done, as with any 503; a repeated `client_id` settles that.
+    """
+
+    def __init__(self, application: Any) -> None:
+        self.application = application
+        self._late: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Answer one request."""
+        begun = False
+
+        async def begin(message: dict[str, Any]) -> None:
+            nonlocal begun
+            begun = True
+            if task not in self._late:
+                await send(message)
+
+        task = asyncio.create_task(self.application(scope, receive, begin))
+        try:
+            done, _ = await asyncio.wait([task], timeout=ANSWER_SECONDS)
+            if done or begun:
+                await task
+                return
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        logger.warning("no answer in time: %s", scope["path"])
+        self._late.add(task)
+        task.add_done_callback(self._forget)
+        task.cancel()
+        headers = [(b"content-type", b"application/json"), (b"retry-after", b"5"), (b"cache-control", b"no-store")]
+        await send({"type": "http.response.start", "status": 503, "headers": headers})
+        await send({"type": "http.response.body", "body": UNAVAILABLE})
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._late.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.warning("a late answer failed: %s", type(error).__name__)
