@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +16,9 @@ from channels.testing import WebsocketCommunicator
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.cache import cache
-from django.db import connections
+from django.db import connection, connections
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
@@ -133,6 +137,23 @@ def message_object(message: Message, reader: User) -> dict[str, Any]:
     }
 
 
+def conversation_object(
+    conversation: Conversation, reader: User, *, last: Message | None = None, unread: int = 0, is_active: bool = True
+) -> dict[str, Any]:
+    """Return a conversation as the contract shows it to `reader`; asks the database."""
+    conversation = Conversation.objects.get(pk=conversation.pk)
+    return {
+        "id": conversation.pk,
+        "student_profile": profile_object(conversation.student.user),
+        "teacher_profile": profile_object(conversation.teacher.user),
+        "created_at": conversation.created_at.isoformat().replace("+00:00", "Z"),
+        "updated_at": conversation.updated_at.isoformat().replace("+00:00", "Z"),
+        "last_message": message_object(last, reader) if last else None,
+        "unread_message_count_for_user": unread,
+        "is_active": is_active,
+    }
+
+
 def session_cookie(user: User) -> str:
     """Return the key of a new session of this user."""
     session = SessionStore()
@@ -141,6 +162,42 @@ def session_cookie(user: User) -> str:
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     session.create()
     return str(session.session_key)
+
+
+def client_of(user: User | None) -> Client:
+    """Return an HTTP client that this user is signed in with; None: nobody is."""
+    client = Client()
+    if user is not None:
+        client.cookies["sessionid"] = session_cookie(user)
+    return client
+
+
+@contextmanager
+def recorded_queries() -> Iterator[list[str]]:
+    """`with recorded_queries() as queries`: afterwards it holds the statements that this thread made meanwhile.
+
+    What only begins and ends transactions is left out: it depends on the test's own transaction.
+    """
+    queries: list[str] = []
+    with CaptureQueriesContext(connection) as captured:
+        yield queries
+    transactions = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
+    queries += [query["sql"] for query in captured if not query["sql"].startswith(transactions)]
+
+
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    """Return what the calls return, each made in a thread of its own, all let go at the same moment."""
+    start = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        try:
+            start.wait(5)
+            return call()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return list(threads.map(run, calls))
 
 
 class Socket(WebsocketCommunicator):

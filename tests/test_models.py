@@ -1,0 +1,249 @@
+"""The rows: numbers of messages, the one conversation of a pair, who mentors whom."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
+
+from accounts.models import RoleChoices, UserProfile
+from chat.models import Conversation, Message
+from tests.conftest import Cast, at_once, conversation_of, make_user, say
+
+COUNTERS = ("last_seq", "student_read_seq", "teacher_read_seq", "updated_at")
+
+
+def counters(conversation: Conversation) -> tuple[Any, ...]:
+    return Conversation.objects.values_list(*COUNTERS).get(pk=conversation.pk)
+
+
+def seqs(conversation: Conversation) -> list[int]:
+    return list(conversation.messages.order_by("pk").values_list("seq", flat=True))
+
+
+def test_messages_are_numbered_per_conversation_from_1(cast: Cast) -> None:
+    say(cast.conversation, cast.student, "one")
+    say(cast.other_conversation, cast.trainer, "one of theirs")
+    say(cast.conversation, cast.teacher, "two", "three")
+    assert seqs(cast.conversation) == [1, 2, 3]
+    assert seqs(cast.other_conversation) == [1]
+
+
+def test_a_message_moves_the_conversations_counters_and_nothing_else(cast: Cast) -> None:
+    moment = datetime(2030, 1, 2, 3, 4, 5, 678901, UTC)
+    conversation = cast.conversation
+    message = Message.objects.create(
+        conversation=conversation, sender=cast.student, content="later", timestamp=moment, client_id="a"
+    )
+    assert counters(conversation) == (1, 0, 0, moment)
+    assert Message.objects.values().get() == {
+        "id": message.pk,
+        "conversation_id": conversation.pk,
+        "sender_id": cast.student.pk,
+        "content": "later",
+        "timestamp": moment,
+        "is_read": False,
+        "seq": 1,
+        "client_id": "a",
+    }
+
+
+def test_saving_a_message_again_leaves_its_number(cast: Cast) -> None:
+    message, _ = say(cast.conversation, cast.student, "one", "two")
+    message.is_read = True
+    message.save()
+    assert seqs(cast.conversation) == [1, 2]
+    assert counters(cast.conversation)[0] == 2
+
+
+def test_a_message_that_cannot_be_stored_takes_no_number(cast: Cast) -> None:
+    fields: dict[str, Any] = {"conversation": cast.conversation, "sender": cast.student, "client_id": "same"}
+    Message.objects.create(content="first", **fields)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Message.objects.create(content="second", **fields)
+    assert counters(cast.conversation)[0] == 1
+    say(cast.conversation, cast.student, "next")
+    assert seqs(cast.conversation) == [1, 2]
+
+
+def test_the_number_of_an_erased_message_is_never_given_again(cast: Cast) -> None:
+    say(cast.conversation, cast.student, "one", "two")[-1].delete()
+    say(cast.conversation, cast.student, "three")
+    assert seqs(cast.conversation) == [1, 3]
+
+
+def test_messages_created_at_once_get_different_numbers(live_cast: Cast) -> None:
+    conversation = live_cast.conversation
+    people = [live_cast.student, live_cast.teacher] * 2
+    at_once(*[lambda person=person: say(conversation, person, *"abcdefghij") for person in people])
+    assert sorted(seqs(conversation)) == list(range(1, 41))
+    assert counters(conversation)[0] == 40
+
+
+def test_a_pair_has_one_conversation(cast: Cast) -> None:
+    pair = {"student_profile": cast.student.profile, "teacher_profile": cast.teacher.profile}
+    first, made = Conversation.get_or_create_conversation(**pair)
+    again, made_again = Conversation.get_or_create_conversation(**pair)
+    assert (made, made_again) == (True, False)
+    assert first == again == Conversation.objects.get()
+    assert (again.student, again.teacher) == (cast.student.profile, cast.teacher.profile)
+
+
+def test_the_pair_is_given_by_name_only(cast: Cast) -> None:
+    with pytest.raises(TypeError):
+        Conversation.get_or_create_conversation(cast.student.profile, cast.teacher.profile)  # type: ignore[misc]
+
+
+def test_two_who_ask_at_once_get_the_same_conversation(live_cast: Cast) -> None:
+    pair = {"student_profile": live_cast.student.profile, "teacher_profile": live_cast.teacher.profile}
+    answers = at_once(*[lambda: Conversation.get_or_create_conversation(**pair)] * 4)
+    assert sorted(made for _, made in answers) == [False, False, False, True]
+    assert {conversation.pk for conversation, _ in answers} == {Conversation.objects.get().pk}
+
+
+def test_a_pair_cannot_have_two_rows(cast: Cast) -> None:
+    pair = {"student": cast.student.profile, "teacher": cast.teacher.profile}
+    Conversation.objects.create(**pair)
+    with pytest.raises(IntegrityError):
+        Conversation.objects.create(**pair)
+
+
+def test_a_number_cannot_be_used_twice(cast: Cast) -> None:
+    (message,) = say(cast.conversation, cast.student, "one")
+    with pytest.raises(IntegrityError):
+        Message.objects.create(conversation=cast.conversation, sender=cast.teacher, content="x", seq=message.seq)
+
+
+def test_a_client_id_is_free_to_others_and_in_other_conversations(cast: Cast) -> None:
+    elsewhere = conversation_of(cast.student, cast.trainer)
+    for conversation, sender in [
+        (cast.conversation, cast.student),
+        (cast.conversation, cast.teacher),
+        (elsewhere, cast.student),
+    ]:
+        Message.objects.create(conversation=conversation, sender=sender, content="x", client_id="same")
+    assert Message.objects.filter(client_id="same").count() == 3
+
+
+def test_messages_without_a_client_id_never_clash(cast: Cast) -> None:
+    say(cast.conversation, cast.student, "x", "x", "x")
+    assert Message.objects.filter(client_id=None).count() == 3
+
+
+@pytest.mark.parametrize(
+    ("changed", "fields", "is_active"),
+    [
+        ("student", {}, True),
+        ("student", {"assigned_mentor": None}, False),
+        ("student", {"assigned_mentor": "trainer"}, False),
+        ("student", {"role": RoleChoices.TEACHER}, False),
+        ("student", {"role": RoleChoices.ADMIN}, False),
+        ("teacher", {"role": RoleChoices.TRAINER}, True),
+        ("teacher", {"role": RoleChoices.STUDENT}, False),
+        ("teacher", {"role": RoleChoices.ADMIN}, False),
+    ],
+)
+def test_a_conversation_is_active_while_its_teacher_mentors_its_student(
+    cast: Cast, changed: str, fields: dict[str, Any], is_active: bool
+) -> None:
+    conversation = cast.conversation
+    fields = fields | ({"assigned_mentor": cast.trainer.profile} if fields.get("assigned_mentor") else {})
+    UserProfile.objects.filter(user=getattr(cast, changed)).update(**fields)
+    assert Conversation.objects.with_people().get(pk=conversation.pk).is_active is is_active
+
+
+def test_a_mentor_assigned_again_makes_the_old_conversation_active_again(cast: Cast) -> None:
+    conversation = cast.conversation
+    student = UserProfile.objects.filter(user=cast.student)
+    student.update(assigned_mentor=cast.trainer.profile)
+    student.update(assigned_mentor=cast.teacher.profile)
+    pair = {"student_profile": student.get(), "teacher_profile": cast.teacher.profile}
+    assert Conversation.get_or_create_conversation(**pair) == (conversation, False)
+    assert Conversation.objects.get().is_active
+
+
+def test_saving_a_stale_conversation_does_not_take_its_counters_back(cast: Cast) -> None:
+    stale = Conversation.objects.get(pk=cast.conversation.pk)
+    say(cast.conversation, cast.student, "one", "two")
+    Conversation.objects.filter(pk=stale.pk).update(student_read_seq=1, teacher_read_seq=2)
+    before = counters(stale)
+    stale.save()
+    assert counters(stale) == before
+    assert before[:3] == (2, 1, 2)
+
+
+def test_saving_a_conversation_stores_what_else_was_changed(cast: Cast) -> None:
+    conversation = cast.conversation
+    conversation.teacher = cast.trainer.profile
+    conversation.save()
+    assert Conversation.objects.get().teacher == cast.trainer.profile
+
+
+def test_a_conversation_knows_its_members_in_their_present_roles(cast: Cast) -> None:
+    conversation = cast.conversation
+    assert conversation.member(cast.student.pk) == cast.student.profile
+    assert conversation.member(cast.teacher.pk) == cast.teacher.profile
+    for stranger in (cast.trainer, cast.other_student, cast.admin):
+        assert conversation.member(stranger.pk) is None
+    UserProfile.objects.filter(user=cast.student).update(role=RoleChoices.TEACHER)
+    UserProfile.objects.filter(user=cast.teacher).update(role=RoleChoices.STUDENT)
+    conversation = Conversation.objects.get()
+    assert conversation.member(cast.student.pk) is None
+    assert conversation.member(cast.teacher.pk) is None
+
+
+def test_everybody_has_their_own_conversations_in_their_present_role(cast: Cast) -> None:
+    mine, theirs = cast.conversation, cast.other_conversation
+    assert [list(Conversation.objects.for_user(user)) for user in (cast.student, cast.teacher)] == [[mine], [mine]]
+    assert list(Conversation.objects.for_user(cast.trainer)) == [theirs]
+    assert not Conversation.objects.for_user(cast.stranger)
+    assert not Conversation.objects.for_user(cast.admin)
+    UserProfile.objects.filter(user=cast.teacher).update(role=RoleChoices.STUDENT)
+    assert not Conversation.objects.for_user(cast.teacher)
+
+
+def test_a_profile_has_defaults_for_all_but_its_user(db: None) -> None:
+    profile = UserProfile.objects.create(user=make_user("newcomer", None))
+    profile.refresh_from_db()
+    assert (profile.full_name, profile.role, profile.assigned_mentor) == ("", RoleChoices.STUDENT, None)
+
+
+@pytest.mark.parametrize(
+    ("role", "mentor_role", "error"),
+    [
+        (RoleChoices.STUDENT, RoleChoices.TEACHER, None),
+        (RoleChoices.STUDENT, RoleChoices.TRAINER, None),
+        (RoleChoices.STUDENT, None, None),
+        (RoleChoices.TEACHER, None, None),
+        (RoleChoices.STUDENT, RoleChoices.STUDENT, "A mentor must be a teacher or a trainer."),
+        (RoleChoices.STUDENT, RoleChoices.ADMIN, "A mentor must be a teacher or a trainer."),
+        (RoleChoices.TEACHER, RoleChoices.TRAINER, "Only students have a mentor."),
+        (RoleChoices.TRAINER, RoleChoices.TEACHER, "Only students have a mentor."),
+        (RoleChoices.ADMIN, RoleChoices.TEACHER, "Only students have a mentor."),
+    ],
+)
+def test_only_students_have_a_mentor_who_teaches_or_trains(
+    db: None, role: RoleChoices, mentor_role: RoleChoices | None, error: str | None
+) -> None:
+    mentor = make_user("mentor", mentor_role).profile if mentor_role else None
+    profile = UserProfile(user=make_user("person", None), role=role, assigned_mentor=mentor)
+    if error is None:
+        profile.clean()
+        return
+    with pytest.raises(ValidationError) as raised:
+        profile.clean()
+    assert raised.value.message_dict == {"assigned_mentor": [error]}
+
+
+def test_nobody_is_their_own_mentor(cast: Cast) -> None:
+    with pytest.raises(IntegrityError):
+        UserProfile.objects.filter(user=cast.student).update(assigned_mentor=cast.student.profile)
+
+
+def test_a_student_has_no_mentor_once_that_person_is_none(cast: Cast) -> None:
+    assert cast.student.profile.mentor == cast.teacher.profile
+    UserProfile.objects.filter(user=cast.teacher).update(role=RoleChoices.ADMIN)
+    assert UserProfile.objects.get(user=cast.student).mentor is None
+    UserProfile.objects.filter(user=cast.student).update(role=RoleChoices.TRAINER, assigned_mentor=cast.trainer.profile)
+    assert UserProfile.objects.get(user=cast.student).mentor is None
