@@ -17,6 +17,8 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.cache import cache
 from django.db import connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -111,6 +113,40 @@ def live_cast(transactional_db: None) -> Cast:
     return make_cast()
 
 
+@pytest.fixture
+def live_conversation(live_cast: Cast) -> Conversation:
+    """The conversation of student and teacher, in a test with sockets."""
+    return live_cast.conversation
+
+
+@contextmanager
+def counted_queries() -> Iterator[list[str]]:
+    """Collect the statements, but for BEGIN, of every connection that any thread of the process opens meanwhile.
+
+    Sockets open one for each call, and so do requests of `AsyncClient`.
+    """
+    statements: list[str] = []
+
+    def note(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
+        if not sql.startswith("BEGIN"):
+            statements.append(sql)
+        return execute(sql, params, many, context)
+
+    def watch(connection: BaseDatabaseWrapper, **_: Any) -> None:
+        if note not in connection.execute_wrappers:
+            connection.execute_wrappers.append(note)
+            watched.append(connection)
+
+    watched: list[BaseDatabaseWrapper] = []
+    connection_created.connect(watch)
+    try:
+        yield statements
+    finally:
+        connection_created.disconnect(watch)
+        for connection in watched:
+            connection.execute_wrappers.remove(note)
+
+
 def profile_object(user: User) -> dict[str, Any]:
     """Return a person as the contract shows them."""
     profile = user.profile
@@ -203,17 +239,17 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
 class Socket(WebsocketCommunicator):
     """A client's end of a socket of the whole ASGI application."""
 
-    async def receive_json(self, timeout: float = 5) -> Any:
+    async def receive_json(self, seconds: float = 5) -> Any:
         """Return the next frame; fails where a close comes instead."""
-        return json.loads(await self.receive_from(timeout))
+        return json.loads(await self.receive_from(seconds))
 
     async def send_json(self, frame: Any) -> None:
         """Send a frame."""
         await self.send_to(text_data=json.dumps(frame))
 
-    async def close_code(self, timeout: float = 5) -> int:
+    async def close_code(self, seconds: float = 5) -> int:
         """Return the code with which the server closes next; fails where a frame comes instead."""
-        event = await self.receive_output(timeout)
+        event = await self.receive_output(seconds)
         assert event["type"] == "websocket.close", event
         return int(event["code"])
 
@@ -253,6 +289,8 @@ async def connect(live_cast: Cast) -> AsyncIterator[Connect]:
         accepted, code = await socket.connect(timeout=5)
         if accepted:
             open_sockets.append(socket)
+        else:
+            await socket.disconnect()
         return socket, accepted, code
 
     @asynccontextmanager

@@ -1,0 +1,74 @@
+"""What the tests of sockets share: the frames of the contract, and ways to a socket."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from asgiref.sync import sync_to_async
+from django.test import AsyncClient
+
+from accounts.models import User
+from chat.models import Conversation, Message
+from tests.conftest import Connect, Socket, message_object, session_cookie
+
+T = TypeVar("T")
+
+STUDENT_MESSAGES = "/api/v1/chat/my-conversation/messages/"
+
+
+async def in_thread(function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Run something that needs the database beside the event loop."""
+    return await sync_to_async(function)(*args, **kwargs)
+
+
+def established(conversation: Conversation) -> dict[str, Any]:
+    """Return the first frame."""
+    pk = conversation.pk
+    return {"type": "connection_established", "conversation_id": str(pk), "room_group_name": f"chat_{pk}"}
+
+
+async def new_message(message: Message, reader: User, client_id: str | None = None, **changed: Any) -> dict[str, Any]:
+    """Return the frame of a stored message; `changed`: what was otherwise when it was sent."""
+    shown = await in_thread(message_object, message, reader)
+    frame = {"type": "new_message", "message": shown | changed}
+    return frame if client_id is None else frame | {"client_id": client_id}
+
+
+def message_status(reader: User, *message_ids: int) -> dict[str, Any]:
+    """Return the frame that tells what became read."""
+    return {
+        "type": "update_message_status",
+        "message_ids": list(message_ids),
+        "is_read": True,
+        "reader": reader.pk,
+    }
+
+
+def resume_complete(count: int, read_up_to: int | None = None, *, recovered: bool = True) -> dict[str, Any]:
+    """Return the frame that ends a replay."""
+    return {"type": "resume_complete", "recovered": recovered, "count": count, "read_up_to": read_up_to}
+
+
+EMPTY = {"error": "Message content cannot be empty.", "code": "empty_message"}
+CLOSED = {"error": "This conversation is closed.", "code": "conversation_closed"}
+NO_MESSAGE = {"error": "No such message in this conversation.", "code": "message_not_found"}
+
+
+@asynccontextmanager
+async def entered(connect: Connect, *args: Any, **kwargs: Any) -> AsyncIterator[Socket]:
+    """`connect`, with the first frame received."""
+    async with connect(*args, **kwargs) as socket:
+        assert (await socket.receive_json())["type"] == "connection_established"
+        yield socket
+
+
+async def receive_many(socket: Socket, count: int) -> list[Any]:
+    """Return the next frames."""
+    return [await socket.receive_json() for _ in range(count)]
+
+
+async def http(user: User, key: str | None = None) -> AsyncClient:
+    """Return a client of the REST interface, in the sockets' event loop, signed in as this user."""
+    client = AsyncClient()
+    client.cookies["sessionid"] = key or await in_thread(session_cookie, user)
+    return client

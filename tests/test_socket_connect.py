@@ -1,0 +1,376 @@
+"""Who may open a socket, who is refused with which code before it is accepted, and what opening one does."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.sessions.models import Session
+from django.utils import timezone
+
+from accounts.models import RoleChoices, User
+from chat.consumers import ChatConsumer
+from chat.models import Conversation, Message
+from tests.conftest import Cast, Connect, Socket, conversation_of, counted_queries, make_user, say, session_cookie
+from tests.sockets import entered, established, http, in_thread, message_status, new_message
+
+SIGNED_OUT, NOT_ALLOWED, NOT_FOUND, TOO_MANY = 4401, 4403, 4404, 4429
+
+
+async def refusal(connect: Connect, *args: Any, **kwargs: Any) -> int | None:
+    """Return the code with which a handshake is refused."""
+    _, accepted, code = await connect.knock(*args, **kwargs)
+    assert not accepted
+    return code
+
+
+async def test_a_student_connects_to_their_mentor(connect: Connect, live_cast: Cast) -> None:
+    async with connect(live_cast.student) as socket:
+        first = await socket.receive_json()
+        made = await Conversation.objects.select_related("student__user", "teacher__user").aget()
+        assert first == established(made)
+        assert (made.student.user, made.teacher.user) == (live_cast.student, live_cast.teacher)
+        await socket.silence()
+
+
+@pytest.mark.parametrize("role", [RoleChoices.TEACHER, RoleChoices.TRAINER])
+async def test_a_mentor_connects_to_each_of_their_conversations(
+    connect: Connect, live_cast: Cast, role: RoleChoices
+) -> None:
+    mentor = live_cast.teacher if role == RoleChoices.TEACHER else live_cast.trainer
+    student = live_cast.student if role == RoleChoices.TEACHER else live_cast.other_student
+    conversation = await in_thread(conversation_of, student, mentor)
+    async with connect(mentor, conversation) as socket:
+        assert await socket.receive_json() == established(conversation)
+        await socket.silence()
+
+
+async def test_the_second_connect_finds_the_conversation_of_the_first(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    async with connect(live_cast.student) as socket:
+        assert await socket.receive_json() == established(live_conversation)
+    assert await Conversation.objects.acount() == 1
+
+
+async def test_two_first_connects_at_once_make_one_conversation(connect: Connect, live_cast: Cast) -> None:
+    knocks = await asyncio.gather(*(connect.knock(live_cast.student) for _ in range(4)))
+    made = await Conversation.objects.aget()
+    assert [accepted for _, accepted, _ in knocks] == [True] * 4
+    assert [await socket.receive_json() for socket, _, _ in knocks] == [established(made)] * 4
+
+
+async def test_after_a_change_of_mentor_a_student_connects_to_the_new_one(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    live_cast.student.profile.assigned_mentor = live_cast.trainer.profile
+    await live_cast.student.profile.asave()
+    async with connect(live_cast.student) as socket:
+        first = await socket.receive_json()
+        made = await Conversation.objects.exclude(pk=live_conversation.pk).select_related("teacher__user").aget()
+        assert first == established(made)
+        assert made.teacher.user == live_cast.trainer
+
+
+async def test_somebody_signed_out_is_refused_on_both_paths(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    assert await refusal(connect, None) == SIGNED_OUT
+    assert await refusal(connect, None, live_conversation) == SIGNED_OUT
+    assert await refusal(connect, None, "conversations/99999/") == SIGNED_OUT
+
+
+@pytest.mark.parametrize("key", ["", "x", "abcdefghijklmnopqrstuvwxyz012345", "' OR 1=1 --", "a" * 9000, "\0", "قادر"])
+async def test_a_cookie_that_is_no_session_is_refused(connect: Connect, key: str) -> None:
+    assert await refusal(connect, None, key=key) == SIGNED_OUT
+
+
+@pytest.mark.parametrize("cookie", [b"", b"sessionid", b"=;=;;", b"\xff\xfe", b"sessionid=\xff", b"a=b; sessionid=; ="])
+async def test_a_cookie_header_that_makes_no_sense_is_refused(live_cast: Cast, cookie: bytes) -> None:
+    from qader.asgi import application
+
+    headers = [(b"origin", b"http://localhost"), (b"host", b"localhost"), (b"cookie", cookie)]
+    socket = Socket(application, "/ws/chat/my-conversation/", headers)
+    assert await socket.connect(5) == (False, SIGNED_OUT)
+    await socket.disconnect()
+
+
+async def test_an_expired_session_is_refused(connect: Connect, live_cast: Cast) -> None:
+    key = await in_thread(session_cookie, live_cast.student)
+    await Session.objects.filter(pk=key).aupdate(expire_date=timezone.now() - timedelta(seconds=1))
+    assert await refusal(connect, None, key=key) == SIGNED_OUT
+
+
+async def test_the_session_of_a_deactivated_user_is_refused(connect: Connect, live_cast: Cast) -> None:
+    await User.objects.filter(pk=live_cast.student.pk).aupdate(is_active=False)
+    assert await refusal(connect, live_cast.student) == SIGNED_OUT
+
+
+async def test_the_session_of_a_deleted_user_is_refused(connect: Connect, live_cast: Cast) -> None:
+    key = await in_thread(session_cookie, live_cast.student)
+    await live_cast.student.adelete()
+    assert await refusal(connect, None, key=key) == SIGNED_OUT
+
+
+async def test_a_session_from_before_a_change_of_password_is_refused(connect: Connect, live_cast: Cast) -> None:
+    key = await in_thread(session_cookie, live_cast.student)
+    live_cast.student.set_password("another-password-2026")
+    await live_cast.student.asave()
+    assert await refusal(connect, None, key=key) == SIGNED_OUT
+
+
+async def test_only_students_have_a_conversation_of_their_own(connect: Connect, live_cast: Cast) -> None:
+    administrator = await in_thread(make_user, "administrator", RoleChoices.ADMIN)
+    for user in (live_cast.teacher, live_cast.trainer, live_cast.admin, administrator):
+        assert await refusal(connect, user) == NOT_ALLOWED
+
+
+async def test_a_student_without_a_mentor_is_refused(connect: Connect, live_cast: Cast) -> None:
+    assert await refusal(connect, live_cast.stranger) == NOT_FOUND
+    assert not await Conversation.objects.aexists()
+
+
+async def test_a_student_whose_mentor_is_no_mentor_any_more_is_refused(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    live_cast.teacher.profile.role = RoleChoices.ADMIN
+    await live_cast.teacher.profile.asave()
+    assert await refusal(connect, live_cast.student) == NOT_FOUND
+
+
+async def test_only_mentors_connect_by_id(connect: Connect, live_cast: Cast, live_conversation: Conversation) -> None:
+    administrator = await in_thread(make_user, "administrator", RoleChoices.ADMIN)
+    for user in (live_cast.student, live_cast.other_student, live_cast.stranger, live_cast.admin, administrator):
+        assert await refusal(connect, user, live_conversation) == NOT_ALLOWED
+        assert await refusal(connect, user, "conversations/99999/") == NOT_ALLOWED
+
+
+@pytest.mark.parametrize("pk", ["0", "99999", str(2**63), "9" * 100])
+async def test_a_mentor_is_refused_where_there_is_no_conversation(connect: Connect, live_cast: Cast, pk: str) -> None:
+    assert await refusal(connect, live_cast.teacher, f"conversations/{pk}/") == NOT_FOUND
+
+
+async def test_a_mentor_is_refused_in_the_conversation_of_another(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    assert await refusal(connect, live_cast.trainer, live_conversation) == NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "my-conversation", "my-conversation//", "conversations/", "conversations/x/", "conversations/-1/", "zz/"],
+)
+async def test_an_unknown_path_is_refused(connect: Connect, live_cast: Cast, path: str) -> None:
+    from qader.asgi import application
+
+    headers = [(b"origin", b"http://localhost"), (b"host", b"localhost")]
+    socket = Socket(application, f"/ws/chat/{path}", headers)
+    assert await socket.connect(5) == (False, NOT_FOUND)
+    await socket.disconnect()
+
+
+@pytest.mark.parametrize("origin", [b"http://evil.example", b"null", b"http://[x", b"", b"localhost"])
+async def test_a_foreign_or_malformed_origin_is_refused(live_cast: Cast, origin: bytes) -> None:
+    from qader.asgi import application
+
+    key = await in_thread(session_cookie, live_cast.student)
+    headers = [(b"origin", origin), (b"host", b"localhost"), (b"cookie", f"sessionid={key}".encode())]
+    socket = Socket(application, "/ws/chat/my-conversation/", headers)
+    accepted, _ = await socket.connect(5)
+    assert not accepted
+    await socket.disconnect()
+    assert not await Conversation.objects.aexists()
+
+
+async def test_a_user_may_have_so_many_sockets_and_no_more(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+) -> None:
+    settings.CHAT_MAX_SOCKETS_PER_USER = 2
+    async with connect(live_cast.student) as kept:
+        async with connect(live_cast.student):
+            assert await refusal(connect, live_cast.student) == TOO_MANY
+            async with connect(live_cast.teacher, live_conversation) as other:
+                assert await other.receive_json() == established(live_conversation)
+        async with connect(live_cast.student) as freed:
+            assert await freed.receive_json() == established(live_conversation)
+        assert await kept.receive_json() == established(live_conversation)
+        await kept.silence()
+
+
+async def test_many_handshakes_at_once_do_not_slip_past_the_limit(
+    connect: Connect, live_cast: Cast, settings: Any
+) -> None:
+    settings.CHAT_MAX_SOCKETS_PER_USER = 3
+    knocks = await asyncio.gather(*(connect.knock(live_cast.student) for _ in range(8)))
+    assert sorted(code or 0 for _, _, code in knocks) == [0, 0, 0] + [TOO_MANY] * 5
+
+
+async def test_connecting_reads_what_the_other_side_wrote_and_tells_all_but_the_connecting_socket(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    async with (
+        entered(connect, live_cast.teacher, live_conversation) as teacher,
+        entered(connect, live_cast.student) as tab,
+    ):
+        old, new = await in_thread(say, live_conversation, live_cast.teacher, "one", "two")
+        own = (await in_thread(say, live_conversation, live_cast.student, "three"))[0]
+        async with connect(live_cast.student) as socket:
+            assert await socket.receive_json() == established(live_conversation)
+            read = message_status(live_cast.student, old.pk, new.pk)
+            assert await teacher.receive_json() == read
+            assert await tab.receive_json() == read
+            await socket.silence()
+    assert [message.is_read async for message in Message.objects.order_by("seq")] == [True, True, False]
+    await own.arefresh_from_db()
+    assert not own.is_read
+
+
+async def test_connecting_tells_nothing_where_nothing_was_unread(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    await in_thread(say, live_conversation, live_cast.teacher, "mine")
+    async with (
+        entered(connect, live_cast.teacher, live_conversation) as first,
+        entered(connect, live_cast.teacher, live_conversation) as second,
+    ):
+        await second.silence()
+        await first.silence()
+
+
+@pytest.mark.parametrize("query", ["?mark_read=false", "?mark_read=0", "?mark_read=False", "?x=1&mark_read=false"])
+async def test_a_background_tab_connects_without_reading(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, query: str
+) -> None:
+    await in_thread(say, live_conversation, live_cast.teacher, "unseen")
+    async with (
+        entered(connect, live_cast.teacher, live_conversation) as teacher,
+        connect(live_cast.student, None, query) as socket,
+    ):
+        assert await socket.receive_json() == established(live_conversation)
+        await socket.silence()
+        await teacher.silence()
+    assert await Message.objects.filter(is_read=False).acount() == 1
+
+
+@pytest.mark.parametrize("query", ["?mark_read=true", "?mark_read=1", "?mark_read=", "?mark_read", "?%ff=%00&&=;"])
+async def test_any_other_query_reads_as_usual(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, query: str
+) -> None:
+    await in_thread(say, live_conversation, live_cast.teacher, "seen")
+    async with connect(live_cast.student, None, query) as socket:
+        assert await socket.receive_json() == established(live_conversation)
+    assert await Message.objects.filter(is_read=True).acount() == 1
+
+
+def alone(user: User | AnonymousUser, **kwargs: Any) -> WebsocketCommunicator:
+    """Return a client of the bare consumer, as the platform's own tests make it."""
+    communicator = WebsocketCommunicator(ChatConsumer.as_asgi(), "/ws/somewhere/")
+    communicator.scope |= {"user": user, "url_route": {"kwargs": kwargs}}
+    return communicator
+
+
+@pytest.mark.parametrize("as_given", [int, str])
+async def test_the_consumer_works_alone_with_nothing_but_user_and_url_route(
+    live_cast: Cast, live_conversation: Conversation, as_given: Callable[[int], Any]
+) -> None:
+    teacher = alone(live_cast.teacher, conversation_id=as_given(live_conversation.pk))
+    student = alone(live_cast.student)
+    for client in (teacher, student):
+        assert await client.connect(5) == (True, None)
+        assert await client.receive_json_from(5) == established(live_conversation)
+    await student.send_json_to({"message": "alone"})
+    heard, own = await teacher.receive_json_from(5), await student.receive_json_from(5)
+    stored = await Message.objects.aget()
+    assert heard == await new_message(stored, live_cast.teacher)
+    assert own == await new_message(stored, live_cast.student)
+    for client in (teacher, student):
+        await client.disconnect()
+
+
+async def test_the_consumer_alone_refuses_as_in_the_application(live_cast: Cast) -> None:
+    from django.contrib.auth.models import AnonymousUser
+
+    for user, code in [
+        (AnonymousUser(), SIGNED_OUT),
+        (live_cast.teacher, NOT_ALLOWED),
+        (live_cast.stranger, NOT_FOUND),
+    ]:
+        client = alone(user)  # type: ignore[arg-type]
+        assert await client.connect(5) == (False, code)
+        await client.disconnect()
+
+
+async def test_a_new_secret_key_signs_nobody_out(connect: Connect, live_cast: Cast, settings: Any) -> None:
+    key = await in_thread(session_cookie, live_cast.student)
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "the-new-key-" * 5
+    async with entered(connect, None, key=key) as socket:
+        await socket.silence()
+    assert [row.pk async for row in Session.objects.all()] == [key]
+    client = await http(live_cast.student, key)
+    answer = await client.get("/api/v1/auth/me/")
+    assert answer.status_code == 200
+    assert answer.json()["id"] == live_cast.student.pk
+    # The request has signed the session with the new key, under its old name: the old key can go.
+    settings.SECRET_KEY_FALLBACKS = []
+    assert (await client.get("/api/v1/auth/me/")).status_code == 200
+    async with entered(connect, None, key=key) as socket:
+        await socket.silence()
+    assert [row.pk async for row in Session.objects.all()] == [key]
+
+
+async def test_a_socket_under_an_old_secret_key_stays_open_when_it_is_looked_at(
+    connect: Connect, live_cast: Cast, settings: Any
+) -> None:
+    key, ended = [await in_thread(session_cookie, live_cast.student) for _ in range(2)]
+    async with entered(connect, None, key=key) as socket, entered(connect, None, key=ended) as canary:
+        settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+        settings.SECRET_KEY = "the-new-key-" * 5
+        await Session.objects.filter(pk=ended).adelete()
+        assert await canary.close_code() == SIGNED_OUT
+        await socket.silence()
+        # Nor does it mind that a request has renewed what it was opened with.
+        assert (await (await http(live_cast.student, key)).get("/api/v1/auth/me/")).status_code == 200
+        settings.SECRET_KEY_FALLBACKS = []
+        third = await in_thread(session_cookie, live_cast.student)
+        async with entered(connect, None, key=third) as second_canary:
+            await Session.objects.filter(pk=third).adelete()
+            assert await second_canary.close_code() == SIGNED_OUT
+            await socket.silence()
+
+
+async def test_connecting_costs_a_constant_number_of_queries(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    keys = [await in_thread(session_cookie, user) for user in (live_cast.student, live_cast.teacher)]
+    with counted_queries() as queries:
+        async with entered(connect, None, key=keys[0]), entered(connect, None, live_conversation, key=keys[1]):
+            pass
+    assert len(queries) == 2 * 5, queries  # session, user, conversation; what is unread, the counters
+    await in_thread(say, live_conversation, live_cast.teacher, "one", "two", "three")
+    with counted_queries() as queries:
+        async with entered(connect, None, key=keys[0]):
+            pass
+    assert len(queries) == 5 + 2, queries  # and marked
+
+
+async def test_sending_costs_a_constant_number_of_queries(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    async with (
+        entered(connect, live_cast.student) as socket,
+        entered(connect, live_cast.teacher, live_conversation) as teacher,
+    ):
+        with counted_queries() as queries:
+            await socket.send_json({"message": "plain"})
+            await socket.receive_json()
+            await teacher.receive_json()
+        assert len(queries) == 3, queries  # lock, insert, count
+        with counted_queries() as queries:
+            await socket.send_json({"message": "with an id", "client_id": "1"})
+            await socket.receive_json()
+            await teacher.receive_json()
+        assert len(queries) == 4, queries  # and whether it is there already
