@@ -35,10 +35,12 @@ def student_conversation(*, user: User) -> Conversation:
     # Found by the assignment as it stands in the database, not by what was loaded with the user.
     pair = Conversation.objects.with_people().filter(student=profile, teacher=F("student__assigned_mentor"))
     conversation = pair.first()
-    if conversation is None and profile.mentor is not None:
-        conversation, _ = Conversation.get_or_create_conversation(
-            student_profile=profile, teacher_profile=profile.mentor
-        )
+    if conversation is None:
+        present = UserProfile.objects.select_related("user", "assigned_mentor__user").filter(pk=profile.pk).first()
+        if present is not None and present.mentor is not None:
+            conversation, _ = Conversation.get_or_create_conversation(
+                student_profile=present, teacher_profile=present.mentor
+            )
     if conversation is None or not conversation.is_active:
         raise ClientError("no_mentor", "No mentor is assigned.", 404)
     return conversation
