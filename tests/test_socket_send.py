@@ -1,26 +1,404 @@
-"""Sending over a socket, and what both sides hear."""
+"""Sending over a socket, and what everybody in the conversation hears."""
 
-from asgiref.sync import sync_to_async
+import asyncio
+import json
+from contextlib import AsyncExitStack
+from typing import Any
 
-from chat.models import Message
-from tests.conftest import Cast, Connect, message_object
+import pytest
+from django.db.models import Max
+
+from accounts.models import User, UserProfile
+from chat.models import Conversation, Message
+from tests.conftest import Cast, Connect, Socket, conversation_of, say
+from tests.sockets import CLOSED, STUDENT_MESSAGES, entered, established, http, in_thread, new_message, receive_many
 
 
-async def test_a_message_reaches_both_sides_each_with_their_own_view(connect: Connect, live_cast: Cast) -> None:
-    conversation = await sync_to_async(lambda: live_cast.conversation)()
-    established = {
-        "type": "connection_established",
-        "conversation_id": str(conversation.pk),
-        "room_group_name": f"chat_{conversation.pk}",
-    }
-    async with connect(live_cast.student) as student, connect(live_cast.teacher, conversation) as teacher:
-        assert await student.receive_json() == established
-        assert await teacher.receive_json() == established
+async def marker(socket: Socket, user: User) -> None:
+    """Check that what was sent before got no answer: a socket's sends are answered in turn."""
+    await socket.send_json({"message": "marker"})
+    frame = await socket.receive_json()
+    assert frame == await new_message(await Message.objects.alatest("seq"), user)
+    assert frame["message"]["content"] == "marker"
+
+
+async def test_a_message_reaches_both_sides_each_with_their_own_view(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    async with connect(live_cast.student) as student, connect(live_cast.teacher, live_conversation) as teacher:
+        assert await student.receive_json() == established(live_conversation)
+        assert await teacher.receive_json() == established(live_conversation)
         await student.send_json({"message": " Hello, how are you today? "})
         heard = await teacher.receive_json()
         own = await student.receive_json()
         stored = await Message.objects.aget()
-        assert own == {"type": "new_message", "message": await sync_to_async(message_object)(stored, live_cast.student)}
-        assert heard == {"type": "new_message", "message": await sync_to_async(message_object)(stored, live_cast.teacher)}
+        assert own == await new_message(stored, live_cast.student)
+        assert heard == await new_message(stored, live_cast.teacher)
+        assert own["message"] == {
+            "id": stored.pk,
+            "sender": live_cast.student.pk,
+            "sender_profile": {
+                "user_id": live_cast.student.profile.pk,
+                "full_name": "Student",
+                "username": "student",
+                "email": "student@example.com",
+                "role": "STUDENT",
+            },
+            "content": " Hello, how are you today? ",
+            "timestamp": stored.timestamp.isoformat().replace("+00:00", "Z"),
+            "is_read": False,
+            "is_own_message": True,
+        }
         await student.silence()
         await teacher.silence()
+
+
+async def test_every_tab_of_both_sides_hears_every_message_once(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    people = [(live_cast.student, None)] * 3 + [(live_cast.teacher, live_conversation)] * 2
+    async with AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(entered(connect, *person)) for person in people]
+        for index, (sender, _) in enumerate(people):
+            await sockets[index].send_json({"message": f"from tab {index}"})
+            heard = [await socket.receive_json() for socket in sockets]
+            stored = await Message.objects.alatest("seq")
+            assert (stored.sender_id, stored.content) == (sender.pk, f"from tab {index}")
+            assert heard == [await new_message(stored, user) for user, _ in people]
+        for socket in sockets:
+            await socket.silence()
+
+
+async def test_nobody_else_hears_a_message(connect: Connect, live_cast: Cast, live_conversation: Conversation) -> None:
+    # The same teacher in another conversation, and another student.
+    other = await in_thread(conversation_of, live_cast.other_student, live_cast.teacher)
+    async with (
+        entered(connect, live_cast.student) as student,
+        entered(connect, live_cast.teacher, other) as elsewhere,
+        entered(connect, live_cast.other_student) as stranger,
+    ):
+        await student.send_json({"message": "between us"})
+        await student.receive_json()
+        await elsewhere.silence()
+        await stranger.silence()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "x",
+        "  two spaces, a tab\tand a line\r\nend \n",
+        "السلام عليكم يا أستاذ",
+        "👩‍👩‍👧‍👦 é é \u200f\u202e \ufeff",
+        "<script>alert(1)</script> & \"quotes\" 'too' \\ \\u0000 %s {0}",
+        "\x01\x1f\x7f\x85\u2028\u2029",
+        "\U0010ffff" * 4000,
+    ],
+)
+async def test_content_is_stored_and_told_as_sent(connect: Connect, live_cast: Cast, content: str) -> None:
+    async with entered(connect, live_cast.student) as socket:
+        await socket.send_json({"message": content})
+        frame = await socket.receive_json()
+        stored = await Message.objects.aget()
+        assert stored.content == content
+        assert frame == await new_message(stored, live_cast.student)
+
+
+@pytest.mark.parametrize("extra", [{"type": "chat_message"}, {"type": 5}, {"type": [1]}, {"type": None}, {"x": {}}])
+async def test_what_else_a_send_carries_is_ignored(connect: Connect, live_cast: Cast, extra: dict[str, Any]) -> None:
+    async with entered(connect, live_cast.student) as socket:
+        await socket.send_json({"message": "hello"} | extra)
+        assert await socket.receive_json() == await new_message(await Message.objects.aget(), live_cast.student)
+
+
+async def test_the_client_id_goes_to_the_senders_own_sockets_only(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    async with (
+        entered(connect, live_cast.student) as student,
+        entered(connect, live_cast.student) as tab,
+        entered(connect, live_cast.teacher, live_conversation) as teacher,
+    ):
+        for client_id in ("a", "ك" * 64, " ", "\U0001f600"):
+            await student.send_json({"message": "hello", "client_id": client_id})
+            own, copy, heard = [await socket.receive_json() for socket in (student, tab, teacher)]
+            stored = await Message.objects.alatest("seq")
+            assert stored.client_id == client_id
+            assert own == copy == await new_message(stored, live_cast.student, client_id)
+            assert heard == await new_message(stored, live_cast.teacher)
+
+
+async def test_a_send_without_a_client_id_has_none_in_its_answer(connect: Connect, live_cast: Cast) -> None:
+    async with entered(connect, live_cast.student) as socket:
+        for frame in ({"message": "one"}, {"message": "two", "client_id": None}):
+            await socket.send_json(frame)
+            stored_frame = await socket.receive_json()
+            assert stored_frame == await new_message(await Message.objects.alatest("seq"), live_cast.student)
+
+
+async def test_a_repeat_on_the_socket_that_had_the_answer_is_not_answered_again(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    async with (
+        entered(connect, live_cast.student) as socket,
+        entered(connect, live_cast.teacher, live_conversation) as teacher,
+    ):
+        for text in ("hello", "hello", "with other words"):
+            await socket.send_json({"message": text, "client_id": "1"})
+        frame = await socket.receive_json()
+        await marker(socket, live_cast.student)
+        first, last = [message async for message in Message.objects.order_by("seq")]
+        assert frame == await new_message(first, live_cast.student, "1")
+        assert await receive_many(teacher, 2) == [await new_message(m, live_cast.teacher) for m in (first, last)]
+        await teacher.silence()
+
+
+async def test_a_repeat_on_a_later_socket_is_answered_once_with_the_first_message(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    async with entered(connect, live_cast.student) as before:
+        await before.send_json({"message": "first", "client_id": "1"})
+        await before.receive_json()
+        await before.send_json({"message": "second"})
+        await before.receive_json()
+    first = await Message.objects.aget(client_id="1")
+    async with (
+        entered(connect, live_cast.student) as socket,
+        entered(connect, live_cast.student) as tab,
+        entered(connect, live_cast.teacher, live_conversation, "?mark_read=false") as teacher,
+    ):
+        await socket.send_json({"message": "other words", "client_id": "1"})
+        assert await socket.receive_json() == await new_message(first, live_cast.student, "1")
+        await socket.send_json({"message": "first", "client_id": "1"})
+        await marker(socket, live_cast.student)
+        # The others have asked nothing: the marker is the first thing they hear.
+        last = await Message.objects.alatest("seq")
+        assert await tab.receive_json() == await new_message(last, live_cast.student)
+        assert await teacher.receive_json() == await new_message(last, live_cast.teacher)
+    assert await Message.objects.acount() == 3
+
+
+async def test_a_repeat_of_what_no_socket_was_told_yet_reaches_all_in_order(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    def committed_but_untold() -> list[Message]:
+        heard = say(live_conversation, live_cast.teacher, "from the other side")
+        own = Message(conversation=live_conversation, sender=live_cast.student, content="lost", client_id="1")
+        own.save()
+        return [*heard, own]
+
+    async with (
+        entered(connect, live_cast.student) as socket,
+        entered(connect, live_cast.teacher, live_conversation) as teacher,
+    ):
+        heard, own = await in_thread(committed_but_untold)
+        await socket.send_json({"message": "lost", "client_id": "1"})
+        expected = [await new_message(heard, live_cast.student), await new_message(own, live_cast.student, "1")]
+        assert await receive_many(socket, 2) == expected
+        assert await receive_many(teacher, 2) == [await new_message(m, live_cast.teacher) for m in (heard, own)]
+        await marker(socket, live_cast.student)
+
+
+async def test_a_repeat_of_what_was_replayed_is_not_answered_and_of_what_was_not_replayed_is(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    def rows() -> list[Message]:
+        make = Message.objects.create
+        fields = {"conversation": live_conversation, "sender": live_cast.student, "content": "x"}
+        return [make(**fields, client_id=str(number)) for number in range(3)]
+
+    old, cursor, missed = await in_thread(rows)
+    async with entered(connect, live_cast.student, None, f"?after={cursor.pk}") as socket:
+        assert await socket.receive_json() == await new_message(missed, live_cast.student, "2")
+        assert (await socket.receive_json())["type"] == "resume_complete"
+        await socket.send_json({"message": "x", "client_id": "2"})
+        await socket.send_json({"message": "x", "client_id": "0"})
+        assert await socket.receive_json() == await new_message(old, live_cast.student, "0")
+        await marker(socket, live_cast.student)
+
+
+async def test_the_same_client_id_of_the_other_side_or_elsewhere_is_another_message(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    other = await in_thread(conversation_of, live_cast.other_student, live_cast.teacher)
+    await UserProfile.objects.filter(pk=live_cast.other_student.profile.pk).aupdate(
+        assigned_mentor=live_cast.teacher.profile
+    )
+    async with (
+        entered(connect, live_cast.student) as student,
+        entered(connect, live_cast.teacher, live_conversation) as teacher,
+        entered(connect, live_cast.teacher, other) as elsewhere,
+    ):
+        await student.send_json({"message": "mine", "client_id": "1"})
+        await student.receive_json()
+        await teacher.receive_json()
+        await teacher.send_json({"message": "yours", "client_id": "1"})
+        second = await teacher.receive_json()
+        assert second == await new_message(await Message.objects.aget(content="yours"), live_cast.teacher, "1")
+        await elsewhere.send_json({"message": "elsewhere", "client_id": "1"})
+        third = await elsewhere.receive_json()
+        assert third == await new_message(await Message.objects.aget(content="elsewhere"), live_cast.teacher, "1")
+    assert await Message.objects.acount() == 3
+
+
+async def test_one_client_id_over_many_sockets_and_rest_at_once_is_one_message(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+) -> None:
+    settings.CHAT_RATE_LIMIT = None
+    client = await http(live_cast.student)
+    async with AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(entered(connect, live_cast.student)) for _ in range(5)]
+        body = {"content": "once", "client_id": "1"}
+        posts = [client.post(STUDENT_MESSAGES, body, content_type="application/json") for _ in range(10)]
+        sends = [socket.send_json({"message": "once", "client_id": "1"}) for socket in sockets * 2]
+        answers = (await asyncio.gather(*posts, *sends))[:10]
+        stored = await Message.objects.aget()
+        expected = await new_message(stored, live_cast.student, "1")
+        assert [await socket.receive_json() for socket in sockets] == [expected] * 5
+        assert [answer.json() for answer in answers] == [expected["message"]] * 10
+        assert sorted(answer.status_code for answer in answers)[:-1] == [200] * 9
+        for socket in sockets:
+            await marker(socket, live_cast.student)
+            for other in sockets:
+                if other is not socket:
+                    assert (await other.receive_json())["message"]["content"] == "marker"
+
+
+async def test_a_post_over_rest_reaches_open_sockets_live(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    student_client, teacher_client = await http(live_cast.student), await http(live_cast.teacher)
+    teacher_messages = f"/api/v1/chat/teacher/conversations/{live_conversation.pk}/messages/"
+    async with (
+        entered(connect, live_cast.student) as student,
+        entered(connect, live_cast.teacher, live_conversation) as teacher,
+    ):
+        body = {"content": "by post", "client_id": "1"}
+        answer = await student_client.post(STUDENT_MESSAGES, body, content_type="application/json")
+        stored = await Message.objects.alatest("seq")
+        expected = await new_message(stored, live_cast.student, "1")
+        assert (answer.status_code, answer.json()) == (201, expected["message"])
+        assert await student.receive_json() == expected
+        assert await teacher.receive_json() == await new_message(stored, live_cast.teacher)
+
+        answer = await teacher_client.post(teacher_messages, {"content": "back"}, content_type="application/json")
+        stored = await Message.objects.alatest("seq")
+        expected = await new_message(stored, live_cast.teacher)
+        assert (answer.status_code, answer.json()) == (201, expected["message"])
+        assert await teacher.receive_json() == expected
+        assert await student.receive_json() == await new_message(stored, live_cast.student)
+        await student.silence()
+        await teacher.silence()
+
+
+async def test_a_former_mentor_may_read_but_a_send_is_refused(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    old = (await in_thread(say, live_conversation, live_cast.student, "before"))[0]
+    live_cast.student.profile.assigned_mentor = live_cast.trainer.profile
+    await live_cast.student.profile.asave()
+    async with connect(live_cast.teacher, live_conversation) as former:
+        assert await former.receive_json() == established(live_conversation)
+        await former.send_json({"message": "still here"})
+        assert await former.receive_json() == CLOSED
+        await former.send_json({"message": "still here", "client_id": "1"})
+        assert await former.receive_json() == CLOSED
+        await former.silence()
+    await old.arefresh_from_db()
+    assert old.is_read
+    assert await Message.objects.acount() == 1
+
+
+async def test_a_repeat_of_what_was_stored_before_the_conversation_closed_is_still_answered(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    async with entered(connect, live_cast.teacher, live_conversation) as mentor:
+        await mentor.send_json({"message": "last words", "client_id": "1"})
+        await mentor.receive_json()
+    live_cast.student.profile.assigned_mentor = None
+    await live_cast.student.profile.asave()
+    async with entered(connect, live_cast.teacher, live_conversation) as former:
+        await former.send_json({"message": "last words", "client_id": "1"})
+        assert await former.receive_json() == await new_message(await Message.objects.aget(), live_cast.teacher, "1")
+
+
+@pytest.mark.parametrize("change", ["mentor", "role of the student", "role of the mentor", "student gone", "inactive"])
+async def test_whether_somebody_may_send_is_decided_with_the_commit(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, change: str
+) -> None:
+    profiles = UserProfile.objects
+    async with (
+        entered(connect, live_cast.student) as student,
+        entered(connect, live_cast.teacher, live_conversation) as teacher,
+    ):
+        # None of these sends a signal, so the sockets stay open till the next round.
+        if change == "mentor":
+            await profiles.filter(user=live_cast.student).aupdate(assigned_mentor=live_cast.trainer.profile)
+        elif change == "role of the student":
+            await profiles.filter(user=live_cast.student).aupdate(role="ADMIN")
+        elif change == "role of the mentor":
+            await profiles.filter(user=live_cast.teacher).aupdate(role="ADMIN")
+        elif change == "student gone":
+            await profiles.filter(user=live_cast.student).aupdate(assigned_mentor=None)
+        else:
+            await User.objects.filter(pk__in=[live_cast.student.pk, live_cast.teacher.pk]).aupdate(is_active=False)
+        for socket in (student, teacher):
+            await socket.send_json({"message": "too late"})
+            assert await socket.receive_json() == CLOSED
+    assert not await Message.objects.aexists()
+
+
+async def test_two_hundred_quick_sends_keep_their_order(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+) -> None:
+    settings.CHAT_RATE_LIMIT = None
+    async with (
+        entered(connect, live_cast.student) as student,
+        entered(connect, live_cast.teacher, live_conversation) as teacher,
+    ):
+        for number in range(200):
+            await student.send_json({"message": str(number)})
+        own, heard = await receive_many(student, 200), await receive_many(teacher, 200)
+    stored = [message async for message in Message.objects.order_by("seq")]
+    assert [message.content for message in stored] == [str(number) for number in range(200)]
+    assert [message.seq for message in stored] == list(range(1, 201))
+    assert own == [await new_message(message, live_cast.student) for message in stored]
+    assert heard == [await new_message(message, live_cast.teacher) for message in stored]
+
+
+async def test_both_sides_at_once_hear_the_same_order(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+) -> None:
+    settings.CHAT_RATE_LIMIT = None
+    async with (
+        entered(connect, live_cast.student) as student,
+        entered(connect, live_cast.teacher, live_conversation) as teacher,
+    ):
+        for number in range(50):
+            await student.send_json({"message": f"student {number}"})
+            await teacher.send_json({"message": f"teacher {number}"})
+        by_student, by_teacher = await receive_many(student, 100), await receive_many(teacher, 100)
+    stored = [message async for message in Message.objects.order_by("seq")]
+    assert [frame["message"]["id"] for frame in by_student] == [message.pk for message in stored]
+    assert [frame["message"]["id"] for frame in by_teacher] == [message.pk for message in stored]
+    assert [m.content for m in stored if m.sender_id == live_cast.teacher.pk] == [f"teacher {n}" for n in range(50)]
+    newest = await Conversation.objects.aaggregate(Max("last_seq"), Max("updated_at"))
+    assert newest == {"last_seq__max": 100, "updated_at__max": stored[-1].timestamp}
+
+
+async def test_an_acknowledged_message_is_stored(connect: Connect, live_cast: Cast, settings: Any) -> None:
+    settings.CHAT_RATE_LIMIT = None
+    async with entered(connect, live_cast.student) as socket:
+        for number in range(30):
+            await socket.send_json({"message": str(number), "client_id": str(number)})
+        for _ in range(30):
+            frame = await socket.receive_json()
+            assert await Message.objects.filter(pk=frame["message"]["id"], client_id=frame["client_id"]).aexists()
+
+
+async def test_a_send_is_stored_though_its_socket_is_gone(connect: Connect, live_cast: Cast) -> None:
+    async with entered(connect, live_cast.student) as listening:
+        async with entered(connect, live_cast.student) as socket:
+            await socket.send_input({"type": "websocket.receive", "text": json.dumps({"message": "bye"})})
+        frame = await listening.receive_json()
+        assert frame == await new_message(await Message.objects.aget(), live_cast.student)
