@@ -1,0 +1,395 @@
+"""Whatever a client sends is answered or refused by name, and its socket stays."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from chat.models import Conversation, Message
+from tests.conftest import Cast, Connect, Socket
+from tests.sockets import EMPTY, NO_MESSAGE, STUDENT_MESSAGES, entered, http, new_message, receive_many
+
+BAD_JSON = {"error": "The frame is not valid JSON.", "code": "invalid_json"}
+BINARY = {"error": "Binary frames are not supported.", "code": "invalid_frame"}
+NO_OBJECT = {"error": "A frame must be a JSON object.", "code": "invalid_frame"}
+UNKNOWN_TYPE = {"error": "Unknown frame type.", "code": "invalid_frame"}
+NO_TEXT = {"error": "Message content must be text.", "code": "invalid_frame"}
+TOO_LONG = {"error": "Message content is longer than 4000 characters.", "code": "message_too_long"}
+CHARACTERS = {"error": "The text has characters that cannot be stored.", "code": "invalid_characters"}
+BAD_CLIENT_ID = {"error": "client_id must be text of 1 to 64 characters.", "code": "invalid_frame"}
+BAD_MESSAGE_ID = {"error": "message_id must be a number or a string.", "code": "invalid_frame"}
+PONG = {"type": "pong"}
+FLOOD = 4429
+FRAME_BYTES = 64 * 1024
+
+
+@pytest.fixture
+async def socket(connect: Connect, live_cast: Cast) -> AsyncIterator[Socket]:
+    """The student's socket, its first frame received."""
+    async with entered(connect, live_cast.student) as opened:
+        yield opened
+
+
+async def still_works(socket: Socket, cast: Cast) -> None:
+    """Check that the socket sends and receives."""
+    await socket.send_json({"message": "still here", "client_id": "still"})
+    stored_frame = await socket.receive_json()
+    assert stored_frame == await new_message(await Message.objects.alatest("seq"), cast.student, "still")
+    assert await Message.objects.acount() == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        # Not JSON.
+        ("hello", BAD_JSON),
+        (" ", BAD_JSON),
+        ("{", BAD_JSON),
+        ('{"message": "x"', BAD_JSON),
+        ("{'message': 'x'}", BAD_JSON),
+        ('{"message": "x"} {}', BAD_JSON),
+        ('{"message": "x",}', BAD_JSON),
+        ('{"message": "a\nb"}', BAD_JSON),
+        ("NaN", BAD_JSON),
+        ('{"message": NaN}', BAD_JSON),
+        ('{"message": "x", "y": Infinity}', BAD_JSON),
+        ('{"message": -Infinity}', BAD_JSON),
+        ('{"message": ' + "9" * 5000 + "}", BAD_JSON),
+        ("[" * 60_000, BAD_JSON),
+        ('{"message":' * 5_000, BAD_JSON),
+        ("[" * 30_000 + "]" * 30_000, BAD_JSON),
+        ("\ufeff{}", BAD_JSON),
+        # No object.
+        ("[]", NO_OBJECT),
+        ('[{"message": "x"}]', NO_OBJECT),
+        ("5", NO_OBJECT),
+        ("-1.5e3", NO_OBJECT),
+        ("1e999", NO_OBJECT),
+        ('"text"', NO_OBJECT),
+        ("null", NO_OBJECT),
+        ("true", NO_OBJECT),
+        # Nothing to send.
+        ("{}", EMPTY),
+        ('{"message": null}', EMPTY),
+        ('{"message": ""}', EMPTY),
+        ('{"message": " \\t\\r\\n"}', EMPTY),
+        ('{"message": "\\u00a0\\u2003\\u3000"}', EMPTY),
+        ('{"type": null}', EMPTY),
+        ('{"type": null, "message": null}', EMPTY),
+        ('{"Message": "x"}', EMPTY),
+        ('{"client_id": "1"}', EMPTY),
+        ('{"type": "anything", "message": " "}', EMPTY),
+        # No type of ours.
+        ('{"type": "nonsense"}', UNKNOWN_TYPE),
+        ('{"type": "nonsense", "message": null}', UNKNOWN_TYPE),
+        ('{"type": ""}', UNKNOWN_TYPE),
+        ('{"type": 5}', UNKNOWN_TYPE),
+        ('{"type": false}', UNKNOWN_TYPE),
+        ('{"type": []}', UNKNOWN_TYPE),
+        ('{"type": {"a": []}}', UNKNOWN_TYPE),
+        ('{"type": "\\ud800"}', UNKNOWN_TYPE),
+        ('{"type": "websocket.disconnect"}', UNKNOWN_TYPE),
+        ('{"type": "new_message"}', UNKNOWN_TYPE),
+        ('{"type": "__init__"}', UNKNOWN_TYPE),
+        ('{"type": "PING"}', UNKNOWN_TYPE),
+        # A message that is no text.
+        ('{"message": 5}', NO_TEXT),
+        ('{"message": 0}', NO_TEXT),
+        ('{"message": false}', NO_TEXT),
+        ('{"message": true}', NO_TEXT),
+        ('{"message": 1.5}', NO_TEXT),
+        ('{"message": []}', NO_TEXT),
+        ('{"message": ["x"]}', NO_TEXT),
+        ('{"message": {}}', NO_TEXT),
+        ('{"message": {"text": "x"}}', NO_TEXT),
+        ('{"type": "anything", "message": 5}', NO_TEXT),
+        # Text that cannot be kept.
+        ('{"message": "\\u0000"}', CHARACTERS),
+        ('{"message": "a\\u0000b"}', CHARACTERS),
+        ('{"message": "\\ud800"}', CHARACTERS),
+        ('{"message": "a\\udfffb"}', CHARACTERS),
+        ('{"message": "\\ude00\\ud83d"}', CHARACTERS),
+        ('{"message": "x", "client_id": "\\u0000"}', CHARACTERS),
+        ('{"message": "x", "client_id": "\\ud800"}', CHARACTERS),
+        # Too long, in code points.
+        (json.dumps({"message": "x" * 4001}), TOO_LONG),
+        (json.dumps({"message": "\U0001f600" * 4001}), TOO_LONG),
+        (json.dumps({"message": "x" * 4000 + " "}), TOO_LONG),
+        # A client_id that cannot be one.
+        ('{"message": "x", "client_id": ""}', BAD_CLIENT_ID),
+        ('{"message": "x", "client_id": 5}', BAD_CLIENT_ID),
+        ('{"message": "x", "client_id": true}', BAD_CLIENT_ID),
+        ('{"message": "x", "client_id": ["1"]}', BAD_CLIENT_ID),
+        ('{"message": "x", "client_id": {}}', BAD_CLIENT_ID),
+        (json.dumps({"message": "x", "client_id": "x" * 65}), BAD_CLIENT_ID),
+        # A message_id that cannot be one.
+        ('{"type": "mark_read", "message_id": true}', BAD_MESSAGE_ID),
+        ('{"type": "mark_read", "message_id": 1.0}', BAD_MESSAGE_ID),
+        ('{"type": "mark_read", "message_id": []}', BAD_MESSAGE_ID),
+        ('{"type": "mark_read", "message_id": {}}', BAD_MESSAGE_ID),
+        # One that is none of this conversation.
+        ('{"type": "mark_read", "message_id": "x"}', NO_MESSAGE),
+        ('{"type": "mark_read", "message_id": ""}', NO_MESSAGE),
+        ('{"type": "mark_read", "message_id": "\\ud800"}', NO_MESSAGE),
+        ('{"type": "mark_read", "message_id": "\\u0000"}', NO_MESSAGE),
+        ('{"type": "mark_read", "message_id": "٣"}', NO_MESSAGE),
+        ('{"type": "mark_read", "message_id": -1}', NO_MESSAGE),
+        ('{"type": "mark_read", "message_id": 0}', NO_MESSAGE),
+        ('{"type": "mark_read", "message_id": 999999}', NO_MESSAGE),
+        ('{"type": "mark_read", "message_id": 9223372036854775807}', NO_MESSAGE),
+        ('{"type": "mark_read", "message_id": 9223372036854775808}', NO_MESSAGE),
+        ('{"type": "mark_read", "message_id": "' + "9" * 5000 + '"}', NO_MESSAGE),
+        # A known type wins over what else is there.
+        ('{"type": "ping", "message": "x"}', PONG),
+        ('{"type": "ping", "message": 5, "client_id": []}', PONG),
+        ('{"type": "mark_read", "message_id": "x", "message": "x"}', NO_MESSAGE),
+        ('{"type": "ping", "type": "nonsense", "type": "ping"}', PONG),
+    ],
+    ids=range(92),
+)
+async def test_a_frame_is_answered_by_name_and_the_socket_stays(
+    socket: Socket, live_cast: Cast, text: str, answer: dict[str, Any]
+) -> None:
+    await socket.send_to(text_data=text)
+    assert await socket.receive_json() == answer
+    await still_works(socket, live_cast)
+
+
+@pytest.mark.parametrize("data", [b"x", b'{"message": "x"}', b"\xff\xfe\x00", b"\0" * FRAME_BYTES])
+async def test_a_binary_frame_is_refused(socket: Socket, live_cast: Cast, data: bytes) -> None:
+    await socket.send_to(bytes_data=data)
+    assert await socket.receive_json() == BINARY
+    await still_works(socket, live_cast)
+
+
+@pytest.mark.parametrize(
+    ("event", "answer"),
+    [
+        ({"text": ""}, BAD_JSON),
+        ({"bytes": b""}, BINARY),
+        ({"text": None, "bytes": b"x"}, BINARY),
+        ({"text": "{}", "bytes": None}, EMPTY),
+    ],
+)
+async def test_an_empty_frame_is_refused(
+    socket: Socket, live_cast: Cast, event: dict[str, Any], answer: dict[str, Any]
+) -> None:
+    await socket.send_input({"type": "websocket.receive"} | event)
+    assert await socket.receive_json() == answer
+    await still_works(socket, live_cast)
+
+
+async def test_a_frame_of_exactly_64_kib_is_answered(socket: Socket, live_cast: Cast) -> None:
+    text = json.dumps({"message": "x", "client_id": "whole", "padding": ""})
+    await socket.send_to(text_data=text.replace('""', '"' + "p" * (FRAME_BYTES - len(text)) + '"'))
+    assert await socket.receive_json() == await new_message(await Message.objects.aget(), live_cast.student, "whole")
+    await socket.send_to(text_data='{"message": "' + "x" * (FRAME_BYTES - 15) + '"}')
+    assert await socket.receive_json() == TOO_LONG
+
+
+async def test_the_longest_text_is_counted_in_code_points(socket: Socket, live_cast: Cast, settings: Any) -> None:
+    settings.CHAT_MAX_MESSAGE_LENGTH = 5
+    await socket.send_json({"message": "\U0001f600" * 5})
+    assert await socket.receive_json() == await new_message(await Message.objects.aget(), live_cast.student)
+    await socket.send_json({"message": "\U0001f600" * 6})
+    error = {"error": "Message content is longer than 5 characters.", "code": "message_too_long"}
+    assert await socket.receive_json() == error
+
+
+async def test_every_error_in_a_row_is_told_in_its_turn(socket: Socket, live_cast: Cast) -> None:
+    wrong = [("[]", NO_OBJECT), ("{}", EMPTY), ("x", BAD_JSON), ('{"type": "x"}', UNKNOWN_TYPE)]
+    for text, _ in wrong * 5:
+        await socket.send_to(text_data=text)
+    assert await receive_many(socket, 20) == [answer for _, answer in wrong * 5]
+    await still_works(socket, live_cast)
+
+
+async def test_a_refused_frame_is_told_to_nobody_else(
+    connect: Connect, socket: Socket, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    async with (
+        entered(connect, live_cast.student) as tab,
+        entered(connect, live_cast.teacher, live_conversation) as teacher,
+    ):
+        for text in ("x", "{}", '{"type": "ping"}'):
+            await socket.send_to(text_data=text)
+            await socket.receive_json()
+        await tab.silence()
+        await teacher.silence()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+near_frames = st.fixed_dictionaries(
+    {},
+    optional={
+        "type": st.sampled_from(["ping", "mark_read", "typing", "new_message", ""]) | json_values,
+        "message": st.text(max_size=30) | json_values,
+        "message_id": st.integers(-2, 50) | st.integers(-2, 50).map(str) | json_values,
+        "client_id": st.sampled_from(["1", "2"]) | json_values,
+    },
+)
+frames = st.one_of(
+    near_frames.map(lambda frame: {"text": json.dumps(frame)}),
+    json_values.map(lambda value: {"text": json.dumps(value)}),
+    st.text(max_size=50).map(lambda text: {"text": text}),
+    near_frames.map(lambda frame: {"text": json.dumps(frame)[:-1]}),
+    st.binary(max_size=50).map(lambda data: {"bytes": data}),
+)
+
+
+async def test_no_sequence_of_frames_ends_a_socket(connect: Connect, live_cast: Cast, settings: Any) -> None:
+    settings.CHAT_RATE_LIMIT = None
+    loop = asyncio.get_running_loop()
+
+    async def play(sequence: list[dict[str, Any]]) -> None:
+        async with entered(connect, live_cast.student) as socket:
+            for frame in sequence:
+                await socket.send_input({"type": "websocket.receive"} | frame)
+            # Everything that comes, comes before the answer to the last send, but for that of a mark_read.
+            await socket.send_json({"message": "end", "client_id": f"end {time.monotonic_ns()}"})
+            while (answer := await socket.receive_json()).get("message", {}).get("content") != "end":
+                kind = answer.get("type", "error")
+                assert kind in {"error", "pong", "new_message", "update_message_status"}, answer
+                assert kind != "error" or answer["code"].startswith(("invalid_", "message_", "empty_")), answer
+            await asyncio.sleep(0)
+            await socket.send_json({"message": "and still", "client_id": f"still {time.monotonic_ns()}"})
+            assert (await socket.receive_json()).get("type", "error") in {"new_message", "error"}
+
+    @hypothesis_settings(
+        max_examples=60, deadline=None, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(st.lists(frames, max_size=12))
+    def examples(sequence: list[dict[str, Any]]) -> None:
+        asyncio.run_coroutine_threadsafe(play(sequence), loop).result(30)
+
+    await asyncio.to_thread(examples)
+
+
+async def test_a_hundred_refused_frames_are_told_and_one_more_is_a_flood(connect: Connect, live_cast: Cast) -> None:
+    async with entered(connect, live_cast.student) as socket, entered(connect, live_cast.student) as tab:
+        for _ in range(101):
+            await socket.send_to(text_data="x")
+        assert await receive_many(socket, 100) == [BAD_JSON] * 100
+        event = await socket.receive_output(5)
+        if event["type"] == "websocket.send":  # the last refusal may still be told
+            assert json.loads(event["text"]) == BAD_JSON
+            event = await socket.receive_output(5)
+        assert event["type"] == "websocket.close"
+        assert event["code"] == FLOOD
+        await socket.send_json({"message": "too late"})
+        await tab.silence()
+    assert not await Message.objects.aexists()
+
+
+async def test_a_hundred_refused_frames_do_not_end_a_socket(socket: Socket, live_cast: Cast) -> None:
+    for _ in range(100):
+        await socket.send_to(text_data="x")
+    assert await receive_many(socket, 100) == [BAD_JSON] * 100
+    await still_works(socket, live_cast)
+
+
+async def test_refusals_of_rate_count_as_a_flood_too(connect: Connect, live_cast: Cast, settings: Any) -> None:
+    settings.CHAT_RATE_LIMIT = (0.001, 1)
+    async with entered(connect, live_cast.student) as socket:
+        for number in range(102):
+            await socket.send_json({"message": str(number)})
+        codes = []
+        while (event := await socket.receive_output(5))["type"] == "websocket.send":
+            codes.append(json.loads(event["text"]).get("code", "stored"))
+        assert event["code"] == FLOOD
+        assert codes.count("rate_limited") in {100, 101}
+        assert set(codes) <= {"stored", "rate_limited"}
+    assert await Message.objects.acount() == 1
+
+
+async def test_pings_and_marks_have_a_bucket_of_their_own(socket: Socket, live_cast: Cast) -> None:
+    for number in range(90):
+        await socket.send_json({"type": "ping"} if number % 2 else {"type": "mark_read", "message_id": "x"})
+    answers = [frame for frame in await receive_many(socket, 90) if frame not in (PONG, NO_MESSAGE)]
+    assert answers
+    for frame in answers:
+        assert 0 < frame.pop("retry_after") <= 0.05
+        assert frame == {"error": "Too many frames.", "code": "rate_limited"}
+    # Sending is another matter.
+    await still_works(socket, live_cast)
+
+
+def limited(frame: dict[str, Any], most: float) -> bool:
+    """Whether this frame refuses a send because of the rate; `most` seconds are to be waited."""
+    wait = frame.pop("retry_after")
+    assert 0 < wait <= most
+    return frame == {"error": "You are writing too fast.", "code": "rate_limited"}
+
+
+async def test_who_writes_too_fast_is_told_how_long_to_wait(socket: Socket, live_cast: Cast, settings: Any) -> None:
+    settings.CHAT_RATE_LIMIT = (0.01, 3)
+    for number in range(3):
+        await socket.send_json({"message": str(number)})
+        assert (await socket.receive_json())["message"]["content"] == str(number)
+    await socket.send_json({"message": "too much"})
+    assert limited(await socket.receive_json(), 100)
+    assert await Message.objects.acount() == 3
+    await socket.silence()
+
+
+async def test_after_the_time_told_a_send_goes_through(socket: Socket, live_cast: Cast, settings: Any) -> None:
+    settings.CHAT_RATE_LIMIT = (10.0, 1)
+    await socket.send_json({"message": "first"})
+    await socket.send_json({"message": "second"})
+    frames = await receive_many(socket, 2)
+    (refusal,) = [frame for frame in frames if "error" in frame]
+    await asyncio.sleep(refusal["retry_after"])
+    await socket.send_json({"message": "second"})
+    assert (await socket.receive_json())["message"]["content"] == "second"
+
+
+async def test_one_rate_counts_for_all_sockets_and_posts_of_a_user_and_for_nobody_else(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+) -> None:
+    settings.CHAT_RATE_LIMIT = (0.01, 3)
+    client = await http(live_cast.student)
+    async with (
+        entered(connect, live_cast.student) as socket,
+        entered(connect, live_cast.student) as tab,
+        entered(connect, live_cast.teacher, live_conversation) as teacher,
+    ):
+
+        async def everybody_hears(content: str) -> None:
+            for listener in (socket, tab, teacher):
+                assert (await listener.receive_json())["message"]["content"] == content
+
+        await socket.send_json({"message": "one"})
+        await everybody_hears("one")
+        await tab.send_json({"message": "two"})
+        await everybody_hears("two")
+        answer = await client.post(STUDENT_MESSAGES, {"content": "three"}, content_type="application/json")
+        assert answer.status_code == 201
+        await everybody_hears("three")
+
+        for own in (socket, tab):
+            await own.send_json({"message": "four"})
+            assert limited(await own.receive_json(), 100)
+        answer = await client.post(STUDENT_MESSAGES, {"content": "four"}, content_type="application/json")
+        assert answer.status_code == 429
+        assert answer.json() == {"detail": "You are writing too fast.", "code": "rate_limited"}
+        assert 98 <= int(answer["Retry-After"]) <= 100
+
+        await teacher.send_json({"message": "not me"})
+        await everybody_hears("not me")
+
+
+async def test_without_a_rate_nobody_waits(socket: Socket, live_cast: Cast, settings: Any) -> None:
+    settings.CHAT_RATE_LIMIT = None
+    for number in range(60):
+        await socket.send_json({"message": str(number)})
+    assert [frame["message"]["content"] for frame in await receive_many(socket, 60)] == [str(n) for n in range(60)]
