@@ -1,6 +1,7 @@
 """Errors that a client is told, with the machine-readable codes of the contract."""
 
 import logging
+import math
 from typing import Any
 
 from django.db import InterfaceError, OperationalError
@@ -42,5 +43,5 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     body: dict[str, Any] = {error.field: [error.text]} if error.field else {"detail": error.text}
     response = Response(body | {"code": error.code}, status=error.status)
     if error.retry_after is not None:
-        response["Retry-After"] = str(max(1, round(error.retry_after)))
+        response["Retry-After"] = str(math.ceil(error.retry_after))
     return response

@@ -1,6 +1,7 @@
 """The words both edges speak: objects and frames going out, frames and posts coming in."""
 
 import json
+import math
 from datetime import datetime
 from typing import Any, Literal, NoReturn
 
@@ -97,7 +98,7 @@ def encode(frame: Frame | ErrorFrame) -> str:
 
 def error_frame(error: ClientError) -> ErrorFrame:
     """Return the frame that tells an error."""
-    wait = UNSET if error.retry_after is None else round(error.retry_after, 3)
+    wait = UNSET if error.retry_after is None else math.ceil(error.retry_after * 1000) / 1000
     return ErrorFrame(error=error.text, code=error.code, retry_after=wait)
 
 
