@@ -5,7 +5,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 # RFC 6454, 6.2: scheme, host and perhaps a port; no user, no path, no list. A host may be an IPv6 address.
-ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[^\s\[\]/?#@:,\\]+)(?::[0-9]{1,5})?", re.IGNORECASE)
+ORIGIN = re.compile(
+    r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[^\x00-\x20\x7f\[\]/?#@:,\\]+)(?::[0-9]{1,5})?", re.IGNORECASE
+)
 
 
 def OriginGuard(inner: Any) -> Any:  # noqa: N802 - stands in a row with AllowedHostsOriginValidator
