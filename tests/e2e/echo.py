@@ -1,0 +1,106 @@
+"""A small ASGI application on a server of its own: `python -m tests.e2e.echo plain|daphne|uvicorn [limits as JSON]`.
+
+"plain" is daphne with the same limits, as far as its own arguments go, and nothing else of ours: the tests show that
+what we tell it is needed. A client says in its text what it wants to see.
+"""
+
+import asyncio
+import json
+import socket
+import sys
+import time
+from typing import Any
+
+counts = {"poured": 0}  # bytes handed to the server by "pour"
+
+
+async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    if scope["type"] == "http":
+        return await over_http(scope, send)
+    await receive()
+    if scope["path"] == "/refuse":
+        return await send({"type": "websocket.close", "code": 4403})
+    if scope["path"] == "/wait":
+        await asyncio.sleep(30)
+    await send({"type": "websocket.accept"})
+    while (message := await receive())["type"] == "websocket.receive":
+        text = message.get("text") or ""
+        command, _, argument = text.partition(" ")
+        if command == "close":
+            await send({"type": "websocket.close", "code": int(argument)})
+        elif command == "return":
+            return
+        elif command == "pour":
+            await pour(send, int(argument))
+        elif command == "sleep":
+            await asyncio.sleep(float(argument))
+        elif command == "jump":
+            jump(float(argument))
+        else:
+            size = len(message.get("bytes") or text.encode())
+            await send({"type": "websocket.send", "text": f"got {size}"})
+
+
+async def pour(send: Any, megabytes: int) -> None:
+    """Send that much; when the client takes nothing for 3 s, close with 1013."""
+    for _ in range(megabytes * 16):
+        try:
+            async with asyncio.timeout(3):
+                await send({"type": "websocket.send", "text": "x" * 65536})
+        except TimeoutError:
+            return await send({"type": "websocket.close", "code": 1013})
+        counts["poured"] += 65536
+        await asyncio.sleep(0)
+
+
+def jump(seconds: float) -> None:
+    """Let the clock on the wall show a later time."""
+    now = time.time
+    time.time = lambda: now() + seconds
+
+
+async def over_http(scope: dict[str, Any], send: Any) -> None:
+    if scope["path"] == "/slow":
+        await asyncio.sleep(1)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": str(counts["poured"]).encode()})
+
+
+def serve_plain(listener: socket.socket, limits: Any) -> None:
+    from daphne.server import Server
+
+    port = listener.getsockname()[1]
+    listener.close()
+    Server(
+        application,
+        endpoints=[f"tcp:port={port}:interface=127.0.0.1"],
+        websocket_max_message_size=limits.frame_bytes,
+        websocket_max_frame_size=limits.frame_bytes,
+        ping_interval=limits.ping_seconds,
+        ping_timeout=limits.ping_seconds,
+        ready_callable=lambda: say(port),
+    ).run()
+
+
+def say(port: int) -> None:
+    sys.stdout.write(f"listens on http://127.0.0.1:{port}/\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    from qader.serving import Limits, Serving
+
+    server, limits = sys.argv[1], Limits(**json.loads(sys.argv[2]))
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    if server == "plain":
+        return serve_plain(listener, limits)
+    if server == "daphne":
+        from qader.daphne_server import serve
+    else:
+        from qader.uvicorn_server import serve
+    serve(Serving(application, listener, lambda: say(port), limits=limits))
+
+
+if __name__ == "__main__":
+    main()

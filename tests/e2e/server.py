@@ -1,0 +1,122 @@
+"""One server process, as a user would start it: it can be killed, stopped, cut short and read."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 60
+STOP_SECONDS = 20
+
+
+class WebServer:
+    """`python -m qader.serve`, or another command that says "listens on http://...", in the given environment.
+
+    It keeps its port over restarts. `log` is all that it wrote, its former lives included.
+    """
+
+    def __init__(
+        self, environment: Mapping[str, str] | None = None, *, server: str = "daphne", command: list[str] | None = None
+    ) -> None:
+        self.environment = dict(os.environ if environment is None else environment)
+        self.command = command or ["qader.serve", "--server", server]
+        self._fixed_port = command is None
+        self.port = 0
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ws_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process, "not started"
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def log(self) -> str:
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace")
+
+    @property
+    def megabytes(self) -> float:
+        """The memory that the process holds."""
+        return psutil.Process(self.pid).memory_info().rss / 2**20
+
+    def launch(self) -> "WebServer":
+        """Start it without waiting; for what is expected to fail, see `exit_code`."""
+        port = ["--port", str(self.port)] if self._fixed_port else []
+        command = [sys.executable, "-m", *self.command, *port]
+        # A session of its own: Ctrl-C in the terminal must end the tests first.
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=self.environment, stdout=self._log, stderr=self._log, start_new_session=True
+        )
+        return self
+
+    def start(self) -> "WebServer":
+        """Start it and return when it listens."""
+        before = len(self.log)
+        self.launch()
+        deadline = time.monotonic() + START_SECONDS
+        while not (found := re.search(r"listens on http://\S*:(\d+)/", self.log[before:])):
+            assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.log[before:]}"
+            assert time.monotonic() < deadline, f"does not listen:\n{self.log[before:]}"
+            time.sleep(0.02)
+        self.port = int(found[1])
+        return self
+
+    def exit_code(self) -> int:
+        """Wait for its end."""
+        return self.process.wait(START_SECONDS)
+
+    def terminate(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
+        """Tell it to end; return its exit code and the seconds that it took."""
+        begin = time.monotonic()
+        self.process.send_signal(number)
+        return self.process.wait(STOP_SECONDS), time.monotonic() - begin
+
+    def kill(self) -> None:
+        """End it as a failing machine would."""
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self) -> "WebServer":
+        """Start it again on its port, however it ended."""
+        if self.process.poll() is None:
+            self.terminate()
+        return self.start()
+
+    def stop(self) -> None:
+        """Freeze it until `cont`: its connections stay open and nothing is answered."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def cont(self) -> None:
+        """Let it go on after `stop`."""
+        self.process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """End it, in whatever state it is."""
+        if self._process and self._process.poll() is None:
+            self.cont()
+            try:
+                self.terminate()
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self._log.close()
