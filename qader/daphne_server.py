@@ -100,7 +100,8 @@ class Socket(WebSocketProtocol):  # type: ignore[misc] # daphne has no types
     def onClose(self, was_clean: bool, code: int | None, reason: str | None) -> None:
         """Tell the application, and free those who wait to write."""
         self.resumeProducing()
-        super().onClose(was_clean, code, reason)
+        if hasattr(self, "server"):  # else autobahn refused the handshake itself, which daphne raises at
+            super().onClose(was_clean, code, reason)
 
     def application_ended(self, application: "asyncio.Future[Any]") -> None:
         """Close with 1011 where the application returned without closing; daphne would keep a socket nobody serves.

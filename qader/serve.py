@@ -44,7 +44,7 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "there is no such port"
+        reason = str(error.strerror).partition(" (")[0] if isinstance(error, OSError) else "there is no such port"
         raise NotReadyError(f"cannot listen on {host} port {port}: {reason}.") from None
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
 from qader.serving import Limits, Serving
 
@@ -33,6 +34,11 @@ class Socket(WebSocketsSansIOProtocol):
     def keepalive_timeout(self) -> None:
         """Cut a client whose pong is missing."""
         super().keepalive_timeout()
+        self._abort_soon()
+
+    def handle_close(self, event: Frame) -> None:
+        """Take the client's close frame."""
+        super().handle_close(event)
         self._abort_soon()
 
     def handle_parser_exception(self) -> None:
