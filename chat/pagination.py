@@ -61,7 +61,7 @@ def history_page(conversation: Conversation, request: Request) -> dict[str, Any]
 def _numbered_page(conversation: Conversation, request: Request) -> Page:
     size = _page_size(request)
     last = max(1, -(-conversation.last_seq // size))
-    text = request.query_params.get("page", "1")
+    text = request.query_params.get("page") or "1"
     number = last if text == "last" else parse_id(text)
     if not 1 <= number <= last:
         raise NotFound("Invalid page.")
@@ -86,16 +86,17 @@ def _cursor_page(conversation: Conversation, request: Request) -> Page:
         raise ValidationError({"after": ["Either before or after, not both."]})
     if "after" in request.query_params:
         return _page_after(conversation, _seq(conversation, request, "after"), limit)
-    before = _seq(conversation, request, "before") if "before" in request.query_params else conversation.last_seq + 1
+    back = "before" in request.query_params
+    before = _seq(conversation, request, "before") if back else conversation.last_seq + 1
     rows = conversation.messages.filter(seq__lt=before).with_sender().order_by("-seq")[: limit + 1]
     messages = list(rows)[::-1]
     older = len(messages) > limit
     messages = messages[-limit:]
-    newer = messages and messages[-1].seq < conversation.last_seq
     return Page(
         messages,
         {"before": messages[0].pk} if older else None,
-        {"after": messages[-1].pk} if newer else None,
+        # Behind it lies the cursor's own message at least; `last_seq` would not do, its message may be erased.
+        {"after": messages[-1].pk} if back and messages else None,
     )
 
 
