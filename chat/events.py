@@ -1,11 +1,13 @@
 """What happened, and who must hear it: the only place that hands events to the channel layer."""
 
 import asyncio
+from functools import partial
 
 import msgspec
 from asgiref.sync import async_to_sync
 
-from chat import layers
+from chat.layers import Mailbox
+from chat.loops import per_event_loop
 from chat.serializers import MessageBody
 
 
@@ -51,9 +53,8 @@ def conversation_group(conversation_id: int) -> str:
     return f"chat_{conversation_id}"
 
 
-def mailbox() -> layers.Mailbox[AnyEvent]:
-    """Return the running event loop's mailbox."""
-    return layers.mailbox(AnyEvent)
+# The running event loop's mailbox.
+mailbox = per_event_loop(partial(Mailbox[AnyEvent], AnyEvent))
 
 
 def message_posted(event: MessagePosted) -> None:

@@ -10,7 +10,6 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
-from weakref import WeakKeyDictionary
 
 import msgspec
 from channels.layers import get_channel_layer
@@ -144,14 +143,3 @@ class Mailbox(Generic[Event]):
         if not self._down:
             logger.warning("channel layer away: %s", type(error).__name__)
             self._down = True
-
-
-_mailboxes: "WeakKeyDictionary[asyncio.AbstractEventLoop, Mailbox[Any]]" = WeakKeyDictionary()
-
-
-def mailbox(event_type: Any) -> Mailbox[Any]:
-    """Return the running event loop's mailbox for events of this msgspec type."""
-    loop = asyncio.get_running_loop()
-    if loop not in _mailboxes:
-        _mailboxes[loop] = Mailbox(event_type)
-    return _mailboxes[loop]

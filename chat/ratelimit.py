@@ -5,10 +5,11 @@ import logging
 import time
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from django.conf import settings
 from redis import asyncio as redis
+
+from chat.loops import per_event_loop
 
 logger = logging.getLogger(__name__)
 
@@ -95,9 +96,5 @@ class SendLimit:
         return self._buckets.setdefault(user_id, Bucket(rate, size))
 
 
-_limits: "WeakKeyDictionary[asyncio.AbstractEventLoop, SendLimit]" = WeakKeyDictionary()
-
-
-def send_limit() -> SendLimit:
-    """Return the running event loop's limit."""
-    return _limits.setdefault(asyncio.get_running_loop(), SendLimit())
+# The running event loop's limit.
+send_limit = per_event_loop(SendLimit)

@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from django.conf import settings
 
 from chat import events
 from chat.database import in_database
 from chat.errors import UnavailableError
+from chat.loops import per_event_loop
 from chat.models import Conversation
 from chat.seats import Seat, verdicts
 
@@ -142,9 +142,5 @@ def positions(conversation_ids: set[int]) -> dict[int, tuple[int, int, int]]:
     return {pk: (last, student, teacher) for pk, last, student, teacher in fields}
 
 
-_upkeeps: "WeakKeyDictionary[asyncio.AbstractEventLoop, Upkeep]" = WeakKeyDictionary()
-
-
-def upkeep() -> Upkeep:
-    """Return the running event loop's upkeep."""
-    return _upkeeps.setdefault(asyncio.get_running_loop(), Upkeep())
+# The running event loop's upkeep.
+upkeep = per_event_loop(Upkeep)

@@ -13,7 +13,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
-from weakref import WeakKeyDictionary
 
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Q
@@ -24,6 +23,7 @@ from chat.database import submit
 from chat.delivery import posted
 from chat.errors import ClientError, UnavailableError
 from chat.events import MessagePosted
+from chat.loops import per_event_loop
 from chat.models import Conversation, Message
 
 logger = logging.getLogger(__name__)
@@ -236,9 +236,5 @@ def _sent(entry: Entry, new: dict[Entry, Message], stored: dict[tuple[int, int, 
     return Sent(posted(message), created=entry in new)
 
 
-_writers: "WeakKeyDictionary[asyncio.AbstractEventLoop, Writer]" = WeakKeyDictionary()
-
-
-def writer() -> Writer:
-    """Return the running event loop's writer."""
-    return _writers.setdefault(asyncio.get_running_loop(), Writer())
+# The running event loop's writer.
+writer = per_event_loop(Writer)
