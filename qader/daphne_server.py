@@ -136,7 +136,7 @@ class DaphneServer(Server):  # type: ignore[misc]
             verbosity=0,
             ready_callable=self._configure,
         )
-        self.endpoints = []  # checked by daphne not to be empty; its way to a given socket knows IPv4 only
+        self.endpoints: list[str] = []  # checked by daphne not to be empty; its way to a given socket knows IPv4 only
         self._serving = serving
 
     def _configure(self) -> None:
