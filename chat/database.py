@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections
 
@@ -28,7 +29,10 @@ def threads() -> ThreadPoolExecutor:
 
 def submit(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
     """Run `function` in one of the threads; its connection goes back to the pool when it returns."""
+    return threads().submit(_call(function, *args, **kwargs))
 
+
+def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Callable[[], T]:
     def call() -> T:
         close_old_connections()
         try:
@@ -36,7 +40,7 @@ def submit(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Futu
         finally:
             close_old_connections()
 
-    return threads().submit(call)
+    return call
 
 
 async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -46,6 +50,8 @@ async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwarg
     """
     try:
         async with asyncio.timeout(CALL_SECONDS):
-            return await asyncio.wrap_future(submit(function, *args, **kwargs))
+            # asgiref's, which tells the thread of this event loop: what `function` publishes goes out from here.
+            call = _call(function, *args, **kwargs)
+            return await sync_to_async(call, thread_sensitive=False, executor=threads())()
     except (TimeoutError, OperationalError, InterfaceError) as error:
         raise UnavailableError from error
