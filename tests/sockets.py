@@ -72,3 +72,17 @@ async def http(user: User, key: str | None = None) -> AsyncClient:
     client = AsyncClient()
     client.cookies["sessionid"] = key or await in_thread(session_cookie, user)
     return client
+
+
+def socket_of(user: User, path: Conversation | str | None = None, query: str = "") -> Socket:
+    """Return a socket of the whole application, not connected yet; asks the database."""
+    from qader.asgi import application
+
+    if isinstance(path, Conversation):
+        path = f"conversations/{path.pk}/"
+    headers = [
+        (b"origin", b"http://localhost"),
+        (b"host", b"localhost"),
+        (b"cookie", f"sessionid={session_cookie(user)}".encode()),
+    ]
+    return Socket(application, f"/ws/chat/{path or 'my-conversation/'}{query}", headers)
