@@ -4,6 +4,7 @@ import logging
 import math
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
@@ -38,6 +39,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         error = UnavailableError()
     if isinstance(error, RecursionError):
         error = ClientError("invalid_json", "The JSON is nested too deeply.")
+    if isinstance(error, RequestDataTooBig):
+        error = ClientError("message_too_long", "The request is too large.", 413)
     if not isinstance(error, ClientError):
         return drf_exception_handler(error, context)
     body: dict[str, Any] = {error.field: [error.text]} if error.field else {"detail": error.text}
