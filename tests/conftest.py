@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -19,7 +19,8 @@ from django.core.cache import cache
 from django.db import connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
-from django.test import Client
+from django.http import HttpResponse
+from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import RoleChoices, User, UserProfile
@@ -319,6 +320,28 @@ async def connect(live_cast: Cast) -> AsyncIterator[Connect]:
     yield opened
     for socket in open_sockets:
         await socket.disconnect()
+    await _loop_is_idle()
+
+
+Post = Callable[..., Awaitable[HttpResponse]]
+
+
+@pytest.fixture
+async def post(live_cast: Cast) -> AsyncIterator[Post]:
+    """`await post(user, path, body)`: the answer to a POST, made in the event loop in which the sockets are.
+
+    `body` is sent as it is where it is text, else as JSON; `user` may be None.
+    """
+
+    async def posted(user: User | None, path: str, body: Any = None, **request: Any) -> HttpResponse:
+        client = AsyncClient(enforce_csrf_checks=True)
+        client.cookies["csrftoken"] = token = "t" * 32
+        if user is not None:
+            client.cookies["sessionid"] = await sync_to_async(session_cookie)(user)
+        request = {"content_type": "application/json", "headers": {"X-CSRFToken": token}} | request
+        return await client.post(path, body if isinstance(body, (str, bytes)) else json.dumps(body), **request)
+
+    yield posted
     await _loop_is_idle()
 
 
