@@ -132,7 +132,7 @@ def mark_read(*, conversation: Conversation, reader: User, up_to: int | None = N
     with transaction.atomic():
         # The conversation first, as everywhere: its row is the lock.
         Conversation.objects.filter(pk=conversation.pk).update(**{counter: Greatest(F(counter), newest)})
-        marked = Message.objects.filter(pk__in=[pk for pk, _, _ in found], is_read=False).update(is_read=True)
+        marked = unread.filter(seq__lte=newest).update(is_read=True)
     if marked:
         rows = [(pk, seq) for pk, seq, _ in found]
         events.messages_read(events.MessagesRead(conversation.pk, reader.pk, before, newest, rows))
