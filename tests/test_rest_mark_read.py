@@ -1,0 +1,124 @@
+"""`conversations/<id>/mark-read/`: what becomes read, how many are told, and who may not."""
+
+from typing import Any
+
+import pytest
+
+from accounts.models import RoleChoices, User, UserProfile
+from chat.models import Conversation, Message
+from tests.conftest import Cast, client_of, fill, recorded_queries, say
+
+NOT_SIGNED_IN = {"detail": "Authentication credentials were not provided."}
+NOT_YOURS = {"detail": "You are not part of this conversation.", "code": "not_a_participant"}
+
+
+def mark(user: User | None, conversation_id: object) -> tuple[int, Any]:
+    response = client_of(user).post(f"/api/v1/chat/conversations/{conversation_id}/mark-read/")
+    return response.status_code, response.json()
+
+
+def marked(count: int) -> tuple[int, Any]:
+    return 200, {"detail": f"{count} messages marked as read."}
+
+
+def read_flags(conversation: Conversation) -> str:
+    """The messages in order, R for read and - for unread."""
+    rows = conversation.messages.order_by("seq").values_list("is_read", flat=True)
+    return "".join("R" if is_read else "-" for is_read in rows)
+
+
+def test_marking_marks_all_that_the_other_side_sent_and_says_how_many(cast: Cast) -> None:
+    say(cast.conversation, cast.teacher, "one", "two")
+    say(cast.conversation, cast.student, "three")
+    say(cast.conversation, cast.teacher, "four")
+    assert mark(cast.student, cast.conversation.pk) == marked(3)
+    assert read_flags(cast.conversation) == "RR-R"
+    assert mark(cast.teacher, cast.conversation.pk) == marked(1)
+    assert read_flags(cast.conversation) == "RRRR"
+    assert Conversation.objects.values_list("student_read_seq", "teacher_read_seq").get() == (4, 3)
+
+
+def test_marking_again_changes_nothing(cast: Cast) -> None:
+    say(cast.conversation, cast.teacher, "one")
+    assert mark(cast.student, cast.conversation.pk) == marked(1)
+    before = list(Message.objects.values()), list(Conversation.objects.values())
+    assert mark(cast.student, cast.conversation.pk) == marked(0)
+    assert (list(Message.objects.values()), list(Conversation.objects.values())) == before
+
+
+def test_only_what_came_since_is_counted(cast: Cast) -> None:
+    say(cast.conversation, cast.teacher, "one", "two")
+    mark(cast.student, cast.conversation.pk)
+    say(cast.conversation, cast.teacher, "three")
+    assert mark(cast.student, cast.conversation.pk) == marked(1)
+
+
+def test_nothing_is_marked_in_an_empty_conversation_or_in_others(cast: Cast) -> None:
+    say(cast.other_conversation, cast.other_student, "theirs")
+    assert mark(cast.teacher, cast.conversation.pk) == marked(0)
+    assert read_flags(cast.other_conversation) == "-"
+
+
+def test_a_former_mentor_may_still_mark(cast: Cast) -> None:
+    say(cast.conversation, cast.student, "one")
+    UserProfile.objects.filter(user=cast.student).update(assigned_mentor=cast.trainer.profile)
+    assert mark(cast.teacher, cast.conversation.pk) == marked(1)
+
+
+def test_a_student_may_still_mark_what_the_former_mentor_sent(cast: Cast) -> None:
+    say(cast.conversation, cast.teacher, "one")
+    UserProfile.objects.filter(user=cast.student).update(assigned_mentor=None)
+    assert mark(cast.student, cast.conversation.pk) == marked(1)
+
+
+@pytest.mark.parametrize("who", ["trainer", "other_student", "stranger", "admin"])
+def test_a_conversation_that_is_not_yours_is_forbidden_existing_or_not(cast: Cast, who: str) -> None:
+    say(cast.conversation, cast.teacher, "one")
+    say(cast.conversation, cast.student, "two")
+    for conversation_id in (cast.conversation.pk, cast.conversation.pk + 1000, 0, "9" * 18):
+        assert mark(getattr(cast, who), conversation_id) == (403, NOT_YOURS), conversation_id
+    assert read_flags(cast.conversation) == "--"
+
+
+def test_a_conversation_of_the_role_one_had_is_forbidden(cast: Cast) -> None:
+    say(cast.conversation, cast.teacher, "one")
+    say(cast.conversation, cast.student, "two")
+    UserProfile.objects.filter(user=cast.student).update(role=RoleChoices.TEACHER, assigned_mentor=None)
+    UserProfile.objects.filter(user=cast.teacher).update(role=RoleChoices.STUDENT)
+    for user in (cast.student, cast.teacher):
+        assert mark(user, cast.conversation.pk) == (403, NOT_YOURS)
+    assert read_flags(cast.conversation) == "--"
+
+
+def test_whoever_is_not_signed_in_is_told_so(cast: Cast) -> None:
+    say(cast.conversation, cast.teacher, "one")
+    for conversation_id in (cast.conversation.pk, cast.conversation.pk + 1000):
+        assert mark(None, conversation_id) == (401, NOT_SIGNED_IN)
+    assert read_flags(cast.conversation) == "-"
+
+
+@pytest.mark.parametrize("conversation_id", ["-1", "x", "1.0", "%00", "١", "9" * 19, "9" * 5000, ""])
+def test_what_is_no_number_is_no_path(cast: Cast, conversation_id: str) -> None:
+    assert mark(cast.student, conversation_id) == (404, {"detail": "Not found."})
+
+
+def test_marking_is_a_post(cast: Cast) -> None:
+    say(cast.conversation, cast.teacher, "one")
+    client = client_of(cast.student)
+    for method in ("get", "put", "patch", "delete"):
+        response = getattr(client, method)(f"/api/v1/chat/conversations/{cast.conversation.pk}/mark-read/")
+        expected = {"detail": f'Method "{method.upper()}" not allowed.'}
+        assert (response.status_code, response.json()) == (405, expected)
+    assert read_flags(cast.conversation) == "-"
+
+
+def test_marking_costs_four_queries_besides_session_and_user_whatever_is_unread(cast: Cast) -> None:
+    client, path = client_of(cast.student), f"/api/v1/chat/conversations/{cast.conversation.pk}/mark-read/"
+    counts = []
+    for number in (1, 200):
+        fill(cast.conversation, 2 * number)
+        with recorded_queries() as queries:
+            response = client.post(path)
+        assert response.json() == marked(number)[1]
+        counts.append(len(queries))
+    assert counts == [6, 6]
