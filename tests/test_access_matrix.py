@@ -1,0 +1,150 @@
+"""Everybody at every path of the chat: one row for each kind of person, one column for each path and verb.
+
+The conversation is that of `student` and `teacher`. "own" paths are the same for all; "its" paths name that
+conversation, "no" paths one that does not exist.
+"""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.sessions.models import Session
+from django.test import AsyncClient
+from django.utils import timezone
+
+from accounts.models import RoleChoices, User, UserProfile
+from chat.models import Conversation, Message
+from tests.conftest import Cast, conversation_of, make_user, say, session_cookie
+
+SECRET_TEXTS = ("said by the student", "said by the teacher")
+
+COLUMNS = {
+    "GET own": ("GET", "my-conversation/"),
+    "GET own messages": ("GET", "my-conversation/messages/"),
+    "POST own messages": ("POST", "my-conversation/messages/"),
+    "GET list": ("GET", "teacher/conversations/"),
+    "GET its messages": ("GET", "teacher/conversations/{its}/messages/"),
+    "POST its messages": ("POST", "teacher/conversations/{its}/messages/"),
+    "POST its mark-read": ("POST", "conversations/{its}/mark-read/"),
+    "GET no messages": ("GET", "teacher/conversations/{no}/messages/"),
+    "POST no messages": ("POST", "teacher/conversations/{no}/messages/"),
+    "POST no mark-read": ("POST", "conversations/{no}/mark-read/"),
+}
+
+# What each is answered, in the order of the columns; "sees": whether the conversation's messages may be shown to them.
+#                           own            list  its            nobody's
+#                           get  get  post get   get  post mark get  post mark   sees
+MATRIX = """
+student                     200  200  201  403   403  403  200  403  403  403    yes
+teacher                     403  403  403  200   200  201  200  404  404  403    yes
+former mentor               403  403  403  200   200  403  200  404  404  403    yes
+teacher made a trainer      403  403  403  200   200  201  200  404  404  403    yes
+student of another mentor   200  200  201  403   403  403  200  403  403  403    no
+student without mentor      404  404  404  403   403  403  200  403  403  403    no
+other student               200  200  201  403   403  403  403  403  403  403    no
+other student, no mentor    404  404  404  403   403  403  403  403  403  403    no
+other teacher               403  403  403  200   404  404  403  404  404  403    no
+new mentor                  403  403  403  200   404  404  403  404  404  403    no
+student turned teacher      403  403  403  200   404  404  403  404  404  403    no
+teacher turned student      404  404  404  403   403  403  403  403  403  403    no
+administrator by role       403  403  403  403   403  403  403  403  403  403    no
+admin without profile       403  403  403  403   403  403  403  403  403  403    no
+anonymous                   401  401  401  401   401  401  401  401  401  401    no
+junk cookie                 401  401  401  401   401  401  401  401  401  401    no
+expired session             401  401  401  401   401  401  401  401  401  401    no
+signed out                  401  401  401  401   401  401  401  401  401  401    no
+password changed            401  401  401  401   401  401  401  401  401  401    no
+deactivated student         401  401  401  401   401  401  401  401  401  401    no
+deactivated teacher         401  401  401  401   401  401  401  401  401  401    no
+deleted                     401  401  401  401   401  401  401  401  401  401    no
+"""
+ROWS = [(line[:28].strip(), line[28:].split()) for line in MATRIX.strip().splitlines()]
+
+
+def profile(user: User, **fields: Any) -> User:
+    UserProfile.objects.filter(user=user).update(**fields)
+    return user
+
+
+def person(kind: str, cast: Cast) -> str | None:
+    """Make what is told of this person true and return the cookie that they come with, made before where it matters."""
+    same: dict[str, Callable[[], User]] = {
+        "student": lambda: cast.student,
+        "teacher": lambda: cast.teacher,
+        "former mentor": lambda: profile(cast.student, assigned_mentor=cast.trainer.profile) and cast.teacher,
+        "teacher made a trainer": lambda: profile(cast.teacher, role=RoleChoices.TRAINER),
+        "student of another mentor": lambda: profile(cast.student, assigned_mentor=cast.trainer.profile),
+        "student without mentor": lambda: profile(cast.student, assigned_mentor=None),
+        "other student": lambda: cast.other_student,
+        "other student, no mentor": lambda: cast.stranger,
+        "other teacher": lambda: cast.trainer,
+        "new mentor": lambda: profile(cast.student, assigned_mentor=cast.trainer.profile) and cast.trainer,
+        "student turned teacher": lambda: profile(cast.student, role=RoleChoices.TEACHER, assigned_mentor=None),
+        "teacher turned student": lambda: profile(cast.teacher, role=RoleChoices.STUDENT),
+        "administrator by role": lambda: make_user("principal", RoleChoices.ADMIN),
+        "admin without profile": lambda: cast.admin,
+    }
+    if kind in same:
+        return session_cookie(same[kind]())
+    if kind in {"anonymous", "junk cookie"}:
+        return None if kind == "anonymous" else "x" * 32
+    user = cast.teacher if kind == "deactivated teacher" else cast.student
+    key = session_cookie(user)
+    match kind:
+        case "expired session":
+            Session.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
+        case "signed out":
+            Session.objects.all().delete()
+        case "password changed":
+            user.set_password("another-password-2026")
+            user.save()
+        case "deactivated student" | "deactivated teacher":
+            User.objects.filter(pk=user.pk).update(is_active=False)
+        case "deleted":
+            # Somebody without messages: deleting a participant takes the conversation with them.
+            gone = make_user("gone", RoleChoices.STUDENT, mentor=cast.teacher)
+            key = session_cookie(gone)
+            gone.delete()
+        case _:
+            raise AssertionError(kind)
+    return key
+
+
+@sync_to_async
+def rows(conversation: Conversation) -> tuple[Any, list[Any]]:
+    messages = Message.objects.filter(conversation_id=conversation.pk).order_by("pk").values()
+    return Conversation.objects.values().get(pk=conversation.pk), list(messages)
+
+
+@pytest.mark.parametrize(("kind", "expected"), ROWS, ids=[kind for kind, _ in ROWS])
+async def test_everybody_is_answered_what_they_may_see_and_do(
+    live_cast: Cast, kind: str, expected: list[str], settings: Any
+) -> None:
+    settings.CHAT_RATE_LIMIT = None
+    conversation = await sync_to_async(conversation_of)(live_cast.student, live_cast.teacher)
+    for sender, text in zip((live_cast.student, live_cast.teacher), SECRET_TEXTS, strict=True):
+        await sync_to_async(say)(conversation, sender, text)
+    before = await rows(conversation)
+    client = AsyncClient()
+    if key := await sync_to_async(person)(kind, live_cast):
+        client.cookies["sessionid"] = key
+
+    answers, shown = [], []
+    for verb, template in COLUMNS.values():
+        path = "/api/v1/chat/" + template.format(its=conversation.pk, no=conversation.pk + 1000)
+        body = json.dumps({"content": "written by whoever this is"}) if verb == "POST" else ""
+        response = await client.generic(verb, path, body, content_type="application/json")
+        answers.append(str(response.status_code))
+        shown.append(response.content.decode())
+
+    *statuses, sees = expected
+    assert dict(zip(COLUMNS, answers, strict=True)) == dict(zip(COLUMNS, statuses, strict=True))
+    assert any(text in body for text in SECRET_TEXTS for body in shown) == (sees == "yes")
+    after = await rows(conversation)
+    if sees == "no":
+        assert [row["content"] for row in after[1]] == list(SECRET_TEXTS)
+    if "200" not in statuses[4:7]:
+        assert after == before
