@@ -53,6 +53,12 @@ admin.site.site_header = admin.site.site_title = "Qader"
 class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
     """A profile; a new one is saved even where nothing but defaults was chosen."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if field := self.fields.get("assigned_mentor"):  # whoever may only look has no fields
+            widget: Any = field.widget
+            widget.can_add_related = widget.can_delete_related = False  # a slip beside the field would delete a person
+
     def has_changed(self) -> bool:
         """Whether there is anything to save."""
         return self.instance.pk is None or super().has_changed()
@@ -63,7 +69,7 @@ class ProfileInline(admin.StackedInline):  # type: ignore[type-arg]
 
     model = UserProfile
     form = ProfileForm
-    autocomplete_fields = ["assigned_mentor"]
+    autocomplete_fields = ("assigned_mentor",)
     can_delete = False
 
     def get_extra(self, request: HttpRequest, obj: User | None = None, **kwargs: Any) -> int:
@@ -79,6 +85,13 @@ class KeepsPeopleWithMessages(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whether this one may be deleted, or any, where none is given."""
         return super().has_delete_permission(request, obj) and (obj is None or not self._with_messages([obj.pk]))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """As Django does, with the reason why there is no way to delete this one."""
+        fieldsets = tuple(super().get_fieldsets(request, obj))
+        if obj is None or not self._with_messages([obj.pk]):
+            return fieldsets
+        return (*fieldsets, (_("Deletion"), {"fields": (), "description": WHY_NOT_DELETED}))
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         """Ask whether to delete, or say why not."""
@@ -182,7 +195,7 @@ class UserAdmin(KeepsPeopleWithMessages, DjangoUserAdmin):  # type: ignore[type-
         for user in changed:
             user.is_active = is_active
             user.save(update_fields=["is_active"])  # one by one: their sockets hear of it by a signal
-            self.log_change(request, user, [{"changed": {"fields": ["is_active"]}}])
+            self.log_change(request, user, [{"changed": {"fields": ["Active"]}}])
         words = (
             ngettext("%d user activated.", "%d users activated.", len(changed))
             if is_active
@@ -195,6 +208,7 @@ class UserAdmin(KeepsPeopleWithMessages, DjangoUserAdmin):  # type: ignore[type-
 class UserProfileAdmin(KeepsPeopleWithMessages):
     """Profiles: found by name when a mentor is chosen, and edited like on the user's page."""
 
+    form = ProfileForm
     list_display = ("__str__", "user", "role", "assigned_mentor")
     list_select_related = ("user", "assigned_mentor")
     list_filter = ("role",)

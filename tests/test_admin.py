@@ -1,0 +1,427 @@
+"""The admin: people are managed, conversations and messages are looked at."""
+
+import re
+from datetime import UTC, datetime
+from html import unescape
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.contrib.messages import get_messages
+from django.test import Client
+from django.urls import reverse
+
+from accounts.admin import WHY_NOT_DELETED
+from accounts.models import RoleChoices, User, UserProfile
+from chat import admin as chat_admin
+from chat.models import Conversation, Message
+from tests.conftest import PASSWORD, Cast, client_of, conversation_of, make_user, recorded_queries, say
+
+USERS, CONVERSATIONS, MESSAGES = (
+    reverse(f"admin:{name}_changelist") for name in ("accounts_user", "chat_conversation", "chat_message")
+)
+
+
+@pytest.fixture
+def browser(cast: Cast) -> Client:
+    """An administrator's browser."""
+    return client_of(cast.admin)
+
+
+def rows(browser: Client, path: str, query: dict[str, Any] | None = None) -> list[list[str]]:
+    """The cells of a list in words, without the one that selects the row."""
+    response = browser.get(path, query)
+    assert response.status_code == 200, response
+    table = response.content.decode().partition("<tbody>")[2].partition("</tbody>")[0]
+    return [
+        [
+            re.sub(r'.*alt="(\w+)".*', r"\1", cell)
+            if "<img" in cell
+            else unescape(re.sub(r"<[^>]+>", "", cell)).strip()
+            for cell in re.findall(r"<t[dh] class=\"field[^>]*>(.*?)</t[dh]>", row, re.DOTALL)
+        ]
+        for row in re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)
+    ]
+
+
+def told(response: Any) -> list[str]:
+    return [str(message) for message in get_messages(response.wsgi_request)]
+
+
+def act(browser: Client, action: str, *people: Any, path: str = USERS, **more: str) -> Any:
+    keys = [person.pk for person in people]
+    return browser.post(path, {"action": action, "_selected_action": keys, **more})
+
+
+# --- People
+
+
+def test_users_are_listed_with_role_and_mentor(cast: Cast, browser: Client) -> None:
+    assert rows(browser, USERS) == [
+        ["admin", "-", "-", "-", "True", "-"],
+        ["other_student", "Other_Student", "Student", "Trainer", "True", "-"],
+        ["stranger", "Stranger", "Student", "-", "True", "-"],
+        ["student", "Student", "Student", "Teacher", "True", "-"],
+        ["teacher", "Teacher", "Teacher", "-", "True", "-"],
+        ["trainer", "Trainer", "Trainer", "-", "True", "-"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ({"q": "other_student@example"}, ["other_student"]),
+        ({"q": "Teach"}, ["teacher"]),
+        ({"profile__role__exact": "STUDENT"}, ["other_student", "stranger", "student"]),
+        (
+            {"profile__role__exact": "STUDENT", "profile__assigned_mentor__isempty": "1"},
+            ["stranger"],
+        ),
+        ({"is_staff__exact": "1"}, ["admin"]),
+    ],
+)
+def test_users_are_found_by_name_address_role_and_missing_mentor(
+    cast: Cast, browser: Client, query: dict[str, str], names: list[str]
+) -> None:
+    assert [row[0] for row in rows(browser, USERS, query)] == names
+
+
+def test_the_list_of_users_costs_the_same_for_any_number(cast: Cast, browser: Client) -> None:
+    def cost() -> int:
+        with recorded_queries() as queries:
+            rows(browser, USERS)
+        return len(queries)
+
+    few = cost()
+    for number in range(20):
+        make_user(f"extra{number}", RoleChoices.STUDENT, mentor=cast.teacher)
+    assert cost() == few <= 6
+
+
+def user_form(user: User | None = None, **profile: Any) -> dict[str, Any]:
+    """What the user's page posts: no change but of the profile."""
+    fields: dict[str, Any] = {
+        "profile-TOTAL_FORMS": 1,
+        "profile-INITIAL_FORMS": 1 if user else 0,
+        "profile-MIN_NUM_FORMS": 0,
+        "profile-MAX_NUM_FORMS": 1,
+        "profile-0-id": user.profile.pk if user else "",
+        "profile-0-user": user.pk if user else "",
+        "profile-0-full_name": user.profile.full_name if user else "",
+        "profile-0-role": user.profile.role if user else "STUDENT",
+        "profile-0-assigned_mentor": (user.profile.assigned_mentor_id or "") if user else "",
+    }
+    if user:
+        fields |= {
+            "username": user.username,
+            "email": user.email,
+            "is_active": "on",
+            "date_joined_0": "2026-01-01",
+            "date_joined_1": "00:00:00",
+        }
+    return fields | {f"profile-0-{name}": value for name, value in profile.items()}
+
+
+def change_url(person: Any) -> str:
+    return reverse(f"admin:{person._meta.label_lower.replace('.', '_')}_change", args=[person.pk])
+
+
+def test_a_mentor_is_assigned_on_the_users_page(cast: Cast, browser: Client) -> None:
+    page = browser.get(change_url(cast.stranger)).content.decode()
+    assert not re.search(r"(add|delete)_id_profile-0-assigned_mentor", page)
+    assert re.search(r'<select name="profile-0-assigned_mentor"[^>]*data-ajax--url="/admin/autocomplete/"', page)
+    posted = user_form(cast.stranger, assigned_mentor=cast.trainer.profile.pk)
+    assert browser.post(change_url(cast.stranger), posted).status_code == 302
+    assert UserProfile.objects.get(user=cast.stranger).assigned_mentor == cast.trainer.profile
+
+
+def test_only_teachers_and_trainers_are_offered_as_mentors(cast: Cast, browser: Client) -> None:
+    def offered(term: str) -> list[str]:
+        query = {"app_label": "accounts", "model_name": "userprofile", "field_name": "assigned_mentor", "term": term}
+        return [found["text"] for found in browser.get("/admin/autocomplete/", query).json()["results"]]
+
+    assert offered("") == ["Teacher", "Trainer"]
+    assert offered("trainer@example.com") == ["Trainer"]
+    assert offered("stranger") == []
+
+
+@pytest.mark.parametrize(
+    ("who", "profile", "error"),
+    [
+        ("stranger", {"assigned_mentor": "other_student"}, "That choice is not one of the available choices."),
+        ("stranger", {"assigned_mentor": "stranger"}, "That choice is not one of the available choices."),
+        ("trainer", {"assigned_mentor": "teacher"}, "Only students have a mentor."),
+        ("student", {"role": "TEACHER"}, "Only students have a mentor."),
+    ],
+)
+def test_a_mentor_who_cannot_be_one_is_refused(
+    cast: Cast, browser: Client, who: str, profile: dict[str, str], error: str
+) -> None:
+    user: User = getattr(cast, who)
+    before = UserProfile.objects.filter(user=user).values().get()
+    given = {key: getattr(cast, value).profile.pk if hasattr(cast, value) else value for key, value in profile.items()}
+    response = browser.post(change_url(user), user_form(user, **given))
+    assert response.status_code == 200
+    assert error in str(response.context["errors"])
+    assert UserProfile.objects.filter(user=user).values().get() == before
+
+
+def test_a_new_user_has_a_profile_even_where_only_defaults_were_chosen(cast: Cast, browser: Client) -> None:
+    posted = user_form() | {
+        "username": "newcomer",
+        "email": "newcomer@example.com",
+        "usable_password": "true",
+        "password1": PASSWORD,
+        "password2": PASSWORD,
+    }
+    response = browser.post(reverse("admin:accounts_user_add"), posted)
+    assert response.status_code == 302, response.context["errors"]
+    newcomer = User.objects.get(username="newcomer")
+    assert (newcomer.profile.role, newcomer.email) == ("STUDENT", "newcomer@example.com")
+    assert newcomer.check_password(PASSWORD)
+
+
+def test_saving_somebody_without_a_profile_leaves_them_without(cast: Cast, browser: Client) -> None:
+    assert browser.get(change_url(cast.admin)).status_code == 200
+    posted = user_form() | {
+        "profile-TOTAL_FORMS": 0,
+        "username": "admin",
+        "is_active": "on",
+        "is_staff": "on",
+        "is_superuser": "on",
+        "date_joined_0": "2026-01-01",
+        "date_joined_1": "00:00:00",
+    }
+    assert browser.post(change_url(cast.admin), posted).status_code == 302
+    assert not UserProfile.objects.filter(user=cast.admin).exists()
+
+
+# --- Deactivated, not deleted
+
+
+@pytest.mark.parametrize("who", ["student", "teacher"])
+def test_whoever_has_messages_cannot_be_deleted_and_is_told_why(cast: Cast, browser: Client, who: str) -> None:
+    say(cast.conversation, cast.student, "hello")
+    user: User = getattr(cast, who)
+    for person in (user, user.profile):
+        page = browser.get(change_url(person)).content.decode()
+        assert "deletelink" not in page
+        assert str(WHY_NOT_DELETED) in page
+        for method in (browser.get, browser.post):
+            response = method(change_url(person).replace("/change/", "/delete/"), {"post": "yes"})
+            assert (response.status_code, response.headers["Location"]) == (302, change_url(person))
+            assert str(WHY_NOT_DELETED) in told(response)
+    assert User.objects.filter(pk=user.pk).exists()
+
+
+def test_several_cannot_be_deleted_where_one_has_messages(cast: Cast, browser: Client) -> None:
+    say(cast.conversation, cast.student, "hello")
+    response = act(browser, "delete_selected", cast.student, cast.teacher, cast.stranger, post="yes")
+    assert told(response) == [f"2 of the selected people have messages. {WHY_NOT_DELETED}"]
+    assert User.objects.count() == 6
+    profiles = reverse("admin:accounts_userprofile_changelist")
+    response = act(browser, "delete_selected", cast.student.profile, path=profiles, post="yes")
+    assert told(response)[-1:] == [f"1 of the selected people has messages. {WHY_NOT_DELETED}"]
+    assert UserProfile.objects.count() == 5
+
+
+def test_whoever_has_no_messages_can_be_deleted_with_their_empty_conversation(cast: Cast, browser: Client) -> None:
+    conversation_of(cast.student, cast.teacher)
+    assert "deletelink" in browser.get(change_url(cast.student)).content.decode()
+    response = browser.post(change_url(cast.student).replace("/change/", "/delete/"), {"post": "yes"})
+    assert (response.status_code, response.headers["Location"]) == (302, USERS)
+    response = act(browser, "delete_selected", cast.stranger, cast.other_student, post="yes")
+    assert told(response)[-1] == "Successfully deleted 2 users."
+    assert set(User.objects.values_list("username", flat=True)) == {"admin", "teacher", "trainer"}
+    assert Conversation.objects.count() == 0
+
+
+def test_asking_whether_one_may_be_deleted_does_not_read_their_messages(cast: Cast, browser: Client) -> None:
+    say(cast.conversation, cast.student, "hello")
+    with recorded_queries() as queries:
+        act(browser, "delete_selected", cast.student, post="yes")
+        browser.get(change_url(cast.student).replace("/change/", "/delete/"))
+    assert not [query for query in queries if "chat_message" in query]
+
+
+def test_people_are_deactivated_and_activated_but_nobody_themselves(cast: Cast, browser: Client) -> None:
+    response = act(browser, "deactivate", cast.student, cast.teacher, cast.admin)
+    assert told(response) == ["You cannot deactivate yourself.", "2 users deactivated."]
+    assert set(User.objects.filter(is_active=False)) == {cast.student, cast.teacher}
+    response = act(browser, "activate", cast.student, cast.teacher, cast.stranger)
+    assert told(response)[-1] == "2 users activated."
+    assert not User.objects.filter(is_active=False).exists()
+    history = browser.get(change_url(cast.student).replace("/change/", "/history/")).content.decode()
+    assert history.count("Changed Active.") == 2
+
+
+def test_each_deactivated_user_is_announced_to_the_sockets(
+    cast: Cast, browser: Client, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    from chat import events
+
+    announced: list[int] = []
+    monkeypatch.setattr(events, "access_changed", announced.append)
+    with django_capture_on_commit_callbacks(execute=True):
+        act(browser, "deactivate", cast.student, cast.teacher)
+    assert announced == [cast.student.pk, cast.teacher.pk]
+
+
+def test_only_staff_with_the_permission_may_act(cast: Cast) -> None:
+    assert client_of(cast.teacher).get(USERS).status_code == 302
+    helper = make_user("helper", None, is_staff=True)
+    assert client_of(helper).get(USERS).status_code == 403
+    helper.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
+    looking = client_of(helper)
+    assert {looking.get(path).status_code for path in (USERS, CONVERSATIONS, MESSAGES, change_url(cast.student))} == {
+        200
+    }
+    act(looking, "deactivate", cast.student)
+    assert looking.post(change_url(cast.student), user_form(cast.student)).status_code == 403
+    assert User.objects.get(pk=cast.student.pk).is_active
+
+
+# --- Conversations and messages
+
+
+def test_conversations_are_listed_with_activity_and_counts(cast: Cast, browser: Client) -> None:
+    talks = [
+        (cast.conversation, cast.student, cast.teacher),
+        (cast.other_conversation, cast.other_student, cast.trainer),
+    ]
+    for conversation, student, teacher in talks:
+        say(conversation, student, "one", "two")
+        say(conversation, teacher, "three")
+    cast.conversation.messages.filter(sender=cast.student).update(is_read=True)
+    UserProfile.objects.filter(user=cast.other_student).update(assigned_mentor=None)
+    moment = datetime(2026, 3, 4, 15, 6, tzinfo=UTC)
+    Conversation.objects.update(updated_at=moment)
+    assert rows(browser, CONVERSATIONS) == [
+        [
+            f"#{talks[1][0].pk}",
+            "Other_Student",
+            "Trainer",
+            "March 4, 2026, 3:06 p.m.",
+            "3",
+            "3",
+            "Show messages",
+            "False",
+        ],
+        [f"#{talks[0][0].pk}", "Student", "Teacher", "March 4, 2026, 3:06 p.m.", "3", "1", "Show messages", "True"],
+    ]
+
+
+@pytest.mark.parametrize("term", ["other_student@example.com", "Trainer", "other_stud"])
+def test_conversations_are_found_by_either_side(cast: Cast, browser: Client, term: str) -> None:
+    conversation_of(cast.student, cast.teacher)
+    wanted = cast.other_conversation
+    assert [row[0] for row in rows(browser, CONVERSATIONS, {"q": term})] == [f"#{wanted.pk}"]
+
+
+def test_the_list_of_conversations_costs_the_same_for_any_number(cast: Cast, browser: Client) -> None:
+    def cost() -> int:
+        with recorded_queries() as queries:
+            assert rows(browser, CONVERSATIONS)
+        return len(queries)
+
+    say(cast.conversation, cast.student, "one")
+    few = cost()
+    for number in range(20):
+        student = make_user(f"extra{number}", RoleChoices.STUDENT, mentor=cast.teacher)
+        say(conversation_of(student, cast.teacher), student, "one", "two")
+    assert cost() == few <= 5  # session, user, count, page
+
+
+def test_a_conversation_leads_to_its_messages_and_shows_none(cast: Cast, browser: Client) -> None:
+    say(cast.conversation, cast.student, "first words")
+    say(cast.other_conversation, cast.trainer, "other words")
+    page = browser.get(change_url(cast.conversation)).content.decode()
+    assert "first words" not in page
+    link = f"{MESSAGES}?conversation__id__exact={cast.conversation.pk}"
+    assert f'href="{link}"' in page
+    assert [row[4] for row in rows(browser, link)] == ["first words"]
+
+
+def test_messages_are_listed_newest_first_with_their_beginning(cast: Cast, browser: Client) -> None:
+    moment = datetime(2026, 3, 4, 15, 6, tzinfo=UTC)
+    first, second = say(cast.conversation, cast.student, "hello", "w" * 100)
+    Message.objects.update(timestamp=moment)
+    Message.objects.filter(pk=first.pk).update(is_read=True)
+    link = f"#{cast.conversation.pk}"
+    when = "March 4, 2026, 3:06 p.m."
+    assert rows(browser, MESSAGES) == [
+        [f"#{second.pk}", link, "2", "student", "w" * 79 + "…", when, "False"],
+        [f"#{first.pk}", link, "1", "student", "hello", when, "True"],
+    ]
+    assert [row[0] for row in rows(browser, MESSAGES, {"is_read__exact": "1"})] == [f"#{first.pk}"]
+    assert rows(browser, MESSAGES, {"timestamp__gte": "2027-01-01 00:00:00+00:00"}) == []
+
+
+def test_the_list_of_messages_costs_the_same_for_any_number(cast: Cast, browser: Client) -> None:
+    def cost() -> int:
+        with recorded_queries() as queries:
+            assert rows(browser, MESSAGES)
+        return len(queries)
+
+    say(cast.conversation, cast.student, "one")
+    few = cost()
+    say(cast.conversation, cast.teacher, *["more"] * 30)
+    assert cost() == few <= 5
+
+
+def test_no_list_of_messages_counts_or_pages_further_than_its_limit(
+    cast: Cast, browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_admin, "MAX_LISTED", 5)
+    say(cast.conversation, cast.student, *map(str, range(8)))
+    response = browser.get(MESSAGES)
+    assert response.context["cl"].paginator.count == 5
+    with recorded_queries() as queries:
+        browser.get(MESSAGES)
+    assert all("LIMIT" in query for query in queries if "COUNT(" in query)
+    assert any("COUNT(" in query for query in queries)
+
+
+def test_texts_are_searched_in_the_newest_messages_or_in_one_whole_conversation(
+    cast: Cast, browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(cast.conversation, cast.student, "needle one", "hay")
+    say(cast.other_conversation, cast.trainer, "needle two", "hay")
+
+    def found(**query: Any) -> list[str]:
+        return [row[4] for row in rows(browser, MESSAGES, {"q": "NEEDLE", **query})]
+
+    assert found() == ["needle two", "needle one"]
+    monkeypatch.setattr(chat_admin, "MAX_SEARCHED", 2)
+    assert found() == ["needle two"]
+    assert found(conversation__id__exact=cast.conversation.pk) == ["needle one"]
+
+
+def test_nothing_can_be_added_changed_or_deleted(cast: Cast, browser: Client) -> None:
+    message = say(cast.conversation, cast.student, "hello")[0]
+    for row in (cast.conversation, message):
+        page = browser.get(change_url(row))
+        assert page.status_code == 200
+        text = page.content.decode()
+        assert not re.search(r'<(input|textarea|select)[^>]*name="(?!csrfmiddlewaretoken|next)', text)
+        for url in (change_url(row), change_url(row).replace("/change/", "/delete/")):
+            assert browser.post(url, {"post": "yes", "content": "changed"}).status_code == 403
+        name = row._meta.label_lower.replace(".", "_")
+        assert browser.get(reverse(f"admin:{name}_add")).status_code == 403
+        response = act(browser, "delete_selected", row, path=reverse(f"admin:{name}_changelist"), post="yes")
+        assert type(row).objects.filter(pk=row.pk).exists(), response
+    assert Message.objects.get().content == "hello"
+
+
+def test_texts_are_escaped(cast: Cast, browser: Client) -> None:
+    message = say(cast.conversation, cast.student, "<script>alert(1)</script>")[0]
+    for url in (MESSAGES, change_url(message)):
+        assert "<script>alert(1)" not in browser.get(url).content.decode()
+
+
+def test_one_signs_in_by_name_or_address(cast: Cast) -> None:
+    for name in ("admin", "admin@example.com"):
+        response = Client().post("/admin/login/?next=/admin/", {"username": name, "password": PASSWORD})
+        assert (response.status_code, response.headers["Location"]) == (302, "/admin/")
+    refused = Client().post("/admin/login/", {"username": "teacher", "password": PASSWORD})
+    assert refused.status_code == 200

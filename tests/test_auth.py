@@ -1,0 +1,244 @@
+"""Signing in and out over REST."""
+
+from typing import Any
+
+import pytest
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
+from django.test import Client
+
+from accounts.models import RoleChoices, UserProfile
+from tests.conftest import PASSWORD, Cast, client_of, make_user, profile_object, recorded_queries
+
+AUTH = "/api/v1/auth/"
+WRONG = {"detail": "Wrong user name or password."}
+NOT_SIGNED_IN = {"detail": "Authentication credentials were not provided."}
+NO_CSRF = {"detail": "CSRF Failed: CSRF cookie not set."}
+
+
+def post(client: Client, path: str, body: Any = None, **headers: Any) -> Any:
+    return client.post(AUTH + path, body, content_type="application/json", **headers)
+
+
+def login(client: Client, username: Any, password: Any = PASSWORD, **headers: Any) -> Any:
+    return post(client, "login/", {"username": username, "password": password}, **headers)
+
+
+def me(client: Client) -> tuple[int, Any]:
+    response = client.get(AUTH + "me/")
+    return response.status_code, response.json()
+
+
+def student_object(cast: Cast) -> dict[str, Any]:
+    return {
+        "id": cast.student.pk,
+        "username": "student",
+        "email": "student@example.com",
+        "profile": profile_object(cast.student),
+        "mentor": profile_object(cast.teacher),
+    }
+
+
+def test_signing_in_answers_who_one_is(cast: Cast, client: Client) -> None:
+    response = login(client, "student")
+    assert (response.status_code, response.json()) == (200, student_object(cast))
+    assert me(client) == (200, student_object(cast))
+
+
+@pytest.mark.parametrize("name", ["student@example.com", "STUDENT@Example.com", "  student ", "ｓｔｕｄｅｎｔ"])
+def test_name_and_address_may_be_written_in_several_ways(cast: Cast, client: Client, name: str) -> None:
+    response = login(client, name)
+    assert (response.status_code, response.json()) == (200, student_object(cast))
+
+
+def test_an_address_of_two_users_signs_in_neither(cast: Cast, client: Client) -> None:
+    twin = make_user("twin", RoleChoices.STUDENT)
+    twin.email = cast.student.email
+    twin.save()
+    response = login(client, cast.student.email)
+    assert (response.status_code, response.json()) == (400, WRONG)
+
+
+def test_a_user_name_is_case_sensitive(cast: Cast, client: Client) -> None:
+    assert login(client, "Student").json() == WRONG
+
+
+def test_me_shows_mentors_without_a_mentor_and_administrators_without_a_profile(cast: Cast) -> None:
+    teacher, admin = cast.teacher, cast.admin
+    assert me(client_of(teacher)) == (
+        200,
+        {
+            "id": teacher.pk,
+            "username": "teacher",
+            "email": "teacher@example.com",
+            "profile": profile_object(teacher),
+            "mentor": None,
+        },
+    )
+    assert me(client_of(admin)) == (
+        200,
+        {"id": admin.pk, "username": "admin", "email": "admin@example.com", "profile": None, "mentor": None},
+    )
+
+
+def test_me_shows_no_mentor_who_is_none_any_more(cast: Cast) -> None:
+    UserProfile.objects.filter(user=cast.teacher).update(role=RoleChoices.STUDENT)
+    assert me(client_of(cast.student)) == (200, student_object(cast) | {"mentor": None})
+
+
+def test_me_answers_401_to_strangers_and_the_deactivated(cast: Cast, client: Client) -> None:
+    assert me(client) == (401, NOT_SIGNED_IN)
+    signed_in = client_of(cast.student)
+    cast.student.is_active = False
+    cast.student.save()
+    assert me(signed_in) == (401, NOT_SIGNED_IN)
+
+
+def test_me_costs_four_queries(cast: Cast) -> None:
+    client = client_of(cast.student)
+    with recorded_queries() as queries:
+        me(client)
+    assert len(queries) == 4  # session, user with profile, mentor, the mentor's user
+
+
+@pytest.mark.parametrize("name", ["student", "nobody", "nobody@example.com", "student@example.com", "sleeper"])
+def test_wrong_credentials_are_answered_alike_whether_the_name_exists_or_not(
+    cast: Cast, client: Client, name: str
+) -> None:
+    make_user("sleeper", RoleChoices.STUDENT, is_active=False)
+    response = login(client, name, PASSWORD if name == "sleeper" else "wrong")
+    assert (response.status_code, response.json()) == (400, WRONG)
+    assert me(client)[0] == 401
+
+
+@pytest.mark.parametrize("name", ["student", "nobody", "sleeper"])
+def test_every_try_costs_one_password_hash(
+    cast: Cast, client: Client, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.contrib.auth.hashers import MD5PasswordHasher
+
+    make_user("sleeper", RoleChoices.STUDENT, is_active=False)
+    hashed: list[str] = []
+    encode = MD5PasswordHasher.encode
+    monkeypatch.setattr(
+        MD5PasswordHasher, "encode", lambda self, password, salt: hashed.append("x") or encode(self, password, salt)
+    )
+    login(client, name, "wrong")
+    assert len(hashed) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        ({}, {"username": ["This field is required."], "password": ["This field is required."]}),
+        (
+            {"username": "", "password": ""},
+            {"username": ["This field may not be blank."], "password": ["This field may not be blank."]},
+        ),
+        (
+            {"username": None, "password": None},
+            {"username": ["This field may not be null."], "password": ["This field may not be null."]},
+        ),
+        (
+            {"username": 5, "password": True},
+            {"username": ["Not a valid string."], "password": ["Not a valid string."]},
+        ),
+        (
+            {"username": ["student"], "password": {"a": 1}},
+            {"username": ["Not a valid string."], "password": ["Not a valid string."]},
+        ),
+        (
+            {"username": "stu\0dent", "password": "\0"},
+            {
+                "username": ["Null characters are not allowed."],
+                "password": ["Null characters are not allowed."],
+            },
+        ),
+        (
+            {"username": "s" * 255, "password": "p" * 1025},
+            {
+                "username": ["Ensure this field has no more than 254 characters."],
+                "password": ["Ensure this field has no more than 1024 characters."],
+            },
+        ),
+        ([], {"non_field_errors": ["Invalid data. Expected a dictionary, but got list."]}),
+    ],
+)
+def test_fields_that_are_missing_or_no_text_are_named(cast: Cast, client: Client, body: Any, answer: Any) -> None:
+    response = post(client, "login/", body)
+    assert (response.status_code, response.json()) == (400, answer)
+
+
+def test_lone_surrogates_in_either_field_are_refused(cast: Cast, client: Client) -> None:
+    response = post(client, "login/", '{"username": "\\ud800", "password": "\\ud800"}')
+    refused = ["Surrogate characters are not allowed: U+D800."]
+    assert (response.status_code, response.json()) == (400, {"username": refused, "password": refused})
+
+
+def test_a_session_made_before_signing_in_is_worth_nothing_after(cast: Cast, client: Client) -> None:
+    planted = SessionStore()
+    planted["seen"] = "the landing page"
+    planted.create()
+    client.cookies["sessionid"] = planted.session_key
+    login(client, "student")
+    assert list(Session.objects.values_list("session_key", flat=True)) == [client.cookies["sessionid"].value]
+    client.cookies["sessionid"] = planted.session_key
+    assert me(client) == (401, NOT_SIGNED_IN)
+
+
+def test_signing_in_as_somebody_else_ends_the_first_session(cast: Cast, client: Client) -> None:
+    login(client, "student")
+    assert login(client, "teacher").status_code == 200
+    assert me(client)[1]["username"] == "teacher"
+    assert Session.objects.count() == 1
+
+
+def test_signing_out_ends_the_session(cast: Cast, client: Client) -> None:
+    login(client, "student")
+    response = post(client, "logout/")
+    assert (response.status_code, response.content) == (204, b"")
+    assert me(client) == (401, NOT_SIGNED_IN)
+    assert Session.objects.count() == 0
+    response = post(client, "logout/")
+    assert (response.status_code, response.json()) == (401, NOT_SIGNED_IN)
+
+
+def test_unsafe_methods_need_the_csrf_token_signed_in_or_not(cast: Cast) -> None:
+    client = Client(enforce_csrf_checks=True)
+    for path in ("login/", "logout/"):
+        response = post(client, path, {"username": "student", "password": PASSWORD})
+        assert (response.status_code, response.json()) == (403, NO_CSRF)
+    signed_in = Client(enforce_csrf_checks=True)
+    signed_in.cookies = client_of(cast.student).cookies
+    for path in ("login/", "logout/"):
+        response = post(signed_in, path, {"username": "student", "password": PASSWORD})
+        assert (response.status_code, response.json()) == (403, NO_CSRF)
+
+
+def test_the_csrf_path_gives_a_token_and_its_cookie_that_sign_in_and_out(cast: Cast) -> None:
+    client = Client(enforce_csrf_checks=True)
+
+    def token() -> str:
+        response = client.get(AUTH + "csrf/")
+        assert (response.status_code, list(response.json())) == (200, ["csrfToken"])
+        assert response.cookies["csrftoken"]["samesite"] == "Lax"
+        return str(response.json()["csrfToken"])
+
+    first = token()
+    assert login(client, "student", headers={"X-CSRFToken": first}).status_code == 200
+    assert post(client, "logout/", headers={"X-CSRFToken": first}).status_code == 403  # signing in makes a new one
+    assert post(client, "logout/", headers={"X-CSRFToken": token()}).status_code == 204
+
+
+@pytest.mark.parametrize("path", ["csrf/", "me/"])
+def test_answers_about_a_person_are_never_cached(cast: Cast, path: str) -> None:
+    response = client_of(cast.student).get(AUTH + path)
+    assert response.headers["Cache-Control"] == "max-age=0, no-cache, no-store, must-revalidate, private"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("post", "csrf/"), ("get", "login/"), ("get", "logout/"), ("delete", "logout/")]
+)
+def test_other_methods_are_refused(cast: Cast, method: str, path: str) -> None:
+    response = getattr(client_of(cast.student), method)(AUTH + path)
+    assert (response.status_code, response.json()) == (405, {"detail": f'Method "{method.upper()}" not allowed.'})
