@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 from asgiref.sync import async_to_sync
+from django.db import close_old_connections
 from django.db.models import QuerySet
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -79,6 +80,8 @@ class MessagesView(APIView):
         user = _user(request)
         conversation = self.conversation(user, **kwargs)
         content, client_id = read_draft(request.data, "content")
+        # Back to the pool: were all connections with those who wait for the writer, it could not write.
+        close_old_connections()
         sent = async_to_sync(services.send_message)(
             conversation_id=conversation.pk, sender_id=user.pk, content=content, client_id=client_id
         )
