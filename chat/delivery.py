@@ -194,9 +194,10 @@ class Delivery:
             self._ahead[previous] = (up_to, None)
 
     async def _fill_reads(self, reader: int, up_to: int) -> None:
-        mark = self._reads.get(reader, 0)
+        found = await in_database(read_between, self.conversation_id, reader, self._reads.get(reader, 0), up_to)
+        mark = self._reads.get(reader, 0)  # an event may have told some of them meanwhile
         if up_to > mark:
-            self._tell_read(reader, up_to, await in_database(read_between, self.conversation_id, reader, mark, up_to))
+            self._tell_read(reader, up_to, [pk for pk, seq in found if seq > mark])
         if self._reads_known.get(reader, 0) <= up_to:
             self._reads_known.pop(reader, None)
 
@@ -212,7 +213,7 @@ def messages_between(conversation_id: int, after: int, up_to: int, limit: int) -
     return [posted(message) for message in rows.with_sender().order_by("seq")[:limit]]
 
 
-def read_between(conversation_id: int, reader: int, after: int, up_to: int) -> list[int]:
-    """Return the ids of what others sent and `reader` has read, above seq `after`, up to and including `up_to`."""
+def read_between(conversation_id: int, reader: int, after: int, up_to: int) -> list[tuple[int, int]]:
+    """Return (id, seq) of what others sent and `reader` has read, above seq `after`, up to and including `up_to`."""
     rows = Message.objects.filter(~Q(sender=reader), conversation_id=conversation_id, seq__gt=after, seq__lte=up_to)
-    return list(rows.filter(is_read=True).order_by("seq").values_list("pk", flat=True))
+    return list(rows.filter(is_read=True).order_by("seq").values_list("pk", "seq"))
