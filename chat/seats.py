@@ -1,13 +1,15 @@
 """Who sits in which conversation through which session, and whether they still may."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from accounts.authentication import session_fits
 from accounts.models import User
+from accounts.session_store import NEW_KEY
 from chat.delivery import Delivery
 from chat.models import Conversation
 
@@ -16,7 +18,7 @@ NOT_ALLOWED = 4403
 NOT_FOUND = 4404
 
 
-@dataclass(eq=False, frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class Seat:
     """One open socket; `session_key` is None for one that was authenticated in another way than by a session."""
 
@@ -30,16 +32,39 @@ class Seat:
     close: Callable[[int], None]
 
 
-def verdicts(seats: Iterable[Seat]) -> dict[Seat, int]:
-    """Return the seats that must be left, each with its close code; three queries for any number of seats."""
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why a seat must be left. It is not `certain` while a session may be about to be saved.
+
+    Who changes their own password saves it first and their session at the end of the request.
+    """
+
+    code: int
+    certain: bool = True
+
+
+def verdicts(seats: Iterable[Seat]) -> dict[Seat, Verdict]:
+    """Return the seats that must be left; three queries for any number of seats, a fourth for renamed sessions."""
     seats = list(seats)
     users = User.objects.select_related("profile").in_bulk({seat.user_id for seat in seats})
+    sessions = _sessions(seats)
+    conversations = Conversation.objects.with_people().in_bulk({seat.conversation_id for seat in seats})
+    found = ((seat, _verdict(seat, users, sessions, conversations)) for seat in seats)
+    return {seat: verdict for seat, verdict in found if verdict is not None}
+
+
+def _sessions(seats: Collection[Seat]) -> dict[str, dict[str, Any]]:
+    """Return what each seat's session holds, by key, after telling the seats the keys that they have now."""
     keys = {seat.session_key for seat in seats if seat.session_key is not None}
     rows = Session.objects.filter(session_key__in=keys, expire_date__gt=timezone.now())
     sessions = {row.session_key: row.get_decoded() for row in rows}
-    conversations = Conversation.objects.with_people().in_bulk({seat.conversation_id for seat in seats})
-    codes = (_verdict(seat, users, sessions, conversations) for seat in seats)
-    return {seat: code for seat, code in zip(seats, codes, strict=True) if code is not None}
+    renamed = {key: contents[NEW_KEY] for key, contents in sessions.items() if NEW_KEY in contents}
+    if not renamed:
+        return sessions
+    for seat in seats:
+        if seat.session_key in renamed:
+            seat.session_key = renamed[seat.session_key]
+    return _sessions(seats)
 
 
 def _verdict(
@@ -47,14 +72,15 @@ def _verdict(
     users: Mapping[int, User],
     sessions: Mapping[str, Mapping[str, object]],
     conversations: Mapping[int, Conversation],
-) -> int | None:
+) -> Verdict | None:
     user, conversation = users.get(seat.user_id), conversations.get(seat.conversation_id)
     if user is None or not user.is_active:
-        return SESSION_ENDED
-    if seat.session_key is not None and not session_fits(sessions.get(seat.session_key, {}), user):
-        return SESSION_ENDED
+        return Verdict(SESSION_ENDED)
+    session = sessions.get(seat.session_key or "")
+    if seat.session_key is not None and (session is None or not session_fits(session, user)):
+        return Verdict(SESSION_ENDED, certain=session is None)
     if conversation is None:
-        return NOT_FOUND
+        return Verdict(NOT_FOUND)
     if conversation.member(user.pk) is None or (seat.was_active and not conversation.is_active):
-        return NOT_ALLOWED
+        return Verdict(NOT_ALLOWED)
     return None

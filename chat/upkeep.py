@@ -19,12 +19,13 @@ from chat.database import in_database
 from chat.errors import UnavailableError
 from chat.loops import per_event_loop
 from chat.models import Conversation
-from chat.seats import Seat, verdicts
+from chat.seats import Seat, Verdict, verdicts
 
 logger = logging.getLogger(__name__)
 
 NEWCOMER_SECONDS = 1.0  # the layer does not confirm a subscription: by then it stands
 RETRY_SECONDS = 1.0
+SAVING_SECONDS = 1.0  # between a user who is saved with a new password and the session that did it
 SEATS_PER_QUERY = 500
 
 
@@ -36,6 +37,7 @@ class Upkeep:
         self._per_user: Counter[int] = Counter()
         self._newcomers: set[Seat] = set()
         self._doubtful: set[Seat] = set()
+        self._uncertain: dict[Seat, float] = {}  # since when, in the loop's time
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def count(self, user_id: int) -> int:
@@ -60,6 +62,7 @@ class Upkeep:
             return
         for seats in (self._seats, self._newcomers, self._doubtful):
             seats.discard(seat)
+        self._uncertain.pop(seat, None)
         self._per_user[seat.user_id] -= 1
         self._per_user += Counter()  # drops zeros
         if not self._seats:
@@ -124,9 +127,21 @@ class Upkeep:
                 self._doubtful |= self._seats.intersection(batch)
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-            for seat, code in judged.items():
-                logger.info("socket of user %s closed with %s", seat.user_id, code)
-                seat.close(code)
+            for seat in self._seats.intersection(batch):
+                self._carry_out(judged.get(seat), seat)
+
+    def _carry_out(self, verdict: Verdict | None, seat: Seat) -> None:
+        """Close a seat that must be left; where that is not certain, only if it is still so `SAVING_SECONDS` later."""
+        if verdict is None:
+            self._uncertain.pop(seat, None)
+            return
+        loop = asyncio.get_running_loop()
+        since = self._uncertain.setdefault(seat, loop.time())
+        if verdict.certain or loop.time() - since >= SAVING_SECONDS:
+            logger.info("socket of user %s closed with %s", seat.user_id, verdict.code)
+            seat.close(verdict.code)
+        else:
+            loop.call_later(SAVING_SECONDS, self._doubt, [seat])
 
 
 def _batches(seats: Collection[Seat]) -> Iterator[list[Seat]]:

@@ -198,7 +198,7 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_LIMIT_ACCOUNT = _positive("LOGIN_LIMIT_ACCOUNT", 10)
 LOGIN_LIMIT_ADDRESS = _positive("LOGIN_LIMIT_ADDRESS", 100)
 # Sockets read the session's row themselves (accounts.authentication), so the engine is not a setting.
-SESSION_ENGINE = "django.contrib.sessions.backends.db"
+SESSION_ENGINE = "accounts.session_store"
 SESSION_COOKIE_NAME = "sessionid"
 CSRF_COOKIE_NAME = "csrftoken"
 SESSION_COOKIE_DOMAIN = CSRF_COOKIE_DOMAIN = env.str("COOKIE_DOMAIN", "") or None
