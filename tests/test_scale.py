@@ -1,0 +1,124 @@
+"""What long histories and many conversations cost: a constant number of queries, and little time."""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+from django.db import connection
+from django.test import Client
+
+from accounts.models import User, UserProfile
+from chat.models import Conversation, Message
+from tests.conftest import Cast, client_of, recorded_queries
+
+pytestmark = pytest.mark.slow
+
+Show = Callable[[str], None]
+
+LIST = "/api/v1/chat/teacher/conversations/"
+MINE = "/api/v1/chat/my-conversation/messages/"
+
+
+def median_ms(call: Callable[[], object], times: int = 20) -> float:
+    """The median time of this many calls, in milliseconds, after one that warms up."""
+    call()
+    spans = []
+    for _ in range(times):
+        begin = time.perf_counter()
+        call()
+        spans.append((time.perf_counter() - begin) * 1000)
+    return statistics.median(spans)
+
+
+FILL = """
+    WITH RECURSIVE numbers(seq) AS (SELECT 1 UNION ALL SELECT seq + 1 FROM numbers WHERE seq < %s)
+    INSERT INTO chat_message (conversation_id, sender_id, content, "timestamp", is_read, seq)
+    SELECT conversation.id, CASE WHEN seq %% 2 = 1 THEN student.user_id ELSE teacher.user_id END,
+           'message ' || seq, conversation.updated_at, seq <= %s, seq
+    FROM chat_conversation AS conversation
+    JOIN accounts_userprofile AS student ON student.id = student_id
+    JOIN accounts_userprofile AS teacher ON teacher.id = teacher_id
+    CROSS JOIN numbers
+    ORDER BY seq, conversation.id
+"""
+
+
+def fill_all(count: int, *, unread: int) -> None:
+    """Store this many messages in each conversation, by both sides in turn, the last `unread` of them unread."""
+    with connection.cursor() as cursor:
+        cursor.execute(FILL, [count, count - unread])
+        cursor.execute("ANALYZE")  # as autovacuum does by itself in a database that lives longer than a test
+    Conversation.objects.update(last_seq=count)
+
+
+def pupils(mentor: User, count: int) -> None:
+    """Give this mentor new students, each with a conversation."""
+    students = [User(username=f"pupil{number}", email=f"pupil{number}@example.com") for number in range(count)]
+    User.objects.bulk_create(students)
+    profiles = [UserProfile(user=user, full_name=user.username, assigned_mentor=mentor.profile) for user in students]
+    UserProfile.objects.bulk_create(profiles)
+    Conversation.objects.bulk_create(Conversation(student=profile, teacher=mentor.profile) for profile in profiles)
+
+
+@pytest.fixture
+def show(capsys: pytest.CaptureFixture[str]) -> Show:
+    """Print a figure, whatever pytest captures."""
+
+    def shown(figure: str) -> None:
+        with capsys.disabled():
+            sys.stdout.write(f"\n{figure}\n")
+
+    return shown
+
+
+def test_a_mentor_with_200_conversations_of_1000_messages_has_the_list_in_50_ms(cast: Cast, show: Show) -> None:
+    pupils(cast.teacher, 200)
+    fill_all(1000, unread=10)
+    client = client_of(cast.teacher)
+    for query, size in {"": 50, "?page=4": 50, "?page_size=200": 200}.items():
+        with recorded_queries() as queries:
+            results = client.get(LIST + query).json()["results"]
+        assert len(queries) <= 5, queries
+        assert [row["unread_message_count_for_user"] for row in results] == [5] * size
+        assert [row["last_message"]["content"] for row in results] == ["message 1000"] * size
+    span = median_ms(lambda: client.get(LIST))
+    show(f"teacher/conversations/, 200 conversations of 1,000 messages: {span:.1f} ms (median of 20)")
+    assert span < 50
+
+
+def test_any_page_of_100000_messages_costs_what_the_first_costs(cast: Cast, show: Show) -> None:
+    conversation, client = cast.conversation, client_of(cast.student)
+    fill_all(100_000, unread=100_000)
+    ids = list(conversation.messages.order_by("seq").values_list("pk", flat=True))
+    first_read_marks_50000(client, show)
+    queries = {
+        "first": "?page=1",
+        "middle": "?page=1000",
+        "last": "?page=last",
+        "newest": "?limit=50",
+        "before": f"?before={ids[50_000]}&limit=50",
+        "after": f"?after={ids[50_000]}&limit=50",
+    }
+    begins = {"first": 0, "middle": 49_950, "last": 99_950, "newest": 99_950, "before": 49_950, "after": 50_001}
+    spans = {}
+    for name, query in queries.items():
+        path = MINE + query
+        with recorded_queries() as made:
+            results = client.get(path).json()["results"]
+        assert len(made) <= 2 + 4, made
+        assert [row["id"] for row in results] == ids[begins[name] : begins[name] + 50]
+        spans[name] = median_ms(lambda path=path: client.get(path))
+    figures = ", ".join(f"{name} {span:.1f} ms" for name, span in spans.items())
+    show(f"100,000 messages, a page, median of 20: {figures}")
+    assert max(spans.values()) < 3 * spans["first"] + 5  # an OFFSET or a COUNT would be tens of times slower
+
+
+def first_read_marks_50000(client: Client, show: Show) -> None:
+    begin = time.perf_counter()
+    with recorded_queries() as queries:
+        assert client.get(MINE).status_code == 200
+    show(f"50,000 messages read at once: {time.perf_counter() - begin:.1f} s")
+    assert len(queries) <= 2 + 4 + 2, len(queries)
+    assert not Message.objects.filter(is_read=False, sender__username="teacher").exists()
