@@ -25,7 +25,6 @@ class Socket(WebSocketsSansIOProtocol):
     async def send(self, message: Any) -> None:
         """Send what the application says once the client takes it; to a socket that is closing nothing, as daphne."""
         if message["type"] == "websocket.close":
-            self.writable.set()  # must not wait behind what a client that stopped does not read
             self._abort_soon()
         await self.writable.wait()
         if not self.close_sent and not self.disconnected:

@@ -11,41 +11,53 @@ import sys
 import time
 from typing import Any
 
-counts = {"poured": 0}  # bytes handed to the server by "pour"
+# Bytes that the server took from "pour", applications that run, and messages heard behind a close.
+counts = {"poured": 0, "running": 0, "late": 0}
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if scope["type"] == "http":
         return await over_http(scope, send)
+    counts["running"] += 1
+    try:
+        await over_websocket(scope["path"], receive, send)
+    finally:
+        counts["running"] -= 1
+
+
+async def over_websocket(path: str, receive: Any, send: Any) -> None:
     await receive()
-    if scope["path"] == "/refuse":
+    if path == "/refuse":
         return await send({"type": "websocket.close", "code": 4403})
-    if scope["path"] == "/wait":
+    if path == "/wait":
         await asyncio.sleep(30)
     await send({"type": "websocket.accept"})
+    closed = False
     while (message := await receive())["type"] == "websocket.receive":
         text = message.get("text") or ""
-        command, _, argument = text.partition(" ")
+        command, *arguments = text.split() or [""]
+        counts["late"] += closed
         if command == "close":
-            await send({"type": "websocket.close", "code": int(argument)})
+            await send({"type": "websocket.close", "code": int(arguments[0])})
+            closed = True
         elif command == "return":
             return
         elif command == "pour":
-            await pour(send, int(argument))
+            await pour(send, *map(int, arguments))
         elif command == "sleep":
-            await asyncio.sleep(float(argument))
+            await asyncio.sleep(float(arguments[0]))
         elif command == "jump":
-            jump(float(argument))
+            jump(float(arguments[0]))
         else:
             size = len(message.get("bytes") or text.encode())
             await send({"type": "websocket.send", "text": f"got {size}"})
 
 
-async def pour(send: Any, megabytes: int) -> None:
-    """Send that much; when the client takes nothing for 3 s, close with 1013."""
+async def pour(send: Any, megabytes: int, patience: int = 3) -> None:
+    """Send that much; when the client takes nothing for so many seconds, close with 1013."""
     for _ in range(megabytes * 16):
         try:
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(patience):
                 await send({"type": "websocket.send", "text": "x" * 65536})
         except TimeoutError:
             return await send({"type": "websocket.close", "code": 1013})
@@ -62,8 +74,8 @@ def jump(seconds: float) -> None:
 async def over_http(scope: dict[str, Any], send: Any) -> None:
     if scope["path"] == "/slow":
         await asyncio.sleep(1)
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
-    await send({"type": "http.response.body", "body": str(counts["poured"]).encode()})
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+    await send({"type": "http.response.body", "body": json.dumps(counts).encode()})
 
 
 def serve_plain(listener: socket.socket, limits: Any) -> None:

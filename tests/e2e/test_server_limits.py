@@ -189,8 +189,44 @@ def test_plain_daphne_keeps_all_that_a_client_does_not_read(start: Start) -> Non
         assert server.megabytes - before > 40
 
 
+def counts(server: WebServer) -> dict[str, int]:
+    """What tests/e2e/echo.py counts."""
+    return dict(httpx.get(f"{server.url}/", trust_env=False).json())
+
+
 def poured_bytes(server: WebServer) -> int:
-    return int(httpx.get(f"{server.url}/", trust_env=False).text)
+    return counts(server)["poured"]
+
+
+def test_a_reader_that_stopped_is_cut_and_nobody_waits_for_it(start: Start, ours: str) -> None:
+    server = start(ours, ping_seconds=1, close_seconds=1)
+    with RawSocket(server.port, receive_buffer=4096) as socket:
+        socket.send("pour 20 60")  # the application itself would wait for a minute
+        assert counts(server)["running"] == 1
+        seconds = socket.seconds_until_cut(limit=10)
+        assert seconds is not None
+        assert seconds < 5
+    end = time.monotonic() + 5
+    while counts(server)["running"]:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_a_reader_that_goes_on_in_time_learns_why_it_was_closed(start: Start, ours: str) -> None:
+    with RawSocket(start(ours).port, receive_buffer=4096) as socket:
+        socket.send("pour 20 1")
+        time.sleep(2)
+        assert socket.close_code() == 1013
+
+
+def test_what_comes_behind_our_close_frame_is_not_heard(start: Start, ours: str) -> None:
+    server = start(ours)
+    with RawSocket(server.port) as socket:
+        for number in range(10):
+            socket.send_bytes(frame(b"close 4401") if number == 0 else frame(b"late"))
+            time.sleep(0.02)
+        assert socket.close_code() == 4401
+    assert counts(server)["late"] == 0
 
 
 def test_a_slow_reader_gets_everything(start: Start, ours: str) -> None:
