@@ -140,7 +140,8 @@ class UserAdmin(KeepsPeopleWithMessages, DjangoUserAdmin):  # type: ignore[type-
     inlines = [ProfileInline]
     fieldsets = (
         (None, {"fields": ("username", "email", "password")}),
-        (_("Permissions"), {"fields": ("is_active", "is_staff", "is_superuser", "groups", "user_permissions")}),
+        (_("Permissions"), {"fields": ("is_active", "is_staff", "is_superuser")}),
+        (_("Permissions in the admin"), {"classes": ("collapse",), "fields": ("groups", "user_permissions")}),
         (_("Important dates"), {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets = (
