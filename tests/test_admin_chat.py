@@ -1,0 +1,156 @@
+"""Conversations and messages in the admin: looked at, never changed, and never at the price of a whole table."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from accounts.models import RoleChoices, UserProfile
+from chat import admin as chat_admin
+from chat.models import Conversation, Message
+from tests.admin import CONVERSATIONS, MESSAGES, act, change_url, rows
+from tests.conftest import Cast, client_of, conversation_of, make_user, recorded_queries, say
+
+
+@pytest.fixture
+def browser(cast: Cast) -> Client:
+    """An administrator's browser."""
+    return client_of(cast.admin)
+
+
+def test_conversations_are_listed_with_activity_and_counts(cast: Cast, browser: Client) -> None:
+    talks = [
+        (cast.conversation, cast.student, cast.teacher),
+        (cast.other_conversation, cast.other_student, cast.trainer),
+    ]
+    for conversation, student, teacher in talks:
+        say(conversation, student, "one", "two")
+        say(conversation, teacher, "three")
+    cast.conversation.messages.filter(sender=cast.student).update(is_read=True)
+    UserProfile.objects.filter(user=cast.other_student).update(assigned_mentor=None)
+    moment = datetime(2026, 3, 4, 15, 6, tzinfo=UTC)
+    Conversation.objects.update(updated_at=moment)
+    assert rows(browser, CONVERSATIONS) == [
+        [
+            f"#{talks[1][0].pk}",
+            "Other_Student",
+            "Trainer",
+            "March 4, 2026, 3:06 p.m.",
+            "3",
+            "3",
+            "False",
+        ],
+        [f"#{talks[0][0].pk}", "Student", "Teacher", "March 4, 2026, 3:06 p.m.", "3", "1", "True"],
+    ]
+
+
+@pytest.mark.parametrize("term", ["other_student@example.com", "Trainer", "other_stud"])
+def test_conversations_are_found_by_either_side(cast: Cast, browser: Client, term: str) -> None:
+    conversation_of(cast.student, cast.teacher)
+    wanted = cast.other_conversation
+    assert [row[0] for row in rows(browser, CONVERSATIONS, {"q": term})] == [f"#{wanted.pk}"]
+
+
+def test_the_list_of_conversations_costs_the_same_for_any_number(cast: Cast, browser: Client) -> None:
+    def cost() -> int:
+        with recorded_queries() as queries:
+            assert rows(browser, CONVERSATIONS)
+        return len(queries)
+
+    say(cast.conversation, cast.student, "one")
+    few = cost()
+    for number in range(20):
+        student = make_user(f"extra{number}", RoleChoices.STUDENT, mentor=cast.teacher)
+        say(conversation_of(student, cast.teacher), student, "one", "two")
+    assert cost() == few <= 5  # session, user, count, page
+
+
+def test_a_conversation_leads_to_its_messages_and_shows_none(cast: Cast, browser: Client) -> None:
+    say(cast.conversation, cast.student, "first words")
+    say(cast.other_conversation, cast.trainer, "other words")
+    page = browser.get(change_url(cast.conversation)).content.decode()
+    assert "first words" not in page
+    link = f"{MESSAGES}?conversation__id__exact={cast.conversation.pk}"
+    assert f'href="{link}"' in page
+    assert [row[4] for row in rows(browser, link)] == ["first words"]
+
+
+def test_messages_are_listed_newest_first_with_their_beginning(cast: Cast, browser: Client) -> None:
+    moment = datetime(2026, 3, 4, 15, 6, tzinfo=UTC)
+    first, second = say(cast.conversation, cast.student, "hello", "w" * 100)
+    Message.objects.update(timestamp=moment)
+    Message.objects.filter(pk=first.pk).update(is_read=True)
+    link = f"#{cast.conversation.pk}"
+    when = "March 4, 2026, 3:06 p.m."
+    assert rows(browser, MESSAGES) == [
+        [f"#{second.pk}", link, "2", "student", "w" * 79 + "…", when, "False"],
+        [f"#{first.pk}", link, "1", "student", "hello", when, "True"],
+    ]
+    assert [row[0] for row in rows(browser, MESSAGES, {"is_read__exact": "1"})] == [f"#{first.pk}"]
+    assert rows(browser, MESSAGES, {"timestamp__gte": "2027-01-01 00:00:00+00:00"}) == []
+
+
+def test_the_list_of_messages_costs_the_same_for_any_number(cast: Cast, browser: Client) -> None:
+    def cost() -> int:
+        with recorded_queries() as queries:
+            assert rows(browser, MESSAGES)
+        return len(queries)
+
+    say(cast.conversation, cast.student, "one")
+    few = cost()
+    say(cast.conversation, cast.teacher, *["more"] * 30)
+    assert cost() == few <= 5
+
+
+def test_no_list_of_messages_counts_or_pages_further_than_its_limit(
+    cast: Cast, browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_admin, "MAX_LISTED", 5)
+    say(cast.conversation, cast.student, *map(str, range(8)))
+    response = browser.get(MESSAGES)
+    assert response.context["cl"].paginator.count == 5
+    with recorded_queries() as queries:
+        browser.get(MESSAGES)
+    assert "_facets" not in response.content.decode()
+    assert all("LIMIT" in query for query in queries if "COUNT(" in query)
+    assert any("COUNT(" in query for query in queries)
+
+
+def test_texts_are_searched_in_the_newest_messages_or_in_one_whole_conversation(
+    cast: Cast, browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(cast.conversation, cast.student, "needle one", "hay")
+    say(cast.other_conversation, cast.trainer, "needle two", "hay")
+
+    def found(**query: Any) -> list[str]:
+        return [row[4] for row in rows(browser, MESSAGES, {"q": "NEEDLE", **query})]
+
+    assert found() == ["needle two", "needle one"]
+    monkeypatch.setattr(chat_admin, "MAX_SEARCHED", 2)
+    assert found() == ["needle two"]
+    assert found(conversation__id__exact=cast.conversation.pk) == ["needle one"]
+
+
+def test_nothing_can_be_added_changed_or_deleted(cast: Cast, browser: Client) -> None:
+    message = say(cast.conversation, cast.student, "hello")[0]
+    for row in (cast.conversation, message):
+        page = browser.get(change_url(row))
+        assert page.status_code == 200
+        text = page.content.decode()
+        assert not re.search(r'<(input|textarea|select)[^>]*name="(?!csrfmiddlewaretoken|next)', text)
+        for url in (change_url(row), change_url(row).replace("/change/", "/delete/")):
+            assert browser.post(url, {"post": "yes", "content": "changed"}).status_code == 403
+        name = row._meta.label_lower.replace(".", "_")
+        assert browser.get(reverse(f"admin:{name}_add")).status_code == 403
+        response = act(browser, "delete_selected", row, path=reverse(f"admin:{name}_changelist"), post="yes")
+        assert type(row).objects.filter(pk=row.pk).exists(), response
+    assert Message.objects.get().content == "hello"
+
+
+def test_texts_are_escaped(cast: Cast, browser: Client) -> None:
+    message = say(cast.conversation, cast.student, "<script>alert(1)</script>")[0]
+    for url in (MESSAGES, change_url(message)):
+        assert "<script>alert(1)" not in browser.get(url).content.decode()
