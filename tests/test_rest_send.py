@@ -262,13 +262,13 @@ async def test_sockets_and_rest_share_one_rate(post: Post, connect: Connect, liv
 
 async def test_the_rate_can_be_switched_off(post: Post, live_cast: Cast, settings: Any) -> None:
     settings.CHAT_RATE_LIMIT = None
-    answers = await asyncio.gather(*(post(live_cast.student, MINE, {"content": str(n)}) for n in range(30)))
-    assert [one.status_code for one in answers] == [201] * 30
+    answers = await asyncio.gather(*(post(live_cast.student, MINE, {"content": str(n)}) for n in range(24)))
+    assert [one.status_code for one in answers] == [201] * 24
 
 
 async def test_a_burst_is_allowed_and_no_more(post: Post, live_cast: Cast, settings: Any) -> None:
     assert settings.CHAT_RATE_LIMIT == (5, 20)
     settings.CHAT_RATE_LIMIT = (1 / 1000, 20)
-    answers = await asyncio.gather(*(post(live_cast.student, MINE, {"content": str(n)}) for n in range(25)))
-    assert sorted(one.status_code for one in answers) == [201] * 20 + [429] * 5
+    answers = await asyncio.gather(*(post(live_cast.student, MINE, {"content": str(n)}) for n in range(22)))
+    assert sorted(one.status_code for one in answers) == [201] * 20 + [429] * 2
     assert len(await rows(live_cast.student)) == 20

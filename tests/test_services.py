@@ -15,7 +15,7 @@ from chat.events import MessagePosted
 from chat.models import Conversation, Message
 from chat.serializers import MessageBody
 from chat.writer import AbandonedError, Entry, Sent, store
-from tests.conftest import Cast, at_once, conversation_of, make_user, profile_object, say
+from tests.conftest import Cast, at_once, conversation_of, fill, make_user, profile_object, say
 
 CLOSED = ("conversation_closed", "This conversation is closed.", 403, None, None)
 NO_MENTOR = ("no_mentor", "No mentor is assigned.", 404, None, None)
@@ -35,8 +35,11 @@ def marks(conversation: Conversation) -> tuple[int, int]:
 
 
 def posted(message: Message, client_id: str | None = None) -> MessagePosted:
-    """The event that tells of a stored message, from the database's rows."""
-    message = Message.objects.get(pk=message.pk)
+    """The event that tells of a stored message, from the database's row."""
+    return event_of(Message.objects.select_related("sender__profile").get(pk=message.pk), client_id)
+
+
+def event_of(message: Message, client_id: str | None = None) -> MessagePosted:
     body = MessageBody(
         id=message.pk,
         sender=message.sender_id,
@@ -180,13 +183,10 @@ def test_resuming_after_what_is_no_message_of_the_conversation_replays_nothing(c
 
 
 def test_at_most_500_missed_messages_are_replayed(cast: Cast) -> None:
-    first, second, *rest = (
-        Message(conversation=cast.conversation, sender=cast.teacher, content=str(seq), seq=seq) for seq in range(1, 503)
-    )
-    Message.objects.bulk_create([first, second, *rest])
-    Conversation.objects.update(last_seq=502)
+    first, second, *_ = fill(cast.conversation, 502)
     assert enter(cast, after=first.pk) == entrance(cast, first=502, last=502, recovered=False)
-    missed = [posted(message) for message in rest]
+    rows = cast.conversation.messages.select_related("sender__profile").filter(seq__gt=2).order_by("seq")
+    missed = [event_of(message) for message in rows]
     assert len(missed) == 500
     assert enter(cast, after=second.pk) == entrance(cast, first=2, last=502, missed=missed, recovered=True)
 
