@@ -1,0 +1,389 @@
+"""A client as careful as the contract wants it to be, which holds the server to the contract at every frame.
+
+It resumes with `?after=`, repeats what was not acknowledged under the same `client_id`, fetches the history over REST
+where it cannot resume, and folds everything it is told into one state: the messages as it would show them.
+"""
+
+import asyncio
+import json
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from tests.e2e.cluster import CSRF, Person
+from tests.e2e.server import WebServer
+
+Message = dict[str, Any]
+
+logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request otherwise
+
+BACKOFF_SECONDS = 0.05, 1.0
+REPEAT_SECONDS = 0.3  # between "temporarily_unavailable" and the next try
+SILENCE_SECONDS = 9.0  # 5 by the contract; the rest is for a machine that is busy with many of us
+
+
+class Rest:
+    """REST as one person on one server; answers of 200 and 201 only, unless asked for more."""
+
+    def __init__(self, person: Person, server: WebServer) -> None:
+        self.person, self.server = person, server
+        headers = {"Cookie": person.cookie, "X-CSRFToken": CSRF, "Origin": server.url}
+        # No TLS here; loading certificates for each of a hundred clients takes seconds.
+        self._http = httpx.AsyncClient(
+            base_url=f"{server.url}/api/v1/", headers=headers, timeout=15, trust_env=False, verify=False
+        )
+
+    async def __aenter__(self) -> "Rest":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def ask(self, method: str, path: str, body: Any = None) -> httpx.Response:
+        """Any request; `path` is relative to `/api/v1/`."""
+        return await self._http.request(method, path, json=body)
+
+    async def get(self, path: str) -> Any:
+        answer = await self.ask("GET", path)
+        answer.raise_for_status()
+        return answer.json()
+
+    @property
+    def messages_path(self) -> str:
+        if self.person.path == "my-conversation/":
+            return "chat/my-conversation/messages/"
+        return f"chat/teacher/{self.person.path}messages/"
+
+    async def history(self) -> list[Message]:
+        """All messages, oldest first, without marking any as read."""
+        messages: list[Message] = []
+        page = f"{self.messages_path}?mark_read=false&page_size=200"
+        while page:
+            found = await self.get(page)
+            messages += found["results"]
+            page = found["next"]
+        return messages
+
+
+@dataclass(eq=False)
+class Life:
+    """One connection, from its opening to its end."""
+
+    after: int | None  # the newest message that the client had; whatever is up to it must not come again
+    server: WebServer
+    frames: list[dict[str, Any]] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)  # of messages in their order
+    late: set[int] = field(default_factory=set)  # older ones, answered for a repeated client_id
+    told_read: set[tuple[int, int]] = field(default_factory=set)
+    sent: set[str] = field(default_factory=set)  # client_ids
+    repeated: set[str] = field(default_factory=set)  # those of them that had been sent before
+    recovered: bool | None = None
+    established: bool = False
+    ready: bool = False  # what was missed has been received or fetched
+    ended: bool = False
+    close_code: int | None = None
+
+
+@dataclass(eq=False)
+class Sending:
+    """A message on its way; `stored` brings its id."""
+
+    client_id: str
+    content: str
+    stored: "asyncio.Future[int]"
+    tries: int = 0
+
+
+class Client:
+    """One person at one screen; `async with Client(...)` stays connected to one of `servers` as well as it can.
+
+    What the server does against the contract is collected in `faults`.
+    """
+
+    def __init__(
+        self,
+        person: Person,
+        servers: Sequence[WebServer],
+        *,
+        rng: random.Random | None = None,
+        name: str = "",
+        query: str = "",
+        mark_read: bool = True,
+    ) -> None:
+        self.person, self.servers = person, servers
+        self.name = name or person.username
+        self.rng = rng or random.Random(self.name)
+        self.lives: list[Life] = []
+        self.messages: dict[int, Message] = {}  # by id, as this user sees them now
+        self.order: list[int] = []  # ids as they came
+        self.acknowledged: dict[str, int] = {}
+        self.errors: list[dict[str, Any]] = []
+        self.faults: list[str] = []
+        self._query, self._mark_read = query, mark_read
+        self._pending: dict[str, Sending] = {}
+        self._read: set[int] = set()  # ids told to be read, perhaps before the message itself
+        self._socket: Any = None
+        self._repeating: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._changed = asyncio.Event()
+        self._rests: dict[WebServer, Rest] = {}
+        self._count = 0
+
+    async def __aenter__(self) -> "Client":
+        self._running = asyncio.create_task(self._run(), name=self.name)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in (self._running, self._repeating):
+            if task:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+        for rest in self._rests.values():
+            await rest.__aexit__()
+
+    # What a person does.
+
+    async def say(self, content: str, *, over_rest: bool = False) -> int:
+        """Send a message, as often as it takes; returns its id when it is acknowledged."""
+        self._count += 1
+        client_id = f"{self.name}/{self._count}"
+        sending = Sending(client_id, content, asyncio.get_running_loop().create_future())
+        self._pending[client_id] = sending
+        if over_rest:
+            await self._post(sending)
+        else:
+            await self._transmit(sending)
+            await self._patience(sending)
+        return await sending.stored
+
+    async def mark_read(self, message_id: int | None = None) -> None:
+        """Mark everything, or all up to this message, as read; nothing answers, and it may be lost with the socket."""
+        frame = {"type": "mark_read"} if message_id is None else {"type": "mark_read", "message_id": message_id}
+        await self._send(frame)
+
+    def rest(self, server: WebServer) -> Rest:
+        return self._rests.setdefault(server, Rest(self.person, server))
+
+    # What a test asks.
+
+    @property
+    def life(self) -> Life:
+        """The present connection, or the last one."""
+        return self.lives[-1]
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is connected and has what it missed."""
+        return bool(self.lives) and self.life.ready and not self.life.ended
+
+    async def until(self, condition: Callable[[], object], seconds: float) -> bool:
+        """Wait until the condition holds; it is looked at after every frame. Returns whether it came to that."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    self._changed.clear()
+                    await self._changed.wait()
+        return bool(condition())
+
+    # How it works.
+
+    async def _run(self) -> None:
+        pause = BACKOFF_SECONDS[0]
+        while True:
+            life = Life(max(self.messages, default=None), self.rng.choice(self.servers))
+            self.lives.append(life)
+            with suppress(OSError, TimeoutError, InvalidHandshake, ConnectionClosed, httpx.HTTPError):
+                await self._live(life)
+            life.ended, self._socket = True, None
+            self._changed.set()
+            pause = BACKOFF_SECONDS[0] if life.established else min(2 * pause, BACKOFF_SECONDS[1])
+            await asyncio.sleep(pause * self.rng.uniform(0.5, 1))
+
+    async def _live(self, life: Life) -> None:
+        parts = [self._query] if self._query else []
+        parts += [f"after={life.after}"] if life.after is not None else []
+        parts += [] if self._mark_read else ["mark_read=false"]
+        query = "?" + "&".join(parts) if parts else ""
+        options = {"open_timeout": 8, "close_timeout": 1, "ping_interval": None, "compression": None}
+        async with self.person.socket(life.server, query, **options) as socket:
+            try:
+                async for text in socket:
+                    frame = json.loads(text)
+                    life.frames.append(frame)
+                    await self._hear(life, frame, socket)
+                    self._changed.set()
+            finally:
+                life.close_code = socket.close_code
+
+    async def _hear(self, life: Life, frame: dict[str, Any], socket: Any) -> None:
+        if not life.established:
+            await self._hear_established(life, frame, socket)
+        elif "error" in frame:
+            self._hear_error(frame)
+        elif frame["type"] == "new_message":
+            self._hear_message(life, frame)
+        elif frame["type"] == "update_message_status":
+            self._hear_status(life, frame)
+        elif frame["type"] == "resume_complete":
+            await self._hear_resumed(life, frame)
+        else:
+            self._fault(f"unexpected frame {frame}")
+
+    async def _hear_established(self, life: Life, frame: dict[str, Any], socket: Any) -> None:
+        life.established = True
+        conversation = frame.get("conversation_id")
+        expected = {
+            "type": "connection_established",
+            "conversation_id": conversation,
+            "room_group_name": f"chat_{conversation}",
+        }
+        self._check(frame == expected and isinstance(conversation, str), f"first frame {frame}")
+        self._socket = socket
+        if self._mark_read:
+            self._mark({pk for pk, message in self.messages.items() if not message["is_own_message"]})
+        if life.after is None:
+            await self._fetch_history(life)
+        if life.after is None or self.rng.random() < 0.5:  # else behind the replay, which may hold some of them
+            await self._repeat_pending()
+
+    async def _hear_resumed(self, life: Life, frame: dict[str, Any]) -> None:
+        self._check(life.after is not None and life.recovered is None, f"unasked {frame}")
+        life.recovered = frame["recovered"]
+        replayed = [f for f in life.frames if f.get("type") == "new_message" and f["message"]["id"] in life.ids]
+        self._check(frame["count"] == (len(replayed) if life.recovered else 0), f"{len(replayed)} replayed, {frame}")
+        own = {pk for pk, message in self.messages.items() if message["is_own_message"]}
+        if frame["read_up_to"] is not None:
+            self._check(frame["read_up_to"] in own or not life.recovered, f"not one's own: {frame}")
+            self._mark({pk for pk in own if pk <= frame["read_up_to"]})
+        if life.recovered:
+            life.ready = True
+        else:
+            await self._fetch_history(life)
+        await self._repeat_pending()
+
+    async def _fetch_history(self, life: Life) -> None:
+        for message in await self.rest(life.server).history():
+            self._learn(message)
+        life.ready = True
+
+    def _hear_message(self, life: Life, frame: dict[str, Any]) -> None:
+        message, client_id = frame["message"], frame.get("client_id")
+        pk = message["id"]
+        own = message["sender"] == self.person.user_id
+        self._check(message["is_own_message"] == own, f"whose is it? {frame}")
+        self._check(own or client_id is None, f"somebody else's client_id: {frame}")
+        last = max(life.ids[-1] if life.ids else 0, life.after or 0)
+        if pk > last:
+            life.ids.append(pk)
+        else:
+            self._check(client_id in life.repeated, f"{pk} after {last} in one life")
+            self._check(pk not in life.ids and pk not in life.late, f"{pk} twice in one life")
+            life.late.add(pk)
+        self._learn(message)
+        if client_id is not None:
+            self._acknowledge(client_id, message)
+
+    def _learn(self, message: Message) -> None:
+        pk = message["id"]
+        if known := self.messages.get(pk):
+            same = {**known, "is_read": None} == {**message, "is_read": None}
+            self._check(same, f"{pk} has changed: {known}, {message}")
+        else:
+            self._check(not self.order or pk > self.order[-1], f"{pk} came after {self.order[-1:]}")
+            self.order.append(pk)
+        if message["is_read"]:
+            self._read.add(pk)
+        self.messages[pk] = {**message, "is_read": pk in self._read}
+
+    def _hear_status(self, life: Life, frame: dict[str, Any]) -> None:
+        ids, reader = frame["message_ids"], frame["reader"]
+        self._check(1 <= len(ids) <= 500 and frame["is_read"] is True, f"{frame}")
+        told = {(reader, pk) for pk in ids}
+        self._check(len(told) == len(ids) and not told & life.told_read, f"told twice to be read: {frame}")
+        life.told_read |= told
+        for pk in ids:
+            self._check(self.messages.get(pk, {}).get("sender") != reader, f"{reader} read their own {pk}")
+        self._mark(set(ids))
+
+    def _mark(self, ids: set[int]) -> None:
+        self._read |= ids
+        for pk in ids & self.messages.keys():
+            self.messages[pk]["is_read"] = True
+
+    def _hear_error(self, frame: dict[str, Any]) -> None:
+        self.errors.append(frame)
+        self._check(frame["code"] == "temporarily_unavailable", f"error {frame}")
+        if self._repeating is None or self._repeating.done():
+            self._repeating = asyncio.create_task(self._repeat_soon())
+
+    async def _repeat_soon(self) -> None:
+        await asyncio.sleep(REPEAT_SECONDS)
+        await self._repeat_pending()
+
+    async def _repeat_pending(self) -> None:
+        for sending in list(self._pending.values()):
+            await self._transmit(sending)
+
+    async def _transmit(self, sending: Sending) -> None:
+        if self._socket is not None:
+            self.life.sent.add(sending.client_id)
+            if sending.tries:
+                self.life.repeated.add(sending.client_id)
+            sending.tries += 1
+            await self._send({"message": sending.content, "client_id": sending.client_id})
+
+    async def _send(self, frame: dict[str, Any]) -> None:
+        if self._socket is not None:
+            with suppress(ConnectionClosed):
+                await self._socket.send(json.dumps(frame))
+
+    async def _patience(self, sending: Sending) -> None:
+        """A socket that lives must answer each send, if only that it cannot."""
+        while not sending.stored.done():
+            before = len(self.lives), len(self.errors), sending.tries
+            await asyncio.wait([sending.stored], timeout=SILENCE_SECONDS)
+            heard = sending.stored.done() or before != (len(self.lives), len(self.errors), sending.tries)
+            waits = self._socket is not None and sending.client_id in self.life.sent
+            self._check(heard or not waits, f"no answer to {sending.client_id} in {SILENCE_SECONDS} s")
+
+    async def _post(self, sending: Sending) -> None:
+        body = {"content": sending.content, "client_id": sending.client_id}
+        while not sending.stored.done():
+            rest = self.rest(self.rng.choice(self.servers))
+            sending.tries += 1
+            begin = time.monotonic()
+            try:
+                answer = await rest.ask("POST", rest.messages_path, body)
+            except httpx.TransportError:  # that process is gone
+                await asyncio.sleep(REPEAT_SECONDS)
+                continue
+            seconds = time.monotonic() - begin
+            self._check(answer.status_code in {200, 201, 503}, f"POST: {answer.status_code} {answer.text}")
+            self._check(seconds < SILENCE_SECONDS, f"POST took {seconds:.1f} s")
+            if answer.status_code in {200, 201}:
+                self._acknowledge(sending.client_id, answer.json())
+            else:
+                await asyncio.sleep(REPEAT_SECONDS)
+
+    def _acknowledge(self, client_id: str, message: Message) -> None:
+        first = self.acknowledged.setdefault(client_id, message["id"])
+        self._check(first == message["id"], f"{client_id} is {first} and {message['id']}")
+        if sending := self._pending.pop(client_id, None):
+            self._check(sending.content == message["content"], f"{client_id} says {message['content']}")
+            if not sending.stored.done():
+                sending.stored.set_result(message["id"])
+
+    def _check(self, condition: object, fault: str) -> None:
+        if not condition:
+            self.faults.append(f"{self.name}, life {len(self.lives)}: {fault}")
+
+    def _fault(self, fault: str) -> None:
+        self._check(False, fault)

@@ -1,0 +1,40 @@
+"""Processes die under twenty pairs who write to each other; nobody misses, doubles or reorders anything."""
+
+import asyncio
+
+import pytest
+
+from tests.e2e.cluster import Cluster
+from tests.e2e.load import Load, seeded, tell
+
+PAIRS = 20
+KILLS = 5
+HEAL_SECONDS = 3
+
+
+@pytest.mark.slow
+async def test_processes_may_be_killed_at_any_moment(cluster: Cluster) -> None:
+    rng = seeded()
+    settings = {"CHAT_HEAL_SECONDS": str(HEAL_SECONDS), "CHAT_RATE_LIMIT": "0"}
+    servers = [cluster.start("daphne", **settings), cluster.start("uvicorn", **settings)]
+    async with Load(cluster, rng) as load:
+        for number, pair in enumerate(cluster.cast(PAIRS)):
+            if number % 2:
+                await load.join(pair, servers, servers)
+            else:
+                await load.join(pair, servers[:1], servers[1:])
+        await load.talk()
+        for _ in range(KILLS):
+            await load.grow(rng.randint(20, 150), 30)
+            victim = rng.choice(servers)
+            bystanders = {c: c.life for c in load.clients if c.ready and c.life.server is not victim}
+            victim.kill()
+            await asyncio.sleep(rng.uniform(0, 1))
+            await asyncio.to_thread(victim.start)
+            assert all(client.life is life and not life.ended for client, life in bystanders.items())
+        await load.grow(50, 30)
+        await load.fall_silent()
+        await load.judge(servers[0], HEAL_SECONDS + 10)
+        lives = sum(len(client.lives) for client in load.clients)
+        tell(f"{KILLS} kills, {len(load.said)} messages, {lives} connections")
+        assert lives > len(load.clients) + KILLS
