@@ -52,8 +52,9 @@ class WebServer:
 
     @property
     def log(self) -> str:
-        self._log.seek(0)
-        return self._log.read().decode(errors="replace")
+        number = self._log.fileno()
+        # Not read(): the process writes at the same position in the file.
+        return os.pread(number, os.fstat(number).st_size, 0).decode(errors="replace")
 
     @property
     def megabytes(self) -> float:
