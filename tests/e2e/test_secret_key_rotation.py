@@ -1,0 +1,49 @@
+"""A new SECRET_KEY with the old one among SECRET_KEY_FALLBACKS signs nobody out, on no path."""
+
+import asyncio
+import secrets
+
+import httpx
+
+from tests.e2e.cluster import Cluster, Person
+from tests.e2e.server import WebServer
+from tests.e2e.wire import entered, hear, heard_until_pong, say, start_together
+
+AT_ONCE = 20
+LOOKED_AT_AGAIN_SECONDS = 1.3  # a new socket's session is looked at once more after a second
+
+
+async def ask(person: Person, server: WebServer) -> httpx.Response:
+    async with person.http(server) as http:
+        return await http.get("auth/me/")
+
+
+async def give_keys(servers: tuple[WebServer, ...], **keys: str) -> None:
+    """Restart them under these keys."""
+    for server in servers:
+        server.environment |= keys
+    await asyncio.gather(*(asyncio.to_thread(server.restart) for server in servers))
+
+
+async def test_nobody_is_signed_out_by_a_new_key(cluster: Cluster) -> None:
+    servers = await asyncio.to_thread(start_together, cluster.server("daphne"), cluster.server("uvicorn"))
+    first, second = servers
+    pair, silent = await asyncio.to_thread(cluster.cast, 2)
+    old_key, new_key = cluster.environment["SECRET_KEY"], secrets.token_urlsafe(50)
+    await give_keys(servers, SECRET_KEY=new_key, SECRET_KEY_FALLBACKS=old_key)
+    async with entered(pair.student, first) as student, entered(silent.teacher, second) as teacher:
+        answers = await asyncio.gather(*(ask(pair.student, server) for server in servers for _ in range(AT_ONCE)))
+        assert [answer.status_code for answer in answers] == [200] * (2 * AT_ONCE)
+        # Cookies may be set again, but to the same value: whichever answer comes last, the client loses nothing.
+        assert {answer.cookies.get("sessionid") for answer in answers} <= {None, pair.student.session_key}
+        async with entered(pair.student, second) as tab:
+            await say(student, message="still me")
+            assert (await hear(student))["message"] == (await hear(tab))["message"]
+            await asyncio.sleep(LOOKED_AT_AGAIN_SECONDS)
+            for socket in (student, teacher, tab):
+                assert await heard_until_pong(socket) == []
+    # Who was here meanwhile is signed in under the new key alone; the others have to sign in again.
+    await give_keys(servers, SECRET_KEY_FALLBACKS="")
+    assert [(await ask(person, first)).status_code for person in (pair.student, silent.teacher)] == [200, 401]
+    async with entered(pair.student, second) as student:
+        assert await heard_until_pong(student) == []

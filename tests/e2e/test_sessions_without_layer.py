@@ -1,0 +1,46 @@
+"""While the channel layer is away nobody hears that a session ended: the next round finds it all the same."""
+
+import asyncio
+import time
+
+import pytest
+from websockets.asyncio.client import ClientConnection
+
+from tests.e2e.cluster import Cluster
+from tests.e2e.wire import close_code, entered, heard_until_pong, start_together
+
+ROUND_SECONDS = 2
+NOISE_SECONDS = 2.0
+
+
+@pytest.mark.parametrize("how", ["kill", "freeze"])
+async def test_what_ends_while_the_layer_is_away_closes_by_the_next_round(cluster: Cluster, how: str) -> None:
+    assert cluster.redis
+    settings = {"CHAT_HEAL_SECONDS": str(ROUND_SECONDS)}
+    servers = [cluster.server("daphne", **settings), cluster.server("uvicorn", **settings)]
+    here, there = await asyncio.to_thread(start_together, *servers)
+    left, barred, moved, other = await asyncio.to_thread(cluster.cast, 4)
+    async with (
+        entered(left.student, here) as one,
+        entered(left.teacher, here) as mentor,
+        entered(barred.student, here) as two,
+        entered(moved.student, here) as three,
+        entered(moved.teacher, there) as four,
+        entered(other.student, there) as stranger,
+    ):
+        getattr(cluster.redis, how)()
+        async with left.student.http(there) as http:
+            begin = time.monotonic()
+            assert (await http.post("auth/logout/")).status_code == 204
+            assert time.monotonic() - begin < 5
+        code = f"user = User.objects.get(pk={barred.student.user_id}); user.is_active = False; user.save()\n"
+        code += f"profile = UserProfile.objects.get(user={moved.student.user_id}); profile.assigned_mentor = None"
+        command = ("manage.py", "shell", "--verbosity", "0", "-c", f"{code}; profile.save()")
+        await asyncio.gather(asyncio.to_thread(cluster.run, *command), closes(4401, one))
+        await asyncio.gather(closes(4401, two), closes(4403, three), closes(4403, four))
+        for socket in (mentor, stranger):
+            assert await heard_until_pong(socket) == []
+
+
+async def closes(code: int, socket: ClientConnection) -> None:
+    assert await close_code(socket, ROUND_SECONDS + NOISE_SECONDS) == code
