@@ -8,11 +8,12 @@ import asyncio
 import logging
 import uuid
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 from channels.layers import get_channel_layer
+from channels_redis import pubsub
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,61 @@ Listener = Callable[[Event], None]
 LAYER_SECONDS = 1.0  # how long one call of the layer may take
 RETRY_SECONDS = 1.0  # how long a layer that failed is left alone
 MAX_OUTGOING = 10_000  # events waiting to be published; beyond that the oldest is dropped, and healing replaces it
+
+
+class RedisPubSubChannelLayer(pubsub.RedisPubSubChannelLayer):  # type: ignore[misc] # channels_redis has no types
+    """The pub/sub layer, publishing many messages in one round trip and receiving without a poll."""
+
+    def _get_layer(self) -> "LoopLayer":
+        loop = asyncio.get_running_loop()
+        if loop not in self._layers:
+            self._layers[loop] = LoopLayer(*self._args, **self._kwargs, channel_layer=self)
+            pubsub._wrap_close(self, loop)
+        return cast(LoopLayer, self._layers[loop])
+
+    async def group_send_many(self, messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
+        """Send each message to its group."""
+        await self._get_layer().group_send_many(messages)
+
+
+class LoopLayer(pubsub.RedisPubSubLoopLayer):  # type: ignore[misc]
+    """The layer in one event loop."""
+
+    def __init__(self, hosts: Any = None, **kwargs: Any) -> None:
+        super().__init__(hosts=hosts, **kwargs)
+        self._shards = [Shard(host, self) for host in pubsub.decode_hosts(hosts)]
+
+    async def group_send_many(self, messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
+        """Send each message to its group."""
+        by_shard: dict[Shard, list[tuple[str, bytes]]] = {}
+        for group, message in messages:
+            channel = self._get_group_channel_name(group)
+            by_shard.setdefault(self._get_shard(channel), []).append((channel, self.channel_layer.serialize(message)))
+        for shard, published in by_shard.items():
+            await shard.publish_many(published)
+
+
+class Shard(pubsub.RedisSingleShardConnection):  # type: ignore[misc]
+    """The connections to one Redis."""
+
+    async def publish_many(self, messages: Iterable[tuple[str, bytes]]) -> None:
+        """Publish each message in its channel, in one round trip and without the lock that subscribing holds."""
+        self._ensure_redis()
+        pipeline = self._redis.pipeline(transaction=False)
+        for channel, message in messages:
+            pipeline.execute_command("PUBLISH", channel, message)
+        await pipeline.execute()
+
+    async def _do_receiving(self) -> None:
+        while True:
+            try:
+                if self._pubsub is None or not self._pubsub.subscribed:
+                    await asyncio.sleep(0.1)
+                else:
+                    self._receive_message(await self._pubsub.get_message(ignore_subscribe_messages=True, timeout=None))
+            except Exception as error:
+                logger.warning("receiving from Redis failed: %s", type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
 
 
 class Mailbox(Generic[Event]):
@@ -89,11 +145,21 @@ class Mailbox(Generic[Event]):
 
     async def _publish(self) -> None:
         while self._outgoing:
-            group, body = self._outgoing.popleft()
-            message = {"type": "event", "group": group, "from": self._name, "body": body}
-            if not await self._ask(self._layer.group_send(group, message)):
+            outgoing = [(group, self._message(group, body)) for group, body in self._outgoing]
+            self._outgoing.clear()
+            if not await self._ask(self._send(outgoing)):
                 await asyncio.sleep(RETRY_SECONDS)
                 self._outgoing.clear()  # stale by now; healing brings what they said
+
+    def _message(self, group: str, body: bytes) -> dict[str, Any]:
+        return {"type": "event", "group": group, "from": self._name, "body": body}
+
+    async def _send(self, outgoing: list[tuple[str, dict[str, Any]]]) -> None:
+        if isinstance(self._layer, RedisPubSubChannelLayer):
+            await self._layer.group_send_many(outgoing)
+            return
+        for group, message in outgoing:
+            await self._layer.group_send(group, message)
 
     async def _receive(self) -> None:
         while True:
