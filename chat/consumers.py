@@ -15,6 +15,7 @@ from django.conf import settings
 
 from accounts.models import User
 from chat import events, services
+from chat.batch import Sent
 from chat.database import in_database
 from chat.delivery import Delivery
 from chat.errors import ClientError
@@ -34,7 +35,6 @@ from chat.serializers import (
     read_message_id,
 )
 from chat.upkeep import upkeep
-from chat.writer import Sent
 
 logger = logging.getLogger(__name__)
 
@@ -67,22 +67,26 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
     Needs `user` and `url_route` in its scope; with `session` in it, the socket ends with that session.
     """
 
-    # The process's mailbox listens for all sockets; this one needs no channel of its own.
-    channel_layer_alias = ""
-
     delivery: Delivery | None = None
     seat: Seat | None = None
     closing = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Run until the socket ends, however it ends, and leave nothing behind."""
+        """Run until the socket ends, however it ends, and leave nothing behind.
+
+        Channels would wait for a channel of this socket's own, too; the process's mailbox listens for all of them.
+        """
         self.task = asyncio.current_task()
         self.background: set[asyncio.Future[Any]] = set()
         self.in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
         self.refused: deque[float] = deque(maxlen=MAX_REFUSED)
         self.small_frames = Bucket(*SMALL_FRAMES)
+        self.scope, self.base_send, self.channel_layer = scope, send, None
         try:
-            await super().__call__(scope, receive, send)
+            while True:
+                await self.dispatch(await receive())
+        except StopConsumer:
+            pass
         except asyncio.CancelledError:
             if not self.closing:
                 raise
