@@ -11,11 +11,12 @@ from django.db.models.functions import Greatest
 
 from accounts.models import User, UserProfile
 from chat import events
+from chat.batch import Draft, Sent
 from chat.delivery import messages_between
 from chat.errors import ClientError
 from chat.models import Conversation, Message
 from chat.ratelimit import send_limit
-from chat.writer import Entry, Sent, writer
+from chat.writer import writer
 
 MAX_REPLAY = 500  # messages that `?after=` brings; whoever missed more reads the history over REST
 
@@ -153,4 +154,4 @@ async def queue_message(
     """Take a token of the sender's rate and queue the message; those queued in turn are stored in turn."""
     if wait := await send_limit().take(sender_id):
         raise ClientError("rate_limited", "You are writing too fast.", 429, retry_after=wait)
-    return writer().write(Entry(conversation_id, sender_id, content, client_id))
+    return writer().write(Draft(conversation_id, sender_id, content, client_id))

@@ -34,10 +34,10 @@ def _rate(name: str, default: str) -> tuple[float, int] | None:
     return per_second, max(1, int(match[3]) if match[3] else int(per_second * 4))
 
 
-def _positive(name: str, default: int) -> int:
+def _at_least(least: int, name: str, default: int) -> int:
     value: int = env.int(name, default)
-    if value < 1:
-        raise EnvError(f"{name} must be at least 1, not {value}.")
+    if value < least:
+        raise EnvError(f"{name} must be at least {least}, not {value}.")
     return value
 
 
@@ -102,7 +102,7 @@ SECRET_KEY = _secret_key(DEBUG)
 SECRET_KEY_FALLBACKS = _texts("SECRET_KEY_FALLBACKS", [])
 ALLOWED_HOSTS = _texts("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 CSRF_TRUSTED_ORIGINS = _origins(DEBUG)
-DATABASE_POOL_SIZE = _positive("DATABASE_POOL_SIZE", 10)
+DATABASE_POOL_SIZE = _at_least(4, "DATABASE_POOL_SIZE", 10)
 REDIS_URL = _redis_url()
 SECURE_SSL = env.bool("SECURE_SSL", not DEBUG)
 
@@ -157,7 +157,7 @@ CACHE_TIMEOUTS = {"socket_timeout": 1, "socket_connect_timeout": 1}
 # message that expires would take its channel out of every group.
 CHANNEL_LAYERS: dict[str, Any] = {
     "default": {
-        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "BACKEND": "chat.layers.RedisPubSubChannelLayer",
         "CONFIG": {
             "hosts": [{"address": REDIS_URL, "socket_timeout": 2, "socket_connect_timeout": 2}],
             "prefix": "qader",
@@ -195,8 +195,8 @@ AUTH_PASSWORD_VALIDATORS = [
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
 # Failed log-ins in five minutes: of one account from one address; of one address, or of one account from everywhere.
-LOGIN_LIMIT_ACCOUNT = _positive("LOGIN_LIMIT_ACCOUNT", 10)
-LOGIN_LIMIT_ADDRESS = _positive("LOGIN_LIMIT_ADDRESS", 100)
+LOGIN_LIMIT_ACCOUNT = _at_least(1, "LOGIN_LIMIT_ACCOUNT", 10)
+LOGIN_LIMIT_ADDRESS = _at_least(1, "LOGIN_LIMIT_ADDRESS", 100)
 # Sockets read the session's row themselves (accounts.authentication), so the engine is not a setting.
 SESSION_ENGINE = "accounts.session_store"
 SESSION_COOKIE_NAME = "sessionid"
@@ -242,9 +242,9 @@ WHITENOISE_USE_FINDERS = DEBUG
 
 # The chat's own limits.
 CHAT_RATE_LIMIT = _rate("CHAT_RATE_LIMIT", "5/s burst 20")
-CHAT_MAX_MESSAGE_LENGTH = _positive("CHAT_MAX_MESSAGE_LENGTH", 4000)
-CHAT_MAX_SOCKETS_PER_USER = _positive("CHAT_MAX_SOCKETS_PER_USER", 20)
-CHAT_HEAL_SECONDS = _positive("CHAT_HEAL_SECONDS", 30)
+CHAT_MAX_MESSAGE_LENGTH = _at_least(1, "CHAT_MAX_MESSAGE_LENGTH", 4000)
+CHAT_MAX_SOCKETS_PER_USER = _at_least(1, "CHAT_MAX_SOCKETS_PER_USER", 20)
+CHAT_HEAL_SECONDS = _at_least(1, "CHAT_HEAL_SECONDS", 30)
 CHAT_MAX_FRAME_BYTES = 64 * 1024  # one message of a client; the server closes with 1009 above it
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024  # a POST; 4,000 escaped code points and the frame around them fit
 

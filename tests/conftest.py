@@ -24,6 +24,7 @@ from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import RoleChoices, User, UserProfile
+from chat.database import WRITE_THREADS, write_threads
 from chat.models import Conversation, Message
 
 PASSWORD = "qader-demo-2026"
@@ -31,9 +32,17 @@ PASSWORD = "qader-demo-2026"
 
 @pytest.fixture(scope="session", autouse=True)
 def _threads_let_go(django_db_setup: None) -> Iterator[None]:
-    """What `sync_to_async` opened in its thread must be closed before the test database can be dropped."""
+    """What threads keep open must be closed before the test database can be dropped."""
     yield
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+    everyone = threading.Barrier(WRITE_THREADS)
+
+    def let_go() -> None:
+        everyone.wait(timeout=10)
+        connections.close_all()
+
+    for closing in [write_threads().submit(let_go) for _ in range(WRITE_THREADS)]:
+        closing.result()
 
 
 @pytest.fixture(autouse=True)

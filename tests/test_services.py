@@ -1,7 +1,6 @@
 """The verbs and the one write path: who has read how far, where a socket begins, what a batch stores."""
 
-import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,11 +9,11 @@ from django.utils import timezone
 from accounts.models import RoleChoices, User, UserProfile
 from accounts.serializers import ProfileBody
 from chat import services
-from chat.errors import ClientError
+from chat.batch import Draft, Sent, store
+from chat.errors import ClientError, UnavailableError
 from chat.events import MessagePosted
 from chat.models import Conversation, Message
 from chat.serializers import MessageBody
-from chat.writer import AbandonedError, Entry, Sent, store
 from tests.conftest import Cast, at_once, conversation_of, fill, make_user, profile_object, say
 
 CLOSED = ("conversation_closed", "This conversation is closed.", 403, None, None)
@@ -239,19 +238,17 @@ def test_without_a_mentor_the_student_has_no_conversation_and_none_is_made(
 
 # Batches of the writer.
 
-EntryOf = Callable[..., Entry]
+EntryOf = Callable[..., Draft]
 
 
 @pytest.fixture
-def entry() -> Iterator[EntryOf]:
-    """A message that waits; nobody runs the loop in which its sender would."""
-    loop = asyncio.new_event_loop()
+def entry() -> EntryOf:
+    """A message that waits to be stored."""
 
-    def waiting(conversation: Conversation, sender: User, content: Any, client_id: str | None = None) -> Entry:
-        return Entry(conversation.pk, sender.pk, content, client_id, loop.create_future())
+    def waiting(conversation: Conversation, sender: User, content: Any, client_id: str | None = None) -> Draft:
+        return Draft(conversation.pk, sender.pk, content, client_id)
 
-    yield waiting
-    loop.close()
+    return waiting
 
 
 def stored(conversation: Conversation) -> list[tuple[int, int, str, str | None]]:
@@ -334,18 +331,18 @@ def test_the_same_client_id_of_another_sender_or_conversation_is_another_message
     assert outcomes == [Sent(posted(rows[text], "same"), created=True) for text in ("one", "two", "three")]
 
 
-def test_one_bad_row_fails_alone(cast: Cast, entry: EntryOf) -> None:
+def test_one_bad_row_fails_alone(live_cast: Cast, entry: EntryOf) -> None:
     outcomes = store(
         [
-            entry(cast.conversation, cast.student, "one", "a"),
-            entry(cast.conversation, cast.student, None, "bad"),
-            entry(cast.other_conversation, cast.trainer, "one of theirs"),
-            entry(cast.conversation, cast.student, "two", "a"),
-            entry(cast.conversation, cast.student, "two", "b"),
+            entry(live_cast.conversation, live_cast.student, "one", "a"),
+            entry(live_cast.conversation, live_cast.student, None, "bad"),
+            entry(live_cast.other_conversation, live_cast.trainer, "one of theirs"),
+            entry(live_cast.conversation, live_cast.student, "two", "a"),
+            entry(live_cast.conversation, live_cast.student, "two", "b"),
         ]
     )
-    one, two = cast.conversation.messages.order_by("seq")
-    theirs = cast.other_conversation.messages.get()
+    one, two = live_cast.conversation.messages.order_by("seq")
+    theirs = live_cast.other_conversation.messages.get()
     assert (one.content, one.seq, two.content, two.seq) == ("one", 1, "two", 2)
     assert refusal(outcomes.pop(1)) == (
         "temporarily_unavailable",
@@ -360,7 +357,7 @@ def test_one_bad_row_fails_alone(cast: Cast, entry: EntryOf) -> None:
         Sent(posted(one, "a"), created=False),
         Sent(posted(two, "b"), created=True),
     ]
-    assert Conversation.objects.get(pk=cast.conversation.pk).last_seq == 2
+    assert Conversation.objects.get(pk=live_cast.conversation.pk).last_seq == 2
 
 
 def test_a_conversation_that_vanished_is_closed_and_the_rest_is_stored(cast: Cast, entry: EntryOf) -> None:
@@ -415,8 +412,8 @@ def test_the_other_side_may_write_to_somebody_deactivated(cast: Cast, entry: Ent
 def test_a_batch_that_nobody_waits_for_is_rolled_back(cast: Cast, entry: EntryOf) -> None:
     batch = [entry(cast.conversation, cast.student, text) for text in ("one", "two")]
     for given_up in batch:
-        given_up.result.cancel()
-    with pytest.raises(AbandonedError):
+        given_up.given_up = True
+    with pytest.raises(UnavailableError):
         store(batch)
     assert stored(cast.conversation) == []
     assert cast.conversation.last_seq == 0

@@ -1,0 +1,225 @@
+"""Stores a batch of messages in one transaction: portable, and in one statement on PostgreSQL."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts.models import MENTOR_ROLES, RoleChoices
+from accounts.serializers import ProfileBody
+from chat.delivery import posted
+from chat.errors import ClientError, UnavailableError
+from chat.events import MessagePosted
+from chat.models import Conversation, Message
+from chat.serializers import MessageBody
+
+logger = logging.getLogger(__name__)
+
+# Locks the conversations in the order of their ids, so that two processes never wait for each other in a ring, and
+# numbers and inserts what may be written. What it leaves out, for whatever reason, goes the portable way.
+STATEMENT = """
+WITH entry AS (
+    SELECT * FROM unnest(%(n)s::int[], %(conversation)s::bigint[], %(sender)s::bigint[], %(content)s::text[],
+        %(client_id)s::text[]) AS entry (n, conversation_id, sender_id, content, client_id)
+), conversation AS MATERIALIZED (
+    SELECT id, last_seq, student_id, teacher_id FROM chat_conversation
+    WHERE id = ANY(%(conversation)s::bigint[]) ORDER BY id FOR NO KEY UPDATE
+), allowed AS (
+    SELECT entry.*, profile.id AS profile_id, profile.full_name, profile.role, "user".username, "user".email,
+        last_seq + row_number() OVER (PARTITION BY conversation_id ORDER BY n) AS seq
+    FROM entry
+    JOIN conversation ON conversation.id = conversation_id
+    JOIN accounts_userprofile student ON student.id = student_id
+    JOIN accounts_userprofile teacher ON teacher.id = teacher_id
+    JOIN accounts_userprofile profile ON profile.id IN (student_id, teacher_id) AND profile.user_id = sender_id
+    JOIN accounts_user "user" ON "user".id = sender_id
+    WHERE "user".is_active AND student.role = %(student)s AND teacher.role = ANY(%(mentors)s::text[])
+        AND student.assigned_mentor_id = teacher_id
+        AND (client_id IS NULL OR NOT EXISTS (SELECT FROM chat_message stored WHERE stored.sender_id = entry.sender_id
+            AND stored.conversation_id = entry.conversation_id AND stored.client_id = entry.client_id))
+), inserted AS (
+    INSERT INTO chat_message (conversation_id, sender_id, content, timestamp, is_read, seq, client_id)
+    SELECT conversation_id, sender_id, content, %(now)s, false, seq, client_id FROM allowed
+    RETURNING id, conversation_id, seq
+), counted AS (
+    UPDATE chat_conversation SET last_seq = newest.seq, updated_at = %(now)s
+    FROM (SELECT conversation_id, max(seq) AS seq FROM inserted GROUP BY conversation_id) newest
+    WHERE id = newest.conversation_id
+)
+SELECT n, inserted.id, seq, profile_id, full_name, username, email, role
+FROM inserted JOIN allowed USING (conversation_id, seq)
+"""
+
+
+@dataclass(eq=False, slots=True)
+class Draft:
+    """A message that is to be stored; `given_up` is set when nobody waits for it any more."""
+
+    conversation_id: int
+    sender_id: int
+    content: str
+    client_id: str | None
+    given_up: bool = False
+
+    @property
+    def key(self) -> tuple[int, int, str] | None:
+        """What makes a repeated send the same send."""
+        return None if self.client_id is None else (self.conversation_id, self.sender_id, self.client_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that is stored; `created` is false where a repeated `client_id` found an earlier one."""
+
+    event: MessagePosted
+    created: bool
+
+
+Outcome = Sent | ClientError
+
+
+class AbandonedError(Exception):
+    """Nobody waits for this batch any more: it is rolled back."""
+
+
+def store(batch: Sequence[Draft]) -> list[Outcome]:
+    """Commit the batch and return what became of each draft, in their order; one bad row fails alone.
+
+    Raises `UnavailableError` where the database fails: nothing of the batch is then known to be stored.
+    """
+    try:
+        if all(draft.given_up for draft in batch):
+            raise AbandonedError
+        done = _store_by_statement(batch) if connection.vendor == "postgresql" else {}
+        rest = [draft for draft in batch if draft not in done]
+        if rest:
+            done |= zip(rest, _store_portably(rest), strict=True)
+    except (OperationalError, InterfaceError, AbandonedError) as error:
+        raise UnavailableError from error
+    return [done[draft] for draft in batch]
+
+
+def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome]:
+    """Store what may plainly be stored, in one round trip; PostgreSQL only."""
+    # A client_id that is repeated within the batch: only its first draft.
+    batch = list({draft.key or draft: draft for draft in reversed(batch)}.values())[::-1]
+    now = timezone.now()
+    parameters = {
+        "n": list(range(len(batch))),
+        "conversation": [draft.conversation_id for draft in batch],
+        "sender": [draft.sender_id for draft in batch],
+        "content": [draft.content for draft in batch],
+        "client_id": [draft.client_id for draft in batch],
+        "student": RoleChoices.STUDENT.value,
+        "mentors": [role.value for role in MENTOR_ROLES],
+        "now": now,
+    }
+    connection.ensure_connection()
+    try:
+        # Not Django's cursor, which would have the statement planned anew each time.
+        rows = psycopg.Cursor(connection.connection).execute(STATEMENT, parameters, prepare=True).fetchall()
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        connection.errors_occurred = True
+        raise OperationalError(str(error)) from error
+    except psycopg.Error:
+        return {}  # a bad row, or the same client_id through another process at the same moment
+    return {batch[n]: Sent(_posted(batch[n], now, row), created=True) for n, *row in rows}
+
+
+def _posted(draft: Draft, now: datetime, row: list[Any]) -> MessagePosted:
+    pk, seq, profile_id, full_name, username, email, role = row
+    profile = ProfileBody(user_id=profile_id, full_name=full_name, username=username, email=email, role=role)
+    message = MessageBody(
+        id=pk,
+        sender=draft.sender_id,
+        sender_profile=profile,
+        content=draft.content,
+        timestamp=now,
+        is_read=False,
+        is_own_message=False,
+    )
+    return MessagePosted(draft.conversation_id, seq, message, draft.client_id)
+
+
+def _store_portably(batch: Sequence[Draft]) -> list[Outcome]:
+    try:
+        return _store(batch)
+    except (OperationalError, InterfaceError, AbandonedError):
+        raise
+    except Exception:
+        logger.exception("a batch failed")
+        return [UnavailableError()] if len(batch) == 1 else [_store_portably([draft])[0] for draft in batch]
+
+
+def _store(batch: Sequence[Draft]) -> list[Outcome]:
+    with transaction.atomic():
+        conversations = _lock({draft.conversation_id for draft in batch})
+        stored = _stored_before(batch)
+        new: dict[Draft, Message] = {}
+        outcomes: dict[Draft, ClientError] = {}
+        now = timezone.now()
+        for draft in batch:
+            if draft.key is not None and draft.key in stored:
+                continue
+            message = _message(draft, conversations.get(draft.conversation_id), now)
+            if isinstance(message, ClientError):
+                outcomes[draft] = message
+                continue
+            new[draft] = message
+            if draft.key is not None:
+                stored[draft.key] = message
+        _insert(list(new.values()))
+        if all(draft.given_up for draft in batch):
+            raise AbandonedError
+    return [outcomes.get(draft) or _sent(draft, new, stored) for draft in batch]
+
+
+def _lock(ids: set[int]) -> dict[int, Conversation]:
+    """Lock the conversations, in the order of their ids, so that two processes never wait for each other in a ring."""
+    rows = Conversation.objects.with_people().filter(pk__in=ids).order_by("pk")
+    return {row.pk: row for row in rows.select_for_update(of=("self",), no_key=True)}
+
+
+def _stored_before(batch: Sequence[Draft]) -> dict[tuple[int, int, str], Message]:
+    wanted = Q()
+    for draft in batch:
+        if draft.client_id is not None:
+            wanted |= Q(conversation=draft.conversation_id, sender=draft.sender_id, client_id=draft.client_id)
+    if not wanted:
+        return {}
+    rows = Message.objects.with_sender().filter(wanted)
+    return {(row.conversation_id, row.sender_id, str(row.client_id)): row for row in rows}
+
+
+def _message(draft: Draft, conversation: Conversation | None, now: datetime) -> Message | ClientError:
+    """Return the draft's row with its seq, or why its sender may not write."""
+    member = conversation.member(draft.sender_id) if conversation else None
+    if conversation is None or member is None or not member.user.is_active or not conversation.is_active:
+        return ClientError("conversation_closed", "This conversation is closed.", 403)
+    conversation.last_seq, conversation.updated_at = conversation.last_seq + 1, now
+    return Message(
+        conversation=conversation,
+        sender=member.user,
+        content=draft.content,
+        client_id=draft.client_id,
+        seq=conversation.last_seq,
+        timestamp=now,
+    )
+
+
+def _insert(messages: list[Message]) -> None:
+    """Store the messages, and their conversations' counters as `_message` left them."""
+    if messages:
+        Message.objects.bulk_create(messages)
+        Conversation.objects.bulk_update({message.conversation for message in messages}, ["last_seq", "updated_at"])
+
+
+def _sent(draft: Draft, new: dict[Draft, Message], stored: dict[tuple[int, int, str], Message]) -> Sent:
+    message = new.get(draft) or stored[draft.key or (0, 0, "")]
+    return Sent(posted(message), created=draft in new)
