@@ -30,11 +30,8 @@ from chat.models import Conversation, Message
 PASSWORD = "qader-demo-2026"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _threads_let_go(django_db_setup: None) -> Iterator[None]:
-    """What threads keep open must be closed before the test database can be dropped."""
-    yield
-    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+def the_writer_lets_go() -> None:
+    """Have every thread of the writer close the connection that it keeps."""
     everyone = threading.Barrier(WRITE_THREADS)
 
     def let_go() -> None:
@@ -43,6 +40,14 @@ def _threads_let_go(django_db_setup: None) -> Iterator[None]:
 
     for closing in [write_threads().submit(let_go) for _ in range(WRITE_THREADS)]:
         closing.result()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _threads_let_go(django_db_setup: None) -> Iterator[None]:
+    """What threads keep open must be closed before the test database can be dropped."""
+    yield
+    SyncToAsync.single_thread_executor.submit(connections.close_all).result()
+    the_writer_lets_go()
 
 
 @pytest.fixture(autouse=True)
@@ -162,6 +167,7 @@ def counted_queries() -> Iterator[list[str]]:
             watched.append(connection)
 
     watched: list[BaseDatabaseWrapper] = []
+    the_writer_lets_go()
     connection_created.connect(watch)
     try:
         yield statements
@@ -329,7 +335,7 @@ async def connect(live_cast: Cast) -> AsyncIterator[Connect]:
     yield opened
     for socket in open_sockets:
         await socket.disconnect()
-    await _loop_is_idle()
+    await loop_is_idle()
 
 
 Post = Callable[..., Awaitable[HttpResponse]]
@@ -351,10 +357,10 @@ async def post(live_cast: Cast) -> AsyncIterator[Post]:
         return await client.post(path, body if isinstance(body, (str, bytes)) else json.dumps(body), **request)
 
     yield posted
-    await _loop_is_idle()
+    await loop_is_idle()
 
 
-async def _loop_is_idle() -> None:
+async def loop_is_idle() -> None:
     """Let what ends with the last socket end, so that no thread holds the database when the test's data goes."""
     names = ("mailbox-synchronize", "mailbox-publish", "writer")
     tasks = [task for task in asyncio.all_tasks() if task.get_name() in names]

@@ -9,6 +9,7 @@ import pytest
 from channels.testing import WebsocketCommunicator
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.models import Session
+from django.db import connection
 from django.utils import timezone
 
 from accounts.models import RoleChoices, User
@@ -368,9 +369,11 @@ async def test_sending_costs_a_constant_number_of_queries(
             await socket.send_json({"message": "plain"})
             await socket.receive_json()
             await teacher.receive_json()
-        assert len(queries) == 3, queries  # lock, insert, count
+        # Lock, insert, count; on PostgreSQL one statement, which goes around Django's cursor.
+        one_statement = connection.vendor == "postgresql"
+        assert len(queries) == (0 if one_statement else 3), queries
         with counted_queries() as queries:
             await socket.send_json({"message": "with an id", "client_id": "1"})
             await socket.receive_json()
             await teacher.receive_json()
-        assert len(queries) == 4, queries  # and whether it is there already
+        assert len(queries) == (0 if one_statement else 4), queries  # and whether it is there already
