@@ -1,6 +1,6 @@
 """Daphne as we run it: all that daphne, autobahn and twisted need to be told, each with its reason.
 
-The sources read were daphne 4.2, autobahn 26.10 and twisted 26.10; tests/e2e/test_server_limits.py shows for each
+The sources read were daphne 4.2, autobahn 26.10 and twisted 26.10; tests/e2e/test_server_*.py show for each
 point what a plain daphne does.
 """
 # ruff: noqa: N802, N815 - the names that autobahn and twisted call

@@ -1,4 +1,4 @@
-"""Uvicorn as we run it, to the same limits as daphne; tests/e2e/test_server_limits.py holds both to them."""
+"""Uvicorn as we run it, to the same limits as daphne; tests/e2e/test_server_*.py hold both to them."""
 
 import asyncio
 import contextlib

@@ -1,12 +1,15 @@
 """Clusters for the end-to-end tests; none of them uses the test database of pytest-django."""
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from tests import servers
 from tests.e2e.cluster import Cluster, Databases
+from tests.e2e.server import WebServer
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +47,28 @@ def fragile_cluster(
         made = Cluster(databases.create(), redis)
         yield made, postgresql, redis
         made.close()
+
+
+Start = Callable[..., WebServer]
+
+
+@pytest.fixture(scope="module")
+def start() -> Iterator[Start]:
+    """`start(kind, **limits)`: an echo server of this kind, shared by the tests that ask for the same."""
+    with ExitStack() as stack:
+        running: dict[tuple[str, str], WebServer] = {}
+
+        def started(kind: str, **limits: int) -> WebServer:
+            key = kind, json.dumps(limits)
+            if key not in running or running[key].process.poll() is not None:
+                running[key] = WebServer(command=["tests.e2e.echo", *key]).start()
+                stack.callback(running[key].close)
+            return running[key]
+
+        yield started
+
+
+@pytest.fixture(params=["daphne", "uvicorn"])
+def ours(request: pytest.FixtureRequest) -> str:
+    """Both servers, one after the other."""
+    return str(request.param)

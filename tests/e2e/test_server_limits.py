@@ -1,45 +1,20 @@
 """What daphne and uvicorn are told, each against a plain daphne that was told nothing, in processes of their own.
 
-`plain` shows why each line of qader/daphne_server.py is there: where a test of it fails, the line can go.
+`plain` shows why the lines of qader/daphne_server.py are there: where a test of it fails, a line can go.
 """
 
-import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.e2e.rawsocket import BINARY, CLOSE, CONTINUATION, PING, TEXT, RawSocket, frame
-from tests.e2e.server import WebServer
+from tests.e2e.conftest import Start
+from tests.e2e.rawsocket import BINARY, CONTINUATION, PING, TEXT, RawSocket, frame
 
 KIB_64 = 64 * 1024
 MEGABYTE = 2**20
-
-Start = Callable[..., WebServer]
-
-
-@pytest.fixture(scope="module")
-def start() -> Iterator[Start]:
-    """`start(kind, **limits)`: an echo server of this kind, shared by the tests that ask for the same."""
-    with ExitStack() as stack:
-        running: dict[tuple[str, str], WebServer] = {}
-
-        def started(kind: str, **limits: int) -> WebServer:
-            key = kind, json.dumps(limits)
-            if key not in running or running[key].process.poll() is not None:
-                running[key] = WebServer(command=["tests.e2e.echo", *key]).start()
-                stack.callback(running[key].close)
-            return running[key]
-
-        yield started
-
-
-@pytest.fixture(params=["daphne", "uvicorn"])
-def ours(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
 
 
 def send_parts(socket: RawSocket, size: int) -> None:
@@ -142,138 +117,6 @@ def test_no_version_is_told(start: Start, ours: str) -> None:
     with RawSocket(server.port) as socket:
         assert b"server:" not in socket.head.lower()
     assert "server" not in httpx.get(f"{server.url}/", trust_env=False).headers
-
-
-def test_a_client_that_sends_but_never_reads_is_cut(start: Start, ours: str) -> None:
-    with RawSocket(start(ours, ping_seconds=1, close_seconds=1).port) as socket:
-        seconds = socket.seconds_until_cut(limit=10)
-        assert seconds is not None
-        assert seconds < 5
-
-
-def test_plain_daphne_never_pings_a_client_that_sends(start: Start) -> None:
-    with RawSocket(start("plain", ping_seconds=1).port) as socket:
-        assert socket.seconds_until_cut(limit=5) is None
-
-
-def test_a_client_that_answers_pings_stays(start: Start, ours: str) -> None:
-    with RawSocket(start(ours, ping_seconds=1, close_seconds=1).port) as socket:
-        end = time.monotonic() + 3
-        while time.monotonic() < end:
-            assert socket.answer_ping() < 2
-        socket.send("still here")
-        assert socket.receive() == (TEXT, b"got 10")
-
-
-def test_what_a_client_does_not_read_is_not_kept(start: Start, ours: str) -> None:
-    server = start(ours, close_seconds=1)
-    poured = poured_bytes(server)
-    with RawSocket(server.port, receive_buffer=4096) as socket:
-        before = server.megabytes
-        socket.send("pour 60")
-        assert socket.seconds_until_cut(limit=15)  # closed with 1013 after 3 s without back-pressure's end
-        assert poured_bytes(server) - poured < 8 * MEGABYTE
-        assert server.megabytes - before < 8
-
-
-def test_plain_daphne_keeps_all_that_a_client_does_not_read(start: Start) -> None:
-    server = start("plain")
-    poured = poured_bytes(server)
-    with RawSocket(server.port, receive_buffer=4096) as socket:
-        before = server.megabytes
-        socket.send("pour 60")
-        end = time.monotonic() + 15
-        while poured_bytes(server) - poured < 60 * MEGABYTE and time.monotonic() < end:
-            time.sleep(0.1)
-        assert poured_bytes(server) - poured == 60 * MEGABYTE
-        assert server.megabytes - before > 40
-
-
-def counts(server: WebServer) -> dict[str, int]:
-    """What tests/e2e/echo.py counts."""
-    return dict(httpx.get(f"{server.url}/", trust_env=False).json())
-
-
-def poured_bytes(server: WebServer) -> int:
-    return counts(server)["poured"]
-
-
-def test_a_reader_that_stopped_is_cut_and_nobody_waits_for_it(start: Start, ours: str) -> None:
-    server = start(ours, ping_seconds=1, close_seconds=1)
-    with RawSocket(server.port, receive_buffer=4096) as socket:
-        socket.send("pour 20 60")  # the application itself would wait for a minute
-        assert counts(server)["running"] == 1
-        seconds = socket.seconds_until_cut(limit=10)
-        assert seconds is not None
-        assert seconds < 5
-    end = time.monotonic() + 5
-    while counts(server)["running"]:
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
-def test_a_reader_that_goes_on_in_time_learns_why_it_was_closed(start: Start, ours: str) -> None:
-    with RawSocket(start(ours).port, receive_buffer=4096) as socket:
-        socket.send("pour 20 1")
-        time.sleep(2)
-        assert socket.close_code() == 1013
-
-
-def test_what_comes_behind_our_close_frame_is_not_heard(start: Start, ours: str) -> None:
-    server = start(ours)
-    with RawSocket(server.port) as socket:
-        for number in range(10):
-            socket.send_bytes(frame(b"close 4401") if number == 0 else frame(b"late"))
-            time.sleep(0.02)
-        assert socket.close_code() == 4401
-    assert counts(server)["late"] == 0
-
-
-def test_a_slow_reader_gets_everything(start: Start, ours: str) -> None:
-    with RawSocket(start(ours).port, receive_buffer=4096) as socket:
-        socket.send("pour 4")
-        for number in range(64):
-            assert socket.receive() == (TEXT, b"x" * KIB_64), number
-            if number % 16 == 0:
-                time.sleep(0.2)
-        socket.send("still here")
-        assert socket.receive() == (TEXT, b"got 10")
-
-
-def test_a_client_has_to_wait_while_the_application_is_busy(start: Start, ours: str) -> None:
-    server = start(ours)
-    with RawSocket(server.port) as socket:
-        before = server.megabytes
-        socket.send("sleep 3")
-        taken = socket.send_until_full(b"x" * KIB_64, limit=60 * MEGABYTE)
-        assert taken < 24 * MEGABYTE  # most of it in the kernel's own buffers
-        assert server.megabytes - before < 12
-        for _ in range(taken // KIB_64):
-            assert socket.receive() == (TEXT, b"got 65536")
-
-
-def test_plain_daphne_queues_without_end(start: Start) -> None:
-    with RawSocket(start("plain").port) as socket:
-        socket.send("sleep 3")
-        assert socket.send_until_full(b"x" * KIB_64, limit=60 * MEGABYTE) == 60 * MEGABYTE
-
-
-def test_a_client_that_closes_but_reads_nothing_is_cut(start: Start, ours: str) -> None:
-    with RawSocket(start(ours, close_seconds=1).port, receive_buffer=4096) as socket:
-        socket.send("pour 20")
-        time.sleep(0.5)
-        socket.send(b"\x03\xe8", CLOSE)
-        seconds = socket.seconds_until_cut(limit=8)
-        assert seconds is not None
-        assert seconds < 2.5  # before the application itself gives up
-
-
-def test_plain_daphne_waits_for_it_for_ever(start: Start) -> None:
-    with RawSocket(start("plain", ping_seconds=1).port, receive_buffer=4096) as socket:
-        socket.send("pour 20")
-        time.sleep(0.5)
-        socket.send(b"\x03\xe8", CLOSE)
-        assert socket.seconds_until_cut(limit=4) is None
 
 
 def test_a_socket_whose_application_has_ended_is_closed(start: Start, ours: str) -> None:

@@ -1,0 +1,144 @@
+"""A client that stops reading, or never stops sending: bounded memory, cut in time, and nothing lost for a slow one."""
+
+import time
+
+import httpx
+
+from tests.e2e.conftest import Start
+from tests.e2e.rawsocket import CLOSE, TEXT, RawSocket, frame
+from tests.e2e.server import WebServer
+
+KIB_64 = 64 * 1024
+MEGABYTE = 2**20
+
+
+def test_a_client_that_sends_but_never_reads_is_cut(start: Start, ours: str) -> None:
+    with RawSocket(start(ours, ping_seconds=1, close_seconds=1).port) as socket:
+        seconds = socket.seconds_until_cut(limit=10)
+        assert seconds is not None
+        assert seconds < 5
+
+
+def test_plain_daphne_never_pings_a_client_that_sends(start: Start) -> None:
+    with RawSocket(start("plain", ping_seconds=1).port) as socket:
+        assert socket.seconds_until_cut(limit=5) is None
+
+
+def test_a_client_that_answers_pings_stays(start: Start, ours: str) -> None:
+    with RawSocket(start(ours, ping_seconds=1, close_seconds=1).port) as socket:
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            assert socket.answer_ping() < 2
+        socket.send("still here")
+        assert socket.receive() == (TEXT, b"got 10")
+
+
+def test_what_a_client_does_not_read_is_not_kept(start: Start, ours: str) -> None:
+    server = start(ours, close_seconds=1)
+    poured = poured_bytes(server)
+    with RawSocket(server.port, receive_buffer=4096) as socket:
+        before = server.megabytes
+        socket.send("pour 60")
+        assert socket.seconds_until_cut(limit=15)  # closed with 1013 after 3 s without back-pressure's end
+        assert poured_bytes(server) - poured < 8 * MEGABYTE
+        assert server.megabytes - before < 8
+
+
+def test_plain_daphne_keeps_all_that_a_client_does_not_read(start: Start) -> None:
+    server = start("plain")
+    poured = poured_bytes(server)
+    with RawSocket(server.port, receive_buffer=4096) as socket:
+        before = server.megabytes
+        socket.send("pour 60")
+        end = time.monotonic() + 15
+        while poured_bytes(server) - poured < 60 * MEGABYTE and time.monotonic() < end:
+            time.sleep(0.1)
+        assert poured_bytes(server) - poured == 60 * MEGABYTE
+        assert server.megabytes - before > 40
+
+
+def counts(server: WebServer) -> dict[str, int]:
+    """What tests/e2e/echo.py counts."""
+    return dict(httpx.get(f"{server.url}/", trust_env=False).json())
+
+
+def poured_bytes(server: WebServer) -> int:
+    return counts(server)["poured"]
+
+
+def test_a_reader_that_stopped_is_cut_and_nobody_waits_for_it(start: Start, ours: str) -> None:
+    server = start(ours, ping_seconds=1, close_seconds=1)
+    with RawSocket(server.port, receive_buffer=4096) as socket:
+        socket.send("pour 20 60")  # the application itself would wait for a minute
+        assert counts(server)["running"] == 1
+        seconds = socket.seconds_until_cut(limit=10)
+        assert seconds is not None
+        assert seconds < 5
+    end = time.monotonic() + 5
+    while counts(server)["running"]:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_a_reader_that_goes_on_in_time_learns_why_it_was_closed(start: Start, ours: str) -> None:
+    with RawSocket(start(ours).port, receive_buffer=4096) as socket:
+        socket.send("pour 20 1")
+        time.sleep(2)
+        assert socket.close_code() == 1013
+
+
+def test_what_comes_behind_our_close_frame_is_not_heard(start: Start, ours: str) -> None:
+    server = start(ours)
+    with RawSocket(server.port) as socket:
+        for number in range(10):
+            socket.send_bytes(frame(b"close 4401") if number == 0 else frame(b"late"))
+            time.sleep(0.02)
+        assert socket.close_code() == 4401
+    assert counts(server)["late"] == 0
+
+
+def test_a_slow_reader_gets_everything(start: Start, ours: str) -> None:
+    with RawSocket(start(ours).port, receive_buffer=4096) as socket:
+        socket.send("pour 4")
+        for number in range(64):
+            assert socket.receive() == (TEXT, b"x" * KIB_64), number
+            if number % 16 == 0:
+                time.sleep(0.2)
+        socket.send("still here")
+        assert socket.receive() == (TEXT, b"got 10")
+
+
+def test_a_client_has_to_wait_while_the_application_is_busy(start: Start, ours: str) -> None:
+    server = start(ours)
+    with RawSocket(server.port) as socket:
+        before = server.megabytes
+        socket.send("sleep 3")
+        taken = socket.send_until_full(b"x" * KIB_64, limit=60 * MEGABYTE)
+        assert taken < 24 * MEGABYTE  # most of it in the kernel's own buffers
+        assert server.megabytes - before < 12
+        for _ in range(taken // KIB_64):
+            assert socket.receive() == (TEXT, b"got 65536")
+
+
+def test_plain_daphne_queues_without_end(start: Start) -> None:
+    with RawSocket(start("plain").port) as socket:
+        socket.send("sleep 3")
+        assert socket.send_until_full(b"x" * KIB_64, limit=60 * MEGABYTE) == 60 * MEGABYTE
+
+
+def test_a_client_that_closes_but_reads_nothing_is_cut(start: Start, ours: str) -> None:
+    with RawSocket(start(ours, close_seconds=1).port, receive_buffer=4096) as socket:
+        socket.send("pour 20")
+        time.sleep(0.5)
+        socket.send(b"\x03\xe8", CLOSE)
+        seconds = socket.seconds_until_cut(limit=8)
+        assert seconds is not None
+        assert seconds < 2.5  # before the application itself gives up
+
+
+def test_plain_daphne_waits_for_it_for_ever(start: Start) -> None:
+    with RawSocket(start("plain", ping_seconds=1).port, receive_buffer=4096) as socket:
+        socket.send("pour 20")
+        time.sleep(0.5)
+        socket.send(b"\x03\xe8", CLOSE)
+        assert socket.seconds_until_cut(limit=4) is None
