@@ -15,6 +15,8 @@ import msgspec
 from channels.layers import get_channel_layer
 from channels_redis import pubsub
 
+from chat.loops import Tasks
+
 logger = logging.getLogger(__name__)
 
 Event = TypeVar("Event")
@@ -96,7 +98,7 @@ class Mailbox(Generic[Event]):
         self._layer: Any = get_channel_layer()
         self._channel: str | None = None
         self._telling = asyncio.Lock()
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks = Tasks("mailbox")
         self._down = False
         self.on_return: Callable[[], None] = lambda: None  # called when a layer that was away is back
 
@@ -108,22 +110,22 @@ class Mailbox(Generic[Event]):
     async def join(self, group: str, listener: Listener[Event]) -> None:
         """Let `listener` hear the group; what other processes say may be missed for about a second still."""
         self._listeners.setdefault(group, set()).add(listener)
-        self._run("receive", self._receive)
+        self._tasks.run("receive", self._receive)
         if group not in self._joined and (self._down or not await self._ask(self._tell_groups())):
-            self._run("synchronize", self._synchronize)
+            self._tasks.run("synchronize", self._synchronize)
 
     def leave(self, group: str, listener: Listener[Event]) -> None:
         """Let `listener` hear the group no more; harmless if it did not."""
         listeners = self._listeners.get(group, set())
         listeners.discard(listener)
         if not listeners and self._listeners.pop(group, None) is not None:
-            self._run("synchronize", self._synchronize)
+            self._tasks.run("synchronize", self._synchronize)
 
     def publish(self, group: str, event: Event) -> None:
         """Hand the event to this process's listeners now and to every other process soon; never waits, never fails."""
         self._dispatch(group, event)
         self._outgoing.append((group, msgspec.msgpack.encode(event)))
-        self._run("publish", self._publish)
+        self._tasks.run("publish", self._publish)
 
     async def settle(self) -> None:
         """Wait until what was published has been handed to the layer, `LAYER_SECONDS` at the most."""
@@ -136,12 +138,6 @@ class Mailbox(Generic[Event]):
                 listener(event)
             except Exception:
                 logger.exception("a listener failed")
-
-    def _run(self, name: str, work: Callable[[], Any]) -> None:
-        """Have `work` going on as a task, once."""
-        if name not in self._tasks:
-            task = self._tasks[name] = asyncio.get_running_loop().create_task(work(), name=f"mailbox-{name}")
-            task.add_done_callback(lambda _: self._tasks.pop(name, None))
 
     async def _publish(self) -> None:
         while self._outgoing:

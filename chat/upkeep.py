@@ -8,16 +8,15 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
-from typing import Any
 
 from django.conf import settings
 
 from chat import events
 from chat.database import in_database
 from chat.errors import UnavailableError
-from chat.loops import per_event_loop
+from chat.loops import Tasks, per_event_loop
 from chat.models import Conversation
 from chat.seats import Seat, Verdict, verdicts
 
@@ -38,7 +37,7 @@ class Upkeep:
         self._newcomers: set[Seat] = set()
         self._doubtful: set[Seat] = set()
         self._uncertain: dict[Seat, float] = {}  # since when, in the loop's time
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._tasks = Tasks("upkeep")
 
     def count(self, user_id: int) -> int:
         """Return how many sockets of this user are open here."""
@@ -50,10 +49,10 @@ class Upkeep:
         self._seats.add(seat)
         self._newcomers.add(seat)
         self._per_user[seat.user_id] += 1
-        self._run("rounds", self._rounds)
-        self._run("newcomers", self._look_at_newcomers)
+        self._tasks.run("rounds", self._rounds)
+        self._tasks.run("newcomers", self._look_at_newcomers)
         if first:
-            events.mailbox().on_return = lambda: self._run("layer-back", self._heal_all)
+            events.mailbox().on_return = lambda: self._tasks.run("layer-back", self._heal_all)
             await events.mailbox().join(events.ACCESS_GROUP, self._look_again)
 
     def dismiss(self, seat: Seat) -> None:
@@ -67,14 +66,7 @@ class Upkeep:
         self._per_user += Counter()  # drops zeros
         if not self._seats:
             events.mailbox().leave(events.ACCESS_GROUP, self._look_again)
-            if rounds := self._tasks.get("rounds"):
-                rounds.cancel()
-
-    def _run(self, name: str, work: Callable[[], Any]) -> None:
-        """Have `work` going on as a task, once."""
-        if name not in self._tasks:
-            task = self._tasks[name] = asyncio.get_running_loop().create_task(work(), name=f"upkeep-{name}")
-            task.add_done_callback(lambda _: self._tasks.pop(name, None))
+            self._tasks.cancel("rounds")
 
     async def _rounds(self) -> None:
         while True:
@@ -115,7 +107,7 @@ class Upkeep:
     def _doubt(self, seats: Collection[Seat]) -> None:
         self._doubtful |= self._seats.intersection(seats)
         if self._doubtful:
-            self._run("doubtful", self._judge)
+            self._tasks.run("doubtful", self._judge)
 
     async def _judge(self) -> None:
         while self._doubtful:
