@@ -38,14 +38,19 @@ class RoughLayer(InMemoryChannelLayer):
         self.calls.append((call, asyncio.get_running_loop()))
         if self.mode == "raises":
             raise ConnectionError("away")
-        if self.mode == "hangs":
-            await asyncio.Event().wait()
+        while self.mode == "hangs":  # noqa: ASYNC110 - several event loops wait
+            await asyncio.sleep(0.01)
 
     async def new_channel(self, prefix: str = "specific.") -> str:
         await self._suffer("new_channel")
         channel: str = await super().new_channel(prefix)
         self._loops[channel] = asyncio.get_running_loop()
         return channel
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        await self._suffer("receive")
+        message: dict[str, Any] = await super().receive(channel)
+        return message
 
     async def group_add(self, group: str, channel: str) -> None:
         await self._suffer("group_add")
@@ -109,20 +114,23 @@ class OtherProcess:
 
     async def __aenter__(self) -> "OtherProcess":
         self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         self.sockets: list[Socket] = []
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.run(self._end())
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        await asyncio.to_thread(self.thread.join, 5)
-        self.loop.close()
+        try:
+            await self.run(self._end())
+        finally:
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            await asyncio.to_thread(self.thread.join, 5)
+            self.loop.close()
 
     async def _end(self) -> None:
         for socket in self.sockets:
-            await socket.disconnect()
+            if not socket.future.cancelled():
+                await socket.disconnect()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             if task.get_name() != "writer":
