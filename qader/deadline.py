@@ -14,7 +14,8 @@ UNAVAILABLE = json.dumps({"detail": "Temporarily unavailable. Try again.", "code
 class HttpDeadline:
     """Answers 503 where `application` has not begun to answer within `ANSWER_SECONDS`.
 
-    What it was doing may still be done, as with any 503; a repeated `client_id` settles that.
+    What it was doing may still be done, as with any 503; a repeated `client_id` settles that. It is left to run to
+    its end: Django gives a request's connection back to the pool when the request ends, and loses it in a cancelled one.
     """
 
     def __init__(self, application: Any) -> None:
@@ -43,7 +44,6 @@ class HttpDeadline:
         logger.warning("no answer in time: %s", scope["path"])
         self._late.add(task)
         task.add_done_callback(self._forget)
-        task.cancel()
         headers = [(b"content-type", b"application/json"), (b"retry-after", b"5"), (b"cache-control", b"no-store")]
         await send({"type": "http.response.start", "status": 503, "headers": headers})
         await send({"type": "http.response.body", "body": UNAVAILABLE})
