@@ -4,7 +4,6 @@ The one use of signals: `accounts` must not know `chat`, and the admin, the shel
 without asking us. What a `QuerySet.update` changes sends no signal; the rounds of `upkeep` find it.
 """
 
-from functools import partial
 from typing import Any
 
 from django.contrib.auth import SESSION_KEY
@@ -46,4 +45,7 @@ def _profile_changed(instance: UserProfile, created: bool = False, **_: Any) -> 
 
 
 def _announce(user_id: int) -> None:
-    transaction.on_commit(partial(events.access_changed, user_id), robust=True)
+    def announce() -> None:  # no partial: Django asks a robust callback that failed for its __qualname__
+        events.access_changed(user_id)
+
+    transaction.on_commit(announce, robust=True)
