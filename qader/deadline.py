@@ -15,7 +15,7 @@ class HttpDeadline:
     """Answers 503 where `application` has not begun to answer within `ANSWER_SECONDS`.
 
     What it was doing may still be done, as with any 503; a repeated `client_id` settles that. It is left to run to
-    its end: Django gives a request's connection back to the pool when the request ends, and loses it in a cancelled one.
+    its end: Django gives a request's connection back to the pool when the request ends, and loses it when cancelled.
     """
 
     def __init__(self, application: Any) -> None:
