@@ -83,4 +83,5 @@ def _verdict(
         return Verdict(NOT_FOUND)
     if conversation.member(user.pk) is None or (seat.was_active and not conversation.is_active):
         return Verdict(NOT_ALLOWED)
+    seat.was_active = conversation.is_active  # a former mentor who is assigned again may be removed again
     return None
