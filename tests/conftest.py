@@ -273,6 +273,11 @@ class Socket(WebsocketCommunicator):
         assert event["type"] == "websocket.close", event
         return int(event["code"])
 
+    async def disconnect(self, *args: Any, **kwargs: Any) -> None:
+        """Leave; nothing is left where a `receive_json` has timed out, which ends the application's task."""
+        if not self.future.cancelled():
+            await super().disconnect(*args, **kwargs)
+
     async def silence(self) -> None:
         """Check that nothing was sent: a ping is answered next."""
         await self.send_json({"type": "ping"})
@@ -324,8 +329,7 @@ async def connect(live_cast: Cast) -> AsyncIterator[Connect]:
     opened.knock = knock  # type: ignore[attr-defined]
     yield opened
     for socket in open_sockets:
-        if not socket.future.cancelled():  # as a time-out of `receive_json` does
-            await socket.disconnect()
+        await socket.disconnect()
     await loop_is_idle()
 
 

@@ -96,6 +96,11 @@ class RemoteSocket:
     def __init__(self, process: "OtherProcess", socket: Socket) -> None:
         self.process, self.socket = process, socket
 
+    @property
+    def session_key(self) -> str:
+        """The key of the session that it was opened with."""
+        return dict(self.socket.scope["headers"])[b"cookie"].decode().removeprefix("sessionid=")
+
     async def receive_json(self, seconds: float = 5) -> Any:
         return await self.process.run(self.socket.receive_json(seconds))
 
@@ -129,8 +134,7 @@ class OtherProcess:
 
     async def _end(self) -> None:
         for socket in self.sockets:
-            if not socket.future.cancelled():
-                await socket.disconnect()
+            await socket.disconnect()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             if task.get_name() != "writer":
