@@ -48,6 +48,12 @@ class RawSocket:
         return self.head
 
     @property
+    def local_port(self) -> int:
+        """By which the server's end of this connection is known."""
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    @property
     def status(self) -> int | None:
         """What the handshake was answered with."""
         return int(self.head.split(b" ")[1]) if self.head else None
