@@ -7,6 +7,7 @@ import secrets
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from itertools import pairwise
 from typing import Any
@@ -34,6 +35,13 @@ def seeded() -> random.Random:
     seed = int(os.environ.get("SEED") or secrets.randbits(32))
     tell(f"SEED={seed}")
     return random.Random(seed)
+
+
+def start_both(cluster: Cluster, **settings: str) -> list[WebServer]:
+    """Start a process of either kind: what two of them do to each other must not depend on it."""
+    made = [cluster.server(kind, **settings) for kind in ("daphne", "uvicorn")]
+    with ThreadPoolExecutor() as threads:
+        return list(threads.map(WebServer.start, made))
 
 
 class Load:

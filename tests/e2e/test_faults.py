@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidStatus
 from tests import servers
 from tests.e2e.client import Client, Rest
 from tests.e2e.cluster import Cluster, Databases, Pair, Person
-from tests.e2e.load import Load, equal_to_rest, rows, seeded, tell
+from tests.e2e.load import Load, equal_to_rest, rows, seeded, start_both, tell
 from tests.e2e.server import WebServer
 
 PAIRS = 6
@@ -52,7 +52,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
         cluster = Cluster(Databases(postgresql.url, tmp_path_factory.mktemp("unused")).create(), redis)
         settings = {"CHAT_HEAL_SECONDS": str(HEAL_SECONDS), "CHAT_RATE_LIMIT": "0"}
         try:
-            web = [cluster.start("daphne", **settings), cluster.start("uvicorn", **settings)]
+            web = start_both(cluster, **settings)
             yield Ground(cluster, postgresql, redis, web)
         finally:
             cluster.close()
@@ -246,7 +246,7 @@ async def test_open_sockets_catch_up_when_redis_is_back(ground: Ground, heal: st
     """Messages and read state, in both processes, whichever of them was written to."""
     web, seconds = ground.web, HEAL_SECONDS
     if heal == "default":
-        web, seconds = [ground.cluster.start(kind) for kind in ("daphne", "uvicorn")], DEFAULT_HEAL_SECONDS
+        web, seconds = start_both(ground.cluster), DEFAULT_HEAL_SECONDS
     (pair,) = ground.cluster.cast()
     async with AsyncExitStack() as stack:
         clients = [

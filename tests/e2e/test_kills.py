@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.e2e.cluster import Cluster
-from tests.e2e.load import Load, seeded, tell
+from tests.e2e.load import Load, seeded, start_both, tell
 
 PAIRS = 20
 KILLS = 5
@@ -16,7 +16,7 @@ HEAL_SECONDS = 3
 async def test_processes_may_be_killed_at_any_moment(cluster: Cluster) -> None:
     rng = seeded()
     settings = {"CHAT_HEAL_SECONDS": str(HEAL_SECONDS), "CHAT_RATE_LIMIT": "0"}
-    servers = [cluster.start("daphne", **settings), cluster.start("uvicorn", **settings)]
+    servers = start_both(cluster, **settings)
     async with Load(cluster, rng) as load:
         for number, pair in enumerate(cluster.cast(PAIRS)):
             if number % 2:
