@@ -106,9 +106,17 @@ class UvicornServer(uvicorn.Server):
             self._captured_signals.clear()
 
 
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Keep what any client can cause, text that is not UTF-8, to one line."""
+    if record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError):
+        record.exc_info = None
+    return True
+
+
 def serve(serving: Serving) -> None:
     """Serve until SIGTERM or SIGINT, then close every WebSocket with 1012 and return."""
     limits = serving.limits
+    logging.getLogger("uvicorn.error").addFilter(_without_traceback)
     config = uvicorn.Config(
         serving.application,
         loop="asyncio",
