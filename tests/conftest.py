@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
+import psycopg
 import pytest
 from asgiref.sync import SyncToAsync, sync_to_async
 from channels.layers import channel_layers
@@ -150,20 +151,21 @@ def live_conversation(live_cast: Cast) -> Conversation:
 
 @contextmanager
 def counted_queries() -> Iterator[list[str]]:
-    """Collect the statements, but for BEGIN, of the whole process: all threads, all connections."""
+    """Collect the statements, but for BEGIN, of the whole process: all threads, all connections, psycopg's cursors."""
     statements: list[str] = []
 
-    def noted(method: Callable[..., Any]) -> Callable[..., Any]:
-        def note(self: CursorWrapper, sql: str, *args: Any) -> Any:
-            if not sql.startswith("BEGIN"):
-                statements.append(sql)
-            return method(self, sql, *args)
+    def noted(owner: type, name: str) -> Any:
+        method = getattr(owner, name)
 
-        return note
+        def note(self: Any, sql: Any, *args: Any, **kwargs: Any) -> Any:
+            ours = isinstance(self, CursorWrapper) or type(self) is psycopg.Cursor
+            if ours and not str(sql).startswith("BEGIN"):
+                statements.append(str(sql))
+            return method(self, sql, *args, **kwargs)
 
-    with patch.multiple(
-        CursorWrapper, execute=noted(CursorWrapper.execute), executemany=noted(CursorWrapper.executemany)
-    ):
+        return patch.object(owner, name, note)
+
+    with noted(CursorWrapper, "execute"), noted(CursorWrapper, "executemany"), noted(psycopg.Cursor, "execute"):
         yield statements
 
 
