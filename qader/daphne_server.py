@@ -3,7 +3,7 @@
 The sources read were daphne 4.2, autobahn 26.10 and twisted 26.10; tests/e2e/test_server_*.py show for each
 point what a plain daphne does.
 """
-# ruff: noqa: N802, N815 - the names that autobahn and twisted call
+# ruff: noqa: E402, N802, N815 - the loop is chosen before the imports; the names that autobahn and twisted call
 
 import asyncio
 import logging
@@ -11,6 +11,10 @@ import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+
+import uvloop
+
+asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # daphne makes its loop when it is imported
 
 from daphne.server import Server  # before the rest of twisted: it installs the asyncio reactor
 from daphne.ws_protocol import WebSocketProtocol

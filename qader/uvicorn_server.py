@@ -119,7 +119,7 @@ def serve(serving: Serving) -> None:
     logging.getLogger("uvicorn.error").addFilter(_without_traceback)
     config = uvicorn.Config(
         serving.application,
-        loop="asyncio",
+        loop="uvloop",
         http="h11",
         ws=partial(_socket, limits),  # type: ignore[arg-type] # uvicorn only calls it
         ws_max_size=limits.frame_bytes,
