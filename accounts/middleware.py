@@ -3,9 +3,11 @@
 from typing import Any
 
 from asgiref.sync import sync_to_async
-from channels.sessions import SessionMiddlewareStack
+from channels.sessions import CookieMiddleware
+from django.conf import settings
 from django.contrib.auth import middleware
 from django.contrib.auth.models import AnonymousUser
+from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
@@ -33,11 +35,14 @@ def AuthMiddlewareStack(inner: Any) -> Any:  # noqa: N802 - the name that Channe
     """Give `inner` a scope with `cookies`, `session` and `user`.
 
     Unlike Channels' function of this name it touches no database: `user` is looked up by the first who uses it, in
-    the consumer's own thread pool and not in the one thread that all sockets of a process would share.
+    the consumer's own thread pool and not in the one thread that all sockets of a process would share. Channels'
+    session middleware is left out because it looks at every frame that is sent whether a session must be saved: one
+    of a socket never is.
     """
 
     async def with_user(scope: dict[str, Any], receive: Any, send: Any) -> Any:
-        session = scope["session"]
-        return await inner(scope | {"user": SimpleLazyObject(lambda: session_user(session))}, receive, send)
+        session = SessionStore(scope["cookies"].get(settings.SESSION_COOKIE_NAME))
+        user = SimpleLazyObject(lambda: session_user(session))
+        return await inner(scope | {"session": session, "user": user}, receive, send)
 
-    return SessionMiddlewareStack(with_user)
+    return CookieMiddleware(with_user)

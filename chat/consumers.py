@@ -13,13 +13,11 @@ from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
-from accounts.models import User
 from chat import events, services
 from chat.batch import Sent
 from chat.database import in_database
 from chat.delivery import Delivery
 from chat.errors import ClientError
-from chat.models import Conversation
 from chat.ratelimit import Bucket
 from chat.seats import NOT_ALLOWED, NOT_FOUND, SESSION_ENDED, Seat
 from chat.serializers import (
@@ -112,54 +110,56 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         raise StopConsumer
 
     async def connect(self) -> None:
-        """Join, read, accept: what is committed meanwhile waits in the delivery."""
+        """Read, join, accept, and read again what was committed before the group was joined."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                self.user, self.conversation = await in_database(self._identify)
-                delivery = await self._join()
-                entrance = await in_database(self._begin)
+                await upkeep().listen()
+                entrance = await in_database(self._look_up)
+                seat = await self._join()
         except (ClientError, TimeoutError) as error:
             self._leave()
             await self.close(CLOSE_CODES.get(getattr(error, "status", 503), TRY_LATER))
             return
         await self.accept()
-        frames = self._first_frames(entrance, delivery)
-        delivery.start(first=entrance.first, last=entrance.last, reads=entrance.reads, frames=frames)
+        frames = self._first_frames(entrance, seat.delivery)
+        seat.delivery.start(first=entrance.first, last=entrance.last, reads=entrance.reads, frames=frames)
+        upkeep().started(seat)
 
-    def _identify(self) -> tuple[User, Conversation]:
-        user = services.signed_in(self.scope.get("user"))
+    def _look_up(self) -> services.Entrance:
+        self.user = user = services.signed_in(self.scope.get("user"))
+        self.user_id = user.pk
         conversation_id = self.scope["url_route"]["kwargs"].get("conversation_id")
         if conversation_id is None:
-            return user, services.student_conversation(user=user)
-        return user, services.mentor_conversation(user=user, conversation_id=int(conversation_id))
+            self.conversation = services.student_conversation(user=user)
+        else:
+            self.conversation = services.mentor_conversation(user=user, conversation_id=int(conversation_id))
+        query = parse_qs(self.scope.get("query_string", b"").decode("latin1"), keep_blank_values=True)
+        return services.enter(
+            conversation=self.conversation,
+            user=user,
+            mark=query.get("mark_read", [""])[-1].lower() not in {"false", "0"},
+            after=parse_id(query["after"][-1]) if "after" in query else None,
+        )
 
-    async def _join(self) -> Delivery:
-        if upkeep().count(self.user.pk) >= settings.CHAT_MAX_SOCKETS_PER_USER:
+    async def _join(self) -> Seat:
+        if upkeep().count(self.user_id) >= settings.CHAT_MAX_SOCKETS_PER_USER:
             raise ClientError("too_many_sockets", "Too many open connections.", 429)
         conversation, session = self.conversation, self.scope.get("session")
-        self.delivery = Delivery(conversation.pk, self.user.pk, self.send, self._close_soon)
+        delivery = Delivery(conversation.pk, self.user_id, self.send, self._close_soon)
         self.seat = Seat(
-            user_id=self.user.pk,
+            user_id=self.user_id,
             session_key=session.session_key if session is not None else None,
             conversation_id=conversation.pk,
             student_user_id=conversation.student.user_id,
             teacher_user_id=conversation.teacher.user_id,
             was_active=conversation.is_active,
-            delivery=self.delivery,
+            delivery=delivery,
             close=self._close_soon,
         )
-        await upkeep().admit(self.seat)
-        await events.mailbox().join(events.conversation_group(conversation.pk), self.delivery.hear)
-        return self.delivery
-
-    def _begin(self) -> services.Entrance:
-        query = parse_qs(self.scope.get("query_string", b"").decode("latin1"), keep_blank_values=True)
-        return services.enter(
-            conversation=self.conversation,
-            user=self.user,
-            mark=query.get("mark_read", [""])[-1].lower() not in {"false", "0"},
-            after=parse_id(query["after"][-1]) if "after" in query else None,
-        )
+        self.delivery = delivery
+        upkeep().admit(self.seat)
+        await events.mailbox().join(events.conversation_group(conversation.pk), delivery.hear)
+        return self.seat
 
     def _first_frames(self, entrance: services.Entrance, delivery: Delivery) -> Iterator[Frame]:
         pk = self.conversation.pk
@@ -207,7 +207,7 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
         content, client_id = read_draft(frame, "message")
         await self.in_flight.acquire()
         try:
-            sent = await services.queue_message(self.conversation.pk, self.user.pk, content, client_id)
+            sent = await services.queue_message(self.conversation.pk, self.user_id, content, client_id)
         except BaseException:
             self.in_flight.release()
             raise

@@ -9,9 +9,9 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import SyncToAsync
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
@@ -27,8 +27,28 @@ KEEP_SECONDS = 1.0  # a connection that was kept for longer without use is check
 
 @functools.cache
 def threads() -> ThreadPoolExecutor:
-    """The process's threads for sockets; half of the connection pool, the other half is for HTTP and the writer."""
-    return ThreadPoolExecutor(max(2, settings.DATABASE_POOL_SIZE // 2), thread_name_prefix="sockets-database")
+    """The process's threads for sockets; half of what the writer leaves of the pool, the other half is for HTTP."""
+    count = (settings.DATABASE_POOL_SIZE - WRITE_THREADS) // 2
+    return ThreadPoolExecutor(count, thread_name_prefix="sockets-database")
+
+
+@functools.cache
+def _in_thread() -> SyncToAsync[..., Any]:
+    # asgiref's, which tells the thread of this event loop: what a function publishes goes out from here.
+    return SyncToAsync(_keeping_connection, thread_sensitive=False, executor=threads())
+
+
+def _keeping_connection(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call `function` and leave the connection with the thread: to ask the pool each time costs as much as a query."""
+    if connection.errors_occurred or time.monotonic() - getattr(_kept, "used_at", 0) > KEEP_SECONDS:
+        close_old_connections()  # gives it back; the pool checks the one it gives out
+    try:
+        return function(*args, **kwargs)
+    finally:
+        _kept.used_at = time.monotonic()
+
+
+_kept = threading.local()
 
 
 async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -36,18 +56,10 @@ async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwarg
 
     A call that was given up may still run to its end when the database comes back.
     """
-
-    def call() -> T:
-        close_old_connections()
-        try:
-            return function(*args, **kwargs)
-        finally:
-            close_old_connections()
-
     try:
         async with asyncio.timeout(CALL_SECONDS):
-            # asgiref's, which tells the thread of this event loop: what `function` publishes goes out from here.
-            return await sync_to_async(call, thread_sensitive=False, executor=threads())()
+            result: T = await _in_thread()(function, *args, **kwargs)
+            return result
     except (TimeoutError, OperationalError, InterfaceError) as error:
         raise UnavailableError from error
 
@@ -59,17 +71,5 @@ def write_threads() -> ThreadPoolExecutor:
 
 
 def submit_write(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
-    """Run `function` in a thread that keeps its connection: asking the pool each time would double a lone send."""
-
-    def call() -> T:
-        if connection.errors_occurred or time.monotonic() - getattr(_kept, "used_at", 0) > KEEP_SECONDS:
-            close_old_connections()  # gives it back; the pool checks the one it gives out
-        try:
-            return function(*args, **kwargs)
-        finally:
-            _kept.used_at = time.monotonic()
-
-    return write_threads().submit(call)
-
-
-_kept = threading.local()
+    """Run `function` in one of the writer's threads."""
+    return write_threads().submit(lambda: _keeping_connection(function, *args, **kwargs))

@@ -94,6 +94,7 @@ class Mailbox(Generic[Event]):
         self._name = uuid.uuid4().hex
         self._listeners: dict[str, set[Listener[Event]]] = {}
         self._joined: set[str] = set()  # groups that the layer knows of
+        self._unsettled: set[str] = set()  # groups of which it has to be told
         self._outgoing: deque[tuple[str, bytes]] = deque(maxlen=MAX_OUTGOING)
         self._layer: Any = get_channel_layer()
         self._channel: str | None = None
@@ -111,7 +112,10 @@ class Mailbox(Generic[Event]):
         """Let `listener` hear the group; what other processes say may be missed for about a second still."""
         self._listeners.setdefault(group, set()).add(listener)
         self._tasks.run("receive", self._receive)
-        if group not in self._joined and (self._down or not await self._ask(self._tell_groups())):
+        if group in self._joined:
+            return
+        self._unsettled.add(group)
+        if self._down or not await self._ask(self._tell_groups()):
             self._tasks.run("synchronize", self._synchronize)
 
     def leave(self, group: str, listener: Listener[Event]) -> None:
@@ -119,6 +123,7 @@ class Mailbox(Generic[Event]):
         listeners = self._listeners.get(group, set())
         listeners.discard(listener)
         if not listeners and self._listeners.pop(group, None) is not None:
+            self._unsettled.add(group)
             self._tasks.run("synchronize", self._synchronize)
 
     def publish(self, group: str, event: Event) -> None:
@@ -172,7 +177,7 @@ class Mailbox(Generic[Event]):
 
     async def _synchronize(self) -> None:
         """Tell the layer which groups are listened to, until it knows."""
-        while self._joined != self._listeners.keys():
+        while self._unsettled:
             if not await self._ask(self._tell_groups()):
                 await asyncio.sleep(RETRY_SECONDS)
 
@@ -180,12 +185,17 @@ class Mailbox(Generic[Event]):
         async with self._telling:
             if self._channel is None:
                 self._channel = await self._layer.new_channel()
-            for group in self._listeners.keys() - self._joined:
-                await self._layer.group_add(group, self._channel)
-                self._joined.add(group)
-            for group in self._joined - self._listeners.keys():
-                self._joined.discard(group)
-                await self._layer.group_discard(group, self._channel)
+            while self._unsettled:
+                group = next(iter(self._unsettled))
+                if group in self._listeners:
+                    await self._layer.group_add(group, self._channel)
+                    self._joined.add(group)
+                else:
+                    self._joined.discard(group)
+                    await self._layer.group_discard(group, self._channel)
+                # Whoever came or went meanwhile is asked about once more.
+                if (group in self._listeners) == (group in self._joined):
+                    self._unsettled.discard(group)
 
     async def _ask(self, call: Any) -> bool:
         """Await a call of the layer and return whether it went through in time."""

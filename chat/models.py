@@ -27,8 +27,12 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
             | Q(teacher__user=user, teacher__role__in=MENTOR_ROLES)
         )
 
+    def with_profiles(self) -> Self:
+        """Each with its two profiles loaded: who may do what."""
+        return self.select_related("student", "teacher")
+
     def with_people(self) -> Self:
-        """Each with its two profiles and their users loaded."""
+        """Each with its two profiles and their users loaded: how they look on the wire."""
         return self.select_related("student__user", "teacher__user")
 
     def with_overview(self, reader: User) -> Self:

@@ -31,6 +31,11 @@ class Seat:
     delivery: Delivery
     close: Callable[[int], None]
 
+    @property
+    def people(self) -> set[int]:
+        """The ids of the users whose changes may end this seat."""
+        return {self.user_id, self.student_user_id, self.teacher_user_id}
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:

@@ -34,7 +34,7 @@ def student_conversation(*, user: User) -> Conversation:
     if profile is None or not profile.is_student:
         raise ClientError("not_a_student", "Only students have a mentor.", 403)
     # Found by the assignment as it stands in the database, not by what was loaded with the user.
-    pair = Conversation.objects.with_people().filter(student=profile, teacher=F("student__assigned_mentor"))
+    pair = Conversation.objects.with_profiles().filter(student=profile, teacher=F("student__assigned_mentor"))
     conversation = pair.first()
     if conversation is None:
         present = UserProfile.objects.select_related("user", "assigned_mentor__user").filter(pk=profile.pk).first()
@@ -58,7 +58,7 @@ def mentor_profile(*, user: User) -> UserProfile:
 def mentor_conversation(*, user: User, conversation_id: int) -> Conversation:
     """Return a conversation of this teacher or trainer; 403 for anyone else, 404 for any that is not theirs."""
     profile = mentor_profile(user=user)
-    conversation = Conversation.objects.with_people().filter(pk=conversation_id, teacher=profile).first()
+    conversation = Conversation.objects.with_profiles().filter(pk=conversation_id, teacher=profile).first()
     if conversation is None:
         raise ClientError("conversation_not_found", "No such conversation.", 404)
     return conversation
@@ -86,13 +86,15 @@ class Entrance:
 def enter(*, conversation: Conversation, user: User, mark: bool, after: int | None) -> Entrance:
     """Begin a socket of this user: mark the other side's messages read if `mark`, and look up what `after` missed.
 
-    `after` is a message id, -1 for one that cannot be.
+    `conversation` was just loaded. `after` is a message id, -1 for one that cannot be.
     """
-    if mark:
-        mark_read(conversation=conversation, reader=user)
-    counters = Conversation.objects.filter(pk=conversation.pk)
-    last, student, teacher = counters.values_list("last_seq", "student_read_seq", "teacher_read_seq").get()
-    reads = {conversation.student.user_id: student, conversation.teacher.user_id: teacher}
+    if mark and mark_read(conversation=conversation, reader=user):
+        conversation.refresh_from_db(fields=["last_seq", "student_read_seq", "teacher_read_seq"])
+    last = conversation.last_seq
+    reads = {
+        conversation.student.user_id: conversation.student_read_seq,
+        conversation.teacher.user_id: conversation.teacher_read_seq,
+    }
     if after is None:
         return Entrance(last, last, reads, [], None, None)
     other_read = next(seq for reader, seq in reads.items() if reader != user.pk)

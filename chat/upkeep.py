@@ -22,6 +22,7 @@ from chat.seats import Seat, Verdict, verdicts
 
 logger = logging.getLogger(__name__)
 
+ANNOUNCED_SECONDS = 10.0  # a handshake takes at most 5
 NEWCOMER_SECONDS = 1.0  # the layer does not confirm a subscription: by then it stands
 RETRY_SECONDS = 1.0
 SAVING_SECONDS = 1.0  # between a user who is saved with a new password and the session that did it
@@ -34,38 +35,50 @@ class Upkeep:
     def __init__(self) -> None:
         self._seats: set[Seat] = set()
         self._per_user: Counter[int] = Counter()
+        self._arrived: set[Seat] = set()
         self._newcomers: set[Seat] = set()
+        self._announced: dict[int, float] = {}  # users of whom something changed lately, in the loop's time
         self._doubtful: set[Seat] = set()
         self._uncertain: dict[Seat, float] = {}  # since when, in the loop's time
+        self._listening = False
         self._tasks = Tasks("upkeep")
 
     def count(self, user_id: int) -> int:
         """Return how many sockets of this user are open here."""
         return self._per_user[user_id]
 
-    async def admit(self, seat: Seat) -> None:
-        """Look after this seat from now on."""
-        first = not self._seats
-        self._seats.add(seat)
-        self._newcomers.add(seat)
-        self._per_user[seat.user_id] += 1
-        self._tasks.run("rounds", self._rounds)
-        self._tasks.run("newcomers", self._look_at_newcomers)
-        if first:
+    async def listen(self) -> None:
+        """Hear from now on of whom something changes; to be awaited before a seat's user is looked up."""
+        if not self._listening:
+            self._listening = True
             events.mailbox().on_return = lambda: self._tasks.run("layer-back", self._heal_all)
             await events.mailbox().join(events.ACCESS_GROUP, self._look_again)
+
+    def admit(self, seat: Seat) -> None:
+        """Look after this seat from now on."""
+        self._seats.add(seat)
+        self._per_user[seat.user_id] += 1
+        self._tasks.run("rounds", self._rounds)
+
+    def started(self, seat: Seat) -> None:
+        """Look at once what a seat missed between its first look into the database and the joining of its group."""
+        if not self._announced.keys().isdisjoint(seat.people):
+            self._doubt([seat])
+        self._arrived.add(seat)
+        self._newcomers.add(seat)
+        self._tasks.run("arrived", self._look_at_arrived)
+        self._tasks.run("newcomers", self._look_at_newcomers)
 
     def dismiss(self, seat: Seat) -> None:
         """Forget this seat; harmless if it was not admitted."""
         if seat not in self._seats:
             return
-        for seats in (self._seats, self._newcomers, self._doubtful):
+        for seats in (self._seats, self._arrived, self._newcomers, self._doubtful):
             seats.discard(seat)
         self._uncertain.pop(seat, None)
         self._per_user[seat.user_id] -= 1
         self._per_user += Counter()  # drops zeros
         if not self._seats:
-            events.mailbox().leave(events.ACCESS_GROUP, self._look_again)
             self._tasks.cancel("rounds")
 
     async def _rounds(self) -> None:
@@ -78,13 +91,17 @@ class Upkeep:
     async def _heal_all(self) -> None:
         await self._heal(self._seats)
 
+    async def _look_at_arrived(self) -> None:
+        while self._arrived:
+            arrived, self._arrived = self._arrived, set()
+            await self._heal(arrived)
+
     async def _look_at_newcomers(self) -> None:
-        """Read once more what a seat that was just taken may have missed while its group was being joined."""
+        """Look once more when the layer has certainly joined the group."""
         while self._newcomers:
             await asyncio.sleep(NEWCOMER_SECONDS)
             newcomers, self._newcomers = self._newcomers, set()
             await self._heal(newcomers)
-            self._doubt(newcomers)
 
     async def _heal(self, seats: Collection[Seat]) -> None:
         for batch in _batches(seats):
@@ -102,7 +119,15 @@ class Upkeep:
 
     def _look_again(self, event: events.AnyEvent) -> None:
         if isinstance(event, events.LookAgain):
-            self._doubt([s for s in self._seats if event.user_id in (s.student_user_id, s.teacher_user_id, s.user_id)])
+            # A seat that is being taken may have been looked up before the change: it is looked at when it starts.
+            loop = asyncio.get_running_loop()
+            self._announced[event.user_id] = loop.time()
+            loop.call_later(ANNOUNCED_SECONDS, self._forget, event.user_id)
+            self._doubt([seat for seat in self._seats if event.user_id in seat.people])
+
+    def _forget(self, user_id: int) -> None:
+        if asyncio.get_running_loop().time() - self._announced.get(user_id, 0) >= ANNOUNCED_SECONDS:
+            self._announced.pop(user_id, None)
 
     def _doubt(self, seats: Collection[Seat]) -> None:
         self._doubtful |= self._seats.intersection(seats)

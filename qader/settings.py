@@ -102,7 +102,7 @@ SECRET_KEY = _secret_key(DEBUG)
 SECRET_KEY_FALLBACKS = _texts("SECRET_KEY_FALLBACKS", [])
 ALLOWED_HOSTS = _texts("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
 CSRF_TRUSTED_ORIGINS = _origins(DEBUG)
-DATABASE_POOL_SIZE = _at_least(4, "DATABASE_POOL_SIZE", 10)
+DATABASE_POOL_SIZE = _at_least(8, "DATABASE_POOL_SIZE", 20)
 REDIS_URL = _redis_url()
 SECURE_SSL = env.bool("SECURE_SSL", not DEBUG)
 

@@ -25,22 +25,23 @@ from django.test import AsyncClient, Client
 from django.test.utils import CaptureQueriesContext
 
 from accounts.models import RoleChoices, User, UserProfile
-from chat.database import WRITE_THREADS, write_threads
+from chat.database import threads, write_threads
 from chat.models import Conversation, Message
 
 PASSWORD = "qader-demo-2026"
 
 
-def the_writer_lets_go() -> None:
-    """Have every thread of the writer close the connection that it keeps."""
-    everyone = threading.Barrier(WRITE_THREADS)
+def the_pools_let_go() -> None:
+    """Have every thread that works for sockets close the connection that it keeps."""
+    for pool in (threads(), write_threads()):
+        everyone = threading.Barrier(pool._max_workers)
 
-    def let_go() -> None:
-        everyone.wait(timeout=10)
-        connections.close_all()
+        def let_go(everyone: threading.Barrier = everyone) -> None:
+            everyone.wait(timeout=10)
+            connections.close_all()
 
-    for closing in [write_threads().submit(let_go) for _ in range(WRITE_THREADS)]:
-        closing.result()
+        for closing in [pool.submit(let_go) for _ in range(pool._max_workers)]:
+            closing.result()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,7 +49,7 @@ def _threads_let_go(django_db_setup: None) -> Iterator[None]:
     """What threads keep open must be closed before the test database can be dropped."""
     yield
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
-    the_writer_lets_go()
+    the_pools_let_go()
 
 
 @pytest.fixture(autouse=True)
