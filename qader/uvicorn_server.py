@@ -35,6 +35,11 @@ class Socket(WebSocketsSansIOProtocol):
         super().keepalive_timeout()
         self._abort_soon()
 
+    def handle_ping(self) -> None:
+        """Answer, but nothing behind our close frame: the stream has ended there, and writing on would raise."""
+        if not self.close_sent:
+            super().handle_ping()
+
     def handle_close(self, event: Frame) -> None:
         """Take the client's close frame."""
         super().handle_close(event)
