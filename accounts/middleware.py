@@ -7,12 +7,12 @@ from channels.sessions import CookieMiddleware
 from django.conf import settings
 from django.contrib.auth import middleware
 from django.contrib.auth.models import AnonymousUser
-from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from accounts.authentication import renew_session_hash, session_user
 from accounts.models import User
+from accounts.session_store import SessionStore
 
 
 class AuthenticationMiddleware(middleware.AuthenticationMiddleware):
