@@ -7,10 +7,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.db import OperationalError
-from django.db.backends.signals import connection_created
+from django.db.backends.utils import CursorWrapper
 
 from chat import delivery as delivery_module
 from chat.delivery import Delivery, messages_between
@@ -87,18 +88,15 @@ async def write(outside: Outside, count: int) -> list[MessagePosted]:
 
 @contextmanager
 def database_away() -> Iterator[threading.Event]:
-    """Whoever connects to the database fails; yields what is set when somebody has."""
+    """Every statement fails, in whatever thread; yields what is set when one has."""
     tried = threading.Event()
 
-    def refuse(**_: Any) -> None:
+    def fail(*_: Any) -> None:
         tried.set()
-        raise OperationalError("connection refused")
+        raise OperationalError("server closed the connection unexpectedly")
 
-    connection_created.connect(refuse)
-    try:
+    with patch.object(CursorWrapper, "execute", fail):
         yield tried
-    finally:
-        connection_created.disconnect(refuse)
 
 
 async def test_events_are_told_in_order_each_as_this_user_sees_it(outside: Outside, live_cast: Cast) -> None:
