@@ -8,6 +8,7 @@ import asyncio
 import json
 import logging
 import random
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ Message = dict[str, Any]
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request otherwise
 
+SHOWN_OUT = {4401, 4403, 4404}  # close codes after which coming back by oneself is no use
 BACKOFF_SECONDS = 0.05, 1.0
 REPEAT_SECONDS = 0.3  # between "temporarily_unavailable" and the next try
 SILENCE_SECONDS = 9.0  # 5 by the contract; the rest is for a machine that is busy with many of us
@@ -134,7 +136,7 @@ class Client:
         self._running: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._rests: dict[WebServer, Rest] = {}
-        self._count = 0
+        self._token, self._count = secrets.token_hex(4), 0
 
     async def __aenter__(self) -> "Client":
         self._running = asyncio.create_task(self._run(), name=self.name)
@@ -154,7 +156,7 @@ class Client:
     async def say(self, content: str, *, over_rest: bool = False) -> int:
         """Send a message, as often as it takes; returns its id when it is acknowledged."""
         self._count += 1
-        client_id = f"{self.name}/{self._count}"
+        client_id = f"{self.name}/{self._token}/{self._count}"
         sending = Sending(client_id, content, asyncio.get_running_loop().create_future())
         self._pending[client_id] = sending
         if over_rest:
@@ -168,6 +170,12 @@ class Client:
         """Mark everything, or all up to this message, as read; nothing answers, and it may be lost with the socket."""
         frame = {"type": "mark_read"} if message_id is None else {"type": "mark_read", "message_id": message_id}
         await self._send(frame)
+
+    async def drop(self) -> None:
+        """Lose the connection; it comes back by itself."""
+        life = self.life
+        await self._socket.close()
+        await self.until(lambda: self.life is not life and self.ready, SILENCE_SECONDS)
 
     def rest(self, server: WebServer) -> Rest:
         return self._rests.setdefault(server, Rest(self.person, server))
@@ -204,6 +212,8 @@ class Client:
                 await self._live(life)
             life.ended, self._socket = True, None
             self._changed.set()
+            if life.close_code in SHOWN_OUT:
+                return
             pause = BACKOFF_SECONDS[0] if life.established else min(2 * pause, BACKOFF_SECONDS[1])
             await asyncio.sleep(pause * self.rng.uniform(0.5, 1))
 
