@@ -118,7 +118,10 @@ class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has
                 seat = await self._join()
         except (ClientError, TimeoutError) as error:
             self._leave()
-            await self.close(CLOSE_CODES.get(getattr(error, "status", 503), TRY_LATER))
+            if not self.closing:
+                await self.close(CLOSE_CODES.get(getattr(error, "status", 503), TRY_LATER))
+            return
+        if self.closing:  # found to have no place any more while the group was being joined
             return
         await self.accept()
         frames = self._first_frames(entrance, seat.delivery)
