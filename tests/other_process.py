@@ -96,11 +96,6 @@ class RemoteSocket:
     def __init__(self, process: "OtherProcess", socket: Socket) -> None:
         self.process, self.socket = process, socket
 
-    @property
-    def session_key(self) -> str:
-        """The key of the session that it was opened with."""
-        return dict(self.socket.scope["headers"])[b"cookie"].decode().removeprefix("sessionid=")
-
     async def receive_json(self, seconds: float = 5) -> Any:
         return await self.process.run(self.socket.receive_json(seconds))
 

@@ -86,3 +86,8 @@ def socket_of(user: User, path: Conversation | str | None = None, query: str = "
         (b"cookie", f"sessionid={session_cookie(user)}".encode()),
     ]
     return Socket(application, f"/ws/chat/{path or 'my-conversation/'}{query}", headers)
+
+
+def key_of(socket: Socket) -> str:
+    """Return the key of the session that the socket came with."""
+    return dict(socket.scope["headers"])[b"cookie"].decode().removeprefix("sessionid=")

@@ -1,19 +1,23 @@
 """What ends a session, or a place in a conversation, closes exactly the sockets concerned, with the right code."""
 
+import asyncio
+import threading
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from django.contrib.auth import alogout
 from django.contrib.sessions.models import Session
+from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
 from tests.conftest import PASSWORD, Cast, Connect, Socket, conversation_of, say, session_cookie
-from tests.other_process import ROUGH, OtherProcess, RemoteSocket
-from tests.sockets import CLOSED, entered, established, http, in_thread, new_message
+from tests.other_process import ROUGH, OtherProcess, RemoteSocket, rough_layer
+from tests.sockets import CLOSED, entered, established, http, in_thread, key_of, new_message, socket_of
 
 SIGNED_OUT, NOT_ALLOWED, NOT_FOUND = 4401, 4403, 4404
 NEVER = 1000
@@ -97,7 +101,7 @@ async def test_logging_out_in_another_process_closes_the_sockets_of_that_session
             await other.connect(live_cast.teacher, live_conversation),
         )
         here = await stack.enter_async_context(entered(connect, live_cast.student))
-        await Session.objects.filter(pk=ending.session_key).adelete()
+        await Session.objects.filter(pk=key_of(ending.socket)).adelete()
         assert await ending.close_code() == SIGNED_OUT
         await stay(here, teacher)
 
@@ -391,3 +395,50 @@ class TestRounds:
             await Session.objects.filter(pk=key).aupdate(expire_date=timezone.now())
             assert await canary.close_code() == SIGNED_OUT, number
         await stay(*sockets)
+
+
+async def test_who_is_signed_out_while_being_looked_up_is_closed(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+) -> None:
+    settings.CHAT_HEAL_SECONDS = NEVER
+    known, go_on, execute = threading.Event(), threading.Event(), CursorWrapper.execute
+
+    def hold_up(self: CursorWrapper, sql: str, *args: Any) -> Any:
+        if "chat_message" in sql and not known.is_set():  # what is unread is asked of somebody who may connect
+            known.set()
+            go_on.wait(5)
+        return execute(self, sql, *args)
+
+    key, other_key = [await in_thread(session_cookie, live_cast.student) for _ in range(2)]
+    async with entered(connect, None, key=other_key) as canary:
+        with patch.object(CursorWrapper, "execute", hold_up):
+            knocking = asyncio.create_task(connect.knock(None, key=key))
+            assert await asyncio.to_thread(known.wait, 5)
+            await Session.objects.filter(pk__in=[key, other_key]).adelete()
+            assert await canary.close_code() == SIGNED_OUT
+            go_on.set()
+            socket, accepted, _ = await knocking
+        assert accepted
+        events = [await socket.receive_output(5)]
+        if events[0]["type"] == "websocket.send":  # the first frame may have been on its way
+            events.append(await socket.receive_output(5))
+        assert events[-1] == {"type": "websocket.close", "code": SIGNED_OUT}
+
+
+async def test_who_is_signed_out_while_joining_is_refused(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
+    settings.CHAT_HEAL_SECONDS = NEVER
+    async with entered(connect, live_cast.other_student):  # so that the layer is known to be there
+        rough_layer().mode = "hangs"
+        rough_layer().calls.clear()
+        socket = await in_thread(socket_of, live_cast.student)
+        knocking = asyncio.create_task(socket.connect(5))
+        while not any(call == "group_add" for call, _ in rough_layer().calls):
+            await asyncio.sleep(0.01)
+        await Session.objects.filter(pk=key_of(socket)).adelete()
+        assert await knocking == (False, SIGNED_OUT)
+        rough_layer().mode = ""
+        await socket.disconnect()
+        assert socket.output_queue.empty()
