@@ -435,7 +435,7 @@ async def test_who_is_signed_out_while_joining_is_refused(
         rough_layer().calls.clear()
         socket = await in_thread(socket_of, live_cast.student)
         knocking = asyncio.create_task(socket.connect(5))
-        while not any(call == "group_add" for call, _ in rough_layer().calls):
+        while not any(call == "group_add" for call, _ in rough_layer().calls):  # noqa: ASYNC110 - from a list
             await asyncio.sleep(0.01)
         await Session.objects.filter(pk=key_of(socket)).adelete()
         assert await knocking == (False, SIGNED_OUT)
