@@ -20,7 +20,7 @@ PRODUCTION := DEBUG=0 SECURE_SSL=1 ALLOWED_HOSTS=chat.example.org DATABASE_URL=s
 	SECRET_KEY="$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))')"
 STATIC_FILES := $(shell find accounts chat qader -path '*/static/*' -type f)
 
-.PHONY: help install run serve test check lock
+.PHONY: help install run serve test prove check lock
 
 help: ## List the commands.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -41,6 +41,9 @@ serve: $(if $(wildcard $(BIN)/python),,install) ## The production server: PORT=,
 
 test: install $(VENV)/.dev ## Run every test; FAST=1 leaves tests/e2e out, ARGS= goes on to pytest.
 	@FAST=$(FAST) $(BIN)/python -m tests $(ARGS)
+
+prove: install $(VENV)/.dev ## The eleven proofs of the promises, each with its seed, counts and time; SEED= repeats one.
+	@$(BIN)/python -m tests.prove
 
 check: install $(VENV)/.dev ## Formatter, linter, types, import directions, missing migrations, deployment settings.
 	$(BIN)/ruff format --check --quiet .
