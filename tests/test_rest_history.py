@@ -7,6 +7,7 @@ from django.test import Client
 
 from chat.models import Conversation, Message
 from tests.conftest import Cast, client_of, fill, message_object, recorded_queries, say
+from tests.outcomes import read_flags
 
 MINE = "/api/v1/chat/my-conversation/messages/"
 URL = f"http://testserver{MINE}"
@@ -30,12 +31,6 @@ def history(cast: Cast) -> list[dict[str, Any]]:
 
 def envelope(results: list[dict[str, Any]], count: int, previous: str | None, following: str | None) -> dict[str, Any]:
     return {"count": count, "next": following, "previous": previous, "results": results}
-
-
-def read_flags(conversation: Conversation) -> str:
-    """The messages in order, R for read and - for unread."""
-    rows = conversation.messages.order_by("seq").values_list("is_read", flat=True)
-    return "".join("R" if is_read else "-" for is_read in rows)
 
 
 def follow(client: Client, link: str, name: str) -> list[list[int]]:

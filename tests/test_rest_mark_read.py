@@ -7,6 +7,7 @@ import pytest
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
 from tests.conftest import Cast, client_of, fill, recorded_queries, say
+from tests.outcomes import read_flags
 
 NOT_SIGNED_IN = {"detail": "Authentication credentials were not provided."}
 NOT_YOURS = {"detail": "You are not part of this conversation.", "code": "not_a_participant"}
@@ -19,12 +20,6 @@ def mark(user: User | None, conversation_id: object) -> tuple[int, Any]:
 
 def marked(count: int) -> tuple[int, Any]:
     return 200, {"detail": f"{count} messages marked as read."}
-
-
-def read_flags(conversation: Conversation) -> str:
-    """The messages in order, R for read and - for unread."""
-    rows = conversation.messages.order_by("seq").values_list("is_read", flat=True)
-    return "".join("R" if is_read else "-" for is_read in rows)
 
 
 def test_marking_marks_all_that_the_other_side_sent_and_says_how_many(cast: Cast) -> None:
