@@ -15,7 +15,7 @@ from tests.e2e.cluster import Cluster, Databases, Pair
 from tests.e2e.rawsocket import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawSocket
 from tests.e2e.server import WebServer
 
-EXAMPLES = 120  # for each server
+EXAMPLES = 1500  # for each server
 LIMIT = 64 * 1024
 TOO_BIG, NOT_TEXT = 1009, 1007
 LAST_WORD = '{"message": "the last word"}'
@@ -48,10 +48,12 @@ class Sent:
     def send(self, socket: RawSocket) -> None:
         edges = [0, *sorted(int(cut * len(self.payload)) for cut in self.cuts), len(self.payload)]
         parts = [self.payload[start:end] for start, end in pairwise(edges)]
+        # The library under uvicorn counts a ping towards the size of the message that it interrupts.
+        ping = b"?" * min(125, max(0, LIMIT - len(self.payload)))
         for number, part in enumerate(parts):
             socket.send(part, CONTINUATION if number else self.opcode, fin=number == len(parts) - 1)
             if self.ping:
-                socket.send(b"?", PING)
+                socket.send(ping, PING)
 
     @property
     def close_codes(self) -> set[int]:
@@ -114,13 +116,10 @@ odd = st.sampled_from(
 payloads = st.one_of(
     *(strategy.map(as_json) for strategy in (values, objects, known)), deep, numbers, odd, st.binary(max_size=200)
 )
-messages = st.builds(
-    Sent,
-    payloads,
-    st.sampled_from([TEXT, TEXT, TEXT, BINARY]),
-    st.lists(st.floats(0, 1), max_size=3).map(tuple),
-    st.booleans(),
-)
+opcodes = st.sampled_from([TEXT, TEXT, TEXT, BINARY])
+cuts = st.lists(st.floats(0, 1), max_size=3).map(tuple)
+# Not st.builds(), which hypothesis would print with all of a payload.
+messages = st.tuples(payloads, opcodes, cuts, st.booleans()).map(lambda parts: Sent(*parts))
 
 
 @dataclass
