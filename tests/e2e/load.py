@@ -3,7 +3,6 @@
 import asyncio
 import os
 import random
-import secrets
 import sys
 import time
 from collections.abc import Sequence
@@ -31,8 +30,8 @@ def tell(*lines: str) -> None:
 
 
 def seeded() -> random.Random:
-    """A new source of chance, whose seed is told; the environment's SEED repeats a run as well as timing allows."""
-    seed = int(os.environ.get("SEED") or secrets.randbits(32))
+    """A new source of chance, whose seed is told; SEED, or pytest's own, repeats a run as well as timing allows."""
+    seed = int(os.environ.get("SEED") or random.getrandbits(32))
     tell(f"SEED={seed}")
     return random.Random(seed)
 

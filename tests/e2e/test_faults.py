@@ -152,7 +152,7 @@ async def test_a_stopped_database_is_told_within_five_seconds(ground: Ground) ->
 @asynccontextmanager
 async def entered(person: Person, server: WebServer) -> AsyncIterator[Any]:
     """A socket past its first frame."""
-    async with person.socket(server) as socket:
+    async with person.socket(server, max_queue=None) as socket:  # not all that it is sent is read
         assert json.loads(await socket.recv())["type"] == "connection_established"
         yield socket
 
