@@ -135,12 +135,13 @@ class Server:
 
 
 class PostgreSQL(Server):
-    """PostgreSQL with an empty database `postgres`, whose superuser needs no password."""
+    """PostgreSQL with an empty database `postgres`, whose superuser needs no password; `settings` as it names them."""
 
     stop_signal = signal.SIGINT  # "fast": does not wait for clients
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: str) -> None:
         super().__init__()
+        self._settings = settings
         self.url = f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             nobody = pwd.getpwnam("nobody")
@@ -177,7 +178,7 @@ class PostgreSQL(Server):
             "max_connections": 200,
             "fsync": "off",  # processes are killed here, machines are not: what was written stays in the page cache
             "dynamic_shared_memory_type": "mmap",  # inside the data directory: nothing stays behind after a kill
-        }
+        } | self._settings
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         return [self._programs / "postgres", "-D", self.directory / "data", *settings]
 
@@ -240,9 +241,9 @@ def _package(name: str) -> Path:
 
 
 @contextmanager
-def postgresql() -> Iterator[PostgreSQL]:
+def postgresql(**settings: str) -> Iterator[PostgreSQL]:
     """A running PostgreSQL, gone without a trace afterwards."""
-    server = PostgreSQL()
+    server = PostgreSQL(**settings)
     try:
         server.start()
         yield server
