@@ -1,18 +1,21 @@
 """Whatever the channel layer loses, repeats or reorders, every open socket becomes whole."""
 
 import asyncio
+import threading
 from contextlib import AsyncExitStack
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from django.db.backends.utils import CursorWrapper
 
-from chat import events
+from chat import events, upkeep
 from chat.events import LookAgain
 from chat.layers import Mailbox
 from chat.models import Conversation, Message
 from tests.conftest import Cast, Connect, Socket, say
 from tests.other_process import ROUGH, OtherProcess, RemoteSocket, RoughLayer, rough_layer
-from tests.sockets import entered, in_thread, message_status, new_message, receive_many
+from tests.sockets import entered, established, in_thread, message_status, new_message, receive_many
 
 NEVER = 1000
 
@@ -152,6 +155,37 @@ async def test_a_newcomer_is_looked_at_once_more_after_a_second(
         async with entered(connect, live_cast.student) as student:
             stored = (await in_thread(say, live_conversation, live_cast.teacher, content))[0]
             assert await student.receive_json() == await new_message(stored, live_cast.student)
+
+
+async def test_what_was_committed_while_connecting_comes_at_once(
+    connect: Connect,
+    live_cast: Cast,
+    live_conversation: Conversation,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.CHAT_HEAL_SECONDS = NEVER
+    monkeypatch.setattr(upkeep, "NEWCOMER_SECONDS", NEVER)
+    looked_up, go_on, execute = threading.Event(), threading.Event(), CursorWrapper.execute
+
+    def hold_up(self: CursorWrapper, sql: str, *args: Any) -> Any:
+        result = execute(self, sql, *args)
+        if 'FROM "chat_conversation"' in sql and not looked_up.is_set():
+            looked_up.set()
+            go_on.wait(5)
+        return result
+
+    with patch.object(CursorWrapper, "execute", hold_up):
+        knocking = asyncio.create_task(connect.knock(live_cast.student, None, "?mark_read=false"))
+        assert await asyncio.to_thread(looked_up.wait, 5)
+        stored = (await in_thread(say, live_conversation, live_cast.teacher, "in between"))[0]
+        go_on.set()
+        socket, accepted, code = await knocking
+    assert accepted, code
+    assert await receive_many(socket, 2) == [
+        established(live_conversation),
+        await new_message(stored, live_cast.student),
+    ]
 
 
 async def test_what_was_read_elsewhere_is_told_in_a_round(
