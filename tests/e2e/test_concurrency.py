@@ -57,39 +57,51 @@ async def entered(person: Person, server: WebServer, query: str = "") -> AsyncIt
 
 async def test_fifty_sends_with_one_client_id_are_one_message(ground: Ground) -> None:
     (pair,) = ground.cluster.cast()
-    web = ground.web
     async with AsyncExitStack() as stack, asyncio.timeout(SECONDS):
-        async with asyncio.TaskGroup() as opening:
-            entering = [
-                opening.create_task(stack.enter_async_context(entered(pair.student, web[number % 2])))
-                for number in range(SAME // 2)
-            ]
-        sockets = [task.result() for task in entering]
-        rests = [await stack.enter_async_context(Rest(pair.student, web[number % 2])) for number in range(SAME // 2)]
-        frame = {"message": "Is this on?", "client_id": "the same"}
-        async with asyncio.TaskGroup() as at_once:
-            posts = [
-                at_once.create_task(
-                    rest.ask("POST", rest.messages_path, {"content": f"over REST {n}", "client_id": "the same"})
-                )
-                for n, rest in enumerate(rests)
-            ]
-            for socket in sockets:
-                at_once.create_task(socket.send(json.dumps(frame)))
-            answers = [at_once.create_task(socket.recv()) for socket in sockets]
-        told = [json.loads(answer.result()) for answer in answers]
-        (stored,) = rows(ground.cluster, pair.conversation_id)
-        first = told[0]["message"]
-        assert {"type": "new_message", "message": first, "client_id": "the same"} == told[0]
-        assert (first["id"], first["content"]) == (stored["id"], stored["content"])
-        assert all(answer == told[0] for answer in told)
-        assert all(post.result().json() == first for post in posts)
-        created = sorted(post.result().status_code for post in posts)
-        assert created in ([200] * len(posts), [200] * (len(posts) - 1) + [201]), created
-        assert [await rests[0].history()] == [[first]]
-        for socket in sockets:  # nothing else came
-            await socket.send('{"type": "ping"}')
-            assert json.loads(await socket.recv()) == {"type": "pong"}
+        sockets, rests = [], []
+        for number in range(SAME // 2):
+            server = ground.web[number % 2]
+            sockets.append(await stack.enter_async_context(entered(pair.student, server)))
+            rests.append(await stack.enter_async_context(Rest(pair.student, server)))
+        histories = []
+        for client_id in ("the same", "the same while the conversation is locked"):
+            async with asyncio.TaskGroup() as at_once:
+                if "locked" in client_id:
+                    at_once.create_task(asyncio.to_thread(hold_back, ground.cluster, pair.conversation_id))
+                    await asyncio.sleep(0.2)
+                frame = json.dumps({"message": "Is this on?", "client_id": client_id})
+                sent = [at_once.create_task(socket.send(frame)) for socket in sockets]
+                body = {"content": "Over REST?", "client_id": client_id}
+                posts = [at_once.create_task(rest.ask("POST", rest.messages_path, body)) for rest in rests]
+                answers = [at_once.create_task(socket.recv()) for socket in sockets]
+            assert len(sent) + len(posts) == SAME
+            told = [json.loads(answer.result()) for answer in answers]
+            first = told[0].get("message")
+            assert told == [{"type": "new_message", "message": first, "client_id": client_id}] * len(told)
+            assert [post.result().json() for post in posts] == [first] * len(posts)
+            codes = sorted(post.result().status_code for post in posts)
+            assert codes[:-1] == [200] * (len(posts) - 1), "stored twice"
+            assert codes[-1] == (200 if first["content"] == "Is this on?" else 201)
+            histories.append(first)
+            assert await rests[0].history() == histories
+            for socket in sockets:  # nothing else came
+                await socket.send('{"type": "ping"}')
+                assert json.loads(await socket.recv()) == {"type": "pong"}
+
+
+def hold_back(cluster: Cluster, conversation_id: int) -> None:
+    """Lock a conversation until both processes wait for it, so that each has looked before the other has stored."""
+    lock = "SELECT FROM chat_conversation WHERE id = %s FOR UPDATE"
+    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple')"
+    with (
+        psycopg.connect(cluster.database_url) as holder,
+        psycopg.connect(cluster.database_url, autocommit=True) as observer,
+    ):
+        holder.execute(lock, [conversation_id])
+        deadline = time.monotonic() + 2.5  # the server gives up waiting after 3
+        while observer.execute(waiting).fetchone() < (2,) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert time.monotonic() < deadline, "the processes do not both wait"
 
 
 async def test_two_thousand_sends_at_once_are_numbered_and_heard_in_order(ground: Ground) -> None:
