@@ -107,8 +107,10 @@ def store(batch: Sequence[Draft]) -> list[Outcome]:
 
 def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome]:
     """Store what may plainly be stored, in one round trip; PostgreSQL only."""
-    # A client_id that is repeated within the batch: only its first draft.
-    batch = list({draft.key or draft: draft for draft in reversed(batch)}.values())[::-1]
+    first: dict[Any, Draft] = {}  # of drafts that repeat a client_id within the batch
+    for draft in batch:
+        first.setdefault(draft.key or draft, draft)
+    batch = list(first.values())
     now = timezone.now()
     parameters = {
         "n": list(range(len(batch))),

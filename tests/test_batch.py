@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.utils import timezone
 
 from accounts.models import RoleChoices, User, UserProfile
@@ -130,9 +129,6 @@ def test_each_draft_is_told_what_became_of_it_in_their_order(cast: Cast, entry: 
     assert outcomes[1:] == [Sent(two, created=True), Sent(one, created=False), Sent(three, created=True)]
 
 
-@pytest.mark.xfail(
-    connection.vendor == "postgresql", strict=True, reason="the one statement numbers a repeated draft at its repeat"
-)
 def test_a_repeat_in_a_batch_moves_nothing_behind_what_came_later(cast: Cast, entry: EntryOf) -> None:
     store(
         [
