@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from itertools import pairwise
+from itertools import dropwhile, pairwise
 from typing import Any
 
 import psycopg
@@ -175,14 +175,17 @@ def judge_lives(client: Client) -> None:
     """Each connection showed a piece of the history without a hole, from where it began."""
     place = {pk: index for index, pk in enumerate(client.order)}
     for life in client.lives:
-        found = holes(life, place)
+        found = holes(life, place, {client.acknowledged[key] for key in life.repeated & client.acknowledged.keys()})
         assert not found, f"{client.name}: {found}, of {client.order}, life {client.lives.index(life)}: {life}"
 
 
-def holes(life: Life, place: dict[int, int]) -> list[tuple[int | None, int]]:
-    """The pairs of ids that followed each other on this connection but do not in the history."""
+def holes(life: Life, place: dict[int, int], repeated: set[int]) -> list[tuple[int | None, int]]:
+    """The pairs of ids that followed each other on this connection but do not in the history.
+
+    A connection that did not resume may begin with answers to what it repeated, older than where it began.
+    """
     begin = life.after if life.recovered else None
-    ids = [begin, *life.ids] if begin is not None else life.ids
+    ids = [begin, *life.ids] if begin is not None else list(dropwhile(repeated.__contains__, life.ids))
     return [(one, two) for one, two in pairwise(ids) if place[two] != place[one] + 1]
 
 
