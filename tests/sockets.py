@@ -1,5 +1,6 @@
 """What the tests of sockets share: the frames of the contract, and ways to a socket."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -65,6 +66,17 @@ async def entered(connect: Connect, *args: Any, **kwargs: Any) -> AsyncIterator[
 async def receive_many(socket: Socket, count: int) -> list[Any]:
     """Return the next frames."""
     return [await socket.receive_json() for _ in range(count)]
+
+
+async def ended(*names: str) -> None:
+    """Wait for the tasks of these names in the running event loop."""
+    if tasks := [task for task in asyncio.all_tasks() if task.get_name() in names]:
+        await asyncio.wait(tasks)
+
+
+async def settled() -> None:
+    """Wait till what is looked at because a socket is new has been looked at."""
+    await ended("upkeep-arrived", "upkeep-newcomers")
 
 
 async def http(user: User, key: str | None = None) -> AsyncClient:

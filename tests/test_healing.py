@@ -13,30 +13,18 @@ from chat import events, upkeep
 from chat.events import LookAgain
 from chat.layers import Mailbox
 from chat.models import Conversation, Message
-from tests.conftest import Cast, Connect, Socket, say
-from tests.other_process import ROUGH, OtherProcess, RemoteSocket, RoughLayer, rough_layer
-from tests.sockets import entered, established, in_thread, message_status, new_message, receive_many
+from tests.conftest import Cast, Connect, say
+from tests.other_process import ROUGH, OtherProcess, RoughLayer, rough_layer
+from tests.sockets import ended, entered, established, in_thread, message_status, new_message, receive_many, settled
 
 NEVER = 1000
 
 
 @pytest.fixture(autouse=True)
-def _layer_between_processes(settings: Any) -> None:
+def _layer_between_processes(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
     settings.CHAT_RATE_LIMIT = None
-
-
-async def settle_in(conversation: Conversation, cast: Cast, *sockets: Socket | RemoteSocket) -> None:
-    """Let the sockets be looked at as newcomers, once: after that only rounds, and events, bring anything."""
-    await in_thread(say, conversation, cast.teacher, "unpublished")
-    for socket in sockets:
-        assert (await socket.receive_json())["message"]["content"] == "unpublished"
-
-
-async def ended(*names: str) -> None:
-    """Wait for the mailbox's tasks of these names."""
-    if tasks := [task for task in asyncio.all_tasks() if task.get_name() in names]:
-        await asyncio.wait(tasks)
+    monkeypatch.setattr(upkeep, "NEWCOMER_SECONDS", 0.1)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -100,7 +88,8 @@ async def test_a_lost_message_comes_with_the_next_one(
         other = await stack.enter_async_context(OtherProcess())
         teacher = await other.connect(live_cast.teacher, live_conversation)
         student = await stack.enter_async_context(entered(connect, live_cast.student))
-        await settle_in(live_conversation, live_cast, student, teacher)
+        await settled()
+        await other.run(settled())
         rough_layer().drop = 1
         for number in range(3):
             await teacher.send_json({"message": str(number)})
@@ -108,10 +97,8 @@ async def test_a_lost_message_comes_with_the_next_one(
         await student.silence()
         rough_layer().drop = 0
         await teacher.send_json({"message": "3"})
-        stored = [message async for message in Message.objects.order_by("seq")]
         assert [f["message"]["content"] for f in await receive_many(student, 4)] == ["0", "1", "2", "3"]
         await student.silence()
-        assert len(stored) in {4, 5}
 
 
 async def test_what_is_sent_here_is_heard_here_though_the_layer_loses_everything(
@@ -123,7 +110,7 @@ async def test_what_is_sent_here_is_heard_here_though_the_layer_loses_everything
         entered(connect, live_cast.student) as student,
         entered(connect, live_cast.teacher, live_conversation) as teacher,
     ):
-        await settle_in(live_conversation, live_cast, student, teacher)
+        await settled()
         await student.send_json({"message": "here"})
         stored_frames = [await socket.receive_json() for socket in (student, teacher)]
         stored = await Message.objects.alatest("seq")
@@ -148,11 +135,13 @@ async def test_a_message_made_by_the_orm_reaches_open_sockets_in_a_round(
 
 
 async def test_a_newcomer_is_looked_at_once_more_after_a_second(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.CHAT_HEAL_SECONDS = NEVER
+    monkeypatch.setattr(upkeep, "NEWCOMER_SECONDS", 1.0)  # the default
     for content in ("one", "two"):
         async with entered(connect, live_cast.student) as student:
+            await ended("upkeep-arrived")
             stored = (await in_thread(say, live_conversation, live_cast.teacher, content))[0]
             assert await student.receive_json() == await new_message(stored, live_cast.student)
 
@@ -244,7 +233,8 @@ async def test_the_first_sign_of_a_layer_that_is_back_heals_every_socket_at_once
         teacher = await other.connect(live_cast.teacher, live_conversation)
         student = await stack.enter_async_context(entered(connect, live_cast.student))
         neighbour = await stack.enter_async_context(entered(connect, live_cast.other_student))
-        await settle_in(live_conversation, live_cast, student, teacher)
+        await settled()
+        await other.run(settled())
         rough_layer().mode = mode
         await neighbour.send_json({"message": "the layer is found to be away"})
         await neighbour.receive_json()
@@ -255,7 +245,7 @@ async def test_the_first_sign_of_a_layer_that_is_back_heals_every_socket_at_once
         await student.silence()
         rough_layer().mode = ""
         await neighbour.send_json({"message": "and back"})
-        stored = [m async for m in Message.objects.filter(sender=live_cast.teacher).order_by("seq")][1:]
+        stored = [m async for m in Message.objects.filter(sender=live_cast.teacher).order_by("seq")]
         assert await receive_many(student, 3) == [await new_message(m, live_cast.student) for m in stored]
 
 
@@ -268,7 +258,8 @@ async def test_who_connected_while_the_layer_was_away_hears_live_when_it_is_back
         other = await stack.enter_async_context(OtherProcess())
         teacher = await other.connect(live_cast.teacher, live_conversation)
         student = await stack.enter_async_context(entered(connect, live_cast.student))
-        await settle_in(live_conversation, live_cast, student, teacher)
+        await settled()
+        await other.run(settled())
         rough_layer().mode = ""
         await ended("mailbox-synchronize")
         await other.run(ended("mailbox-synchronize"))

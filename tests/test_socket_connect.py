@@ -16,7 +16,7 @@ from accounts.models import RoleChoices, User
 from chat.consumers import ChatConsumer
 from chat.models import Conversation, Message
 from tests.conftest import Cast, Connect, Socket, conversation_of, counted_queries, make_user, say, session_cookie
-from tests.sockets import entered, established, http, in_thread, message_status, new_message, receive_many
+from tests.sockets import entered, established, http, in_thread, message_status, new_message, receive_many, settled
 
 SIGNED_OUT, NOT_ALLOWED, NOT_FOUND, TOO_MANY = 4401, 4403, 4404, 4429
 
@@ -212,18 +212,18 @@ async def test_many_handshakes_at_once_do_not_slip_past_the_limit(
 async def test_connecting_reads_what_the_other_side_wrote_and_tells_all_but_the_connecting_socket(
     connect: Connect, live_cast: Cast, live_conversation: Conversation
 ) -> None:
+    old, new = await in_thread(say, live_conversation, live_cast.teacher, "one", "two")
+    own = (await in_thread(say, live_conversation, live_cast.student, "three"))[0]
     async with (
-        entered(connect, live_cast.teacher, live_conversation) as teacher,
-        entered(connect, live_cast.student) as tab,
+        entered(connect, live_cast.teacher, live_conversation, "?mark_read=false") as teacher,
+        entered(connect, live_cast.student, None, "?mark_read=false") as tab,
+        connect(live_cast.student) as socket,
     ):
-        old, new = await in_thread(say, live_conversation, live_cast.teacher, "one", "two")
-        own = (await in_thread(say, live_conversation, live_cast.student, "three"))[0]
-        async with connect(live_cast.student) as socket:
-            assert await socket.receive_json() == established(live_conversation)
-            read = message_status(live_cast.student, old.pk, new.pk)
-            assert await teacher.receive_json() == read
-            assert await tab.receive_json() == read
-            await socket.silence()
+        assert await socket.receive_json() == established(live_conversation)
+        read = message_status(live_cast.student, old.pk, new.pk)
+        assert await teacher.receive_json() == read
+        assert await tab.receive_json() == read
+        await socket.silence()
     assert [message.is_read async for message in Message.objects.order_by("seq")] == [True, True, False]
     await own.arefresh_from_db()
     assert not own.is_read
@@ -369,9 +369,7 @@ async def test_sending_costs_a_constant_number_of_queries(
         entered(connect, live_cast.student) as socket,
         entered(connect, live_cast.teacher, live_conversation) as teacher,
     ):
-        await in_thread(say, live_conversation, live_cast.student, "found by the look at newcomers, which is over then")
-        await receive_many(socket, 1)
-        await receive_many(teacher, 1)
+        await settled()
         for frame in ({"message": "plain"}, {"message": "with an id", "client_id": "1"}):
             with counted_queries() as queries:
                 await socket.send_json(frame)

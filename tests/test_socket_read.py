@@ -10,7 +10,7 @@ import pytest
 from chat.models import Conversation, Message
 from tests.conftest import Cast, Connect, Socket, conversation_of, say
 from tests.other_process import ROUGH, OtherProcess, rough_layer
-from tests.sockets import NO_MESSAGE, STUDENT_MESSAGES, entered, http, in_thread, message_status, new_message
+from tests.sockets import NO_MESSAGE, STUDENT_MESSAGES, entered, http, in_thread, message_status, new_message, settled
 
 
 async def unread() -> list[int]:
@@ -226,10 +226,13 @@ async def test_a_lost_read_event_is_repaired_by_the_next(
     connect: Connect, live_cast: Cast, live_conversation: Conversation, written: list[Message], settings: Any
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
+    settings.CHAT_HEAL_SECONDS = 1000
     async with AsyncExitStack() as stack:
         other = await stack.enter_async_context(OtherProcess())
         reader = await other.connect(live_cast.student, None, "?mark_read=false")
         teacher = await background_tab(connect, stack, live_cast.teacher, live_conversation)
+        await settled()
+        await other.run(settled())
         rough_layer().drop = 1
         await reader.send_json({"type": "mark_read", "message_id": written[1].pk})
         assert await reader.receive_json() == message_status(live_cast.student, written[0].pk, written[1].pk)

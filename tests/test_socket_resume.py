@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from django.db import transaction
 
 from chat.models import Conversation, Message
 from tests.conftest import Cast, Connect, conversation_of, say
@@ -176,6 +177,12 @@ async def test_what_was_read_while_away_is_told_by_read_up_to_and_not_again(
             assert await socket.receive_json() == message_status(live_cast.teacher, third.pk)
 
 
+def write_and_erase(conversation: Conversation, cast: Cast) -> None:
+    """Store two messages of which the second is gone when others see them."""
+    with transaction.atomic():
+        say(conversation, cast.teacher, "untold", "vanished")[1].delete()
+
+
 async def test_rows_that_vanished_are_skipped(
     connect: Connect, live_cast: Cast, live_conversation: Conversation
 ) -> None:
@@ -186,8 +193,7 @@ async def test_rows_that_vanished_are_skipped(
         assert await receive_many(socket, 4) == [*await shown(left, live_cast), resume_complete(3)]
         await socket.silence()
         # The gap behind them is none.
-        await in_thread(say, live_conversation, live_cast.teacher, "untold", "vanished")
-        await Message.objects.filter(content="vanished").adelete()
+        await in_thread(write_and_erase, live_conversation, live_cast)
         await socket.send_json({"message": "last"})
         frames = await receive_many(socket, 2)
         assert frames == await shown([m async for m in Message.objects.order_by("seq")][-2:], live_cast)
