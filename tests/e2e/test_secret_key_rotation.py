@@ -7,10 +7,9 @@ import httpx
 
 from tests.e2e.cluster import Cluster, Person
 from tests.e2e.server import WebServer
-from tests.e2e.wire import entered, hear, heard_until_pong, say, start_together
+from tests.e2e.wire import SETTLED_SECONDS, entered, hear, heard_until_pong, say, start_together
 
 AT_ONCE = 20
-LOOKED_AT_AGAIN_SECONDS = 1.3  # a new socket's session is looked at once more after a second
 
 
 async def ask(person: Person, server: WebServer) -> httpx.Response:
@@ -39,7 +38,7 @@ async def test_nobody_is_signed_out_by_a_new_key(cluster: Cluster) -> None:
         async with entered(pair.student, second) as tab:
             await say(student, message="still me")
             assert (await hear(student))["message"] == (await hear(tab))["message"]
-            await asyncio.sleep(LOOKED_AT_AGAIN_SECONDS)
+            await asyncio.sleep(SETTLED_SECONDS)
             for socket in (student, teacher, tab):
                 assert await heard_until_pong(socket) == []
     # Who was here meanwhile is signed in under the new key alone; the others have to sign in again.

@@ -21,10 +21,9 @@ from tests import servers
 from tests.e2e.cluster import CSRF, Cluster, Databases, Pair, Person
 from tests.e2e.seed import PASSWORD
 from tests.e2e.server import WebServer
-from tests.e2e.wire import close_code, entered, hear, heard_until_pong, say, start_together
+from tests.e2e.wire import SETTLED_SECONDS, close_code, entered, hear, heard_until_pong, say, start_together
 
 SESSION_ENDED, NOT_ALLOWED, NOT_FOUND = 4401, 4403, 4404
-SETTLED_SECONDS = 1.3  # a new socket is looked at once more a second after it came; that must not hide a missed event
 ROUND_SECONDS = 1
 NOISE_SECONDS = 2.0  # what a round may be late on a busy machine
 

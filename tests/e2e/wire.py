@@ -13,6 +13,9 @@ from websockets.exceptions import ConnectionClosed
 from tests.e2e.cluster import Person
 from tests.e2e.server import WebServer
 
+# A new socket is looked at once more after a second; that must not hide an event that it missed.
+SETTLED_SECONDS = 1.3
+
 
 def start_together(*servers: WebServer) -> tuple[WebServer, ...]:
     """Start them all at once: most of the time a start takes is spent in imports."""
