@@ -12,8 +12,12 @@ SERVER ?= daphne
 HOST := 127.0.0.1
 # make test
 FAST ?=
-# make test, make lock
+# make test, make lock, make bench
 ARGS ?=
+# make bench
+QUICK ?=
+ROUNDS ?=
+PEERS ?=
 
 # What a deployment gives, for the checks that must see it; no database is touched.
 PRODUCTION := DEBUG=0 SECURE_SSL=1 ALLOWED_HOSTS=chat.example.org DATABASE_URL=sqlite://:memory: REDIS_URL= \
@@ -55,6 +59,9 @@ check: install $(VENV)/.dev ## Formatter, linter, types, import directions, miss
 	@$(PRODUCTION) $(BIN)/python manage.py makemigrations --check
 	@echo manage.py check --deploy
 	@$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+bench: install $(VENV)/.dev ## Measure, and print tables: ARGS="growth storm" only these, QUICK=1, ROUNDS=, PEERS=1.
+	@QUICK=$(QUICK) ROUNDS=$(ROUNDS) PEERS=$(PEERS) $(BIN)/python -m bench $(ARGS)
 
 lock: export CUSTOM_COMPILE_COMMAND := make lock
 lock: $(VENV)/.dev ## Pin requirements*.in with hashes; ARGS="--upgrade-package django" for a newer one.

@@ -1,0 +1,389 @@
+"""How cost grows: with the messages of a conversation, and with the conversations of a teacher.
+
+The section runs as a process of its own, `python -m bench.growth`, with the environment of a server process: REST
+through Django's test client, sockets through the whole ASGI application, on the same PostgreSQL and Valkey.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import django
+import psycopg
+import uvloop
+
+from bench.process import ROOT
+from bench.stand import Row, Stand, say, table
+
+LIMIT_SECONDS = 900
+UNREAD = 10  # of the other side, at the end of an ordinary conversation
+SMALL = 100  # messages in each conversation of a teacher who has many
+RECEIVE_SECONDS = 10
+LOOKS_SECONDS = 1.3  # by then the look that follows a connect has been taken
+
+PAGE = "/api/v1/chat/my-conversation/messages/"
+STUDENT = "/api/v1/chat/my-conversation/"
+LIST = "/api/v1/chat/teacher/conversations/"
+
+# By both sides in turn; all conversations grow side by side.
+FILL = """
+INSERT INTO chat_message (conversation_id, sender_id, content, timestamp, is_read, seq)
+SELECT conversation.id, CASE WHEN n %% 2 = 1 THEN student.user_id ELSE teacher.user_id END,
+    'Message ' || n || ': how far did you get with the exercises of this week?',
+    now() - (%(count)s - n) * interval '1 second',
+    n <= CASE WHEN n %% 2 = 1 THEN %(teacher_read)s ELSE %(student_read)s END, n
+FROM generate_series(1, %(count)s) AS n
+CROSS JOIN chat_conversation conversation
+JOIN accounts_userprofile student ON student.id = conversation.student_id
+JOIN accounts_userprofile teacher ON teacher.id = conversation.teacher_id
+WHERE conversation.id = ANY(%(ids)s)
+ORDER BY n, conversation.id
+"""
+COUNT = """
+UPDATE chat_conversation SET last_seq = %(count)s, student_read_seq = %(student_read)s,
+    teacher_read_seq = %(teacher_read)s, updated_at = now() - id * interval '1 second'
+WHERE id = ANY(%(ids)s)
+"""
+
+
+async def run(stand: Stand) -> None:
+    """Print the tables."""
+    sizes = stand.sizes
+    options = [f"--messages={_joined(sizes.messages)}", f"--conversations={_joined(sizes.conversations)}"]
+    command = [sys.executable, "-m", "bench.growth", *options, f"--repeats={sizes.repeats}"]
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=dict(stand.environment))
+    try:
+        async with asyncio.timeout(LIMIT_SECONDS):
+            code = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    stand.fault("growth", [f"ended with {code}"] if code else [])
+
+
+def _joined(numbers: Sequence[int]) -> str:
+    return ",".join(map(str, numbers))
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """What this process has PostgreSQL do meanwhile, on any connection; not what begins transactions or connections."""
+    made: list[str] = []
+    execute = psycopg.Cursor.execute
+
+    def counted(cursor: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+        text = str(query).lstrip()
+        if text and not text.startswith(("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "SELECT set_config")):
+            made.append(text)
+        return execute(cursor, query, *args, **kwargs)
+
+    with mock.patch.object(psycopg.Cursor, "execute", counted):
+        yield made
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one operation."""
+
+    ms: float
+    queries: int
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What is timed, many times; where that leaves work behind, what is counted is another call, which waits for it."""
+
+    timed: Callable[[], object]
+    counted: Callable[[], object] | None = None
+
+    def time(self) -> float:
+        """Return how many ms one call takes."""
+        begin = time.perf_counter()
+        self.timed()
+        return 1000 * (time.perf_counter() - begin)
+
+    def count(self) -> int:
+        """Return the number of queries of one call."""
+        with statements() as made:
+            (self.counted or self.timed)()
+        return len(made)
+
+
+Operations = dict[str, Operation]
+Costs = dict[str, list[Cost]]  # by operation: one for each size
+
+
+def measure(operations: Sequence[Operations], repeats: int) -> Costs:
+    """Measure each operation at all sizes in turn, so that what else the machine does meets them alike."""
+    costs: Costs = {}
+    for name in operations[0]:
+        at_sizes = [by_name[name] for by_name in operations]
+        if at_sizes[0].counted:
+            time.sleep(LOOKS_SECONDS)  # what was before has left something behind, too
+        counts = [operation.count() for operation in at_sizes]  # and whatever lasts is at hand now
+        rounds = [[operation.time() for operation in at_sizes] for _ in range(repeats)]
+        medians = [statistics.median(spans) for spans in zip(*rounds, strict=True)]
+        costs[name] = [Cost(ms, count) for ms, count in zip(medians, counts, strict=True)]
+    return costs
+
+
+class Loop:
+    """An event loop that never rests, in a thread: what a server process does beside each call goes on, too."""
+
+    def __init__(self) -> None:
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def __enter__(self) -> "Loop":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(RECEIVE_SECONDS)
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run this in the loop and wait for it."""
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(LIMIT_SECONDS)
+
+
+class Person:
+    """Somebody who is signed in, with REST and sockets."""
+
+    def __init__(self, loop: Loop, seeded: dict[str, Any]) -> None:
+        from django.test import Client
+
+        self.user_id: int = seeded["user_id"]
+        self.path: str = seeded["path"]
+        self._loop, self._key = loop, seeded["session_key"]
+        self._http = Client(SERVER_NAME="localhost")
+        self._http.cookies["sessionid"] = self._key
+        self._open: Any = None
+
+    def get(self, path: str, rows: int | None = None) -> Any:
+        """Return what REST answers; it must be 200, with so many results."""
+        answer = self._http.get(path)
+        assert answer.status_code == 200, (path, answer.status_code, answer.content[:300])
+        body = answer.json()
+        assert rows is None or len(body["results"]) == rows, (path, len(body["results"]))
+        return body
+
+    def mark_read(self, conversation_id: int) -> None:
+        """Mark all as read over REST."""
+        answer = self._http.post(f"/api/v1/chat/conversations/{conversation_id}/mark-read/")
+        assert answer.status_code == 200, answer.content[:300]
+
+    def connect(self, query: str = "", frames: int = 1) -> None:
+        """Open a socket, and return when it is established and has had so many frames; then it goes at once."""
+        self._loop.run(self._connect(query, frames))
+
+    def connect_and_stay(self, query: str = "", frames: int = 1) -> None:
+        """Open a socket and keep it for as long as the server has something to do for it."""
+        self._loop.run(self._connect(query, frames, LOOKS_SECONDS))
+
+    def send(self) -> None:
+        """Send on a socket that stays open, and return when one's own message has come."""
+        self._loop.run(self._send())
+
+    async def _connect(self, query: str, frames: int, seconds: float = 0) -> None:
+        socket = await self._opened(query, frames)
+        await asyncio.sleep(seconds)
+        await socket.disconnect()
+
+    async def _opened(self, query: str, frames: int) -> Any:
+        from channels.testing import WebsocketCommunicator
+
+        from qader.asgi import application
+
+        headers = [(b"host", b"localhost"), (b"origin", b"http://localhost")]
+        headers.append((b"cookie", f"sessionid={self._key}".encode()))
+        socket = WebsocketCommunicator(application, f"/ws/chat/{self.path}{query}", headers)
+        accepted, code = await socket.connect(timeout=RECEIVE_SECONDS)
+        assert accepted, code
+        for _ in range(frames):
+            await socket.receive_from(timeout=RECEIVE_SECONDS)
+        return socket
+
+    async def _send(self) -> None:
+        if self._open is None:
+            self._open = await self._opened("", 1)
+        await self._open.send_to(text_data=json.dumps({"message": "How far did you get?"}))
+        frame = json.loads(await self._open.receive_from(timeout=RECEIVE_SECONDS))
+        assert frame["type"] == "new_message", frame
+
+
+Pairs = list[dict[str, Any]]
+
+
+def prepare_messages(sizes: Sequence[int]) -> tuple[Pairs, Pairs]:
+    """Store conversations of each size: ordinary ones, and ones of which the teacher has read nothing."""
+    from tests.e2e.seed import seed
+
+    ordinary, unread = seed(len(sizes)), seed(len(sizes))
+    for size, one, other in zip(sizes, ordinary, unread, strict=True):
+        read = size - 2 * UNREAD
+        fill([one["conversation_id"]], size, student_read=read, teacher_read=read)
+        fill([other["conversation_id"]], size, student_read=size, teacher_read=0)
+    return ordinary, unread
+
+
+def with_messages(loop: Loop, sizes: Sequence[int], prepared: tuple[Pairs, Pairs], repeats: int) -> Costs:
+    """Measure conversations of each size."""
+    operations: list[Operations] = []
+    for size, one, other in zip(sizes, *prepared, strict=True):
+        student, behind = Person(loop, one["student"]), Person(loop, other["student"])
+        connect = Operation(behind.connect, behind.connect_and_stay)
+        operations.append(
+            unread_calls(f"{UNREAD} unread", student, Person(loop, one["teacher"]))
+            | conversation_calls(student, one["conversation_id"], size)
+            | unread_calls("the teacher has read nothing", behind, Person(loop, other["teacher"]))
+            | {"connect of the student, the teacher has read nothing": connect}
+        )
+    return measure(operations, repeats)
+
+
+def unread_calls(what: str, student: Person, teacher: Person) -> Operations:
+    """What counts unread messages."""
+    return {
+        f"the student's conversation, {what}": Operation(lambda: student.get(STUDENT)),
+        f"the teacher's list, {what}": Operation(lambda: teacher.get(LIST, 1)),
+    }
+
+
+def conversation_calls(student: Person, pk: int, size: int) -> Operations:
+    """What a student does in a conversation of this size; the first of it marks all as read."""
+    middle = message_id(pk, size // 2 + 1)
+    after = f"?after={message_id(pk, size - 50)}"
+    return {
+        "a page, `mark_read=false`": Operation(lambda: student.get(f"{PAGE}?mark_read=false", 50)),
+        "first page": Operation(lambda: student.get(f"{PAGE}?page=1", 50)),
+        "middle page": Operation(lambda: student.get(f"{PAGE}?page={size // 100}", 50)),
+        "last page": Operation(lambda: student.get(f"{PAGE}?page=last", 50)),
+        "newest (`limit=50`)": Operation(lambda: student.get(f"{PAGE}?limit=50", 50)),
+        "`before` the middle": Operation(lambda: student.get(f"{PAGE}?before={middle}&limit=50", 50)),
+        "`after` the middle": Operation(lambda: student.get(f"{PAGE}?after={middle}&limit=50")),
+        "mark read, nothing unread": Operation(lambda: student.mark_read(pk)),
+        "connect": Operation(student.connect, student.connect_and_stay),
+        "connect, 50 missed (`?after=`)": Operation(
+            lambda: student.connect(after, 1 + 50 + 1), lambda: student.connect_and_stay(after, 1 + 50 + 1)
+        ),
+        "send": Operation(student.send),
+    }
+
+
+def prepare_teachers(sizes: Sequence[int]) -> Pairs:
+    """Store a teacher of each number of conversations; returns each with one of their students."""
+    from tests.e2e.seed import seed
+
+    pairs = seed(len(sizes))
+    for size, pair in zip(sizes, pairs, strict=True):
+        pk = pair["conversation_id"]
+        read = SMALL - 2 * UNREAD
+        fill([pk, *pupils(pk, size - 1)], SMALL, student_read=read, teacher_read=read)
+    return pairs
+
+
+def with_conversations(loop: Loop, sizes: Sequence[int], pairs: Pairs, repeats: int) -> Costs:
+    """Measure a teacher of each number of conversations."""
+    people = [Person(loop, pair["teacher"]) for pair in pairs]
+    return measure([teacher_calls(*one) for one in zip(people, sizes, strict=True)], repeats)
+
+
+def teacher_calls(teacher: Person, size: int) -> Operations:
+    """What a teacher of so many conversations does."""
+    return {
+        "list, as a client asks for it (up to 50)": Operation(lambda: teacher.get(LIST, min(50, size))),
+        "list, first 5": Operation(lambda: teacher.get(f"{LIST}?page_size=5", 5)),
+        "list, last 5": Operation(lambda: teacher.get(f"{LIST}?page_size=5&page={size // 5}", 5)),
+        "connect": Operation(teacher.connect, teacher.connect_and_stay),
+        "send": Operation(teacher.send),
+    }
+
+
+def pupils(conversation_id: int, count: int) -> list[int]:
+    """Give the teacher of this conversation so many more students; return their conversations."""
+    from accounts.models import RoleChoices, UserProfile
+    from chat.models import Conversation
+    from tests.e2e.seed import make_people
+
+    teacher = Conversation.objects.select_related("teacher").get(pk=conversation_id).teacher
+    names = [f"pupil-{conversation_id}-{number}" for number in range(count)]
+    students = make_people(names, "!", RoleChoices.STUDENT)
+    UserProfile.objects.filter(pk__in=[student.pk for student in students]).update(assigned_mentor=teacher)
+    made = Conversation.objects.bulk_create(Conversation(student=student, teacher=teacher) for student in students)
+    return [conversation.pk for conversation in made]
+
+
+def fill(conversation_ids: list[int], count: int, *, student_read: int, teacher_read: int) -> None:
+    """Store so many messages in each; what either side was sent is read up to the given number."""
+    from django.db import connection
+
+    values = {"ids": conversation_ids, "count": count, "student_read": student_read, "teacher_read": teacher_read}
+    with connection.cursor() as cursor:
+        for statement in (FILL, COUNT):
+            cursor.execute(statement, values)
+
+
+def settle() -> None:
+    """Do what PostgreSQL does by itself in a database that lives longer, so that it does not do it meanwhile."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        for table_name in ("chat_message", "chat_conversation", "accounts_user", "accounts_userprofile"):
+            cursor.execute(f"VACUUM ANALYZE {table_name}")
+        cursor.execute("CHECKPOINT")
+
+
+def message_id(conversation_id: int, seq: int) -> int:
+    """Return a message's id."""
+    from chat.models import Message
+
+    return Message.objects.values_list("pk", flat=True).get(conversation=conversation_id, seq=seq)
+
+
+def show(what: str, sizes: Sequence[int], costs: Costs) -> None:
+    """Print one table; the last column says how many times the first size's time the last one's is."""
+    rows: list[Row] = []
+    for name, found in costs.items():
+        counts = sorted({cost.queries for cost in found})
+        queries = str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
+        rows.append([name, queries, *(cost.ms for cost in found), f"{found[-1].ms / found[0].ms:.1f}"])
+    table([what, "queries", *(f"{size:,}" for size in sizes), "last : first"], rows)
+
+
+def main() -> None:
+    """Measure and print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("--messages", "--conversations"):
+        parser.add_argument(name, type=lambda text: [int(number) for number in text.split(",")], required=True)
+    parser.add_argument("--repeats", type=int, required=True)
+    options = parser.parse_args()
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "qader.settings")
+    django.setup()
+    begin = time.monotonic()
+    # All of it first: the news of what is made here would keep the server busy with those who connect.
+    sizes, numbers, repeats = options.messages, options.conversations, options.repeats
+    pairs, teachers = prepare_messages(sizes), prepare_teachers(numbers)
+    settle()
+    sys.stderr.write(f"growth: filled after {time.monotonic() - begin:.0f} s\n")
+    say(f"### Growth: ms, median of {repeats}, and the number of queries (of a connect with the looks that follow)")
+    say()
+    with Loop() as loop:
+        show("messages in the conversation", sizes, with_messages(loop, sizes, pairs, repeats))
+        title = f"conversations of a teacher, {SMALL} messages each"
+        show(title, numbers, with_conversations(loop, numbers, teachers, repeats))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""A process restarts, and all its sockets come back at once; what did those see who were writing on another process?"""
+
+import asyncio
+import statistics
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+import psycopg
+
+from bench.load import Load, Sample, open_sockets
+from bench.process import Process, Subject
+from bench.stand import Row, Stand, at, say, table
+from bench.wire import Address, RefusedError, Socket
+
+PAUSE_SECONDS = 0.1  # between a message that arrived and the sender's next one
+TRY_SECONDS = 10.0
+RETRY_SECONDS = 0.5
+STORM_SECONDS = 60.0
+
+# One message in each conversation, for the clients to resume behind.
+GREET = """
+WITH grown AS (
+    UPDATE chat_conversation SET last_seq = last_seq + 1, updated_at = now() WHERE id = ANY(%s)
+    RETURNING id, last_seq, student_id
+)
+INSERT INTO chat_message (conversation_id, sender_id, content, timestamp, is_read, seq)
+SELECT grown.id, profile.user_id, 'Hello.', now(), true, last_seq
+FROM grown JOIN accounts_userprofile profile ON profile.id = student_id
+RETURNING conversation_id, id
+"""
+
+
+async def run(stand: Stand) -> None:
+    """Print the table."""
+    columns = [await _measure(stand, kind) for kind in stand.sizes.kinds]
+    sizes = stand.sizes
+    say(f"### A reconnect storm: {sizes.storm_sockets:,} sockets at once, after the restart of their process")
+    say()
+    say(f"{sizes.storm_senders} pairs write on a second process meanwhile, a message each 0.1 s.")
+    say()
+    rows: list[Row] = [[name, *(column[name] for column in columns)] for name in columns[0]]
+    table(["", *sizes.kinds], rows)
+
+
+async def _measure(stand: Stand, kind: str) -> dict[str, object]:
+    subject = stand.project(kind)
+    sizes = stand.sizes
+    writers, others = subject.people[: sizes.storm_senders], subject.people[sizes.storm_senders :]
+    after = _greet(stand, others[: sizes.storm_sockets // 2])
+    with subject.serve() as first, subject.serve() as second:
+        here = [address for pair in at(first.port, others) for address in pair][: sizes.storm_sockets]
+        sockets = await open_sockets(subject.wire, here)
+        back = [address._replace(path=f"{address.path}?after={after[address.conversation_id]}") for address in here]
+        async with Load(subject.wire, at(second.port, writers), PAUSE_SECONDS) as load:
+            load.begin()
+            await asyncio.sleep(sizes.warm_up_seconds)
+            calm = await load.sample(sizes.seconds)
+            away = await _restart(first)
+            codes = Counter(socket.close_code for socket in sockets)
+            cpu = second.cpu_seconds()
+            load.reset()
+            begin = time.perf_counter()
+            returned, times, tries = await _storm(subject, back, stand)
+            meanwhile = load.taken(begin, cpu, second.cpu_seconds)
+            stand.fault(f"{kind}, storm", await load.end())
+        for socket in returned:
+            socket.close()
+        await asyncio.sleep(0.2)
+    return {
+        "closed with 1012": f"{codes[1012]:,}",
+        "port closed for, s": away,
+        "half are back after, s": statistics.median(times),
+        "the last is back after, s": max(times),
+        "handshakes, tries included": f"{tries:,}",
+        **_latencies("senders before", calm),
+        **_latencies("senders meanwhile", meanwhile),
+    }
+
+
+def _latencies(who: str, sample: Sample) -> dict[str, object]:
+    return {f"{who}: {name}, ms": sample.ms(share) for name, share in (("p50", 0.5), ("p99", 0.99), ("worst", 1))}
+
+
+def _greet(stand: Stand, people: Sequence[tuple[Address, Address]]) -> dict[int, int]:
+    """Return a message's id by conversation."""
+    with psycopg.connect(stand.cluster.database_url) as connection:
+        return dict(connection.execute(GREET, [[student.conversation_id for student, _ in people]]).fetchall())
+
+
+async def _restart(process: Process) -> float:
+    """Restart it beside the load; returns how many seconds nobody listened, from the signal on."""
+    begin = time.perf_counter()
+    await asyncio.to_thread(process.stop)
+    await asyncio.to_thread(process.start)
+    return time.perf_counter() - begin
+
+
+async def _storm(subject: Subject, addresses: Sequence[Address], stand: Stand) -> tuple[list[Socket], list[float], int]:
+    """Connect to all at once, each as often as it takes; returns the sockets, the seconds each took, and the tries."""
+    begin, tries = time.perf_counter(), 0
+    times: list[float] = []
+
+    async def come_back(address: Address) -> Socket:
+        nonlocal tries
+        while True:
+            tries += 1
+            try:
+                socket = await subject.wire(address).connect(TRY_SECONDS)
+            except (OSError, RefusedError, TimeoutError):
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                times.append(time.perf_counter() - begin)
+                return socket
+
+    tasks = [asyncio.create_task(come_back(address)) for address in addresses]
+    done, pending = await asyncio.wait(tasks, timeout=STORM_SECONDS)
+    for task in pending:
+        task.cancel()
+    stand.fault(f"{subject.name}, storm", [f"not back after {STORM_SECONDS:g} s"] * len(pending))
+    return [task.result() for task in done], times or [float("nan")], tries
