@@ -5,10 +5,13 @@ import json
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
+import psycopg
 import pytest
 from websockets.exceptions import InvalidStatus
 
@@ -20,6 +23,7 @@ from tests.e2e.server import WebServer
 
 PAIRS = 6
 HEAL_SECONDS = 3
+POOL_SIZE = 16
 DEFAULT_HEAL_SECONDS = 30
 ANSWER_SECONDS = 5.0  # what the contract gives the server to say that the database is away
 OUTAGE_SECONDS = 10.0
@@ -50,7 +54,11 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     """One for all tests of this file: a process must survive every fault, whatever came before."""
     with servers.postgresql() as postgresql, servers.redis() as redis:
         cluster = Cluster(Databases(postgresql.url, tmp_path_factory.mktemp("unused")).create(), redis)
-        settings = {"CHAT_HEAL_SECONDS": str(HEAL_SECONDS), "CHAT_RATE_LIMIT": "0"}
+        settings = {
+            "CHAT_HEAL_SECONDS": str(HEAL_SECONDS),
+            "DATABASE_POOL_SIZE": str(POOL_SIZE),
+            "CHAT_RATE_LIMIT": "0",
+        }
         try:
             web = start_both(cluster, **settings)
             yield Ground(cluster, postgresql, redis, web)
@@ -65,7 +73,30 @@ async def redis_is_killed(ground: Ground, rng: random.Random) -> None:
 
 
 async def redis_is_stopped(ground: Ground, rng: random.Random) -> None:
-    await ground.outage(ground.redis, OUTAGE_SECONDS)
+    (pair,) = await asyncio.to_thread(ground.cluster.cast)
+    outage = asyncio.create_task(ground.outage(ground.redis, OUTAGE_SECONDS))
+    await asyncio.sleep(rng.uniform(0, 2))
+    async with asyncio.TaskGroup() as at_once:
+        for person, server in zip((pair.student, pair.teacher), ground.web, strict=True):
+            at_once.create_task(everything_works(person, server))
+    assert not outage.done()
+    await outage
+
+
+async def everything_works(person: Person, server: WebServer) -> None:
+    """Sign in, connect and write while Redis says nothing."""
+    async with Rest(person, server) as rest:
+        begin = time.monotonic()
+        answer = await rest.ask("POST", "auth/login/", {"username": person.username, "password": "wrong"})
+        assert answer.status_code == 400, answer.text
+        assert time.monotonic() - begin < ANSWER_SECONDS
+    async with Client(person, [server]) as client:
+        assert await client.until(lambda: client.ready, ANSWER_SECONDS), "cannot connect without Redis"
+        for over_rest in (False, True):
+            begin = time.monotonic()
+            await client.say("without Redis", over_rest=over_rest)
+            assert time.monotonic() - begin < 1 + BUSY_SECONDS, "an acknowledgement waited for Redis"
+        assert not client.faults
 
 
 async def redis_cuts_its_subscribers(ground: Ground, rng: random.Random) -> None:
@@ -145,8 +176,30 @@ async def test_a_stopped_database_is_told_within_five_seconds(ground: Ground) ->
             await repeated_until_stored(socket, task.result())
         for server in ground.web:
             await answers_again(pair, server)
+    assert await asyncio.to_thread(connections_in_use, ground, pair) == POOL_SIZE * len(ground.web)
     stored = [row["client_id"] for row in rows(ground.cluster, pair.conversation_id) if row["client_id"]]
     assert sorted(stored) == sorted(client_id for task in sent for client_id in task.result())
+
+
+def connections_in_use(ground: Ground, pair: Pair) -> int:
+    """Keep all connections that the processes can have busy, and count them: none may have been lost."""
+    url = ground.cluster.database_url
+    count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = %s"
+    with (
+        psycopg.connect(url) as holder,
+        psycopg.connect(url, autocommit=True) as observer,
+        ThreadPoolExecutor(2 * POOL_SIZE * len(ground.web)) as threads,
+    ):
+        holder.execute("LOCK TABLE chat_conversation")
+        for server in ground.web * (2 * POOL_SIZE):
+            headers = {"Cookie": pair.student.cookie}
+            threads.submit(httpx.get, f"{server.url}/api/v1/chat/my-conversation/", headers=headers, trust_env=False)
+        deadline, found = time.monotonic() + 2, 0
+        while found < POOL_SIZE * len(ground.web) and time.monotonic() < deadline:
+            time.sleep(0.05)
+            found = observer.execute(count, ["client backend"]).fetchone()[0] - 2
+        holder.rollback()
+    return found
 
 
 @asynccontextmanager
