@@ -15,7 +15,7 @@ from tests.e2e.cluster import Cluster, Databases, Pair
 from tests.e2e.rawsocket import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawSocket
 from tests.e2e.server import WebServer
 
-EXAMPLES = 1500  # for each server
+EXAMPLES = 150  # for each server
 LIMIT = 64 * 1024
 TOO_BIG, NOT_TEXT = 1009, 1007
 LAST_WORD = '{"message": "the last word"}'
