@@ -10,7 +10,7 @@ from django.test import AsyncClient
 
 from accounts.models import User
 from chat.models import Conversation, Message
-from tests.conftest import Connect, Socket, message_object, session_cookie
+from tests.conftest import Cast, Connect, Socket, message_object, session_cookie
 
 T = TypeVar("T")
 
@@ -103,3 +103,11 @@ def socket_of(user: User, path: Conversation | str | None = None, query: str = "
 def key_of(socket: Socket) -> str:
     """Return the key of the session that the socket came with."""
     return dict(socket.scope["headers"])[b"cookie"].decode().removeprefix("sessionid=")
+
+
+async def still_works(socket: Socket, cast: Cast) -> None:
+    """Check that the socket sends and receives."""
+    await socket.send_json({"message": "still here", "client_id": "still"})
+    stored_frame = await socket.receive_json()
+    assert stored_frame == await new_message(await Message.objects.alatest("seq"), cast.student, "still")
+    assert await Message.objects.acount() == 1

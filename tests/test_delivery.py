@@ -1,65 +1,22 @@
 """What one socket is sent, whatever it hears: every message once, in order, or it is closed."""
 
 import asyncio
-import json
 import random
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 import pytest
-from django.db import OperationalError
-from django.db.backends.utils import CursorWrapper
 
 from chat import delivery as delivery_module
 from chat.delivery import Delivery, messages_between
-from chat.events import MessagePosted, MessagesRead
+from chat.events import MessagesRead
 from chat.models import Conversation, Message
 from chat.serializers import Pong, encode
 from tests.conftest import Cast, counted_queries, say
-from tests.sockets import in_thread, message_status, new_message
+from tests.outside import Outside, database_away, write
+from tests.sockets import in_thread, new_message
 
 TOO_SLOW = 1013
 PONG = encode(Pong())
-
-
-class Outside:
-    """A delivery to the student, and what it wrote; `gate` closed stands for a client that takes nothing."""
-
-    def __init__(self, conversation: Conversation, cast: Cast) -> None:
-        self.conversation, self.cast = conversation, cast
-        self.sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self.closed: asyncio.Queue[int] = asyncio.Queue()
-        self.gate = asyncio.Event()
-        self.gate.set()
-        self.delivery = Delivery(conversation.pk, cast.student.pk, self.send, self.closed.put_nowait)
-
-    async def send(self, text: str) -> None:
-        await self.gate.wait()
-        self.sent.put_nowait(json.loads(text))
-
-    def start(self, last: int = 0, *, first: int | None = None, frames: Any = ()) -> None:
-        """Begin where the client has everything up to the seq `last`."""
-        reads = {self.cast.student.pk: 0, self.cast.teacher.pk: 0}
-        self.delivery.start(first=last if first is None else first, last=last, reads=reads, frames=frames)
-
-    def hear(self, *events: MessagePosted | MessagesRead) -> None:
-        for event in events:
-            self.delivery.hear(event)
-
-    async def next(self) -> dict[str, Any]:
-        return await asyncio.wait_for(self.sent.get(), 5)
-
-    async def numbers(self, count: int) -> list[int]:
-        """Return the contents of the next messages, which are numbers."""
-        return [int((await self.next())["message"]["content"]) for _ in range(count)]
-
-    async def nothing_more(self) -> None:
-        """Check that all is told: what is said now comes next."""
-        self.delivery.say(PONG)
-        assert await self.next() == {"type": "pong"}
 
 
 @pytest.fixture
@@ -68,35 +25,6 @@ async def outside(live_cast: Cast, live_conversation: Conversation) -> Any:
     outside = Outside(live_conversation, live_cast)
     yield outside
     outside.delivery.stop()
-
-
-async def write(outside: Outside, count: int) -> list[MessagePosted]:
-    """Store more messages of the teacher, whose contents are their seqs; return the events that tell of them."""
-    pk = outside.conversation.pk
-
-    def rows() -> list[MessagePosted]:
-        conversation = Conversation.objects.get(pk=pk)
-        last = conversation.last_seq
-        numbers = range(last + 1, last + count + 1)
-        fields = {"conversation": conversation, "sender": outside.cast.teacher}
-        Message.objects.bulk_create(Message(**fields, content=str(seq), seq=seq) for seq in numbers)
-        Conversation.objects.filter(pk=pk).update(last_seq=last + count)
-        return messages_between(pk, last, last + count, count)
-
-    return await in_thread(rows)
-
-
-@contextmanager
-def database_away() -> Iterator[threading.Event]:
-    """Every statement fails, in whatever thread; yields what is set when one has."""
-    tried = threading.Event()
-
-    def fail(*_: Any) -> None:
-        tried.set()
-        raise OperationalError("server closed the connection unexpectedly")
-
-    with patch.object(CursorWrapper, "execute", fail):
-        yield tried
 
 
 async def test_events_are_told_in_order_each_as_this_user_sees_it(outside: Outside, live_cast: Cast) -> None:
@@ -333,86 +261,4 @@ async def test_a_repeat_is_answered_where_the_client_has_not_had_the_message(out
     outside.delivery.repeat(events[5])  # has not come yet, nor what is before it
     assert await outside.numbers(3) == [1, 5, 6]
     outside.delivery.repeat(events[5])
-    await outside.nothing_more()
-
-
-def read(outside: Outside, after: int, *seqs: int, up_to: int | None = None) -> MessagesRead:
-    """Return the event that the student has read these; the ids are the seqs and 1,000."""
-    pairs = [(seq + 1000, seq) for seq in seqs]
-    return MessagesRead(outside.conversation.pk, outside.cast.student.pk, after, up_to or seqs[-1], pairs)
-
-
-async def test_reads_are_told_once_and_only_forward(outside: Outside) -> None:
-    outside.start()
-    reader = outside.cast.student
-    outside.hear(read(outside, 0, 1, 2), read(outside, 0, 1, 2), read(outside, 0, 1))
-    assert await outside.next() == message_status(reader, 1001, 1002)
-    outside.hear(read(outside, 0, 1, 2, 3))
-    assert await outside.next() == message_status(reader, 1003)
-    outside.hear(read(outside, 3, 5), read(outside, 3, 4, 5))
-    assert await outside.next() == message_status(reader, 1005)
-    await outside.nothing_more()
-
-
-async def test_what_each_side_has_read_is_counted_for_itself(outside: Outside) -> None:
-    outside.start()
-    outside.hear(read(outside, 0, 1, 5))
-    assert await outside.next() == message_status(outside.cast.student, 1001, 1005)
-    outside.hear(MessagesRead(outside.conversation.pk, outside.cast.teacher.pk, 0, 2, [(1002, 2)]))
-    assert await outside.next() == message_status(outside.cast.teacher, 1002)
-    await outside.nothing_more()
-
-
-async def test_a_read_that_was_not_heard_is_read_from_the_database(outside: Outside, live_cast: Cast) -> None:
-    outside.start(6)
-    await write(outside, 6)
-    ids = [pk async for pk in Message.objects.order_by("seq").values_list("pk", flat=True)]
-    await Message.objects.filter(seq__lte=4).aupdate(is_read=True)
-    outside.hear(read(outside, 2, 3, 4))  # of which 1 and 2 are lost
-    assert await outside.next() == message_status(live_cast.student, *ids[:4])
-    await Message.objects.filter(seq__lte=6).aupdate(is_read=True)
-    assert outside.delivery.catch_up(6, {live_cast.student.pk: 6, live_cast.teacher.pk: 0})
-    assert await outside.next() == message_status(live_cast.student, *ids[4:])
-    assert not outside.delivery.catch_up(6, {live_cast.student.pk: 6, live_cast.teacher.pk: 0})
-    outside.hear(read(outside, 0, 1, 2), read(outside, 4, 5, 6))
-    await outside.nothing_more()
-
-
-async def test_an_event_that_comes_while_reads_are_looked_up_tells_nothing_twice(
-    outside: Outside, live_cast: Cast
-) -> None:
-    outside.start(6)
-    await write(outside, 6)
-    ids = [pk async for pk in Message.objects.order_by("seq").values_list("pk", flat=True)]
-    await Message.objects.aupdate(is_read=True)
-    pairs = list(zip(ids, range(1, 7), strict=True))
-    pk, reader = outside.conversation.pk, live_cast.student.pk
-    outside.hear(MessagesRead(pk, reader, 4, 6, pairs[4:]))  # the look-up begins
-    await asyncio.sleep(0)
-    outside.hear(MessagesRead(pk, reader, 0, 2, pairs[:2]))  # and what was lost comes late
-    told: list[int] = []
-    while len(told) < 6:
-        told += (await outside.next())["message_ids"]
-    assert sorted(told) == ids
-    await outside.nothing_more()
-
-
-async def test_a_look_up_of_reads_that_fails_is_made_again(outside: Outside, live_cast: Cast) -> None:
-    outside.start(2)
-    await write(outside, 2)
-    ids = [pk async for pk in Message.objects.order_by("seq").values_list("pk", flat=True)]
-    await Message.objects.aupdate(is_read=True)
-    with database_away() as tried:
-        outside.delivery.catch_up(2, {live_cast.student.pk: 2})
-        assert await asyncio.to_thread(tried.wait, 5)
-    assert await outside.next() == message_status(live_cast.student, *ids)
-    await outside.nothing_more()
-
-
-async def test_at_most_five_hundred_reads_are_in_a_frame(outside: Outside) -> None:
-    outside.start(1001)
-    outside.hear(read(outside, 0, *range(1, 1002)))
-    frames = [await outside.next() for _ in range(3)]
-    ids = list(range(1001, 2002))
-    assert frames == [message_status(outside.cast.student, *ids[n : n + 500]) for n in (0, 500, 1000)]
     await outside.nothing_more()

@@ -1,51 +1,21 @@
 """What ends a session, or a place in a conversation, closes exactly the sockets concerned, with the right code."""
 
-import asyncio
-import threading
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 from django.contrib.auth import alogout
 from django.contrib.sessions.models import Session
-from django.db.backends.utils import CursorWrapper
-from django.utils import timezone
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
-from tests.conftest import PASSWORD, Cast, Connect, Socket, conversation_of, say, session_cookie
-from tests.other_process import ROUGH, OtherProcess, RemoteSocket, rough_layer
-from tests.sockets import CLOSED, entered, established, http, in_thread, key_of, new_message, socket_of
+from tests.conftest import PASSWORD, Cast, Connect, conversation_of, say, session_cookie
+from tests.other_process import ROUGH, OtherProcess
+from tests.room import Room, stay
+from tests.sockets import CLOSED, entered, established, http, in_thread, key_of, new_message
 
 SIGNED_OUT, NOT_ALLOWED, NOT_FOUND = 4401, 4403, 4404
 NEVER = 1000
-
-
-class Room:
-    """Open sockets in this process and in another one."""
-
-    def __init__(self, connect: Connect, cast: Cast, conversation: Conversation, stack: AsyncExitStack) -> None:
-        self.connect, self.cast, self.conversation, self.stack = connect, cast, conversation, stack
-
-    async def student(self, key: str | None = None) -> Socket:
-        socket: Socket = await self.stack.enter_async_context(entered(self.connect, self.cast.student, key=key))
-        return socket
-
-    async def teacher(self, key: str | None = None) -> Socket:
-        path = self.conversation
-        socket: Socket = await self.stack.enter_async_context(entered(self.connect, self.cast.teacher, path, key=key))
-        return socket
-
-    async def bystanders(self) -> list[Socket]:
-        """Return sockets that nothing here concerns: other people's, and the teacher's with another student."""
-        other = await in_thread(conversation_of, self.cast.other_student, self.cast.trainer)
-        enter = self.stack.enter_async_context
-        return [
-            await enter(entered(self.connect, self.cast.other_student)),
-            await enter(entered(self.connect, self.cast.trainer, other)),
-        ]
 
 
 @pytest.fixture
@@ -54,12 +24,6 @@ async def room(connect: Connect, live_cast: Cast, live_conversation: Conversatio
     settings.CHAT_HEAL_SECONDS = NEVER
     async with AsyncExitStack() as stack:
         yield Room(connect, live_cast, live_conversation, stack)
-
-
-async def stay(*sockets: Socket | RemoteSocket) -> None:
-    """Check that these are open and were told nothing."""
-    for socket in sockets:
-        await socket.silence()
 
 
 async def test_logging_out_over_rest_closes_the_sockets_of_that_session_only(room: Room, live_cast: Cast) -> None:
@@ -320,125 +284,3 @@ async def test_events_reach_the_sockets_of_another_process(
         assert await here.close_code() == SIGNED_OUT
         await live_cast.teacher.profile.asave()
         await stay(teacher, bystander)
-
-
-class TestRounds:
-    """Nothing tells of these: the rounds find them."""
-
-    @pytest.fixture(autouse=True)
-    def _quick(self, settings: Any) -> None:
-        settings.CHAT_HEAL_SECONDS = 0.1
-
-    @pytest.fixture
-    async def room(self, connect: Connect, live_cast: Cast, live_conversation: Conversation) -> Any:
-        async with AsyncExitStack() as stack:
-            yield Room(connect, live_cast, live_conversation, stack)
-
-    async def test_a_session_that_expires(self, room: Room, live_cast: Cast) -> None:
-        key = await in_thread(session_cookie, live_cast.student)
-        ending, staying = await room.student(key), [await room.student(), await room.teacher()]
-        await Session.objects.filter(pk=key).aupdate(expire_date=timezone.now() - timedelta(seconds=1))
-        assert await ending.close_code() == SIGNED_OUT
-        await stay(*staying)
-
-    async def test_a_session_that_is_swept_out(self, room: Room, live_cast: Cast) -> None:
-        key = await in_thread(session_cookie, live_cast.student)
-        ending, staying = await room.student(key), [await room.student(), await room.teacher()]
-        await in_thread(lambda: Session.objects.filter(pk=key)._raw_delete("default"))
-        assert await ending.close_code() == SIGNED_OUT
-        await stay(*staying)
-
-    async def test_a_user_who_is_deactivated_by_an_update(self, room: Room, live_cast: Cast) -> None:
-        ending, staying = await room.student(), [await room.teacher(), *await room.bystanders()]
-        await User.objects.filter(pk=live_cast.student.pk).aupdate(is_active=False)
-        assert await ending.close_code() == SIGNED_OUT
-        await stay(*staying)
-
-    async def test_a_password_that_is_changed_by_an_update(self, room: Room, live_cast: Cast) -> None:
-        ending, staying = await room.student(), [await room.teacher(), *await room.bystanders()]
-        await User.objects.filter(pk=live_cast.student.pk).aupdate(password="!")
-        assert await ending.close_code() == SIGNED_OUT
-        await stay(*staying)
-
-    async def test_a_mentor_who_is_changed_by_an_update(self, room: Room, live_cast: Cast) -> None:
-        ending, staying = [await room.student(), await room.teacher()], await room.bystanders()
-        students = UserProfile.objects.filter(user=live_cast.student)
-        await students.aupdate(assigned_mentor=live_cast.trainer.profile)
-        for socket in ending:
-            assert await socket.close_code() == NOT_ALLOWED
-        await stay(*staying)
-
-    async def test_a_role_that_is_changed_by_an_update(self, room: Room, live_cast: Cast) -> None:
-        ending, staying = [await room.student(), await room.teacher()], await room.bystanders()
-        await UserProfile.objects.filter(user=live_cast.teacher).aupdate(role=RoleChoices.STUDENT)
-        for socket in ending:
-            assert await socket.close_code() == NOT_ALLOWED
-        await stay(*staying)
-
-    async def test_a_conversation_that_is_deleted(
-        self, room: Room, live_cast: Cast, live_conversation: Conversation
-    ) -> None:
-        ending, staying = [await room.student(), await room.teacher()], await room.bystanders()
-        await Conversation.objects.filter(pk=live_conversation.pk).adelete()
-        for socket in ending:
-            assert await socket.close_code() == NOT_FOUND
-        await stay(*staying)
-
-    async def test_sockets_that_may_stay_do_so_over_many_rounds(
-        self, room: Room, live_cast: Cast, settings: Any
-    ) -> None:
-        settings.CHAT_HEAL_SECONDS = 0.02
-        sockets = [await room.student(), await room.teacher(), *await room.bystanders()]
-        for number in range(5):
-            key = await in_thread(session_cookie, live_cast.student)
-            canary = await room.student(key)
-            await Session.objects.filter(pk=key).aupdate(expire_date=timezone.now())
-            assert await canary.close_code() == SIGNED_OUT, number
-        await stay(*sockets)
-
-
-async def test_who_is_signed_out_while_being_looked_up_is_closed(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
-) -> None:
-    settings.CHAT_HEAL_SECONDS = NEVER
-    known, go_on, execute = threading.Event(), threading.Event(), CursorWrapper.execute
-
-    def hold_up(self: CursorWrapper, sql: str, *args: Any) -> Any:
-        if "chat_message" in sql and not known.is_set():  # what is unread is asked of somebody who may connect
-            known.set()
-            go_on.wait(5)
-        return execute(self, sql, *args)
-
-    key, other_key = [await in_thread(session_cookie, live_cast.student) for _ in range(2)]
-    async with entered(connect, None, key=other_key) as canary:
-        with patch.object(CursorWrapper, "execute", hold_up):
-            knocking = asyncio.create_task(connect.knock(None, key=key))
-            assert await asyncio.to_thread(known.wait, 5)
-            await Session.objects.filter(pk__in=[key, other_key]).adelete()
-            assert await canary.close_code() == SIGNED_OUT
-            go_on.set()
-            socket, accepted, _ = await knocking
-        assert accepted
-        events = [await socket.receive_output(5)]
-        if events[0]["type"] == "websocket.send":  # the first frame may have been on its way
-            events.append(await socket.receive_output(5))
-        assert events[-1] == {"type": "websocket.close", "code": SIGNED_OUT}
-
-
-async def test_who_is_signed_out_while_joining_is_refused(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
-) -> None:
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
-    settings.CHAT_HEAL_SECONDS = NEVER
-    async with entered(connect, live_cast.other_student):  # so that the layer is known to be there
-        rough_layer().mode = "hangs"
-        rough_layer().calls.clear()
-        socket = await in_thread(socket_of, live_cast.student)
-        knocking = asyncio.create_task(socket.connect(5))
-        while not any(call == "group_add" for call, _ in rough_layer().calls):  # noqa: ASYNC110 - from a list
-            await asyncio.sleep(0.01)
-        await Session.objects.filter(pk=key_of(socket)).adelete()
-        assert await knocking == (False, SIGNED_OUT)
-        rough_layer().mode = ""
-        await socket.disconnect()
-        assert socket.output_queue.empty()

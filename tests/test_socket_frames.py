@@ -12,8 +12,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from chat.models import Conversation, Message
-from tests.conftest import Cast, Connect, Socket, loop_is_idle
-from tests.sockets import EMPTY, NO_MESSAGE, STUDENT_MESSAGES, entered, http, new_message, receive_many
+from tests.conftest import Cast, Connect, Socket
+from tests.sockets import EMPTY, NO_MESSAGE, entered, new_message, receive_many, still_works
 
 BAD_JSON = {"error": "The frame is not valid JSON.", "code": "invalid_json"}
 BINARY = {"error": "Binary frames are not supported.", "code": "invalid_frame"}
@@ -25,7 +25,6 @@ CHARACTERS = {"error": "The text has characters that cannot be stored.", "code":
 BAD_CLIENT_ID = {"error": "client_id must be text of 1 to 64 characters.", "code": "invalid_frame"}
 BAD_MESSAGE_ID = {"error": "message_id must be a number or a string.", "code": "invalid_frame"}
 PONG = {"type": "pong"}
-FLOOD = 4429
 FRAME_BYTES = 64 * 1024
 
 
@@ -34,14 +33,6 @@ async def socket(connect: Connect, live_cast: Cast) -> AsyncIterator[Socket]:
     """The student's socket, its first frame received."""
     async with entered(connect, live_cast.student) as opened:
         yield opened
-
-
-async def still_works(socket: Socket, cast: Cast) -> None:
-    """Check that the socket sends and receives."""
-    await socket.send_json({"message": "still here", "client_id": "still"})
-    stored_frame = await socket.receive_json()
-    assert stored_frame == await new_message(await Message.objects.alatest("seq"), cast.student, "still")
-    assert await Message.objects.acount() == 1
 
 
 @pytest.mark.parametrize(
@@ -273,124 +264,3 @@ async def test_no_sequence_of_frames_ends_a_socket(connect: Connect, live_cast: 
         asyncio.run_coroutine_threadsafe(play(sequence), loop).result(30)
 
     await asyncio.to_thread(examples)
-
-
-async def test_a_hundred_refused_frames_are_told_and_one_more_is_a_flood(connect: Connect, live_cast: Cast) -> None:
-    async with entered(connect, live_cast.student) as socket, entered(connect, live_cast.student) as tab:
-        for _ in range(101):
-            await socket.send_to(text_data="x")
-        assert await receive_many(socket, 100) == [BAD_JSON] * 100
-        event = await socket.receive_output(5)
-        if event["type"] == "websocket.send":  # the last refusal may still be told
-            assert json.loads(event["text"]) == BAD_JSON
-            event = await socket.receive_output(5)
-        assert event["type"] == "websocket.close"
-        assert event["code"] == FLOOD
-        await socket.send_json({"message": "too late"})
-        await tab.silence()
-    assert not await Message.objects.aexists()
-
-
-async def test_a_hundred_refused_frames_do_not_end_a_socket(socket: Socket, live_cast: Cast) -> None:
-    for _ in range(100):
-        await socket.send_to(text_data="x")
-    assert await receive_many(socket, 100) == [BAD_JSON] * 100
-    await still_works(socket, live_cast)
-
-
-async def test_refusals_of_rate_count_as_a_flood_too(connect: Connect, live_cast: Cast, settings: Any) -> None:
-    settings.CHAT_RATE_LIMIT = (0.001, 1)
-    async with entered(connect, live_cast.student) as socket:
-        for number in range(102):
-            await socket.send_json({"message": str(number)})
-        codes = []
-        while (event := await socket.receive_output(5))["type"] == "websocket.send":
-            codes.append(json.loads(event["text"]).get("code", "stored"))
-        assert event["code"] == FLOOD
-        assert codes.count("rate_limited") in {100, 101}
-        assert set(codes) <= {"stored", "rate_limited"}
-    await loop_is_idle()  # the socket may be closed before its message is committed
-    assert await Message.objects.acount() == 1
-
-
-async def test_pings_and_marks_have_a_bucket_of_their_own(socket: Socket, live_cast: Cast) -> None:
-    for number in range(90):
-        await socket.send_json({"type": "ping"} if number % 2 else {"type": "mark_read", "message_id": "x"})
-    answers = [frame for frame in await receive_many(socket, 90) if frame not in (PONG, NO_MESSAGE)]
-    assert answers
-    for frame in answers:
-        assert 0 < frame.pop("retry_after") <= 0.05
-        assert frame == {"error": "Too many frames.", "code": "rate_limited"}
-    # Sending is another matter.
-    await still_works(socket, live_cast)
-
-
-def limited(frame: dict[str, Any], most: float) -> bool:
-    """Whether this frame refuses a send because of the rate; `most` seconds are to be waited."""
-    wait = frame.pop("retry_after")
-    assert 0 < wait <= most
-    return frame == {"error": "You are writing too fast.", "code": "rate_limited"}
-
-
-async def test_who_writes_too_fast_is_told_how_long_to_wait(socket: Socket, live_cast: Cast, settings: Any) -> None:
-    settings.CHAT_RATE_LIMIT = (0.01, 3)
-    for number in range(3):
-        await socket.send_json({"message": str(number)})
-        assert (await socket.receive_json())["message"]["content"] == str(number)
-    await socket.send_json({"message": "too much"})
-    assert limited(await socket.receive_json(), 100)
-    assert await Message.objects.acount() == 3
-    await socket.silence()
-
-
-async def test_after_the_time_told_a_send_goes_through(socket: Socket, live_cast: Cast, settings: Any) -> None:
-    settings.CHAT_RATE_LIMIT = (10.0, 1)
-    await socket.send_json({"message": "first"})
-    await socket.send_json({"message": "second"})
-    frames = await receive_many(socket, 2)
-    (refusal,) = [frame for frame in frames if "error" in frame]
-    await asyncio.sleep(refusal["retry_after"])
-    await socket.send_json({"message": "second"})
-    assert (await socket.receive_json())["message"]["content"] == "second"
-
-
-async def test_one_rate_counts_for_all_sockets_and_posts_of_a_user_and_for_nobody_else(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
-) -> None:
-    settings.CHAT_RATE_LIMIT = (0.01, 3)
-    client = await http(live_cast.student)
-    async with (
-        entered(connect, live_cast.student) as socket,
-        entered(connect, live_cast.student) as tab,
-        entered(connect, live_cast.teacher, live_conversation) as teacher,
-    ):
-
-        async def everybody_hears(content: str) -> None:
-            for listener in (socket, tab, teacher):
-                assert (await listener.receive_json())["message"]["content"] == content
-
-        await socket.send_json({"message": "one"})
-        await everybody_hears("one")
-        await tab.send_json({"message": "two"})
-        await everybody_hears("two")
-        answer = await client.post(STUDENT_MESSAGES, {"content": "three"}, content_type="application/json")
-        assert answer.status_code == 201
-        await everybody_hears("three")
-
-        for own in (socket, tab):
-            await own.send_json({"message": "four"})
-            assert limited(await own.receive_json(), 100)
-        answer = await client.post(STUDENT_MESSAGES, {"content": "four"}, content_type="application/json")
-        assert answer.status_code == 429
-        assert answer.json() == {"detail": "You are writing too fast.", "code": "rate_limited"}
-        assert 98 <= int(answer["Retry-After"]) <= 100
-
-        await teacher.send_json({"message": "not me"})
-        await everybody_hears("not me")
-
-
-async def test_without_a_rate_nobody_waits(socket: Socket, live_cast: Cast, settings: Any) -> None:
-    settings.CHAT_RATE_LIMIT = None
-    for number in range(60):
-        await socket.send_json({"message": str(number)})
-    assert [frame["message"]["content"] for frame in await receive_many(socket, 60)] == [str(n) for n in range(60)]

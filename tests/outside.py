@@ -1,0 +1,87 @@
+"""What a delivery is tested with: its socket, what it hears, and a database that is away."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from django.db import OperationalError
+from django.db.backends.utils import CursorWrapper
+
+from chat.delivery import Delivery, messages_between
+from chat.events import MessagePosted, MessagesRead
+from chat.models import Conversation, Message
+from chat.serializers import Pong, encode
+from tests.conftest import Cast
+from tests.sockets import in_thread
+
+PONG = encode(Pong())
+
+
+class Outside:
+    """A delivery to the student, and what it wrote; `gate` closed stands for a client that takes nothing."""
+
+    def __init__(self, conversation: Conversation, cast: Cast) -> None:
+        self.conversation, self.cast = conversation, cast
+        self.sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.closed: asyncio.Queue[int] = asyncio.Queue()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.delivery = Delivery(conversation.pk, cast.student.pk, self.send, self.closed.put_nowait)
+
+    async def send(self, text: str) -> None:
+        await self.gate.wait()
+        self.sent.put_nowait(json.loads(text))
+
+    def start(self, last: int = 0, *, first: int | None = None, frames: Any = ()) -> None:
+        """Begin where the client has everything up to the seq `last`."""
+        reads = {self.cast.student.pk: 0, self.cast.teacher.pk: 0}
+        self.delivery.start(first=last if first is None else first, last=last, reads=reads, frames=frames)
+
+    def hear(self, *events: MessagePosted | MessagesRead) -> None:
+        for event in events:
+            self.delivery.hear(event)
+
+    async def next(self) -> dict[str, Any]:
+        return await asyncio.wait_for(self.sent.get(), 5)
+
+    async def numbers(self, count: int) -> list[int]:
+        """Return the contents of the next messages, which are numbers."""
+        return [int((await self.next())["message"]["content"]) for _ in range(count)]
+
+    async def nothing_more(self) -> None:
+        """Check that all is told: what is said now comes next."""
+        self.delivery.say(PONG)
+        assert await self.next() == {"type": "pong"}
+
+
+async def write(outside: Outside, count: int) -> list[MessagePosted]:
+    """Store more messages of the teacher, whose contents are their seqs; return the events that tell of them."""
+    pk = outside.conversation.pk
+
+    def rows() -> list[MessagePosted]:
+        conversation = Conversation.objects.get(pk=pk)
+        last = conversation.last_seq
+        numbers = range(last + 1, last + count + 1)
+        fields = {"conversation": conversation, "sender": outside.cast.teacher}
+        Message.objects.bulk_create(Message(**fields, content=str(seq), seq=seq) for seq in numbers)
+        Conversation.objects.filter(pk=pk).update(last_seq=last + count)
+        return messages_between(pk, last, last + count, count)
+
+    return await in_thread(rows)
+
+
+@contextmanager
+def database_away() -> Iterator[threading.Event]:
+    """Every statement fails, in whatever thread; yields what is set when one has."""
+    tried = threading.Event()
+
+    def fail(*_: Any) -> None:
+        tried.set()
+        raise OperationalError("server closed the connection unexpectedly")
+
+    with patch.object(CursorWrapper, "execute", fail):
+        yield tried

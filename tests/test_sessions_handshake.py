@@ -1,0 +1,64 @@
+"""Who is signed out in the middle of a handshake gets no socket, or loses it at once."""
+
+import asyncio
+import threading
+from typing import Any
+from unittest.mock import patch
+
+from django.contrib.sessions.models import Session
+from django.db.backends.utils import CursorWrapper
+
+from chat.models import Conversation
+from tests.conftest import Cast, Connect, session_cookie
+from tests.other_process import ROUGH, rough_layer
+from tests.sockets import entered, in_thread, key_of, socket_of
+
+SIGNED_OUT = 4401
+NEVER = 1000
+
+
+async def test_who_is_signed_out_while_being_looked_up_is_closed(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+) -> None:
+    settings.CHAT_HEAL_SECONDS = NEVER
+    known, go_on, execute = threading.Event(), threading.Event(), CursorWrapper.execute
+
+    def hold_up(self: CursorWrapper, sql: str, *args: Any) -> Any:
+        if "chat_message" in sql and not known.is_set():  # what is unread is asked of somebody who may connect
+            known.set()
+            go_on.wait(5)
+        return execute(self, sql, *args)
+
+    key, other_key = [await in_thread(session_cookie, live_cast.student) for _ in range(2)]
+    async with entered(connect, None, key=other_key) as canary:
+        with patch.object(CursorWrapper, "execute", hold_up):
+            knocking = asyncio.create_task(connect.knock(None, key=key))
+            assert await asyncio.to_thread(known.wait, 5)
+            await Session.objects.filter(pk__in=[key, other_key]).adelete()
+            assert await canary.close_code() == SIGNED_OUT
+            go_on.set()
+            socket, accepted, _ = await knocking
+        assert accepted
+        events = [await socket.receive_output(5)]
+        if events[0]["type"] == "websocket.send":  # the first frame may have been on its way
+            events.append(await socket.receive_output(5))
+        assert events[-1] == {"type": "websocket.close", "code": SIGNED_OUT}
+
+
+async def test_who_is_signed_out_while_joining_is_refused(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
+    settings.CHAT_HEAL_SECONDS = NEVER
+    async with entered(connect, live_cast.other_student):  # so that the layer is known to be there
+        rough_layer().mode = "hangs"
+        rough_layer().calls.clear()
+        socket = await in_thread(socket_of, live_cast.student)
+        knocking = asyncio.create_task(socket.connect(5))
+        while not any(call == "group_add" for call, _ in rough_layer().calls):  # noqa: ASYNC110 - from a list
+            await asyncio.sleep(0.01)
+        await Session.objects.filter(pk=key_of(socket)).adelete()
+        assert await knocking == (False, SIGNED_OUT)
+        rough_layer().mode = ""
+        await socket.disconnect()
+        assert socket.output_queue.empty()
