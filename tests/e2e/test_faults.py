@@ -74,13 +74,17 @@ async def redis_is_killed(ground: Ground, rng: random.Random) -> None:
 
 async def redis_is_stopped(ground: Ground, rng: random.Random) -> None:
     (pair,) = await asyncio.to_thread(ground.cluster.cast)
-    outage = asyncio.create_task(ground.outage(ground.redis, OUTAGE_SECONDS))
-    await asyncio.sleep(rng.uniform(0, 2))
-    async with asyncio.TaskGroup() as at_once:
-        for person, server in zip((pair.student, pair.teacher), ground.web, strict=True):
-            at_once.create_task(everything_works(person, server))
-    assert not outage.done()
-    await outage
+    ground.redis.freeze()
+    late = ground.cluster.server("daphne")  # a process that has never seen Redis
+    try:
+        async with asyncio.TaskGroup() as at_once:
+            at_once.create_task(asyncio.sleep(OUTAGE_SECONDS))
+            await asyncio.to_thread(late.start)
+            for person, server in ((pair.student, ground.web[0]), (pair.teacher, ground.web[1]), (pair.student, late)):
+                at_once.create_task(everything_works(person, server))
+    finally:
+        ground.redis.thaw()
+        await asyncio.to_thread(late.terminate)
 
 
 async def everything_works(person: Person, server: WebServer) -> None:
