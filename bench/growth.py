@@ -129,9 +129,11 @@ def measure(operations: Sequence[Operations], repeats: int) -> Costs:
     costs: Costs = {}
     for name in operations[0]:
         at_sizes = [by_name[name] for by_name in operations]
+        for operation in at_sizes:
+            operation.timed()  # leaves nothing unread, and opens what stays open
         if at_sizes[0].counted:
-            time.sleep(LOOKS_SECONDS)  # what was before has left something behind, too
-        counts = [operation.count() for operation in at_sizes]  # and whatever lasts is at hand now
+            time.sleep(LOOKS_SECONDS)
+        counts = [operation.count() for operation in at_sizes]
         rounds = [[operation.time() for operation in at_sizes] for _ in range(repeats)]
         medians = [statistics.median(spans) for spans in zip(*rounds, strict=True)]
         costs[name] = [Cost(ms, count) for ms, count in zip(medians, counts, strict=True)]
@@ -196,6 +198,10 @@ class Person:
         """Send on a socket that stays open, and return when one's own message has come."""
         self._loop.run(self._send())
 
+    def leave(self) -> None:
+        """Close the socket on which they sent."""
+        self._loop.run(self._open.disconnect())
+
     async def _connect(self, query: str, frames: int, seconds: float = 0) -> None:
         socket = await self._opened(query, frames)
         await asyncio.sleep(seconds)
@@ -243,14 +249,21 @@ def with_messages(loop: Loop, sizes: Sequence[int], prepared: tuple[Pairs, Pairs
     operations: list[Operations] = []
     for size, one, other in zip(sizes, *prepared, strict=True):
         student, behind = Person(loop, one["student"]), Person(loop, other["student"])
-        connect = Operation(behind.connect, behind.connect_and_stay)
         operations.append(
             unread_calls(f"{UNREAD} unread", student, Person(loop, one["teacher"]))
             | conversation_calls(student, one["conversation_id"], size)
             | unread_calls("the teacher has read nothing", behind, Person(loop, other["teacher"]))
-            | {"connect of the student, the teacher has read nothing": connect}
+            | {"connect, the teacher has read nothing": Operation(behind.connect, behind.connect_and_stay)}
         )
-    return measure(operations, repeats)
+    return measure(operations, repeats) | sending([Person(loop, pair["student"]) for pair in prepared[0]], repeats)
+
+
+def sending(people: Sequence[Person], repeats: int) -> Costs:
+    """Measure sends, which need a socket that stays open; by itself, since rounds look after open sockets."""
+    costs = measure([{"send": Operation(person.send)} for person in people], repeats)
+    for person in people:
+        person.leave()
+    return costs
 
 
 def unread_calls(what: str, student: Person, teacher: Person) -> Operations:
@@ -278,7 +291,6 @@ def conversation_calls(student: Person, pk: int, size: int) -> Operations:
         "connect, 50 missed (`?after=`)": Operation(
             lambda: student.connect(after, 1 + 50 + 1), lambda: student.connect_and_stay(after, 1 + 50 + 1)
         ),
-        "send": Operation(student.send),
     }
 
 
@@ -297,7 +309,8 @@ def prepare_teachers(sizes: Sequence[int]) -> Pairs:
 def with_conversations(loop: Loop, sizes: Sequence[int], pairs: Pairs, repeats: int) -> Costs:
     """Measure a teacher of each number of conversations."""
     people = [Person(loop, pair["teacher"]) for pair in pairs]
-    return measure([teacher_calls(*one) for one in zip(people, sizes, strict=True)], repeats)
+    calls = [teacher_calls(*one) for one in zip(people, sizes, strict=True)]
+    return measure(calls, repeats) | sending(people, repeats)
 
 
 def teacher_calls(teacher: Person, size: int) -> Operations:
@@ -307,7 +320,6 @@ def teacher_calls(teacher: Person, size: int) -> Operations:
         "list, first 5": Operation(lambda: teacher.get(f"{LIST}?page_size=5", 5)),
         "list, last 5": Operation(lambda: teacher.get(f"{LIST}?page_size=5&page={size // 5}", 5)),
         "connect": Operation(teacher.connect, teacher.connect_and_stay),
-        "send": Operation(teacher.send),
     }
 
 

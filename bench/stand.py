@@ -24,7 +24,7 @@ Row = Sequence[object]
 class Sizes:
     """How much of everything."""
 
-    kinds: tuple[str, ...] = KINDS  # in all sections but the first, which has both
+    kinds: tuple[str, ...] = KINDS
     seconds: float = 3  # of one sample
     warm_up_seconds: float = 1
     pairs: tuple[int, ...] = (1, 50, 200)
@@ -51,8 +51,8 @@ QUICK = Sizes(
     warm_up_seconds=0.2,
     pairs=(1, 10),
     idle_pairs=20,
-    messages=(100, 1_000),
-    conversations=(5, 20),
+    messages=(1_000,),
+    conversations=(20,),
     repeats=5,
     process_pairs=10,
     idle_sockets=(20, 40),

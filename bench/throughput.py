@@ -8,7 +8,7 @@ from collections import defaultdict
 
 from bench.load import closed_loop, median, open_sockets
 from bench.process import Subject
-from bench.stand import KINDS, Row, Stand, at, say, table
+from bench.stand import Row, Stand, at, say, table
 from bench.wire import Address
 
 SETTLE_SECONDS = 2.0
@@ -17,7 +17,7 @@ Figures = dict[str, dict[str, list[float]]]  # by row and subject: one value a r
 
 async def run(stand: Stand) -> None:
     """Print the table."""
-    subjects = [stand.project(kind) for kind in KINDS]
+    subjects = [stand.project(kind) for kind in stand.sizes.kinds]
     if stand.peers:
         from bench.peers import subjects as peers
 
@@ -31,7 +31,7 @@ async def run(stand: Stand) -> None:
     say(f"### One server process: {stand.sizes.seconds:g} s of closed loop each, median of {stand.rounds}")
     say()
     names = [subject.name for subject in subjects]
-    ours, peers_names = names[: len(KINDS)], names[len(KINDS) :]
+    ours, peers_names = names[: len(stand.sizes.kinds)], names[len(stand.sizes.kinds) :]
     ratios = [(mine, peer) for peer in peers_names for mine in ours]
     rows: list[Row] = []
     for row, by_subject in figures.items():
