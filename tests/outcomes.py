@@ -8,7 +8,7 @@ from chat.errors import ClientError
 from chat.events import MessagePosted
 from chat.models import Conversation, Message
 from chat.serializers import MessageBody
-from tests.conftest import profile_object
+from tests.cast import profile_object
 
 
 def told(error: ClientError) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from chat.delivery import Delivery, messages_between
 from chat.events import MessagePosted, MessagesRead
 from chat.models import Conversation, Message
 from chat.serializers import Pong, encode
-from tests.conftest import Cast
+from tests.cast import Cast
 from tests.sockets import in_thread
 
 PONG = encode(Pong())

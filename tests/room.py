@@ -3,7 +3,8 @@
 from contextlib import AsyncExitStack
 
 from chat.models import Conversation
-from tests.conftest import Cast, Connect, Socket, conversation_of
+from tests.cast import Cast, conversation_of
+from tests.conftest import Connect, Socket
 from tests.other_process import RemoteSocket
 from tests.sockets import entered, in_thread
 

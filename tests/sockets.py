@@ -10,7 +10,8 @@ from django.test import AsyncClient
 
 from accounts.models import User
 from chat.models import Conversation, Message
-from tests.conftest import Cast, Connect, Socket, message_object, session_cookie
+from tests.cast import Cast, message_object, session_cookie
+from tests.conftest import Connect, Socket
 
 T = TypeVar("T")
 

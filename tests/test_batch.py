@@ -10,7 +10,8 @@ from accounts.models import RoleChoices, User, UserProfile
 from chat.batch import Draft, Sent, store
 from chat.errors import ClientError, UnavailableError
 from chat.models import Conversation, Message
-from tests.conftest import Cast, at_once, conversation_of, make_user, say
+from tests.cast import Cast, conversation_of, make_user, say
+from tests.measure import at_once
 from tests.outcomes import posted, reassign, told
 
 CLOSED = ("conversation_closed", "This conversation is closed.", 403, None, None)

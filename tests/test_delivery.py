@@ -11,7 +11,8 @@ from chat.delivery import Delivery, messages_between
 from chat.events import MessagesRead
 from chat.models import Conversation, Message
 from chat.serializers import Pong, encode
-from tests.conftest import Cast, counted_queries, say
+from tests.cast import Cast, say
+from tests.measure import counted_queries
 from tests.outside import Outside, database_away, write
 from tests.sockets import in_thread, new_message
 

@@ -7,7 +7,7 @@ import pytest
 
 from chat.events import MessagesRead
 from chat.models import Conversation, Message
-from tests.conftest import Cast
+from tests.cast import Cast
 from tests.outside import Outside, database_away, write
 from tests.sockets import message_status
 

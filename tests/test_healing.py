@@ -13,7 +13,8 @@ from chat import events, upkeep
 from chat.events import LookAgain
 from chat.layers import Mailbox
 from chat.models import Conversation, Message
-from tests.conftest import Cast, Connect, say
+from tests.cast import Cast, say
+from tests.conftest import Connect
 from tests.other_process import ROUGH, OtherProcess, RoughLayer, rough_layer
 from tests.sockets import ended, entered, established, in_thread, message_status, new_message, receive_many, settled
 

@@ -8,15 +8,8 @@ from django.urls import reverse
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
-from tests.conftest import (
-    Cast,
-    client_of,
-    conversation_object,
-    conversation_of,
-    make_user,
-    recorded_queries,
-    say,
-)
+from tests.cast import Cast, client_of, conversation_object, conversation_of, make_user, say
+from tests.measure import recorded_queries
 
 MINE = "/api/v1/chat/my-conversation/"
 STUDENTS = "/api/v1/chat/teacher/conversations/"

@@ -6,7 +6,8 @@ import pytest
 from django.test import Client
 
 from chat.models import Conversation, Message
-from tests.conftest import Cast, client_of, fill, message_object, recorded_queries, say
+from tests.cast import Cast, client_of, fill, message_object, say
+from tests.measure import recorded_queries
 from tests.outcomes import read_flags
 
 MINE = "/api/v1/chat/my-conversation/messages/"

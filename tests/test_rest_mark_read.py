@@ -6,7 +6,8 @@ import pytest
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
-from tests.conftest import Cast, client_of, fill, recorded_queries, say
+from tests.cast import Cast, client_of, fill, say
+from tests.measure import recorded_queries
 from tests.outcomes import read_flags
 
 NOT_SIGNED_IN = {"detail": "Authentication credentials were not provided."}

@@ -11,7 +11,8 @@ from django.test import Client
 
 from accounts.models import User, UserProfile
 from chat.models import Conversation, Message
-from tests.conftest import Cast, client_of, recorded_queries
+from tests.cast import Cast, client_of
+from tests.measure import recorded_queries
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,8 @@ from accounts.models import RoleChoices, User, UserProfile
 from chat import services
 from chat.errors import ClientError
 from chat.models import Conversation
-from tests.conftest import Cast, at_once, conversation_of, fill, say
+from tests.cast import Cast, conversation_of, fill, say
+from tests.measure import at_once
 from tests.outcomes import event_of, posted, reassign, told
 
 NO_MENTOR = ("no_mentor", "No mentor is assigned.", 404, None, None)

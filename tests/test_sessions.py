@@ -9,7 +9,8 @@ from django.contrib.sessions.models import Session
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
-from tests.conftest import PASSWORD, Cast, Connect, conversation_of, say, session_cookie
+from tests.cast import PASSWORD, Cast, conversation_of, say, session_cookie
+from tests.conftest import Connect
 from tests.other_process import ROUGH, OtherProcess
 from tests.room import Room, stay
 from tests.sockets import CLOSED, entered, established, http, in_thread, key_of, new_message

@@ -9,7 +9,8 @@ from django.contrib.sessions.models import Session
 from django.db.backends.utils import CursorWrapper
 
 from chat.models import Conversation
-from tests.conftest import Cast, Connect, session_cookie
+from tests.cast import Cast, session_cookie
+from tests.conftest import Connect
 from tests.other_process import ROUGH, rough_layer
 from tests.sockets import entered, in_thread, key_of, socket_of
 

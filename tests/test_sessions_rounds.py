@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation
-from tests.conftest import Cast, Connect, session_cookie
+from tests.cast import Cast, session_cookie
+from tests.conftest import Connect
 from tests.room import Room, stay
 from tests.sockets import in_thread
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from chat.models import Conversation, Message
-from tests.conftest import Cast, Connect, Socket, conversation_of, say
+from tests.cast import Cast, conversation_of, say
+from tests.conftest import Connect, Socket
 from tests.other_process import ROUGH, OtherProcess, rough_layer
 from tests.sockets import NO_MESSAGE, STUDENT_MESSAGES, entered, http, in_thread, message_status, new_message, settled
 

@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from accounts.models import RoleChoices, User
 from chat.models import Conversation
-from tests.conftest import Cast, Connect, Socket, make_user, session_cookie
+from tests.cast import Cast, make_user, session_cookie
+from tests.conftest import Connect, Socket
 from tests.sockets import established, in_thread
 
 SIGNED_OUT, NOT_ALLOWED, NOT_FOUND, TOO_MANY = 4401, 4403, 4404, 4429

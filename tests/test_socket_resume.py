@@ -8,7 +8,8 @@ import pytest
 from django.db import transaction
 
 from chat.models import Conversation, Message
-from tests.conftest import Cast, Connect, conversation_of, say
+from tests.cast import Cast, conversation_of, say
+from tests.conftest import Connect
 from tests.sockets import (
     entered,
     established,

@@ -1,0 +1,76 @@
+"""Statements counted, and calls made at the same moment."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import psycopg
+from django.db import connection, connections
+from django.db.backends.utils import CursorWrapper
+from django.test.utils import CaptureQueriesContext
+
+from chat.database import threads, write_threads
+
+
+def the_pools_let_go() -> None:
+    """Have every thread that works for sockets close the connection that it keeps."""
+    for pool in (threads(), write_threads()):
+        everyone = threading.Barrier(pool._max_workers)
+
+        def let_go(everyone: threading.Barrier = everyone) -> None:
+            everyone.wait(timeout=10)
+            connections.close_all()
+
+        for closing in [pool.submit(let_go) for _ in range(pool._max_workers)]:
+            closing.result()
+
+
+@contextmanager
+def counted_queries() -> Iterator[list[str]]:
+    """Collect the statements, but for BEGIN, of the whole process: all threads, all connections, psycopg's cursors."""
+    statements: list[str] = []
+
+    def noted(owner: type, name: str) -> Any:
+        method = getattr(owner, name)
+
+        def note(self: Any, sql: Any, *args: Any, **kwargs: Any) -> Any:
+            ours = isinstance(self, CursorWrapper) or type(self) is psycopg.Cursor
+            if ours and not str(sql).startswith("BEGIN"):
+                statements.append(str(sql))
+            return method(self, sql, *args, **kwargs)
+
+        return patch.object(owner, name, note)
+
+    with noted(CursorWrapper, "execute"), noted(CursorWrapper, "executemany"), noted(psycopg.Cursor, "execute"):
+        yield statements
+
+
+@contextmanager
+def recorded_queries() -> Iterator[list[str]]:
+    """`with recorded_queries() as queries`: afterwards it holds the statements that this thread made meanwhile.
+
+    What only begins and ends transactions is left out: it depends on the test's own transaction.
+    """
+    queries: list[str] = []
+    with CaptureQueriesContext(connection) as captured:
+        yield queries
+    transactions = ("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE")
+    queries += [query["sql"] for query in captured if not query["sql"].startswith(transactions)]
+
+
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    """Return what the calls return, each made in a thread of its own, all let go at the same moment."""
+    start = threading.Barrier(len(calls))
+
+    def run(call: Callable[[], Any]) -> Any:
+        try:
+            start.wait(5)
+            return call()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return list(threads.map(run, calls))
