@@ -18,7 +18,7 @@ E2E = "tests/e2e/test_"
 CONCURRENCY = f"{E2E}concurrency.py::test_"
 PROOFS: Sequence[tuple[str, Sequence[str]]] = [
     ("processes killed under twenty pairs", [f"{E2E}kills.py"]),
-    ("Redis and PostgreSQL killed, stopped, cut", [f"{E2E}faults.py"]),
+    ("Redis and PostgreSQL killed, stopped, cut", [f"{E2E}faults.py", f"{E2E}stopped_database.py"]),
     ("a layer that drops, repeats and reorders", ["tests/test_healing.py", "tests/test_delivery.py"]),
     ("1,000 connects while the other side sends", [f"{CONCURRENCY}connecting_while"]),
     ("50 sends with one client_id", [f"{CONCURRENCY}fifty_sends", f"{CONCURRENCY}nobody_is_told"]),

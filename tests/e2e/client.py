@@ -6,24 +6,21 @@ where it cannot resume, and folds everything it is told into one state: the mess
 
 import asyncio
 import json
-import logging
 import random
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from tests.e2e.cluster import CSRF, Person
+from tests.e2e.cluster import Person
+from tests.e2e.life import Life, Sending
+from tests.e2e.rest import Message, Rest
 from tests.e2e.server import WebServer
-
-Message = dict[str, Any]
-
-logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request otherwise
+from tests.e2e.shown import Shown
 
 SHOWN_OUT = {4401, 4403, 4404}  # close codes after which coming back by oneself is no use
 BACKOFF_SECONDS = 0.05, 1.0
@@ -31,79 +28,7 @@ REPEAT_SECONDS = 0.3  # between "temporarily_unavailable" and the next try
 SILENCE_SECONDS = 9.0  # 5 by the contract; the rest is for a machine that is busy with many of us
 
 
-class Rest:
-    """REST as one person on one server; answers of 200 and 201 only, unless asked for more."""
-
-    def __init__(self, person: Person, server: WebServer) -> None:
-        self.person, self.server = person, server
-        headers = {"Cookie": person.cookie, "X-CSRFToken": CSRF, "Origin": server.url}
-        # No TLS here; loading certificates for each of a hundred clients takes seconds.
-        self._http = httpx.AsyncClient(
-            base_url=f"{server.url}/api/v1/", headers=headers, timeout=15, trust_env=False, verify=False
-        )
-
-    async def __aenter__(self) -> "Rest":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._http.aclose()
-
-    async def ask(self, method: str, path: str, body: Any = None) -> httpx.Response:
-        """Any request; `path` is relative to `/api/v1/`."""
-        return await self._http.request(method, path, json=body)
-
-    async def get(self, path: str) -> Any:
-        answer = await self.ask("GET", path)
-        answer.raise_for_status()
-        return answer.json()
-
-    @property
-    def messages_path(self) -> str:
-        if self.person.path == "my-conversation/":
-            return "chat/my-conversation/messages/"
-        return f"chat/teacher/{self.person.path}messages/"
-
-    async def history(self) -> list[Message]:
-        """All messages, oldest first, without marking any as read."""
-        messages: list[Message] = []
-        page = f"{self.messages_path}?mark_read=false&page_size=200"
-        while page:
-            found = await self.get(page)
-            messages += found["results"]
-            page = found["next"]
-        return messages
-
-
-@dataclass(eq=False)
-class Life:
-    """One connection, from its opening to its end."""
-
-    after: int | None  # the newest message that the client had; whatever is up to it must not come again
-    server: WebServer
-    frames: list[dict[str, Any]] = field(default_factory=list)
-    ids: list[int] = field(default_factory=list)  # of messages in their order
-    late: set[int] = field(default_factory=set)  # older ones, answered for a repeated client_id
-    told_read: set[tuple[int, int]] = field(default_factory=set)
-    sent: set[str] = field(default_factory=set)  # client_ids
-    repeated: set[str] = field(default_factory=set)  # those of them that had been sent before
-    recovered: bool | None = None
-    established: bool = False
-    ready: bool = False  # what was missed has been received or fetched
-    ended: bool = False
-    close_code: int | None = None
-
-
-@dataclass(eq=False)
-class Sending:
-    """A message on its way; `stored` brings its id."""
-
-    client_id: str
-    content: str
-    stored: "asyncio.Future[int]"
-    tries: int = 0
-
-
-class Client:
+class Client(Shown):
     """One person at one screen; `async with Client(...)` stays connected to one of `servers` as well as it can.
 
     What the server does against the contract is collected in `faults`.
@@ -119,18 +44,14 @@ class Client:
         query: str = "",
         mark_read: bool = True,
     ) -> None:
+        super().__init__(name or person.username)
         self.person, self.servers = person, servers
-        self.name = name or person.username
         self.rng = rng or random.Random(self.name)
         self.lives: list[Life] = []
-        self.messages: dict[int, Message] = {}  # by id, as this user sees them now
-        self.order: list[int] = []  # ids as they came
         self.acknowledged: dict[str, int] = {}
         self.errors: list[dict[str, Any]] = []
-        self.faults: list[str] = []
         self._query, self._mark_read = query, mark_read
         self._pending: dict[str, Sending] = {}
-        self._read: set[int] = set()  # ids told to be read, perhaps before the message itself
         self._socket: Any = None
         self._repeating: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
@@ -245,7 +166,7 @@ class Client:
         elif frame["type"] == "resume_complete":
             await self._hear_resumed(life, frame)
         else:
-            self._fault(f"unexpected frame {frame}")
+            self._check(False, f"unexpected frame {frame}")
 
     async def _hear_established(self, life: Life, frame: dict[str, Any], socket: Any) -> None:
         life.established = True
@@ -301,18 +222,6 @@ class Client:
         if client_id is not None:
             self._acknowledge(client_id, message)
 
-    def _learn(self, message: Message) -> None:
-        pk = message["id"]
-        if known := self.messages.get(pk):
-            same = {**known, "is_read": None} == {**message, "is_read": None}
-            self._check(same, f"{pk} has changed: {known}, {message}")
-        else:
-            self._check(not self.order or pk > self.order[-1], f"{pk} came after {self.order[-1:]}")
-            self.order.append(pk)
-        if message["is_read"]:
-            self._read.add(pk)
-        self.messages[pk] = {**message, "is_read": pk in self._read}
-
     def _hear_status(self, life: Life, frame: dict[str, Any]) -> None:
         ids, reader = frame["message_ids"], frame["reader"]
         self._check(1 <= len(ids) <= 500 and frame["is_read"] is True, f"{frame}")
@@ -322,11 +231,6 @@ class Client:
         for pk in ids:
             self._check(self.messages.get(pk, {}).get("sender") != reader, f"{reader} read their own {pk}")
         self._mark(set(ids))
-
-    def _mark(self, ids: set[int]) -> None:
-        self._read |= ids
-        for pk in ids & self.messages.keys():
-            self.messages[pk]["is_read"] = True
 
     def _hear_error(self, frame: dict[str, Any]) -> None:
         self.errors.append(frame)
@@ -390,10 +294,3 @@ class Client:
             self._check(sending.content == message["content"], f"{client_id} says {message['content']}")
             if not sending.stored.done():
                 sending.stored.set_result(message["id"])
-
-    def _check(self, condition: object, fault: str) -> None:
-        if not condition:
-            self.faults.append(f"{self.name}, life {len(self.lives)}: {fault}")
-
-    def _fault(self, fault: str) -> None:
-        self._check(False, fault)

@@ -9,6 +9,7 @@ import pytest
 
 from tests import servers
 from tests.e2e.cluster import Cluster, Databases
+from tests.e2e.ground import Ground, stand
 from tests.e2e.server import WebServer
 
 
@@ -72,3 +73,10 @@ def start() -> Iterator[Start]:
 def ours(request: pytest.FixtureRequest) -> str:
     """Both servers, one after the other."""
     return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    """One for all tests of a file, with the file's SETTINGS: its processes must survive whatever they go through."""
+    with stand(request.module.SETTINGS, tmp_path_factory.mktemp("unused")) as made:
+        yield made

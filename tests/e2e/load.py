@@ -13,8 +13,10 @@ from typing import Any
 
 import psycopg
 
-from tests.e2e.client import Client, Life, Message, Rest
+from tests.e2e.client import Client
 from tests.e2e.cluster import Cluster, Pair
+from tests.e2e.life import Life
+from tests.e2e.rest import Message, Rest
 from tests.e2e.server import WebServer
 
 PAUSE_SECONDS = 0.5  # between two messages of a talker, at the most

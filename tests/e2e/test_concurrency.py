@@ -4,18 +4,18 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
-import pytest
 
-from tests import servers
-from tests.e2e.client import Client, Rest
-from tests.e2e.cluster import Cluster, Databases, Person
-from tests.e2e.load import rows, seeded, start_both, tell
+from tests.e2e.client import Client
+from tests.e2e.cluster import Cluster, Person
+from tests.e2e.ground import Ground
+from tests.e2e.load import rows, seeded, tell
+from tests.e2e.rest import Rest
 from tests.e2e.server import WebServer
 
 SETTINGS = {"CHAT_RATE_LIMIT": "0", "CHAT_MAX_SOCKETS_PER_USER": "200"}
@@ -27,24 +27,6 @@ SENDERS = 4  # sockets of each process that send
 ROUNDS = 1000
 AT_ONCE = 8  # rounds
 TALKERS = 2  # at each process
-
-
-@dataclass
-class Ground:
-    """Two processes and what they share."""
-
-    cluster: Cluster
-    web: list[WebServer]
-
-
-@pytest.fixture(scope="module")
-def ground(databases: Databases) -> Iterator[Ground]:
-    with servers.redis() as redis:
-        cluster = Cluster(databases.create(), redis)
-        try:
-            yield Ground(cluster, start_both(cluster, **SETTINGS))
-        finally:
-            cluster.close()
 
 
 @asynccontextmanager

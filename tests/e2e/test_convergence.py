@@ -11,9 +11,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.e2e.client import Client, Rest
+from tests.e2e.client import Client
 from tests.e2e.cluster import Cluster, Pair, Person
 from tests.e2e.load import differences, seeded, shown, start_both, tell
+from tests.e2e.rest import Rest
 from tests.e2e.server import WebServer
 
 SETTINGS = {"CHAT_RATE_LIMIT": "0"}

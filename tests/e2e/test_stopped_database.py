@@ -1,0 +1,167 @@
+"""While PostgreSQL is stopped everybody is told so within five seconds; when it goes on, so do all, as they are."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from tests.e2e.cluster import Pair, Person
+from tests.e2e.ground import Ground, under_load
+from tests.e2e.load import rows, seeded
+from tests.e2e.rest import Rest
+from tests.e2e.server import WebServer
+
+HEAL_SECONDS = 3
+POOL_SIZE = 16
+SETTINGS = {
+    "CHAT_HEAL_SECONDS": str(HEAL_SECONDS),
+    "DATABASE_POOL_SIZE": str(POOL_SIZE),
+    "CHAT_RATE_LIMIT": "0",
+}
+ANSWER_SECONDS = 5.0  # what the contract gives the server
+OUTAGE_SECONDS = 10.0
+RECOVERY_SECONDS = 8.0  # after it; each try that fails has waited for a connection already
+
+
+@pytest.mark.slow
+async def test_a_stopped_database_is_told_within_five_seconds(ground: Ground) -> None:
+    rng = seeded()
+    (pair,) = ground.cluster.cast()
+    people = [pair.student, pair.teacher]
+    async with under_load(ground, rng, HEAL_SECONDS + 10), AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(entered(who, where)) for who in people for where in ground.web]
+        outage = asyncio.create_task(ground.outage(ground.postgresql, OUTAGE_SECONDS))
+        async with asyncio.TaskGroup() as at_once:
+            sent = [at_once.create_task(sends_refused(socket, str(n))) for n, socket in enumerate(sockets)]
+            for wait in (0.1, 4.4):  # what waits already must not hold up what comes later
+                for server in ground.web:
+                    at_once.create_task(refusals(pair, server, wait))
+        assert not outage.done(), "the last answers came when the database was back"
+        await outage
+        for socket, task in zip(sockets, sent, strict=True):
+            await repeated_until_stored(socket, task.result())
+        for server in ground.web:
+            await answers_again(pair, server)
+    assert await asyncio.to_thread(connections_in_use, ground, pair) == POOL_SIZE * len(ground.web)
+    stored = [row["client_id"] for row in rows(ground.cluster, pair.conversation_id) if row["client_id"]]
+    assert sorted(stored) == sorted(client_id for task in sent for client_id in task.result())
+
+
+def connections_in_use(ground: Ground, pair: Pair) -> int:
+    """Keep all connections that the processes can have busy, and count them: none may have been lost."""
+    url = ground.cluster.database_url
+    count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = %s"
+    with (
+        psycopg.connect(url) as holder,
+        psycopg.connect(url, autocommit=True) as observer,
+        ThreadPoolExecutor(2 * POOL_SIZE * len(ground.web)) as threads,
+    ):
+        holder.execute("LOCK TABLE chat_conversation")
+        for server in ground.web * (2 * POOL_SIZE):
+            headers = {"Cookie": pair.student.cookie}
+            threads.submit(httpx.get, f"{server.url}/api/v1/chat/my-conversation/", headers=headers, trust_env=False)
+        deadline, found = time.monotonic() + 2, 0
+        while found < POOL_SIZE * len(ground.web) and time.monotonic() < deadline:
+            time.sleep(0.05)
+            found = observer.execute(count, ["client backend"]).fetchone()[0] - 2
+        holder.rollback()
+    return found
+
+
+@asynccontextmanager
+async def entered(person: Person, server: WebServer) -> AsyncIterator[Any]:
+    """A socket past its first frame."""
+    async with person.socket(server, max_queue=None) as socket:  # not all that it is sent is read
+        assert json.loads(await socket.recv())["type"] == "connection_established"
+        yield socket
+
+
+async def sends_refused(socket: Any, name: str) -> list[str]:
+    """Send every half second; each must be answered in time, however many wait. Returns the client_ids."""
+    sent: dict[str, float] = {}
+
+    async def send() -> None:
+        for number in range(8):
+            sent[f"{name}-{number}"] = time.monotonic()
+            await socket.send(json.dumps({"message": "in vain?", "client_id": f"{name}-{number}"}))
+            await asyncio.sleep(0.5)
+
+    sending = asyncio.create_task(send())
+    for number in range(8):
+        frame = json.loads(await socket.recv())
+        assert frame.get("code") == "temporarily_unavailable", frame
+        seconds = time.monotonic() - sent[f"{name}-{number}"]  # those that wait are answered in turn
+        assert seconds < ANSWER_SECONDS, f"send {number} on {name}: {seconds:.2f} s"
+    await sending
+    return list(sent)
+
+
+async def repeated_until_stored(socket: Any, client_ids: list[str]) -> None:
+    """The same socket, without a restart of anything: what was refused is stored when it is repeated."""
+    waiting = dict.fromkeys(client_ids)
+    async with asyncio.timeout(RECOVERY_SECONDS):
+        while waiting:
+            await socket.send(json.dumps({"message": "in vain?", "client_id": next(iter(waiting))}))
+            while "error" not in (frame := json.loads(await socket.recv())) and "client_id" not in frame:
+                pass
+            waiting.pop(frame.get("client_id"), None)
+
+
+async def refusals(pair: Pair, server: WebServer, wait: float) -> None:
+    """Check every path of REST, and opening a socket."""
+    await asyncio.sleep(wait)
+    async with asyncio.TaskGroup() as all_at_once:
+        for person in (pair.student, pair.teacher):
+            all_at_once.create_task(handshake_refused(person, server))
+            for method, path, body in requests(pair, person):
+                all_at_once.create_task(rest_refused(person, server, method, path, body))
+
+
+def requests(pair: Pair, person: Person) -> list[tuple[str, str, Any]]:
+    """Every path that asks the database, but for those that need nobody signed in."""
+    mark = ("POST", f"chat/conversations/{pair.conversation_id}/mark-read/", {})
+    common = [("GET", "auth/me/", None), mark]
+    if person is pair.student:
+        messages = "chat/my-conversation/messages/"
+        own = [("GET", "chat/my-conversation/", None)]
+    else:
+        messages = f"chat/teacher/conversations/{pair.conversation_id}/messages/"
+        own = [("GET", "chat/teacher/conversations/", None)]
+        own += [("POST", "auth/login/", {"username": person.username, "password": "x"})]
+    return [*common, *own, ("GET", messages, None), ("POST", messages, {"content": "never mind"})]
+
+
+async def rest_refused(person: Person, server: WebServer, method: str, path: str, body: Any) -> None:
+    async with Rest(person, server) as rest:
+        begin = time.monotonic()
+        answer = await rest.ask(method, path, body)
+        seconds = time.monotonic() - begin
+    assert (answer.status_code, answer.json()["code"]) == (503, "temporarily_unavailable"), f"{method} {path}"
+    assert seconds < ANSWER_SECONDS, f"{method} {path} of {server.command}: {seconds:.2f} s"
+
+
+async def handshake_refused(person: Person, server: WebServer) -> None:
+    begin = time.monotonic()
+    with pytest.raises(InvalidStatus) as refused:
+        async with person.socket(server, open_timeout=20):
+            pass
+    assert refused.value.response.status_code == 403
+    assert time.monotonic() - begin < ANSWER_SECONDS
+
+
+async def answers_again(pair: Pair, server: WebServer) -> None:
+    for person in (pair.student, pair.teacher):
+        async with Rest(person, server) as rest:
+            for method, path, body in requests(pair, person):
+                deadline = time.monotonic() + RECOVERY_SECONDS
+                while (answer := await rest.ask(method, path, body)).status_code == 503:
+                    assert time.monotonic() < deadline, f"{method} {path}"
+                assert answer.status_code in ({400} if "login" in path else {200, 201}), f"{path}: {answer.text}"
