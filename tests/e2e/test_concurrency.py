@@ -113,6 +113,8 @@ async def test_two_thousand_sends_at_once_are_numbered_and_heard_in_order(ground
             sockets[f"{person.username} listens"] = await stack.enter_async_context(entered(person, other))
         begin = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(asyncio.to_thread(hold_back, ground.cluster, pair.conversation_id))
+            await asyncio.sleep(0.2)
             for name in sockets:
                 tasks.create_task(read(name))
                 if "listens" not in name:
@@ -123,6 +125,19 @@ async def test_two_thousand_sends_at_once_are_numbered_and_heard_in_order(ground
     for name, ids in heard.items():
         assert ids == [row["id"] for row in stored], name
         assert told[name] == ([] if "listens" in name else [f"{name}/{number}" for number in range(each)])
+    refused = "chat_message_seq" in (ground.postgresql.directory / "log").read_text()
+    assert not refused, "a number was given out twice: the constraint had to stand in for the lock"
+
+
+async def test_posts_at_once_leave_the_writer_a_connection(ground: Ground) -> None:
+    """The first thing that a process hears is more posts than its pool has connections."""
+    (pair,) = ground.cluster.cast()
+    server = await asyncio.to_thread(ground.cluster.start, DATABASE_POOL_SIZE="8", **SETTINGS)
+    async with asyncio.timeout(SECONDS), Rest(pair.student, server) as rest, asyncio.TaskGroup() as at_once:
+        bodies = [{"content": f"post {number}"} for number in range(SAME)]
+        posts = [at_once.create_task(rest.ask("POST", rest.messages_path, body)) for body in bodies]
+    assert [post.result().status_code for post in posts] == [201] * SAME
+    server.terminate()
 
 
 @dataclass
