@@ -36,9 +36,19 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         return self.select_related("student__user", "teacher__user")
 
     def with_overview(self, reader: User) -> Self:
-        """Each with `last_message_id` and `unread_count`, the number of messages that `reader` has not read."""
+        """Each with `last_message_id` and `unread_count`, how much of the other side's `reader` has not read.
+
+        `reader` is a student or a mentor, and the conversations are theirs.
+        """
         messages = Message.objects.filter(conversation=OuterRef("pk")).order_by()
-        unread = messages.unread_by(reader).values("conversation").annotate(count=Count("pk")).values("count")
+        # Not "not the reader's": the index leads to what one side sent, past all that the other has not read.
+        other = "teacher__user" if reader.profile.is_student else "student__user"
+        unread = (
+            messages.filter(is_read=False, sender=OuterRef(other))
+            .values("conversation")
+            .annotate(count=Count("pk"))
+            .values("count")
+        )
         return self.annotate(
             last_message_id=Subquery(messages.order_by("-seq").values("pk")[:1]),
             unread_count=Coalesce(Subquery(unread), 0),
@@ -101,6 +111,11 @@ class Conversation(models.Model):
             return self.teacher
         return None
 
+    def unread_by(self, user_id: int) -> "MessageQuerySet":
+        """What the other participant sent and this one has not read."""
+        others = self.teacher.user_id if user_id == self.student.user_id else self.student.user_id
+        return self.messages.filter(is_read=False, sender_id=others)
+
     def read_field(self, user_id: int) -> str:
         """The name of the counter that says how far this participant has read."""
         return "student_read_seq" if user_id == self.student.user_id else "teacher_read_seq"
@@ -108,10 +123,6 @@ class Conversation(models.Model):
 
 class MessageQuerySet(models.QuerySet["Message"]):
     """Questions about many messages."""
-
-    def unread_by(self, reader: User) -> Self:
-        """What somebody else sent and `reader` has not read."""
-        return self.filter(is_read=False).exclude(sender=reader)
 
     def with_sender(self) -> Self:
         """Each with its sender and the sender's profile loaded."""
@@ -145,7 +156,9 @@ class Message(models.Model):
             models.UniqueConstraint(fields=["sender", "conversation", "client_id"], name="chat_message_client_id"),
         ]
         indexes = [
-            models.Index(fields=["conversation", "sender"], condition=Q(is_read=False), name="chat_message_unread")
+            models.Index(
+                fields=["conversation", "sender", "seq"], condition=Q(is_read=False), name="chat_message_unread"
+            )
         ]
 
     def __str__(self) -> str:

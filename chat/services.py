@@ -123,7 +123,7 @@ def mark_read(*, conversation: Conversation, reader: User, up_to: int | None = N
 
     Every socket of the conversation is told.
     """
-    unread = conversation.messages.unread_by(reader)
+    unread = conversation.unread_by(reader.pk)
     if up_to is not None:
         unread = unread.filter(seq__lte=up_to)
     # The mark of the same moment, so that whoever hears of this knows whether they missed something before it.

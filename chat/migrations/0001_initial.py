@@ -60,7 +60,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='message',
-            index=models.Index(condition=models.Q(('is_read', False)), fields=['conversation', 'sender'], name='chat_message_unread'),
+            index=models.Index(condition=models.Q(('is_read', False)), fields=['conversation', 'sender', 'seq'], name='chat_message_unread'),
         ),
         migrations.AddConstraint(
             model_name='message',
