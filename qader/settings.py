@@ -78,8 +78,9 @@ def _database(pool_size: int) -> dict[str, Any]:
     if database["ENGINE"] != "django.db.backends.postgresql":
         raise EnvError("DATABASE_URL must be a postgresql:// or a sqlite:// address.")
     # Below the 5 s in which a handshake, a send and an HTTP answer must end, as is DATABASE_SERVER_OPTIONS.
+    # By default the pool waits longer from attempt to attempt: once the database is back, as long again as it was away.
     options = {
-        "pool": {"min_size": 1, "max_size": pool_size, "timeout": 3},
+        "pool": {"min_size": 1, "max_size": pool_size, "timeout": 3, "reconnect_timeout": 1},
         "connect_timeout": 3,
         "tcp_user_timeout": 10_000,
     }
