@@ -36,7 +36,7 @@ from chat.upkeep import upkeep
 
 logger = logging.getLogger(__name__)
 
-CONNECT_SECONDS = 4.5  # the server drops a handshake after 5
+CONNECT_SECONDS = 4.2  # the server drops a handshake after 5
 CLOSE_SECONDS = 5.0
 MAX_IN_FLIGHT = 100  # sends of one socket that wait for their commit
 MAX_REFUSED = 100  # refused frames in REFUSED_SECONDS; more are a flood

@@ -20,7 +20,7 @@ from chat.errors import UnavailableError
 P = ParamSpec("P")
 T = TypeVar("T")
 
-CALL_SECONDS = 4.0  # a call that takes longer is given up; handshakes and sends have 5 s in all
+CALL_SECONDS = 3.8  # a call that takes longer is given up; handshakes and sends have 5 s in all
 WRITE_THREADS = 4  # one works, the others stand in while the database holds it up
 KEEP_SECONDS = 1.0  # a connection that was kept for longer without use is checked before the next
 

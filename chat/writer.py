@@ -21,7 +21,7 @@ from chat.loops import per_event_loop
 logger = logging.getLogger(__name__)
 
 BATCH = 100  # messages in one transaction
-DRAFT_SECONDS = 4.5  # a message that is not committed by then is given up; its sender has 5 s
+DRAFT_SECONDS = 4.2  # a message that is not committed by then is given up; its sender has 5 s
 STUCK_SECONDS = 1.0  # a batch that takes longer no longer holds up other conversations
 MAX_STUCK = 3  # batches under way beside the present one
 

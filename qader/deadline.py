@@ -7,7 +7,7 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-ANSWER_SECONDS = 4.7
+ANSWER_SECONDS = 4.2  # of the 5 that the client has: the rest is for a busy machine
 UNAVAILABLE = json.dumps({"detail": "Temporarily unavailable. Try again.", "code": "temporarily_unavailable"}).encode()
 
 

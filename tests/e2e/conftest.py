@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -11,6 +12,13 @@ from tests import servers
 from tests.e2e.cluster import Cluster, Databases
 from tests.e2e.ground import Ground, stand
 from tests.e2e.server import WebServer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _interrupts_are_heard() -> None:
+    """A shell starts what runs in its background with SIGINT ignored, and so would be every server started here."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
