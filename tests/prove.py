@@ -21,7 +21,10 @@ PROOFS: Sequence[tuple[str, Sequence[str]]] = [
     ("Redis and PostgreSQL killed, stopped, cut", [f"{E2E}faults.py", f"{E2E}stopped_database.py"]),
     ("a layer that drops, repeats and reorders", ["tests/test_healing.py", "tests/test_delivery.py"]),
     ("1,000 connects while the other side sends", [f"{CONCURRENCY}connecting_while"]),
-    ("50 sends with one client_id", [f"{CONCURRENCY}fifty_sends", f"{CONCURRENCY}nobody_is_told"]),
+    (
+        "50 sends with one client_id",
+        [f"{CONCURRENCY}fifty_sends", f"{CONCURRENCY}nobody_is_told", f"{CONCURRENCY}posts_at_once"],
+    ),
     ("2,000 sends into one conversation", [f"{CONCURRENCY}two_thousand"]),
     ("readers that do not read, floods", [f"{E2E}slow_reader.py", f"{E2E}server_back_pressure.py"]),
     ("who may see what", ["tests/test_access_matrix.py", f"{E2E}access_sockets.py"]),
