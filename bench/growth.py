@@ -8,52 +8,33 @@ import argparse
 import asyncio
 import json
 import os
-import statistics
 import sys
-import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
-from unittest import mock
 
 import django
-import psycopg
-import uvloop
 
+from bench.cost import (
+    LIMIT_SECONDS,
+    LOOKS_SECONDS,
+    RECEIVE_SECONDS,
+    Costs,
+    Loop,
+    Operation,
+    Operations,
+    measure,
+)
+from bench.filling import fill, message_id, pupils, settle
 from bench.process import ROOT
 from bench.stand import Row, Stand, say, table
 
-LIMIT_SECONDS = 900
 UNREAD = 10  # of the other side, at the end of an ordinary conversation
 SMALL = 100  # messages in each conversation of a teacher who has many
-RECEIVE_SECONDS = 10
-LOOKS_SECONDS = 1.3  # by then the look that follows a connect has been taken
 
 PAGE = "/api/v1/chat/my-conversation/messages/"
 STUDENT = "/api/v1/chat/my-conversation/"
 LIST = "/api/v1/chat/teacher/conversations/"
-
-# By both sides in turn; all conversations grow side by side.
-FILL = """
-INSERT INTO chat_message (conversation_id, sender_id, content, timestamp, is_read, seq)
-SELECT conversation.id, CASE WHEN n %% 2 = 1 THEN student.user_id ELSE teacher.user_id END,
-    'Message ' || n || ': how far did you get with the exercises of this week?',
-    now() - (%(count)s - n) * interval '1 second',
-    n <= CASE WHEN n %% 2 = 1 THEN %(teacher_read)s ELSE %(student_read)s END, n
-FROM generate_series(1, %(count)s) AS n
-CROSS JOIN chat_conversation conversation
-JOIN accounts_userprofile student ON student.id = conversation.student_id
-JOIN accounts_userprofile teacher ON teacher.id = conversation.teacher_id
-WHERE conversation.id = ANY(%(ids)s)
-ORDER BY n, conversation.id
-"""
-COUNT = """
-UPDATE chat_conversation SET last_seq = %(count)s, student_read_seq = %(student_read)s,
-    teacher_read_seq = %(teacher_read)s, updated_at = now() - id * interval '1 second'
-WHERE id = ANY(%(ids)s)
-"""
 
 
 async def run(stand: Stand) -> None:
@@ -74,90 +55,6 @@ async def run(stand: Stand) -> None:
 
 def _joined(numbers: Sequence[int]) -> str:
     return ",".join(map(str, numbers))
-
-
-@contextmanager
-def statements() -> Iterator[list[str]]:
-    """What this process has PostgreSQL do meanwhile, on any connection; not what begins transactions or connections."""
-    made: list[str] = []
-    execute = psycopg.Cursor.execute
-
-    def counted(cursor: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
-        text = str(query).lstrip()
-        if text and not text.startswith(("BEGIN", "COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE", "SELECT set_config")):
-            made.append(text)
-        return execute(cursor, query, *args, **kwargs)
-
-    with mock.patch.object(psycopg.Cursor, "execute", counted):
-        yield made
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Of one operation."""
-
-    ms: float
-    queries: int
-
-
-@dataclass(frozen=True)
-class Operation:
-    """What is timed, many times; where that leaves work behind, what is counted is another call, which waits for it."""
-
-    timed: Callable[[], object]
-    counted: Callable[[], object] | None = None
-
-    def time(self) -> float:
-        """Return how many ms one call takes."""
-        begin = time.perf_counter()
-        self.timed()
-        return 1000 * (time.perf_counter() - begin)
-
-    def count(self) -> int:
-        """Return the number of queries of one call."""
-        with statements() as made:
-            (self.counted or self.timed)()
-        return len(made)
-
-
-Operations = dict[str, Operation]
-Costs = dict[str, list[Cost]]  # by operation: one for each size
-
-
-def measure(operations: Sequence[Operations], repeats: int) -> Costs:
-    """Measure each operation at all sizes in turn, so that what else the machine does meets them alike."""
-    costs: Costs = {}
-    for name in operations[0]:
-        at_sizes = [by_name[name] for by_name in operations]
-        for operation in at_sizes:
-            operation.timed()  # leaves nothing unread, and opens what stays open
-        if at_sizes[0].counted:
-            time.sleep(LOOKS_SECONDS)
-        counts = [operation.count() for operation in at_sizes]
-        rounds = [[operation.time() for operation in at_sizes] for _ in range(repeats)]
-        medians = [statistics.median(spans) for spans in zip(*rounds, strict=True)]
-        costs[name] = [Cost(ms, count) for ms, count in zip(medians, counts, strict=True)]
-    return costs
-
-
-class Loop:
-    """An event loop that never rests, in a thread: what a server process does beside each call goes on, too."""
-
-    def __init__(self) -> None:
-        self._loop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-
-    def __enter__(self) -> "Loop":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(RECEIVE_SECONDS)
-
-    def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run this in the loop and wait for it."""
-        asyncio.run_coroutine_threadsafe(work, self._loop).result(LIMIT_SECONDS)
 
 
 class Person:
@@ -321,47 +218,6 @@ def teacher_calls(teacher: Person, size: int) -> Operations:
         "list, last 5": Operation(lambda: teacher.get(f"{LIST}?page_size=5&page={size // 5}", 5)),
         "connect": Operation(teacher.connect, teacher.connect_and_stay),
     }
-
-
-def pupils(conversation_id: int, count: int) -> list[int]:
-    """Give the teacher of this conversation so many more students; return their conversations."""
-    from accounts.models import RoleChoices, UserProfile
-    from chat.models import Conversation
-    from tests.e2e.seed import make_people
-
-    teacher = Conversation.objects.select_related("teacher").get(pk=conversation_id).teacher
-    names = [f"pupil-{conversation_id}-{number}" for number in range(count)]
-    students = make_people(names, "!", RoleChoices.STUDENT)
-    UserProfile.objects.filter(pk__in=[student.pk for student in students]).update(assigned_mentor=teacher)
-    made = Conversation.objects.bulk_create(Conversation(student=student, teacher=teacher) for student in students)
-    return [conversation.pk for conversation in made]
-
-
-def fill(conversation_ids: list[int], count: int, *, student_read: int, teacher_read: int) -> None:
-    """Store so many messages in each; what either side was sent is read up to the given number."""
-    from django.db import connection
-
-    values = {"ids": conversation_ids, "count": count, "student_read": student_read, "teacher_read": teacher_read}
-    with connection.cursor() as cursor:
-        for statement in (FILL, COUNT):
-            cursor.execute(statement, values)
-
-
-def settle() -> None:
-    """Do what PostgreSQL does by itself in a database that lives longer, so that it does not do it meanwhile."""
-    from django.db import connection
-
-    with connection.cursor() as cursor:
-        for table_name in ("chat_message", "chat_conversation", "accounts_user", "accounts_userprofile"):
-            cursor.execute(f"VACUUM ANALYZE {table_name}")
-        cursor.execute("CHECKPOINT")
-
-
-def message_id(conversation_id: int, seq: int) -> int:
-    """Return a message's id."""
-    from chat.models import Message
-
-    return Message.objects.values_list("pk", flat=True).get(conversation=conversation_id, seq=seq)
 
 
 def show(what: str, sizes: Sequence[int], costs: Costs) -> None:

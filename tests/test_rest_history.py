@@ -26,8 +26,7 @@ def get(client: Client, query: str = "", path: str = MINE) -> tuple[int, Any]:
 
 def history(cast: Cast) -> list[dict[str, Any]]:
     """The student's conversation as the database has it, as the student sees it."""
-    rows = Message.objects.filter(conversation=cast.conversation).order_by("seq")
-    return [message_object(message, cast.student) for message in rows]
+    return [message_object(message, cast.student) for message in cast.conversation.messages.order_by("seq")]
 
 
 def envelope(results: list[dict[str, Any]], count: int, previous: str | None, following: str | None) -> dict[str, Any]:

@@ -1,0 +1,63 @@
+"""Conversations of any size, made by PostgreSQL itself."""
+
+# By both sides in turn; all conversations grow side by side.
+FILL = """
+INSERT INTO chat_message (conversation_id, sender_id, content, timestamp, is_read, seq)
+SELECT conversation.id, CASE WHEN n %% 2 = 1 THEN student.user_id ELSE teacher.user_id END,
+    'Message ' || n || ': how far did you get with the exercises of this week?',
+    now() - (%(count)s - n) * interval '1 second',
+    n <= CASE WHEN n %% 2 = 1 THEN %(teacher_read)s ELSE %(student_read)s END, n
+FROM generate_series(1, %(count)s) AS n
+CROSS JOIN chat_conversation conversation
+JOIN accounts_userprofile student ON student.id = conversation.student_id
+JOIN accounts_userprofile teacher ON teacher.id = conversation.teacher_id
+WHERE conversation.id = ANY(%(ids)s)
+ORDER BY n, conversation.id
+"""
+
+COUNT = """
+UPDATE chat_conversation SET last_seq = %(count)s, student_read_seq = %(student_read)s,
+    teacher_read_seq = %(teacher_read)s, updated_at = now() - id * interval '1 second'
+WHERE id = ANY(%(ids)s)
+"""
+
+
+def pupils(conversation_id: int, count: int) -> list[int]:
+    """Give the teacher of this conversation so many more students; return their conversations."""
+    from accounts.models import RoleChoices, UserProfile
+    from chat.models import Conversation
+    from tests.e2e.seed import make_people
+
+    teacher = Conversation.objects.select_related("teacher").get(pk=conversation_id).teacher
+    names = [f"pupil-{conversation_id}-{number}" for number in range(count)]
+    students = make_people(names, "!", RoleChoices.STUDENT)
+    UserProfile.objects.filter(pk__in=[student.pk for student in students]).update(assigned_mentor=teacher)
+    made = Conversation.objects.bulk_create(Conversation(student=student, teacher=teacher) for student in students)
+    return [conversation.pk for conversation in made]
+
+
+def fill(conversation_ids: list[int], count: int, *, student_read: int, teacher_read: int) -> None:
+    """Store so many messages in each; what either side was sent is read up to the given number."""
+    from django.db import connection
+
+    values = {"ids": conversation_ids, "count": count, "student_read": student_read, "teacher_read": teacher_read}
+    with connection.cursor() as cursor:
+        for statement in (FILL, COUNT):
+            cursor.execute(statement, values)
+
+
+def settle() -> None:
+    """Do what PostgreSQL does by itself in a database that lives longer, so that it does not do it meanwhile."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        for table_name in ("chat_message", "chat_conversation", "accounts_user", "accounts_userprofile"):
+            cursor.execute(f"VACUUM ANALYZE {table_name}")
+        cursor.execute("CHECKPOINT")
+
+
+def message_id(conversation_id: int, seq: int) -> int:
+    """Return a message's id."""
+    from chat.models import Message
+
+    return Message.objects.values_list("pk", flat=True).get(conversation=conversation_id, seq=seq)
