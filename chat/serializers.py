@@ -76,6 +76,36 @@ class ResumeComplete(Frame, frozen=True, tag="resume_complete"):
     read_up_to: int | None
 
 
+class Typing(Frame, frozen=True, tag="typing"):
+    """The other side, the user `user`, began to type or stopped."""
+
+    user: int
+    is_typing: bool
+
+
+class Presence(Frame, frozen=True, tag="presence"):
+    """The other side, the user `user`, came or went; on sockets opened with `?presence=1` only.
+
+    `last_seen` is null for one who was never here.
+    """
+
+    user: int
+    is_online: bool
+    last_seen: datetime | None
+
+
+class InboxEstablished(Frame, frozen=True, tag="inbox_established"):
+    """The first frame of an inbox; `unread_total` counts what its user has not read in all their conversations."""
+
+    unread_total: int
+
+
+class ConversationUpdate(Frame, frozen=True, tag="conversation_update"):
+    """On an inbox: something changed in a conversation; it is told as it stands now."""
+
+    conversation: ConversationBody
+
+
 class Pong(Frame, frozen=True, tag="pong"):
     """Answers a ping."""
 
