@@ -18,20 +18,10 @@ from chat.batch import Sent
 from chat.database import in_database
 from chat.delivery import Delivery
 from chat.errors import ClientError
+from chat.incoming import parse_id, read_draft, read_frame, read_message_id
 from chat.ratelimit import Bucket
 from chat.seats import NOT_ALLOWED, NOT_FOUND, SESSION_ENDED, Seat
-from chat.serializers import (
-    ConnectionEstablished,
-    Frame,
-    Pong,
-    ResumeComplete,
-    encode,
-    error_frame,
-    parse_id,
-    read_draft,
-    read_frame,
-    read_message_id,
-)
+from chat.serializers import ConnectionEstablished, Frame, Pong, ResumeComplete, encode, error_frame
 from chat.upkeep import upkeep
 
 logger = logging.getLogger(__name__)

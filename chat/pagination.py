@@ -9,8 +9,8 @@ from rest_framework.request import Request
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
 from chat.errors import ClientError
+from chat.incoming import parse_id
 from chat.models import Conversation, Message
-from chat.serializers import parse_id
 
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 200

@@ -1,12 +1,10 @@
-"""The words both edges speak: objects and frames going out, frames and posts coming in."""
+"""The words both edges speak, going out: the objects, and the frames of a socket."""
 
-import json
 import math
 from datetime import datetime
-from typing import Any, Literal, NoReturn
+from typing import Literal
 
 import msgspec
-from django.conf import settings
 from msgspec import UNSET, UnsetType
 
 from accounts.serializers import ProfileBody, profile_body
@@ -14,7 +12,6 @@ from chat.errors import ClientError
 from chat.models import Conversation, Message
 
 STATUS_IDS_PER_FRAME = 500
-MAX_CLIENT_ID_LENGTH = 64
 
 
 class MessageBody(msgspec.Struct, frozen=True):
@@ -160,84 +157,3 @@ def conversation_body(
         unread_message_count_for_user=unread,
         is_active=conversation.is_active,
     )
-
-
-def read_frame(text: str | None) -> dict[str, Any]:
-    """Return a client's frame as a mapping; raises `invalid_json` or `invalid_frame` for anything else."""
-    if text is None:
-        raise ClientError("invalid_frame", "Binary frames are not supported.")
-    try:
-        frame = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        raise ClientError("invalid_json", "The frame is not valid JSON.") from None
-    if not isinstance(frame, dict):
-        raise ClientError("invalid_frame", "A frame must be a JSON object.")
-    return frame
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)  # NaN and Infinity are not JSON, though Python reads them
-
-
-def read_draft(body: Any, field: str) -> tuple[str, str | None]:
-    """Return (content, client_id) of a send; `field` is the content's name in `body`. Raises what is wrong with it."""
-    if not isinstance(body, dict):
-        raise ClientError("invalid_frame", "A JSON object is expected.")
-    return _content(body.get(field), field), _client_id(body.get("client_id"))
-
-
-def _content(content: Any, field: str) -> str:
-    if content is None:
-        content = ""
-    if not isinstance(content, str):
-        raise ClientError("invalid_frame", "Message content must be text.", field=field)
-    if not content.strip():
-        raise ClientError("empty_message", "Message content cannot be empty.", field=field)
-    if len(content) > settings.CHAT_MAX_MESSAGE_LENGTH:
-        limit = settings.CHAT_MAX_MESSAGE_LENGTH
-        raise ClientError("message_too_long", f"Message content is longer than {limit} characters.", field=field)
-    _storable(content, field)
-    return content
-
-
-def _client_id(client_id: Any) -> str | None:
-    if client_id is None:
-        return None
-    if not isinstance(client_id, str) or not 1 <= len(client_id) <= MAX_CLIENT_ID_LENGTH:
-        text = f"client_id must be text of 1 to {MAX_CLIENT_ID_LENGTH} characters."
-        raise ClientError("invalid_frame", text, field="client_id")
-    _storable(client_id, "client_id")
-    return client_id
-
-
-def _storable(text: str, field: str) -> None:
-    """Refuse what PostgreSQL cannot store: NUL, and surrogates that are half of a character."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        storable = False
-    else:
-        storable = "\0" not in text
-    if not storable:
-        raise ClientError("invalid_characters", "The text has characters that cannot be stored.", field=field)
-
-
-def read_message_id(value: Any) -> int | None:
-    """Return the id that a `mark_read` names, as a number or digits, or None for all; -1 for what is no id."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise ClientError("invalid_frame", "message_id must be a number or a string.")
-    return parse_id(value)
-
-
-def parse_id(value: int | str) -> int:
-    """Return a row's id, or -1, which no row has, for text or numbers that cannot be one."""
-    if isinstance(value, str):
-        if not (value.isascii() and value.isdigit() and len(value) <= len(str(_MAX_ID))):
-            return -1
-        value = int(value)
-    return value if 0 < value <= _MAX_ID else -1
-
-
-_MAX_ID = 2**63 - 1

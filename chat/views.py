@@ -14,9 +14,10 @@ from rest_framework.views import APIView
 from accounts.models import User
 from chat import services
 from chat.errors import ClientError
+from chat.incoming import MessagePost, read
 from chat.models import Conversation, Message
 from chat.pagination import ConversationPagination, history_page
-from chat.serializers import conversation_body, message_body, read_draft
+from chat.serializers import conversation_body, message_body
 
 
 def _user(request: Request) -> User:
@@ -79,11 +80,11 @@ class MessagesView(APIView):
         """Send a message; 201, or 200 with the first one for a repeated `client_id`."""
         user = _user(request)
         conversation = self.conversation(user, **kwargs)
-        content, client_id = read_draft(request.data, "content")
+        draft = read(request.data, MessagePost)
         # Back to the pool: were all connections with those who wait for the writer, it could not write.
         close_old_connections()
         sent = async_to_sync(services.send_message)(
-            conversation_id=conversation.pk, sender_id=user.pk, content=content, client_id=client_id
+            conversation_id=conversation.pk, sender_id=user.pk, content=draft.content, client_id=draft.client_id
         )
         body = msgspec.structs.replace(sent.event.message, is_own_message=True)
         return Response(msgspec.to_builtins(body), status=201 if sent.created else 200)

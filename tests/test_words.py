@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from accounts.serializers import ProfileBody
 from chat.errors import ClientError, UnavailableError
 from chat.events import AnyEvent, LookAgain, MessagePosted, MessagesRead
+from chat.incoming import parse_id, read_draft, read_frame, read_message_id
 from chat.serializers import (
     ConnectionEstablished,
     MessageBody,
@@ -22,10 +23,6 @@ from chat.serializers import (
     UpdateMessageStatus,
     encode,
     error_frame,
-    parse_id,
-    read_draft,
-    read_frame,
-    read_message_id,
 )
 
 LIMIT = 4000
