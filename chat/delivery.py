@@ -1,13 +1,10 @@
 """What one socket is sent: every message of its conversation once, in order, with gaps filled from the database.
 
-Live events, healing, replay and acknowledgements all end here. Nothing is awaited by those who bring news: the socket
-is written by a task that lives only while there is something to write, and holes are read by another, so that an
-error is told even while the database is away.
+Live events, healing, replay and acknowledgements all end here. Holes are read by a task beside the one that writes,
+so that an error is told even while the database is away.
 """
 
 import asyncio
-import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from django.db.models import Q
@@ -18,6 +15,7 @@ from chat.database import in_database
 from chat.errors import ClientError
 from chat.events import AnyEvent, MessagePosted, MessagesRead
 from chat.models import Message
+from chat.outbox import Outbox
 from chat.serializers import (
     STATUS_IDS_PER_FRAME,
     Frame,
@@ -27,18 +25,12 @@ from chat.serializers import (
     message_body,
 )
 
-logger = logging.getLogger(__name__)
-
 MAX_AHEAD = 200  # messages kept while one before them is missing, and read from the database at once
-MAX_WAITING = 1000  # other frames; a replay of 500 fits
-SEND_SECONDS = 30.0  # a socket that takes nothing for so long is closed
 RETRY_SECONDS = 1.0  # between two attempts to read a hole
 
-TOO_SLOW = 1013  # RFC 6455's registry: try again later
 
-
-class Delivery:
-    """The outgoing half of one socket.
+class Delivery(Outbox):
+    """The outgoing half of a conversation's socket.
 
     `send` writes one text frame, `close` closes with a code. `reads` maps each participant's user id to the seq up to
     which they have read, as the client knows it.
@@ -51,9 +43,8 @@ class Delivery:
         send: Callable[[str], Awaitable[None]],
         close: Callable[[int], None],
     ) -> None:
+        super().__init__(send, close)
         self.conversation_id, self.user_id = conversation_id, user_id
-        self._send, self._close = send, close
-        self._started = self._closed = False
         self._first = self._last = 0  # seqs: sent are those above `first`, up to `last`
         self._known = 0  # the highest seq that exists
         # Predecessor's seq -> what comes next: (its seq, the message), or (seq, None) for rows that vanished.
@@ -61,25 +52,19 @@ class Delivery:
         self._repeated: set[int] = set()  # seqs up to `first` that a repeated client_id was answered with
         self._reads: dict[int, int] = {}
         self._reads_known: dict[int, int] = {}
-        self._waiting: deque[str] = deque()
-        self._writing: asyncio.Task[None] | None = None
         self._filling: asyncio.Task[None] | None = None
 
     def start(self, *, first: int, last: int, reads: Mapping[int, int], frames: Iterable[Frame]) -> None:
         """Begin with these frames, which show what lies above seq `first`, up to `last`; live messages follow."""
         self._first, self._last, self._known = first, last, max(last, self._known)
         self._reads = dict(reads)
-        self._started = True
-        for frame in frames:
-            self.say(encode(frame))
-        self._wake()
+        self.begin(frames)
 
     def stop(self) -> None:
         """Send nothing more."""
-        self._closed = True
-        for task in (self._writing, self._filling):
-            if task is not None:
-                task.cancel()
+        super().stop()
+        if self._filling is not None:
+            self._filling.cancel()
 
     def frame(self, event: MessagePosted) -> NewMessage:
         """Return a message as this socket's user sees it."""
@@ -93,13 +78,6 @@ class Delivery:
             self._offer(event)
         elif isinstance(event, MessagesRead):
             self._offer_read(event)
-
-    def say(self, text: str) -> None:
-        """Send a frame that is no message of the conversation's order."""
-        if len(self._waiting) >= MAX_WAITING:
-            return self._close(TOO_SLOW)
-        self._waiting.append(text)
-        self._wake()
 
     def repeat(self, event: MessagePosted) -> None:
         """Answer a repeated `client_id`: send its message unless this socket has had it or is about to."""
@@ -142,26 +120,9 @@ class Delivery:
             chunk = ids[start : start + STATUS_IDS_PER_FRAME]
             self.say(encode(UpdateMessageStatus(message_ids=chunk, is_read=True, reader=reader)))
 
-    def _wake(self) -> None:
-        if self._started and not self._closed and self._writing is None:
-            self._writing = asyncio.get_running_loop().create_task(self._write())
-
-    async def _write(self) -> None:
-        try:
-            while (text := self._next()) is not None:
-                async with asyncio.timeout(SEND_SECONDS):
-                    await self._send(text)
-        except Exception as error:
-            # Too slow, or gone under the frame: what was taken off the queue is not sent again, so it ends here.
-            logger.info("socket closed, frame not sent: %s", type(error).__name__)
-            self._close(TOO_SLOW)
-        finally:
-            self._writing = None
-
     def _next(self) -> str | None:
-        """Return the next frame to write; None where there is nothing, or nothing yet."""
-        if self._waiting:
-            return self._waiting.popleft()
+        if (text := super()._next()) is not None:
+            return text
         while self._last < self._known and (found := self._ahead.pop(self._last, None)):
             self._last, event = found
             if event is not None:

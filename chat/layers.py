@@ -8,7 +8,8 @@ import asyncio
 import logging
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from itertools import islice
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
@@ -24,6 +25,7 @@ Listener = Callable[[Event], None]
 
 LAYER_SECONDS = 1.0  # how long one call of the layer may take
 RETRY_SECONDS = 1.0  # how long a layer that failed is left alone
+GROUPS_PER_CALL = 500  # an inbox joins the groups of all its conversations
 MAX_OUTGOING = 10_000  # events waiting to be published; beyond that the oldest is dropped, and healing replaces it
 
 
@@ -40,6 +42,14 @@ class RedisPubSubChannelLayer(pubsub.RedisPubSubChannelLayer):  # type: ignore[m
     async def group_send_many(self, messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
         """Send each message to its group."""
         await self._get_layer().group_send_many(messages)
+
+    async def group_add_many(self, groups: Iterable[str], channel: str | None) -> None:
+        """Add the channel to each group."""
+        await self._get_layer().group_add_many(groups, channel)
+
+    async def group_discard_many(self, groups: Iterable[str], channel: str | None) -> None:
+        """Remove the channel from each group."""
+        await self._get_layer().group_discard_many(groups, channel)
 
 
 class LoopLayer(pubsub.RedisPubSubLoopLayer):  # type: ignore[misc]
@@ -58,6 +68,31 @@ class LoopLayer(pubsub.RedisPubSubLoopLayer):  # type: ignore[misc]
         for shard, published in by_shard.items():
             await shard.publish_many(published)
 
+    async def group_add_many(self, groups: Iterable[str], channel: str | None) -> None:
+        """Add the channel to each group."""
+        names = [self._get_group_channel_name(group) for group in groups]
+        for name in names:
+            self.groups.setdefault(name, set()).add(channel)
+        for shard, wanted in self._by_shard(names):
+            await shard.subscribe_many(wanted)
+
+    async def group_discard_many(self, groups: Iterable[str], channel: str | None) -> None:
+        """Remove the channel from each group."""
+        names = [self._get_group_channel_name(group) for group in groups]
+        for name in names:
+            self.groups.get(name, set()).discard(channel)
+        empty = [name for name in names if self.groups.get(name) == set()]
+        for name in empty:
+            del self.groups[name]
+        for shard, unwanted in self._by_shard(empty):
+            await shard.unsubscribe_many(unwanted)
+
+    def _by_shard(self, names: Iterable[str]) -> Iterable[tuple["Shard", list[str]]]:
+        by_shard: dict[Shard, list[str]] = {}
+        for name in names:
+            by_shard.setdefault(self._get_shard(name), []).append(name)
+        return by_shard.items()
+
 
 class Shard(pubsub.RedisSingleShardConnection):  # type: ignore[misc]
     """The connections to one Redis."""
@@ -69,6 +104,24 @@ class Shard(pubsub.RedisSingleShardConnection):  # type: ignore[misc]
         for channel, message in messages:
             pipeline.execute_command("PUBLISH", channel, message)
         await pipeline.execute()
+
+    async def subscribe_many(self, channels: Iterable[str]) -> None:
+        """Subscribe to those of the channels that are not, in one command."""
+        async with self._lock:
+            if new := [channel for channel in channels if channel not in self._subscribed_to]:
+                self._ensure_redis()
+                self._ensure_receiver()
+                await self._pubsub.subscribe(*new)
+                self._subscribed_to.update(new)
+
+    async def unsubscribe_many(self, channels: Iterable[str]) -> None:
+        """Subscribe to the channels no more, in one command."""
+        async with self._lock:
+            if old := [channel for channel in channels if channel in self._subscribed_to]:
+                self._ensure_redis()
+                self._ensure_receiver()
+                await self._pubsub.unsubscribe(*old)
+                self._subscribed_to.difference_update(old)
 
     async def _do_receiving(self) -> None:
         while True:
@@ -108,23 +161,25 @@ class Mailbox(Generic[Event]):
         """Whether anybody listens: this is then a server's event loop, which outlives a task in the background."""
         return bool(self._listeners)
 
-    async def join(self, group: str, listener: Listener[Event]) -> None:
-        """Let `listener` hear the group; what other processes say may be missed for about a second still."""
-        self._listeners.setdefault(group, set()).add(listener)
+    async def join(self, groups: Collection[str], listener: Listener[Event]) -> None:
+        """Let `listener` hear the groups; what other processes say may be missed for about a second still."""
+        for group in groups:
+            self._listeners.setdefault(group, set()).add(listener)
         self._tasks.run("receive", self._receive)
-        if group in self._joined:
+        if self._joined.issuperset(groups):
             return
-        self._unsettled.add(group)
+        self._unsettled.update(group for group in groups if group not in self._joined)
         if self._down or not await self._ask(self._tell_groups()):
             self._tasks.run("synchronize", self._synchronize)
 
-    def leave(self, group: str, listener: Listener[Event]) -> None:
-        """Let `listener` hear the group no more; harmless if it did not."""
-        listeners = self._listeners.get(group, set())
-        listeners.discard(listener)
-        if not listeners and self._listeners.pop(group, None) is not None:
-            self._unsettled.add(group)
-            self._tasks.run("synchronize", self._synchronize)
+    def leave(self, groups: Iterable[str], listener: Listener[Event]) -> None:
+        """Let `listener` hear the groups no more; harmless if it did not."""
+        for group in groups:
+            listeners = self._listeners.get(group, set())
+            listeners.discard(listener)
+            if not listeners and self._listeners.pop(group, None) is not None:
+                self._unsettled.add(group)
+                self._tasks.run("synchronize", self._synchronize)
 
     def publish(self, group: str, event: Event) -> None:
         """Hand the event to this process's listeners now and to every other process soon; never waits, never fails."""
@@ -186,16 +241,28 @@ class Mailbox(Generic[Event]):
             if self._channel is None:
                 self._channel = await self._layer.new_channel()
             while self._unsettled:
-                group = next(iter(self._unsettled))
-                if group in self._listeners:
-                    await self._layer.group_add(group, self._channel)
-                    self._joined.add(group)
-                else:
-                    self._joined.discard(group)
-                    await self._layer.group_discard(group, self._channel)
+                groups = set(islice(self._unsettled, GROUPS_PER_CALL))
+                come = [group for group in groups if group in self._listeners]
+                gone = [group for group in groups if group not in self._listeners]
+                await self._group_add(come)
+                self._joined.update(come)
+                self._joined.difference_update(gone)
+                await self._group_discard(gone)
                 # Whoever came or went meanwhile is asked about once more.
-                if (group in self._listeners) == (group in self._joined):
-                    self._unsettled.discard(group)
+                settled = {group for group in groups if (group in self._listeners) == (group in self._joined)}
+                self._unsettled -= settled
+
+    async def _group_add(self, groups: list[str]) -> None:
+        if isinstance(self._layer, RedisPubSubChannelLayer):
+            return await self._layer.group_add_many(groups, self._channel)
+        for group in groups:
+            await self._layer.group_add(group, self._channel)
+
+    async def _group_discard(self, groups: list[str]) -> None:
+        if isinstance(self._layer, RedisPubSubChannelLayer):
+            return await self._layer.group_discard_many(groups, self._channel)
+        for group in groups:
+            await self._layer.group_discard(group, self._channel)
 
     async def _ask(self, call: Any) -> bool:
         """Await a call of the layer and return whether it went through in time."""

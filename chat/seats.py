@@ -1,4 +1,4 @@
-"""Who sits in which conversation through which session, and whether they still may."""
+"""Who sits where through which session, and whether they still may."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,30 +11,58 @@ from accounts.authentication import session_fits
 from accounts.models import User
 from accounts.session_store import NEW_KEY
 from chat.delivery import Delivery
+from chat.events import conversation_group
 from chat.models import Conversation
+from chat.outbox import Outbox
 
 SESSION_ENDED = 4401
 NOT_ALLOWED = 4403
 NOT_FOUND = 4404
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, kw_only=True)
 class Seat:
     """One open socket; `session_key` is None for one that was authenticated in another way than by a session."""
 
     user_id: int
     session_key: str | None
-    conversation_id: int
-    student_user_id: int
-    teacher_user_id: int
-    was_active: bool
-    delivery: Delivery
+    outbox: Outbox
     close: Callable[[int], None]
 
     @property
-    def people(self) -> set[int]:
+    def groups(self) -> Collection[str]:
+        """The groups that the socket hears."""
+        raise NotImplementedError
+
+    @property
+    def people(self) -> Collection[int]:
         """The ids of the users whose changes may end this seat."""
-        return {self.user_id, self.student_user_id, self.teacher_user_id}
+        raise NotImplementedError
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class ConversationSeat(Seat):
+    """A participant's socket in one conversation."""
+
+    outbox: Delivery
+    student_user_id: int
+    teacher_user_id: int
+    was_active: bool
+
+    @property
+    def conversation_id(self) -> int:
+        """Which conversation it is."""
+        return self.outbox.conversation_id
+
+    @property
+    def groups(self) -> Collection[str]:
+        """The conversation's."""
+        return [conversation_group(self.conversation_id)]
+
+    @property
+    def people(self) -> Collection[int]:
+        """Both sides."""
+        return (self.student_user_id, self.teacher_user_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +81,8 @@ def verdicts(seats: Iterable[Seat]) -> dict[Seat, Verdict]:
     seats = list(seats)
     users = User.objects.select_related("profile").in_bulk({seat.user_id for seat in seats})
     sessions = _sessions(seats)
-    conversations = Conversation.objects.with_people().in_bulk({seat.conversation_id for seat in seats})
+    places = {seat.conversation_id for seat in seats if isinstance(seat, ConversationSeat)}
+    conversations = Conversation.objects.with_people().in_bulk(places)
     found = ((seat, _verdict(seat, users, sessions, conversations)) for seat in seats)
     return {seat: verdict for seat, verdict in found if verdict is not None}
 
@@ -78,15 +107,21 @@ def _verdict(
     sessions: Mapping[str, Mapping[str, object]],
     conversations: Mapping[int, Conversation],
 ) -> Verdict | None:
-    user, conversation = users.get(seat.user_id), conversations.get(seat.conversation_id)
+    user = users.get(seat.user_id)
     if user is None or not user.is_active:
         return Verdict(SESSION_ENDED)
     session = sessions.get(seat.session_key or "")
     if seat.session_key is not None and (session is None or not session_fits(session, user)):
         return Verdict(SESSION_ENDED, certain=session is None)
+    if isinstance(seat, ConversationSeat):
+        return _place_verdict(seat, conversations.get(seat.conversation_id))
+    return None
+
+
+def _place_verdict(seat: ConversationSeat, conversation: Conversation | None) -> Verdict | None:
     if conversation is None:
         return Verdict(NOT_FOUND)
-    if conversation.member(user.pk) is None or (seat.was_active and not conversation.is_active):
+    if conversation.member(seat.user_id) is None or (seat.was_active and not conversation.is_active):
         return Verdict(NOT_ALLOWED)
     seat.was_active = conversation.is_active  # a former mentor who is assigned again may be removed again
     return None

@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Collection, Iterator
 from itertools import islice
+from typing import TypeVar
 
 from django.conf import settings
 
@@ -18,9 +19,11 @@ from chat.database import in_database
 from chat.errors import UnavailableError
 from chat.loops import Tasks, per_event_loop
 from chat.models import Conversation
-from chat.seats import Seat, Verdict, verdicts
+from chat.seats import ConversationSeat, Seat, Verdict, verdicts
 
 logger = logging.getLogger(__name__)
+
+AnySeat = TypeVar("AnySeat", bound=Seat)
 
 ANNOUNCED_SECONDS = 10.0  # a handshake takes at most 5
 NEWCOMER_SECONDS = 1.0  # the layer does not confirm a subscription: by then it stands
@@ -52,7 +55,7 @@ class Upkeep:
         if not self._listening:
             self._listening = True
             events.mailbox().on_return = lambda: self._tasks.run("layer-back", self._heal_all)
-            await events.mailbox().join(events.ACCESS_GROUP, self._look_again)
+            await events.mailbox().join([events.ACCESS_GROUP], self._look_again)
 
     def admit(self, seat: Seat) -> None:
         """Look after this seat from now on."""
@@ -104,7 +107,7 @@ class Upkeep:
             await self._heal(newcomers)
 
     async def _heal(self, seats: Collection[Seat]) -> None:
-        for batch in _batches(seats):
+        for batch in _batches([seat for seat in seats if isinstance(seat, ConversationSeat)]):
             try:
                 rows = await in_database(positions, {seat.conversation_id for seat in batch})
             except UnavailableError:
@@ -114,7 +117,7 @@ class Upkeep:
                 if row := rows.get(seat.conversation_id):
                     last_seq, student_seq, teacher_seq = row
                     reads = {seat.student_user_id: student_seq, seat.teacher_user_id: teacher_seq}
-                    if seat.delivery.catch_up(last_seq, reads):
+                    if seat.outbox.catch_up(last_seq, reads):
                         logger.info("healed conversation %s for user %s", seat.conversation_id, seat.user_id)
 
     def _look_again(self, event: events.AnyEvent) -> None:
@@ -161,7 +164,7 @@ class Upkeep:
             loop.call_later(SAVING_SECONDS, self._doubt, [seat])
 
 
-def _batches(seats: Collection[Seat]) -> Iterator[list[Seat]]:
+def _batches(seats: Collection[AnySeat]) -> Iterator[list[AnySeat]]:
     rest = iter(list(seats))
     while batch := list(islice(rest, SEATS_PER_QUERY)):
         yield batch

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chat import delivery as delivery_module
+from chat import outbox as outbox_module
 from chat.delivery import Delivery, messages_between
 from chat.events import MessagesRead
 from chat.models import Conversation, Message
@@ -218,7 +218,7 @@ async def test_a_client_that_takes_nothing_is_closed_when_its_queue_is_full(outs
 async def test_a_client_that_takes_nothing_for_long_is_closed(
     outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery_module, "SEND_SECONDS", 0.05)
+    monkeypatch.setattr(outbox_module, "SEND_SECONDS", 0.05)
     outside.gate.clear()
     outside.start()
     outside.delivery.say(PONG)

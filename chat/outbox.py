@@ -1,0 +1,84 @@
+"""The outgoing half of one socket: nothing is awaited by those who bring news.
+
+The socket is written by a task that lives only while there is something to write. What a client that does not read
+can cost is bounded, and then it is closed.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+
+from chat.events import AnyEvent
+from chat.serializers import Frame, encode
+
+logger = logging.getLogger(__name__)
+
+MAX_WAITING = 1000  # frames; a replay of 500 fits
+SEND_SECONDS = 30.0  # a socket that takes nothing for so long is closed
+
+TOO_SLOW = 1013  # RFC 6455's registry: try again later
+
+
+class Outbox:
+    """`send` writes one text frame, `close` closes with a code."""
+
+    def __init__(self, send: Callable[[str], Awaitable[None]], close: Callable[[int], None]) -> None:
+        self._send, self._close = send, close
+        self._started = self._closed = False
+        self._waiting: deque[str] = deque()
+        self._latest: dict[Hashable, str] = {}
+        self._writing: asyncio.Task[None] | None = None
+
+    def begin(self, frames: Iterable[Frame]) -> None:
+        """Begin to write, with these frames."""
+        self._started = True
+        for frame in frames:
+            self.say(encode(frame))
+        self._wake()
+
+    def stop(self) -> None:
+        """Send nothing more."""
+        self._closed = True
+        if self._writing is not None:
+            self._writing.cancel()
+
+    def hear(self, event: AnyEvent) -> None:
+        """Take what a group says."""
+        raise NotImplementedError
+
+    def say(self, text: str) -> None:
+        """Send a frame."""
+        if len(self._waiting) >= MAX_WAITING:
+            return self._close(TOO_SLOW)
+        self._waiting.append(text)
+        self._wake()
+
+    def show(self, key: Hashable, text: str) -> None:
+        """Send a frame that supersedes what was shown under this key before: of those that wait, the newest is kept."""
+        self._latest[key] = text
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._started and not self._closed and self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+
+    async def _write(self) -> None:
+        try:
+            while (text := self._next()) is not None:
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self._send(text)
+        except Exception as error:
+            # Too slow, or gone under the frame: what was taken off the queue is not sent again, so it ends here.
+            logger.info("socket closed, frame not sent: %s", type(error).__name__)
+            self._close(TOO_SLOW)
+        finally:
+            self._writing = None
+
+    def _next(self) -> str | None:
+        """Return the next frame to write; None where there is nothing, or nothing yet."""
+        if self._waiting:
+            return self._waiting.popleft()
+        if self._latest:
+            return self._latest.pop(next(iter(self._latest)))
+        return None
