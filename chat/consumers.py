@@ -13,7 +13,7 @@ from chat.batch import Sent
 from chat.database import in_database
 from chat.delivery import Delivery
 from chat.errors import ClientError
-from chat.incoming import MarkRead, Ping, SendMessage, parse_id, read_draft, read_message_id
+from chat.incoming import MarkRead, Ping, SendMessage, SetTyping, parse_id, read, read_draft, read_message_id
 from chat.seats import NOT_FOUND, ConversationSeat
 from chat.serializers import ConnectionEstablished, Frame, ResumeComplete
 from chat.sockets import SocketConsumer
@@ -33,6 +33,7 @@ class ChatConsumer(SocketConsumer):
     """One socket of one participant in one conversation."""
 
     seat: ConversationSeat | None = None
+    is_typing = False  # as the other side was told
 
     async def enter(self) -> Callable[[], None]:
         """Sit down in the conversation that the path names."""
@@ -87,6 +88,7 @@ class ChatConsumer(SocketConsumer):
             self.in_flight.release()
             raise
         sent.add_done_callback(self._sent)
+        self._stop_typing()
 
     def _sent(self, sent: "asyncio.Future[Sent]") -> None:
         """Tell what became of a send; a new message has been told by its event already."""
@@ -115,4 +117,24 @@ class ChatConsumer(SocketConsumer):
         finally:
             self.in_flight.release()
 
-    kinds = {SendMessage: send_message, MarkRead: mark_read, Ping: SocketConsumer.pong}
+    async def typing(self, frame: dict[str, Any]) -> None:
+        """Tell the other side that this one began to write or stopped; never asks the database."""
+        is_typing = read(frame, SetTyping).is_typing
+        if self.seat is None or not self.seat.was_active:
+            raise ClientError("conversation_closed", "This conversation is closed.", 403)
+        self._tell_typing(is_typing)
+
+    def _tell_typing(self, is_typing: bool) -> None:
+        self.is_typing = is_typing
+        events.typing_changed(events.TypingChanged(self.conversation.pk, self.user_id, is_typing))
+
+    def _stop_typing(self) -> None:
+        if self.is_typing:
+            self._tell_typing(False)
+
+    def leave(self) -> None:
+        """Give the seat up; whoever was writing here writes no more."""
+        self._stop_typing()
+        super().leave()
+
+    kinds = {SendMessage: send_message, MarkRead: mark_read, SetTyping: typing, Ping: SocketConsumer.pong}

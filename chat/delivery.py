@@ -13,13 +13,14 @@ from msgspec.structs import replace
 
 from chat.database import in_database
 from chat.errors import ClientError
-from chat.events import AnyEvent, MessagePosted, MessagesRead
+from chat.events import AnyEvent, MessagePosted, MessagesRead, TypingChanged
 from chat.models import Message
 from chat.outbox import Outbox
 from chat.serializers import (
     STATUS_IDS_PER_FRAME,
     Frame,
     NewMessage,
+    Typing,
     UpdateMessageStatus,
     encode,
     message_body,
@@ -78,6 +79,8 @@ class Delivery(Outbox):
             self._offer(event)
         elif isinstance(event, MessagesRead):
             self._offer_read(event)
+        elif isinstance(event, TypingChanged) and event.user_id != self.user_id:
+            self.show("typing", encode(Typing(user=event.user_id, is_typing=event.is_typing)))
 
     def repeat(self, event: MessagePosted) -> None:
         """Answer a repeated `client_id`: send its message unless this socket has had it or is about to."""

@@ -37,13 +37,21 @@ class MessagesRead(Event, frozen=True):
     messages: list[tuple[int, int]]
 
 
+class TypingChanged(Event, frozen=True):
+    """The user `user_id` began to write in this conversation or stopped; nothing of it is stored."""
+
+    conversation_id: int
+    user_id: int
+    is_typing: bool
+
+
 class LookAgain(Event, frozen=True):
     """Something changed about this user; whether each socket of their conversations may stay must be looked up."""
 
     user_id: int
 
 
-AnyEvent = MessagePosted | MessagesRead | LookAgain
+AnyEvent = MessagePosted | MessagesRead | TypingChanged | LookAgain
 
 ACCESS_GROUP = "chat_access"  # every process joins it
 
@@ -64,6 +72,11 @@ def message_posted(event: MessagePosted) -> None:
 
 def messages_read(event: MessagesRead) -> None:
     """Tell the conversation's sockets that messages became read."""
+    _publish(conversation_group(event.conversation_id), event)
+
+
+def typing_changed(event: TypingChanged) -> None:
+    """Tell the conversation's sockets that somebody began to write or stopped."""
     _publish(conversation_group(event.conversation_id), event)
 
 

@@ -138,8 +138,6 @@ class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels h
         try:
             frame = read_frame(text_data)
             kind = kind_of(frame)
-            if kind not in self.kinds:
-                raise ClientError("invalid_frame", "Unknown frame type.")
             if kind is not SendMessage and (wait := self.small_frames.take()):
                 raise ClientError("rate_limited", "Too many frames.", 429, retry_after=wait)
             await self.kinds[kind](self, frame)
