@@ -26,7 +26,7 @@ PRODUCTION := DEBUG=0 SECURE_SSL=1 ALLOWED_HOSTS=chat.example.org DATABASE_URL=s
 JS := tests/js/node_modules/.installed
 STATIC_FILES := $(shell find accounts chat qader -path '*/static/*' -type f)
 
-.PHONY: help install run serve test prove check lock
+.PHONY: help install run serve test prove check generate bench lock
 
 help: ## List the commands.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -57,10 +57,15 @@ check: install $(VENV)/.dev ## Formatter, linter, types, import directions, miss
 	@echo mypy
 	@$(PRODUCTION) $(BIN)/mypy
 	$(BIN)/lint-imports
+	@echo manage.py generate --check
+	@$(PRODUCTION) $(BIN)/python manage.py generate --check
 	@echo manage.py makemigrations --check
 	@$(PRODUCTION) $(BIN)/python manage.py makemigrations --check
 	@echo manage.py check --deploy
 	@$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+generate: install ## Write what is made from the code: the TypeScript types of the wire.
+	@$(PRODUCTION) $(BIN)/python manage.py generate
 
 bench: install $(VENV)/.dev ## Measure, and print tables: ARGS="growth storm" only these, QUICK=1, ROUNDS=, PEERS=1.
 	@QUICK=$(QUICK) ROUNDS=$(ROUNDS) PEERS=$(PEERS) $(BIN)/python -m bench $(ARGS)

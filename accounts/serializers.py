@@ -1,8 +1,12 @@
 """How people look on the wire."""
 
+from typing import Annotated
+
 import msgspec
 
-from accounts.models import User, UserProfile
+from accounts.models import RoleChoices, User, UserProfile
+
+Role = Annotated[str, msgspec.Meta(extra_json_schema={"enum": RoleChoices.values})]
 
 
 class ProfileBody(msgspec.Struct, frozen=True):
@@ -12,7 +16,7 @@ class ProfileBody(msgspec.Struct, frozen=True):
     full_name: str
     username: str
     email: str
-    role: str
+    role: Role
 
 
 class MeBody(msgspec.Struct, frozen=True):
@@ -23,6 +27,21 @@ class MeBody(msgspec.Struct, frozen=True):
     email: str
     profile: ProfileBody | None
     mentor: ProfileBody | None
+
+
+class CsrfBody(msgspec.Struct, frozen=True, rename="camel"):
+    """The token for `X-CSRFToken`."""
+
+    csrf_token: str
+
+
+class LoginProblem(msgspec.Struct, frozen=True):
+    """Why nobody could be signed in: what is wrong with a field, or `detail`."""
+
+    detail: str | msgspec.UnsetType = msgspec.UNSET
+    username: list[str] | msgspec.UnsetType = msgspec.UNSET
+    password: list[str] | msgspec.UnsetType = msgspec.UNSET
+    non_field_errors: list[str] | msgspec.UnsetType = msgspec.UNSET
 
 
 def profile_body(profile: UserProfile) -> ProfileBody:

@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 
 from accounts.authentication import SessionAuthentication
 from accounts.models import User
-from accounts.serializers import me_body
+from accounts.serializers import CsrfBody, me_body
 from accounts.throttling import TooManyFailuresError, throttled_authenticate
 
 
@@ -43,7 +43,7 @@ class CsrfView(APIView):
 
     def get(self, request: Request) -> Response:
         """Answer `{"csrfToken": ...}`."""
-        return Response({"csrfToken": get_token(request._request)})
+        return Response(msgspec.to_builtins(CsrfBody(csrf_token=get_token(request._request))))
 
 
 @method_decorator(never_cache, name="dispatch")

@@ -2,7 +2,8 @@
 
 import logging
 import math
-from typing import Any
+from enum import IntEnum
+from typing import Any, Literal
 
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
@@ -10,6 +11,74 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
 logger = logging.getLogger(__name__)
+
+FrameCode = Literal[
+    "conversation_closed",
+    "conversation_not_established",
+    "empty_message",
+    "invalid_characters",
+    "invalid_frame",
+    "invalid_json",
+    "message_not_found",
+    "message_too_long",
+    "rate_limited",
+    "temporarily_unavailable",
+]
+"""What a socket is told."""
+
+RestCode = Literal[
+    "conversation_not_found",
+    "no_mentor",
+    "not_a_mentor",
+    "not_a_participant",
+    "not_a_student",
+    "not_authenticated",
+    "too_many_sockets",
+]
+"""What REST is told besides, and why a handshake is refused."""
+
+Code = FrameCode | RestCode
+
+ERROR_CODES: dict[Code, str] = {
+    "conversation_closed": "The student has another mentor now: nothing can be sent, all can be read.",
+    "conversation_not_established": "An inbox takes no messages.",
+    "empty_message": "Nothing but white space; as in v1, a frame with neither `type` nor `message` is one, too.",
+    "invalid_characters": "NUL or lone surrogates.",
+    "invalid_frame": "No JSON object, an unknown type, or a field of the wrong type.",
+    "invalid_json": "No JSON.",
+    "message_not_found": "No message of this conversation has that id.",
+    "message_too_long": "More code points than the server takes.",
+    "rate_limited": "Too much in too short a time: wait `retry_after` seconds.",
+    "temporarily_unavailable": "Not known to be stored: repeat it with the same `client_id`.",
+    "conversation_not_found": "No such conversation, or somebody else's.",
+    "no_mentor": "The student has no mentor now.",
+    "not_a_mentor": "For teachers and trainers only.",
+    "not_a_participant": "Somebody else's conversation, or none.",
+    "not_a_student": "For students only.",
+    "not_authenticated": "Nobody is signed in.",
+    "too_many_sockets": "Too many open sockets of this user.",
+}
+
+
+class CloseCode(IntEnum):
+    """Why the server closes a socket; `meaning` says what happened, and what its client should do."""
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> "CloseCode":
+        """Return the code, an integer with its meaning beside it."""
+        member = int.__new__(cls, code)
+        member._value_, member.meaning = code, meaning
+        return member
+
+    TOO_BIG = 1009, "A frame was over 64 KiB: do not repeat it."
+    INTERNAL_ERROR = 1011, "The server failed: reconnect with `after`."
+    RESTARTING = 1012, "The server restarts: reconnect with `after`."
+    TRY_LATER = 1013, "The client reads too slowly, or the database is away: reconnect later, with `after`."
+    SESSION_ENDED = 4401, "Signed out, the session ran out, a new password, or a deactivated user: sign in."
+    NOT_ALLOWED = 4403, "No longer part of this conversation: ask REST for the present one."
+    NOT_FOUND = 4404, "The conversation is gone: ask REST for the present one."
+    FLOOD = 4429, "More than 100 refused frames in 10 seconds, or too many sockets: wait."
 
 
 class ClientError(Exception):
@@ -19,7 +88,7 @@ class ClientError(Exception):
     """
 
     def __init__(
-        self, code: str, text: str, status: int = 400, *, field: str | None = None, retry_after: float | None = None
+        self, code: Code, text: str, status: int = 400, *, field: str | None = None, retry_after: float | None = None
     ) -> None:
         super().__init__(text)
         self.code, self.text, self.status, self.field, self.retry_after = code, text, status, field, retry_after

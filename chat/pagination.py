@@ -3,14 +3,17 @@
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
 from chat.errors import ClientError
 from chat.incoming import parse_id
 from chat.models import Conversation, Message
+from chat.serializers import ConversationBody, ConversationPage
 
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 200
@@ -22,6 +25,14 @@ class ConversationPagination(PageNumberPagination):
     page_size = PAGE_SIZE
     page_size_query_param = "page_size"
     max_page_size = MAX_PAGE_SIZE
+
+    def get_paginated_response(self, data: list[ConversationBody]) -> Response:
+        """Return the page."""
+        assert self.page is not None  # noqa: S101 - `paginate_queryset` came first
+        page = ConversationPage(
+            count=self.page.paginator.count, next=self.get_next_link(), previous=self.get_previous_link(), results=data
+        )
+        return Response(msgspec.to_builtins(page))
 
 
 @dataclass(frozen=True, slots=True)

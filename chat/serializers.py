@@ -2,16 +2,18 @@
 
 import math
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal, cast
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from accounts.serializers import ProfileBody, profile_body
-from chat.errors import ClientError
+from chat.errors import ClientError, Code, FrameCode
 from chat.models import Conversation, Message
 
 STATUS_IDS_PER_FRAME = 500
+
+Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class MessageBody(msgspec.Struct, frozen=True):
@@ -21,7 +23,7 @@ class MessageBody(msgspec.Struct, frozen=True):
     sender: int
     sender_profile: ProfileBody | None
     content: str
-    timestamp: datetime
+    timestamp: Moment
     is_read: bool
     is_own_message: bool
 
@@ -32,11 +34,60 @@ class ConversationBody(msgspec.Struct, frozen=True):
     id: int
     student_profile: ProfileBody
     teacher_profile: ProfileBody
-    created_at: datetime
-    updated_at: datetime
+    created_at: Moment
+    updated_at: Moment
     last_message: MessageBody | None
     unread_message_count_for_user: int
     is_active: bool
+
+
+class MessagePage(msgspec.Struct, frozen=True):
+    """Messages of a conversation, oldest first; `count` is how many were ever sent in it."""
+
+    count: int
+    next: str | None
+    previous: str | None
+    results: list[MessageBody]
+
+
+class ConversationPage(msgspec.Struct, frozen=True):
+    """Conversations of a mentor, newest activity first."""
+
+    count: int
+    next: str | None
+    previous: str | None
+    results: list[ConversationBody]
+
+
+class MarkedBody(msgspec.Struct, frozen=True):
+    """How many messages became read, in words."""
+
+    detail: str
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What REST answers where something is wrong; `code` is there where a client may want to know which it was."""
+
+    detail: str
+    code: Code | UnsetType = UNSET
+
+
+class MessageProblem(msgspec.Struct, frozen=True):
+    """Why a message was not taken: what is wrong with a field of it."""
+
+    content: list[str] | UnsetType = UNSET
+    client_id: list[str] | UnsetType = UNSET
+    code: FrameCode | UnsetType = UNSET
+
+
+class PageProblem(msgspec.Struct, frozen=True):
+    """Why there is no such page of a history: what is wrong with a parameter."""
+
+    limit: list[str] | UnsetType = UNSET
+    before: list[str] | UnsetType = UNSET
+    after: list[str] | UnsetType = UNSET
+    mark_read: list[str] | UnsetType = UNSET
+    code: FrameCode | UnsetType = UNSET
 
 
 class Frame(msgspec.Struct, frozen=True, tag_field="type"):
@@ -58,9 +109,9 @@ class NewMessage(Frame, frozen=True, tag="new_message"):
 
 
 class UpdateMessageStatus(Frame, frozen=True, tag="update_message_status"):
-    """Messages became read by the user `reader`; at most `STATUS_IDS_PER_FRAME` ids."""
+    """Messages became read by the user `reader`."""
 
-    message_ids: list[int]
+    message_ids: Annotated[list[int], Meta(max_length=STATUS_IDS_PER_FRAME)]
     is_read: Literal[True]
     reader: int
 
@@ -88,7 +139,7 @@ class Presence(Frame, frozen=True, tag="presence"):
 
     user: int
     is_online: bool
-    last_seen: datetime | None
+    last_seen: Moment | None
 
 
 class InboxEstablished(Frame, frozen=True, tag="inbox_established"):
@@ -111,8 +162,14 @@ class ErrorFrame(msgspec.Struct, frozen=True):
     """An error on a socket that stays open."""
 
     error: str
-    code: str
+    code: FrameCode
     retry_after: float | UnsetType = UNSET
+
+
+ConversationFrame = (
+    ConnectionEstablished | NewMessage | UpdateMessageStatus | ResumeComplete | Typing | Presence | Pong | ErrorFrame
+)
+InboxFrame = InboxEstablished | ConversationUpdate | Pong | ErrorFrame
 
 
 _encoder = msgspec.json.Encoder()
@@ -126,7 +183,7 @@ def encode(frame: Frame | ErrorFrame) -> str:
 def error_frame(error: ClientError) -> ErrorFrame:
     """Return the frame that tells an error."""
     wait = UNSET if error.retry_after is None else math.ceil(error.retry_after * 1000) / 1000
-    return ErrorFrame(error=error.text, code=error.code, retry_after=wait)
+    return ErrorFrame(error=error.text, code=cast(FrameCode, error.code), retry_after=wait)  # others end the handshake
 
 
 def message_body(message: Message, reader_id: int | None = None) -> MessageBody:

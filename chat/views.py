@@ -17,20 +17,17 @@ from chat.errors import ClientError
 from chat.incoming import MessagePost, read
 from chat.models import Conversation, Message
 from chat.pagination import ConversationPagination, history_page
-from chat.serializers import conversation_body, message_body
+from chat.serializers import ConversationBody, MarkedBody, MessagePage, conversation_body, message_body
 
 
 def _user(request: Request) -> User:
     return services.signed_in(request.user)
 
 
-def _conversations_response(conversations: list[Any], reader: User) -> list[Any]:
+def _conversation_bodies(conversations: list[Any], reader: User) -> list[ConversationBody]:
     """Return the wire objects of conversations from `with_overview`; one query for all their last messages."""
     newest = Message.objects.with_sender().in_bulk([c.last_message_id for c in conversations if c.last_message_id])
-    return [
-        msgspec.to_builtins(conversation_body(c, reader.pk, newest.get(c.last_message_id), c.unread_count))
-        for c in conversations
-    ]
+    return [conversation_body(c, reader.pk, newest.get(c.last_message_id), c.unread_count) for c in conversations]
 
 
 class StudentConversationView(APIView):
@@ -41,7 +38,7 @@ class StudentConversationView(APIView):
         user = _user(request)
         conversation = services.student_conversation(user=user)
         row = Conversation.objects.with_people().with_overview(user).get(pk=conversation.pk)
-        return Response(_conversations_response([row], user)[0])
+        return Response(msgspec.to_builtins(_conversation_bodies([row], user)[0]))
 
 
 class MentorConversationsView(APIView):
@@ -54,7 +51,7 @@ class MentorConversationsView(APIView):
         rows: QuerySet[Conversation] = mine.with_people().with_overview(user).order_by("-updated_at", "-pk")
         paginator = ConversationPagination()
         page = paginator.paginate_queryset(rows, request, self)
-        return paginator.get_paginated_response(_conversations_response(list(page or []), user))
+        return paginator.get_paginated_response(_conversation_bodies(list(page or []), user))
 
 
 class MessagesView(APIView):
@@ -73,8 +70,8 @@ class MessagesView(APIView):
         if mark and services.mark_read(conversation=conversation, reader=user, up_to=conversation.last_seq):
             for message in page["results"]:
                 message.is_read = message.is_read or message.sender_id != user.pk
-        page["results"] = [msgspec.to_builtins(message_body(message, user.pk)) for message in page["results"]]
-        return Response(page)
+        page["results"] = [message_body(message, user.pk) for message in page["results"]]
+        return Response(msgspec.to_builtins(MessagePage(**page)))
 
     def post(self, request: Request, **kwargs: Any) -> Response:
         """Send a message; 201, or 200 with the first one for a repeated `client_id`."""
@@ -116,7 +113,7 @@ class MarkReadView(APIView):
         if conversation is None:
             raise ClientError("not_a_participant", "You are not part of this conversation.", 403)
         count = services.mark_read(conversation=conversation, reader=user)
-        return Response({"detail": f"{count} messages marked as read."})
+        return Response(msgspec.to_builtins(MarkedBody(detail=f"{count} messages marked as read.")))
 
 
 def _flag(request: Request, name: str) -> bool:

@@ -1,0 +1,27 @@
+"""`make generate`: what is made from the structs and kept in the repository."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from chat.typescript import TYPES, typescript
+
+
+class Command(BaseCommand):
+    """Writes the TypeScript types of the wire; touches no database."""
+
+    help = "Write chat/static/chat/types.d.ts; with --check only compare."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take `--check`."""
+        parser.add_argument("--check", action="store_true", help="fail where the file is not what would be written")
+
+    def handle(self, *args: Any, check: bool, **options: Any) -> None:
+        """Write it, or compare it."""
+        text = typescript()
+        if not check:
+            TYPES.write_text(text, encoding="utf-8")
+        elif not TYPES.exists() or TYPES.read_text(encoding="utf-8") != text:
+            raise CommandError("chat/static/chat/types.d.ts is not what the server says any more: make generate")

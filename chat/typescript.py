@@ -1,0 +1,82 @@
+"""The contract's objects, frames and codes as TypeScript, from their JSON Schemas: `static/chat/types.d.ts`."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+from chat import schemas
+from chat.errors import ERROR_CODES, CloseCode
+
+TYPES = Path(__file__).with_name("static") / "chat" / "types.d.ts"
+HEADER = "// Made by `make generate` from the structs that the server encodes and reads. Do not edit.\n"
+SIMPLE = {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"}
+WIDTH = 116
+
+
+def typescript() -> str:
+    """Return the whole file."""
+    parts = [_declaration(name, schema) for name, schema in schemas.components().items()]
+    unions = {
+        "ErrorCode": ("Every code that an error may have.", schemas.WORDS),
+        "ConversationFrame": ("What a conversation's socket says.", map(schemas.name_of, schemas.CONVERSATION_FRAMES)),
+        "InboxFrame": ("What an inbox says.", map(schemas.name_of, schemas.INBOX_FRAMES)),
+        "ConversationClientFrame": (
+            "What may be said on a conversation's socket.",
+            map(schemas.name_of, schemas.CONVERSATION_CLIENT_FRAMES),
+        ),
+        "InboxClientFrame": ("What may be said on an inbox.", map(schemas.name_of, schemas.INBOX_CLIENT_FRAMES)),
+    }
+    parts += [_union(name, members, description) for name, (description, members) in unions.items()]
+    close_codes = {str(int(code)): code.meaning for code in CloseCode}
+    parts.append(_union("CloseCode", close_codes, "Why the server closes a socket.", close_codes))
+    return "\n".join([HEADER, *parts])
+
+
+def _declaration(name: str, schema: schemas.Schema) -> str:
+    if "properties" not in schema:
+        words = [json.dumps(word) for word in schema["enum"]]
+        meanings = {json.dumps(code): meaning for code, meaning in ERROR_CODES.items()}
+        return _union(name, words, schema.get("description"), meanings)
+    fields = "".join(_fields(schema))
+    return f"{_comment(schema.get('description'))}export interface {name} {{\n{fields}}}\n"
+
+
+def _fields(schema: schemas.Schema) -> Iterator[str]:
+    for name, field in schema["properties"].items():
+        optional = "" if name in schema.get("required", ()) else "?"
+        yield f"{_comment(_description(field), '  ')}  {name}{optional}: {_type(field)};\n"
+
+
+def _description(field: schemas.Schema) -> str | None:
+    parts = [field, *field.get("anyOf", ())]
+    return next((part["description"] for part in parts if "description" in part), None)
+
+
+def _type(schema: schemas.Schema) -> str:
+    """Return the type of a value; raises KeyError for a schema of a kind that no struct has had yet."""
+    if "$ref" in schema:
+        return str(schema["$ref"].rpartition("/")[2])
+    if "enum" in schema:
+        return " | ".join(map(json.dumps, schema["enum"]))
+    if "anyOf" in schema:
+        return " | ".join(dict.fromkeys(map(_type, schema["anyOf"])))
+    if schema["type"] == "array":
+        return f"Array<{_type(schema['items'])}>"
+    return SIMPLE[schema["type"]]
+
+
+def _union(name: str, members: Iterable[str], description: str | None, meanings: dict[str, Any] | None = None) -> str:
+    meanings = meanings or {}
+    lines = "".join(f"{_comment(meanings.get(member), '  ')}  | {member}\n" for member in members)
+    return f"{_comment(description)}export type {name} =\n{lines.rstrip()};\n"
+
+
+def _comment(text: str | None, indent: str = "") -> str:
+    if not text:
+        return ""
+    lines = [line for part in text.splitlines() for line in (wrap(part, WIDTH - len(indent) - 7) or [""])]
+    if len(lines) == 1:
+        return f"{indent}/** {lines[0]} */\n"
+    return "".join([f"{indent}/**\n", *(f"{indent} * {line}".rstrip() + "\n" for line in lines), f"{indent} */\n"])

@@ -1,0 +1,44 @@
+"""The types for TypeScript are those of the wire, and a compiler takes them."""
+
+import subprocess
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from chat import schemas
+from chat.errors import ERROR_CODES, FrameCode, RestCode
+from chat.management.commands import generate
+from chat.serializers import Frame
+from tests.node import JS, installed, node
+
+
+def test_the_file_is_what_the_structs_say() -> None:
+    call_command("generate", check=True)
+
+
+def test_a_stale_file_is_found_and_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "types.d.ts"
+    monkeypatch.setattr(generate, "TYPES", file)
+    for stale in (None, "", "export {};\n"):
+        if stale is not None:
+            file.write_text(stale)
+        with pytest.raises(CommandError, match="make generate"):
+            call_command("generate", check=True)
+    call_command("generate")
+    call_command("generate", check=True)
+
+
+def test_every_frame_is_said_on_some_path() -> None:
+    assert set(Frame.__subclasses__()) <= set(schemas.CONVERSATION_FRAMES + schemas.INBOX_FRAMES)
+
+
+def test_every_code_has_a_meaning() -> None:
+    assert sorted(ERROR_CODES) == sorted(get_args(FrameCode) + get_args(RestCode))
+
+
+def test_a_strict_compiler_takes_the_types_and_refuses_what_they_forbid() -> None:
+    compiler = installed() / "typescript" / "bin" / "tsc"
+    compiled = subprocess.run([node(), compiler, "--project", JS], check=False, capture_output=True, text=True)
+    assert (compiled.stdout, compiled.stderr, compiled.returncode) == ("", "", 0)
