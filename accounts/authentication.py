@@ -55,10 +55,16 @@ def session_user(session: SessionBase) -> User | AnonymousUser:
     Only reads. Django's own `get_user` gives a session made under a key of `SECRET_KEY_FALLBACKS` a new name, which
     a socket has no cookie to tell and which signs out a second request on its way, and Channels' flushes it.
     """
-    if session.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
-        return AnonymousUser()
-    user = NameOrEmailBackend().get_user(User._meta.pk.to_python(session[SESSION_KEY]))
+    user_id = session_user_id(session)
+    user = NameOrEmailBackend().get_user(user_id) if user_id is not None else None
     return user if user is not None and session_fits(session, user) else AnonymousUser()
+
+
+def session_user_id(session: SessionBase) -> int | None:
+    """Return the id of the user whom this session names; whether it still signs them in, `session_fits` tells."""
+    if session.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
+        return None
+    return int(session[SESSION_KEY])
 
 
 def session_fits(session: Any, user: User) -> bool:

@@ -6,9 +6,11 @@ from typing import Any
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends import db
 from django.contrib.sessions.models import Session
+from django.db import connection
 from django.utils import timezone
 
 NEW_KEY = "_new_session_key"
+STATEMENT = "SELECT session_data FROM django_session WHERE session_key = %s AND expire_date > %s"
 NOTE_LIFETIME = timedelta(hours=1)  # sockets look after their session every CHAT_HEAL_SECONDS
 
 
@@ -33,8 +35,16 @@ class SessionStore(db.SessionStore):
 
     def load(self) -> dict[str, Any]:
         """Return what the session holds; nothing where it has gone on under another key."""
-        contents: dict[str, Any] = super().load()
-        if NEW_KEY in contents:
+        contents = self._stored()
+        if contents is None or NEW_KEY in contents:
             self._session_key = None
             return {}
         return contents
+
+    def _stored(self) -> dict[str, Any] | None:
+        """Return what the row holds. A plain statement: every request and every socket begins with it."""
+        now = connection.ops.adapt_datetimefield_value(timezone.now())
+        with connection.cursor() as cursor:
+            cursor.execute(STATEMENT, [self.session_key, now])
+            row = cursor.fetchone()
+        return self.decode(row[0]) if row else None

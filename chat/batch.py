@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from accounts.models import MENTOR_ROLES, RoleChoices
 from accounts.serializers import ProfileBody
+from chat.database import fetch
 from chat.delivery import posted
 from chat.errors import ClientError, UnavailableError
 from chat.events import MessagePosted
@@ -122,19 +123,14 @@ def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome]:
         "mentors": [role.value for role in MENTOR_ROLES],
         "now": now,
     }
-    connection.ensure_connection()
     try:
-        # Not Django's cursor, which would have the statement planned anew each time.
-        rows = psycopg.Cursor(connection.connection).execute(STATEMENT, parameters, prepare=True).fetchall()
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        connection.errors_occurred = True
-        raise OperationalError(str(error)) from error
+        rows = fetch(STATEMENT, parameters)
     except psycopg.Error:
         return {}  # a bad row, or the same client_id through another process at the same moment
     return {batch[n]: Sent(_posted(batch[n], now, row), created=True) for n, *row in rows}
 
 
-def _posted(draft: Draft, now: datetime, row: list[Any]) -> MessagePosted:
+def _posted(draft: Draft, now: datetime, row: Sequence[Any]) -> MessagePosted:
     pk, seq, profile_id, full_name, username, email, role = row
     profile = ProfileBody(user_id=profile_id, full_name=full_name, username=username, email=email, role=role)
     message = MessageBody(

@@ -12,6 +12,7 @@ from chat import events, services
 from chat.batch import Sent
 from chat.database import in_database
 from chat.delivery import Delivery
+from chat.entrance import Entrance, enter
 from chat.errors import ClientError
 from chat.incoming import MarkRead, Ping, SendMessage, SetTyping, parse_id, read, read_draft, read_message_id
 from chat.seats import NOT_FOUND, ConversationSeat
@@ -38,6 +39,7 @@ class ChatConsumer(SocketConsumer):
     async def enter(self) -> Callable[[], None]:
         """Sit down in the conversation that the path names."""
         entrance = await in_database(self._look_up)
+        self.user, self.user_id, self.conversation = entrance.user, entrance.user.pk, entrance.conversation
         delivery = Delivery(self.conversation.pk, self.user_id, self.send, self.close_soon)
         await self.take(
             ConversationSeat(
@@ -53,23 +55,18 @@ class ChatConsumer(SocketConsumer):
         frames = self._first_frames(entrance, delivery)
         return partial(delivery.start, first=entrance.first, last=entrance.last, reads=entrance.reads, frames=frames)
 
-    def _look_up(self) -> services.Entrance:
-        self.user = user = services.signed_in(self.scope.get("user"))
-        self.user_id = user.pk
+    def _look_up(self) -> Entrance:
         conversation_id = self.scope["url_route"]["kwargs"].get("conversation_id")
-        if conversation_id is None:
-            self.conversation = services.student_conversation(user=user)
-        else:
-            self.conversation = services.mentor_conversation(user=user, conversation_id=int(conversation_id))
         query = parse_qs(self.scope.get("query_string", b"").decode("latin1"), keep_blank_values=True)
-        return services.enter(
-            conversation=self.conversation,
-            user=user,
+        return enter(
+            user=self.scope.get("user"),
+            session=self.scope.get("session"),
+            conversation_id=None if conversation_id is None else parse_id(conversation_id),
             mark=query.get("mark_read", [""])[-1].lower() not in {"false", "0"},
             after=parse_id(query["after"][-1]) if "after" in query else None,
         )
 
-    def _first_frames(self, entrance: services.Entrance, delivery: Delivery) -> Iterator[Frame]:
+    def _first_frames(self, entrance: Entrance, delivery: Delivery) -> Iterator[Frame]:
         pk = self.conversation.pk
         yield ConnectionEstablished(conversation_id=str(pk), room_group_name=events.conversation_group(pk))
         for event in entrance.missed:

@@ -7,10 +7,11 @@ import asyncio
 import functools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
+import psycopg
 from asgiref.sync import SyncToAsync
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
@@ -73,3 +74,21 @@ def write_threads() -> ThreadPoolExecutor:
 def submit_write(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
     """Run `function` in one of the writer's threads."""
     return write_threads().submit(lambda: _keeping_connection(function, *args, **kwargs))
+
+
+def fetch(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Return the rows of a statement that never changes.
+
+    PostgreSQL plans it once per connection: not by Django's cursor, which has it planned anew each time. Raises
+    Django's errors where the database is away, else psycopg's own.
+    """
+    if connection.vendor != "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters)
+            return list(cursor.fetchall())
+    connection.ensure_connection()
+    try:
+        return psycopg.Cursor(connection.connection).execute(statement, parameters, prepare=True).fetchall()
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        connection.errors_occurred = True
+        raise OperationalError(str(error)) from error

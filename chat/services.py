@@ -1,8 +1,6 @@
 """The verbs: everything that HTTP, sockets and commands can do to conversations."""
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
@@ -12,13 +10,10 @@ from django.db.models.functions import Greatest
 from accounts.models import User, UserProfile
 from chat import events
 from chat.batch import Draft, Sent
-from chat.delivery import messages_between
 from chat.errors import ClientError
-from chat.models import Conversation, Message
+from chat.models import Conversation
 from chat.ratelimit import send_limit
 from chat.writer import writer
-
-MAX_REPLAY = 500  # messages that `?after=` brings; whoever missed more reads the history over REST
 
 
 def signed_in(user: User | AnonymousUser) -> User:
@@ -66,45 +61,6 @@ def mentor_conversation(*, user: User, conversation_id: int) -> Conversation:
 
 def _profile(user: User) -> UserProfile | None:
     return getattr(user, "profile", None)
-
-
-@dataclass(frozen=True, slots=True)
-class Entrance:
-    """Where a socket begins: what is stored up to now, how far each participant has read, and what to replay.
-
-    `first` is the seq that the client has; `recovered` is None where it did not ask to resume.
-    """
-
-    first: int
-    last: int
-    reads: Mapping[int, int]
-    missed: list[events.MessagePosted]
-    recovered: bool | None
-    read_up_to: int | None
-
-
-def enter(*, conversation: Conversation, user: User, mark: bool, after: int | None) -> Entrance:
-    """Begin a socket of this user: mark the other side's messages read if `mark`, and look up what `after` missed.
-
-    `conversation` was just loaded. `after` is a message id, -1 for one that cannot be.
-    """
-    if mark and mark_read(conversation=conversation, reader=user):
-        conversation.refresh_from_db(fields=["last_seq", "student_read_seq", "teacher_read_seq"])
-    last = conversation.last_seq
-    reads = {
-        conversation.student.user_id: conversation.student_read_seq,
-        conversation.teacher.user_id: conversation.teacher_read_seq,
-    }
-    if after is None:
-        return Entrance(last, last, reads, [], None, None)
-    other_read = next(seq for reader, seq in reads.items() if reader != user.pk)
-    seen = Message.objects.filter(conversation=conversation, sender=user, seq__lte=other_read).order_by("-seq")
-    read_up_to = seen.values_list("pk", flat=True).first()
-    first = Message.objects.filter(conversation=conversation, pk=after).values_list("seq", flat=True).first()
-    if first is None or last - first > MAX_REPLAY:
-        return Entrance(last, last, reads, [], False, read_up_to)
-    missed = messages_between(conversation.pk, first, last, MAX_REPLAY)
-    return Entrance(first, last, reads, missed, True, read_up_to)
 
 
 def mark_read_up_to(*, conversation: Conversation, reader: User, message_id: int) -> int:

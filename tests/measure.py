@@ -33,19 +33,49 @@ def counted_queries() -> Iterator[list[str]]:
     """Collect the statements, but for BEGIN, of the whole process: all threads, all connections, psycopg's cursors."""
     statements: list[str] = []
 
-    def noted(owner: type, name: str) -> Any:
+    def note(sql: str) -> None:
+        if not sql.startswith("BEGIN"):
+            statements.append(sql)
+
+    with watched_statements(note):
+        yield statements
+
+
+@contextmanager
+def watched_statements(after: Callable[[str], None]) -> Iterator[None]:
+    """Call `after` behind each statement of the process, in the thread that made it."""
+
+    def watched(owner: type, name: str) -> Any:
         method = getattr(owner, name)
 
-        def note(self: Any, sql: Any, *args: Any, **kwargs: Any) -> Any:
-            ours = isinstance(self, CursorWrapper) or type(self) is psycopg.Cursor
-            if ours and not str(sql).startswith("BEGIN"):
-                statements.append(str(sql))
-            return method(self, sql, *args, **kwargs)
+        def watch(self: Any, sql: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return method(self, sql, *args, **kwargs)
+            finally:
+                if isinstance(self, CursorWrapper) or type(self) is psycopg.Cursor:
+                    after(str(sql))
 
-        return patch.object(owner, name, note)
+        return patch.object(owner, name, watch)
 
-    with noted(CursorWrapper, "execute"), noted(CursorWrapper, "executemany"), noted(psycopg.Cursor, "execute"):
-        yield statements
+    with watched(CursorWrapper, "execute"), watched(CursorWrapper, "executemany"), watched(psycopg.Cursor, "execute"):
+        yield
+
+
+ENTRANCE = "FROM accounts_user person"  # in the statement that finds who may connect where
+
+
+@contextmanager
+def held_up_after(text: str) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """Hold the first statement with this text back behind its end: (it was made, let it go on)."""
+    made, go_on = threading.Event(), threading.Event()
+
+    def hold_up(sql: str) -> None:
+        if text in sql and not made.is_set():
+            made.set()
+            go_on.wait(5)
+
+    with watched_statements(hold_up):
+        yield made, go_on
 
 
 @contextmanager

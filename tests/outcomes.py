@@ -42,3 +42,8 @@ def read_flags(conversation: Conversation) -> str:
     """The messages in order, R for read and - for unread."""
     rows = conversation.messages.order_by("seq").values_list("is_read", flat=True)
     return "".join("R" if is_read else "-" for is_read in rows)
+
+
+def unread(conversation: Conversation) -> list[str]:
+    """Return what of the conversation is unread, oldest first."""
+    return list(conversation.messages.filter(is_read=False).order_by("seq").values_list("content", flat=True))

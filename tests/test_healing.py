@@ -1,13 +1,10 @@
 """Whatever the channel layer loses, repeats or reorders, every open socket becomes whole."""
 
 import asyncio
-import threading
 from contextlib import AsyncExitStack
 from typing import Any
-from unittest.mock import patch
 
 import pytest
-from django.db.backends.utils import CursorWrapper
 
 from chat import events, upkeep
 from chat.events import LookAgain
@@ -15,6 +12,7 @@ from chat.layers import Mailbox
 from chat.models import Conversation, Message
 from tests.cast import Cast, say
 from tests.conftest import Connect
+from tests.measure import ENTRANCE, held_up_after
 from tests.other_process import ROUGH, OtherProcess, RoughLayer, rough_layer
 from tests.sockets import ended, entered, established, in_thread, message_status, new_message, receive_many, settled
 
@@ -156,16 +154,7 @@ async def test_what_was_committed_while_connecting_comes_at_once(
 ) -> None:
     settings.CHAT_HEAL_SECONDS = NEVER
     monkeypatch.setattr(upkeep, "NEWCOMER_SECONDS", NEVER)
-    looked_up, go_on, execute = threading.Event(), threading.Event(), CursorWrapper.execute
-
-    def hold_up(self: CursorWrapper, sql: str, *args: Any) -> Any:
-        result = execute(self, sql, *args)
-        if 'FROM "chat_conversation"' in sql and not looked_up.is_set():
-            looked_up.set()
-            go_on.wait(5)
-        return result
-
-    with patch.object(CursorWrapper, "execute", hold_up):
+    with held_up_after(ENTRANCE) as (looked_up, go_on):
         knocking = asyncio.create_task(connect.knock(live_cast.student, None, "?mark_read=false"))
         assert await asyncio.to_thread(looked_up.wait, 5)
         stored = (await in_thread(say, live_conversation, live_cast.teacher, "in between"))[0]

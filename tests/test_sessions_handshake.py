@@ -1,16 +1,14 @@
 """Who is signed out in the middle of a handshake gets no socket, or loses it at once."""
 
 import asyncio
-import threading
 from typing import Any
-from unittest.mock import patch
 
 from django.contrib.sessions.models import Session
-from django.db.backends.utils import CursorWrapper
 
 from chat.models import Conversation
 from tests.cast import Cast, session_cookie
 from tests.conftest import Connect
+from tests.measure import ENTRANCE, held_up_after
 from tests.other_process import ROUGH, rough_layer
 from tests.sockets import entered, in_thread, key_of, socket_of
 
@@ -22,17 +20,9 @@ async def test_who_is_signed_out_while_being_looked_up_is_closed(
     connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHAT_HEAL_SECONDS = NEVER
-    known, go_on, execute = threading.Event(), threading.Event(), CursorWrapper.execute
-
-    def hold_up(self: CursorWrapper, sql: str, *args: Any) -> Any:
-        if "chat_message" in sql and not known.is_set():  # what is unread is asked of somebody who may connect
-            known.set()
-            go_on.wait(5)
-        return execute(self, sql, *args)
-
     key, other_key = [await in_thread(session_cookie, live_cast.student) for _ in range(2)]
     async with entered(connect, None, key=other_key) as canary:
-        with patch.object(CursorWrapper, "execute", hold_up):
+        with held_up_after(ENTRANCE) as (known, go_on):
             knocking = asyncio.create_task(connect.knock(None, key=key))
             assert await asyncio.to_thread(known.wait, 5)
             await Session.objects.filter(pk__in=[key, other_key]).adelete()

@@ -214,12 +214,12 @@ async def test_connecting_costs_a_constant_number_of_queries(
     with counted_queries() as queries:
         async with entered(connect, None, key=keys[0]), entered(connect, None, live_conversation, key=keys[1]):
             pass
-    assert len(own(queries)) == 2 * 4, queries  # session, user, conversation, what is unread
+    assert len(own(queries)) == 2 * 2, queries  # session; user, conversation and whether something is unread
     await in_thread(say, live_conversation, live_cast.teacher, "one", "two", "three")
     with counted_queries() as queries:
         async with entered(connect, None, key=keys[0]):
             pass
-    assert len(own(queries)) == 4 + 3, queries  # and marked, and read again
+    assert len(own(queries)) == 2 + 4, queries  # and what is unread, the two marks, and what it looks like then
 
 
 async def test_sending_costs_a_constant_number_of_queries(

@@ -1,0 +1,87 @@
+"""Where a socket begins: what it is told first, and what its client has missed."""
+
+from typing import Any
+
+import pytest
+
+from chat import services
+from chat.entrance import Entrance, enter
+from tests.cast import Cast, fill, say
+from tests.outcomes import event_of, unread
+
+
+def entrance(cast: Cast, **changes: Any) -> Entrance:
+    who: dict[str, Any] = {"user": cast.student, "conversation": cast.conversation}
+    reads = {cast.student.pk: 0, cast.teacher.pk: 0}
+    rest: dict[str, Any] = {"missed": [], "recovered": None, "read_up_to": None}
+    return Entrance(**who | {"first": 0, "last": 0, "reads": reads} | rest | changes)
+
+
+def begin(cast: Cast, **changes: Any) -> Entrance:
+    arguments: dict[str, Any] = {"session": None, "conversation_id": None, "mark": False, "after": None}
+    return enter(user=cast.student, **(arguments | changes))
+
+
+def test_a_socket_of_an_empty_conversation_begins_at_zero(cast: Cast) -> None:
+    assert begin(cast, mark=True) == entrance(cast)
+
+
+def test_a_socket_begins_after_what_is_stored(cast: Cast) -> None:
+    say(cast.conversation, cast.teacher, "one", "two")
+    assert begin(cast) == entrance(cast, first=2, last=2)
+    assert unread(cast.conversation) == ["one", "two"]
+
+
+def test_entering_marks_what_the_other_side_sent_as_read(cast: Cast) -> None:
+    say(cast.conversation, cast.teacher, "one", "two")
+    say(cast.conversation, cast.student, "three")
+    reads = {cast.student.pk: 2, cast.teacher.pk: 0}
+    assert begin(cast, mark=True) == entrance(cast, first=3, last=3, reads=reads)
+    assert unread(cast.conversation) == ["three"]
+
+
+def test_resuming_replays_what_came_after_the_message_in_order(cast: Cast) -> None:
+    first, *_ = say(cast.conversation, cast.student, "one", "two")
+    say(cast.conversation, cast.teacher, "three")
+    missed = [event_of(message) for message in cast.conversation.messages.filter(seq__gt=1).order_by("seq")]
+    assert [event.message.content for event in missed] == ["two", "three"]
+    assert begin(cast, after=first.pk) == entrance(cast, first=1, last=3, missed=missed, recovered=True)
+
+
+def test_resuming_after_the_newest_message_replays_nothing(cast: Cast) -> None:
+    *_, last = say(cast.conversation, cast.teacher, "one", "two")
+    assert begin(cast, after=last.pk) == entrance(cast, first=2, last=2, recovered=True)
+
+
+def test_resuming_tells_the_newest_own_message_that_the_other_side_has_read(cast: Cast) -> None:
+    _, second = say(cast.conversation, cast.student, "one", "two")
+    services.mark_read(conversation=cast.conversation, reader=cast.teacher)
+    *_, last = say(cast.conversation, cast.student, "three")
+    reads = {cast.student.pk: 0, cast.teacher.pk: 2}
+    expected = entrance(cast, first=3, last=3, reads=reads, recovered=True, read_up_to=second.pk)
+    assert begin(cast, after=last.pk) == expected
+
+
+def test_resuming_shows_as_read_what_entering_has_just_marked(cast: Cast) -> None:
+    (own,) = say(cast.conversation, cast.student, "one")
+    say(cast.conversation, cast.teacher, "two")
+    entered = begin(cast, mark=True, after=own.pk)
+    assert [event.message.is_read for event in entered.missed] == [True]
+
+
+@pytest.mark.parametrize("after", ["foreign", "erased", -1, 2**63 - 1])
+def test_resuming_after_what_is_no_message_of_the_conversation_replays_nothing(cast: Cast, after: int | str) -> None:
+    say(cast.conversation, cast.teacher, "one", "two")
+    erased = say(cast.conversation, cast.teacher, "three")[0]
+    ids: dict[Any, int] = {"foreign": say(cast.other_conversation, cast.trainer, "theirs")[0].pk, "erased": erased.pk}
+    erased.delete()
+    assert begin(cast, after=ids.get(after, after)) == entrance(cast, first=3, last=3, recovered=False)
+
+
+def test_at_most_500_missed_messages_are_replayed(cast: Cast) -> None:
+    first, second, *_ = fill(cast.conversation, 502)
+    assert begin(cast, after=first.pk) == entrance(cast, first=502, last=502, recovered=False)
+    rows = cast.conversation.messages.select_related("sender__profile").filter(seq__gt=2).order_by("seq")
+    missed = [event_of(message) for message in rows]
+    assert len(missed) == 500
+    assert begin(cast, after=second.pk) == entrance(cast, first=2, last=502, missed=missed, recovered=True)
