@@ -6,6 +6,7 @@ from django.middleware.csrf import get_token
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_variables
+from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions, serializers
 from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
@@ -14,7 +15,7 @@ from rest_framework.views import APIView
 
 from accounts.authentication import SessionAuthentication
 from accounts.models import User
-from accounts.serializers import CsrfBody, me_body
+from accounts.serializers import CsrfBody, LoginProblem, MeBody, me_body
 from accounts.throttling import TooManyFailuresError, throttled_authenticate
 
 
@@ -41,6 +42,7 @@ class CsrfView(APIView):
 
     permission_classes = [AllowAny]
 
+    @extend_schema(responses={200: CsrfBody})
     def get(self, request: Request) -> Response:
         """Answer `{"csrfToken": ...}`."""
         return Response(msgspec.to_builtins(CsrfBody(csrf_token=get_token(request._request))))
@@ -52,6 +54,9 @@ class LoginView(APIView):
 
     permission_classes = [AllowAny]
 
+    @extend_schema(
+        request=LoginSerializer, responses={200: MeBody, 400: LoginProblem, 429: "Too many failed tries to log in."}
+    )
     @method_decorator(sensitive_variables())
     def post(self, request: Request) -> Response:
         """Answer as `auth/me/`; 400 for wrong credentials, 403 without a CSRF token, 429 after too many failures."""
@@ -76,6 +81,7 @@ class LogoutView(APIView):
 
     permission_classes = [AllowAny]
 
+    @extend_schema(request=None, responses={204: None, 401: "Nobody is signed in."})
     def post(self, request: Request) -> Response:
         """Answer 204; 403 without a CSRF token, 401 for whoever is not signed in."""
         SessionAuthentication().enforce_csrf(request)
@@ -89,6 +95,7 @@ class LogoutView(APIView):
 class MeView(APIView):
     """Who is signed in."""
 
+    @extend_schema(responses={200: MeBody})
     def get(self, request: Request) -> Response:
         """Answer the user with their profile and mentor."""
         assert isinstance(request.user, User)  # noqa: S101 - nobody else is authenticated

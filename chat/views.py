@@ -6,6 +6,7 @@ import msgspec
 from asgiref.sync import async_to_sync
 from django.db import close_old_connections
 from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,8 +17,19 @@ from chat import services
 from chat.errors import ClientError
 from chat.incoming import MessagePost, read
 from chat.models import Conversation, Message
-from chat.pagination import ConversationPagination, history_page
-from chat.serializers import ConversationBody, MarkedBody, MessagePage, conversation_body, message_body
+from chat.pagination import MAX_PAGE_SIZE, PAGE_SIZE, ConversationPagination, history_page
+from chat.serializers import (
+    ConversationBody,
+    ConversationPage,
+    MarkedBody,
+    MessageBody,
+    MessagePage,
+    MessageProblem,
+    PageProblem,
+    Problem,
+    conversation_body,
+    message_body,
+)
 
 
 def _user(request: Request) -> User:
@@ -30,9 +42,26 @@ def _conversation_bodies(conversations: list[Any], reader: User) -> list[Convers
     return [conversation_body(c, reader.pk, newest.get(c.last_message_id), c.unread_count) for c in conversations]
 
 
+# What the OpenAPI document says of the views; the rest it finds by itself, or in qader/openapi.py.
+STUDENTS = {403: "Not a student.", 404: "No mentor is assigned."}
+NUMBER = OpenApiParameter("page", int, description="From 1.")
+SIZE = OpenApiParameter("page_size", int, description=f"{PAGE_SIZE} unless given; at most {MAX_PAGE_SIZE}.")
+HISTORY = [
+    NUMBER,
+    SIZE,
+    OpenApiParameter("limit", int, description=f"At most {MAX_PAGE_SIZE}; alone: the newest."),
+    OpenApiParameter("before", int, description="A message's id: those before it, `limit` of them."),
+    OpenApiParameter("after", int, description="A message's id: those after it, `limit` of them."),
+    OpenApiParameter("mark_read", bool, description="`false` leaves unread what is shown."),
+]
+
+
 class StudentConversationView(APIView):
     """A student's conversation with their mentor."""
 
+    refusals = STUDENTS
+
+    @extend_schema(responses={200: ConversationBody})
     def get(self, request: Request) -> Response:
         """Return the conversation, made if missing."""
         user = _user(request)
@@ -44,6 +73,9 @@ class StudentConversationView(APIView):
 class MentorConversationsView(APIView):
     """The conversations of a teacher or trainer."""
 
+    refusals = {403: "Not a teacher or trainer."}
+
+    @extend_schema(parameters=[NUMBER, SIZE], responses={200: ConversationPage, 404: "No such page."})
     def get(self, request: Request) -> Response:
         """Return them, newest activity first."""
         user = _user(request)
@@ -61,6 +93,7 @@ class MessagesView(APIView):
         """Return the conversation that this user means."""
         raise NotImplementedError
 
+    @extend_schema(parameters=HISTORY, responses={200: MessagePage, 400: (PageProblem, Problem), 404: "No such page."})
     def get(self, request: Request, **kwargs: Any) -> Response:
         """Return a page of messages; marks what the other side sent as read, unless `mark_read=false`."""
         user = _user(request)
@@ -73,6 +106,16 @@ class MessagesView(APIView):
         page["results"] = [message_body(message, user.pk) for message in page["results"]]
         return Response(msgspec.to_builtins(MessagePage(**page)))
 
+    @extend_schema(
+        request=MessagePost,
+        responses={
+            200: OpenApiResponse(MessageBody, "It was there already, under this `client_id`."),
+            201: OpenApiResponse(MessageBody, "It is stored."),
+            400: (MessageProblem, Problem),
+            403: "The conversation is closed: the student has another mentor.",
+            429: "More messages than the rate limit lets through.",
+        },
+    )
     def post(self, request: Request, **kwargs: Any) -> Response:
         """Send a message; 201, or 200 with the first one for a repeated `client_id`."""
         user = _user(request)
@@ -90,6 +133,8 @@ class MessagesView(APIView):
 class StudentMessagesView(MessagesView):
     """A student's messages with their mentor."""
 
+    refusals = STUDENTS
+
     def conversation(self, user: User, **kwargs: Any) -> Conversation:
         """Return the student's conversation."""
         return services.student_conversation(user=user)
@@ -97,6 +142,8 @@ class StudentMessagesView(MessagesView):
 
 class MentorMessagesView(MessagesView):
     """The messages of one of a mentor's conversations."""
+
+    refusals = {403: "Not a teacher or trainer.", 404: "Not a conversation of this mentor."}
 
     def conversation(self, user: User, **kwargs: Any) -> Conversation:
         """Return the mentor's conversation of that id."""
@@ -106,6 +153,7 @@ class MentorMessagesView(MessagesView):
 class MarkReadView(APIView):
     """Marking a conversation as read."""
 
+    @extend_schema(request=None, responses={200: MarkedBody, 403: "Not a conversation of this user."})
     def post(self, request: Request, conversation_pk: int) -> Response:
         """Mark what the other side sent as read and say how many."""
         user = _user(request)

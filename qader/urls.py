@@ -2,8 +2,9 @@
 
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
+from drf_spectacular.views import SpectacularAPIView
 
-from qader import health, views
+from qader import documents, health, views
 
 v1: list[URLPattern | URLResolver] = [
     path("auth/", include("accounts.urls")),
@@ -13,6 +14,8 @@ v1: list[URLPattern | URLResolver] = [
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", views.page, name="page"),
     path("api/", include(([path("v1/", include((v1, "v1")))], "api"))),
+    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/docs/", documents.DocsView.as_view(), name="docs"),
     path("admin/", admin.site.urls),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),

@@ -1,0 +1,80 @@
+"""The OpenAPI document: complete, valid, and browsable without anything from outside."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from django.contrib.staticfiles import finders
+from django.core.management import call_command
+from django.test import Client
+
+from chat import schemas
+
+OPERATIONS = {
+    "GET /api/v1/auth/csrf/": {200, 503},
+    "POST /api/v1/auth/login/": {200, 400, 403, 413, 415, 429, 503},
+    "POST /api/v1/auth/logout/": {204, 401, 403, 503},
+    "GET /api/v1/auth/me/": {200, 401, 503},
+    "GET /api/v1/chat/my-conversation/": {200, 401, 403, 404, 503},
+    "GET /api/v1/chat/my-conversation/messages/": {200, 400, 401, 403, 404, 503},
+    "POST /api/v1/chat/my-conversation/messages/": {200, 201, 400, 401, 403, 404, 413, 415, 429, 503},
+    "GET /api/v1/chat/teacher/conversations/": {200, 401, 403, 404, 503},
+    "GET /api/v1/chat/teacher/conversations/{conversation_pk}/messages/": {200, 400, 401, 403, 404, 503},
+    "POST /api/v1/chat/teacher/conversations/{conversation_pk}/messages/": {
+        *(200, 201, 400, 401, 403, 404, 413, 415, 429, 503),
+    },
+    "POST /api/v1/chat/conversations/{conversation_pk}/mark-read/": {200, 401, 403, 503},
+}
+
+
+def test_the_document_says_all_that_may_be_asked_and_answered(client: Client) -> None:
+    answer = client.get("/api/schema/")
+    assert answer.status_code == 200
+    document = yaml.safe_load(answer.content)
+    said = {
+        f"{method.upper()} {path}": set(map(int, operation["responses"]))
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert said == OPERATIONS
+    assert document["openapi"] == "3.1.0"
+
+
+def test_its_schemas_are_those_of_the_wire(client: Client) -> None:
+    document = client.get("/api/schema/?format=json", headers={"Accept": "application/vnd.oai.openapi+json"}).json()
+    known = schemas.components()
+    login = document["components"]["schemas"].pop("Login")
+    assert login["required"] == ["password", "username"]
+    assert document["components"]["schemas"] == {name: known[name] for name in document["components"]["schemas"]}
+    assert set(document["components"]["schemas"]) >= {"Me", "Message", "MessagePage", "Conversation", "Problem"}
+    sent = document["paths"]["/api/v1/chat/my-conversation/messages/"]["post"]
+    assert sent["requestBody"] == {
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/MessagePost"}}},
+        "required": True,
+    }
+    assert sent["security"] == [{"cookieAuth": [], "csrfToken": []}]
+    assert set(sent["responses"]["429"]["headers"]) == {"Retry-After"}
+
+
+def test_it_is_valid_and_made_without_a_warning(tmp_path: Path) -> None:
+    call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(tmp_path / "openapi.yaml"))
+
+
+def test_the_page_takes_nothing_from_outside_and_has_no_script_inside(client: Client) -> None:
+    answer = client.get("/api/docs/")
+    assert answer.status_code == 200
+    page = answer.content.decode()
+    loaded = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert all(address.startswith("/") and not address.startswith("//") for address in loaded)
+    assert len(re.findall("<script", page)) == len(re.findall(r"<script src=", page)) == 3
+    assert "<style" not in page
+    assert answer["Content-Security-Policy"].startswith("default-src 'none'; script-src 'self'; style-src 'self'; ")
+    script = client.get("/api/docs/?script=")
+    assert script["Content-Type"] == "application/javascript"
+    assert 'url: "/api/schema/"' in script.content.decode().replace("\\u002D", "-")
+
+
+@pytest.mark.parametrize("name", ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"])
+def test_the_page_has_its_files(name: str) -> None:
+    assert finders.find(f"drf_spectacular_sidecar/swagger-ui-dist/{name}")
