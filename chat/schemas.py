@@ -1,5 +1,6 @@
 """The contract as data: the JSON Schema of every object and frame, from the structs that are encoded and read."""
 
+from collections.abc import Iterator
 from inspect import cleandoc
 from typing import Any, get_args
 
@@ -57,6 +58,25 @@ def components() -> dict[str, Schema]:
     for name, field in (("MessagePost", "content"), ("SendMessage", "message")):
         schemas[name]["properties"][field]["maxLength"] = settings.CHAT_MAX_MESSAGE_LENGTH
     return schemas
+
+
+def needed(document: Any) -> dict[str, Schema]:
+    """Return the schemas that a document refers to, and those that they refer to."""
+    known, found = components(), dict[str, Schema]()
+    references = set(_references(document)) & set(known)
+    while missing := references - set(found):
+        found |= {name: known[name] for name in missing}
+        references |= set(_references(found))
+    return {name: schema for name, schema in known.items() if name in found}
+
+
+def _references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "$ref" in node:
+            yield node["$ref"].rpartition("/")[2]
+        node = list(node.values())
+    for part in node if isinstance(node, list) else ():
+        yield from _references(part)
 
 
 def _outside(node: Any) -> Any:

@@ -1,10 +1,26 @@
-"""The contract as documents: OpenAPI for REST and a page to try it."""
+"""The contract as documents: OpenAPI for REST, with a page to try it, and AsyncAPI for sockets."""
 
 from typing import Any
 
+import yaml
+from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
 from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework.request import Request
 from rest_framework.response import Response
+
+from chat.asyncapi import asyncapi
+
+SESSION = {"$ref": "#/components/securitySchemes/session"}
+
+
+@require_safe
+def asyncapi_yaml(request: HttpRequest) -> HttpResponse:
+    """Answer the AsyncAPI document, with the server that was asked."""
+    protocol = "wss" if request.is_secure() else "ws"
+    server = {"host": request.get_host(), "protocol": protocol, "security": [SESSION]}
+    text = yaml.safe_dump(asyncapi() | {"servers": {"this": server}}, sort_keys=False, allow_unicode=True)
+    return HttpResponse(text, content_type="application/yaml")
 
 
 class DocsView(SpectacularSwaggerSplitView):

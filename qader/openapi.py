@@ -99,18 +99,6 @@ def _response(answer: Any) -> Any:
 
 def complete(result: dict[str, Any], **_: Any) -> dict[str, Any]:
     """Add the schemas that the document refers to."""
-    known, found = schemas.components(), result["components"].setdefault("schemas", {})
-    while missing := set(_references(result)) - set(found):
-        found |= {name: known[name] for name in missing}
+    found = result["components"].setdefault("schemas", {})
+    result["components"]["schemas"] = found | schemas.needed(result)
     return result
-
-
-def _references(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        if "$ref" in node:
-            yield node["$ref"].rpartition("/")[2]
-        node = node.values()
-    elif not isinstance(node, list):
-        return
-    for part in node:
-        yield from _references(part)

@@ -16,6 +16,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/", include(([path("v1/", include((v1, "v1")))], "api"))),
     path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs/", documents.DocsView.as_view(), name="docs"),
+    path("api/asyncapi.yaml", documents.asyncapi_yaml, name="asyncapi"),
     path("admin/", admin.site.urls),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),

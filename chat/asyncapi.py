@@ -1,0 +1,148 @@
+"""The AsyncAPI document: what is said on a socket by whom, from the structs; `GET /api/asyncapi.yaml`."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from inspect import cleandoc
+from typing import get_args
+
+import msgspec
+from django.conf import settings
+
+from accounts.serializers import ProfileBody
+from chat import schemas
+from chat.errors import ERROR_CODES, CloseCode, FrameCode
+from chat.incoming import MarkRead, Ping, SendMessage, SetTyping
+from chat.serializers import (
+    ConnectionEstablished,
+    ConversationBody,
+    ConversationUpdate,
+    ErrorFrame,
+    InboxEstablished,
+    MessageBody,
+    NewMessage,
+    Pong,
+    Presence,
+    ResumeComplete,
+    Typing,
+    UpdateMessageStatus,
+)
+
+DESCRIPTION = """\
+The live half of the chat between a student and their mentor; the other half is REST, see `/api/schema/`.
+
+Every frame is one JSON object as text. The session cookie says who connects, and the page's origin must be an allowed
+host. A handshake that is refused is answered by HTTP 403: ask `GET /api/v1/auth/me/` for the reason.
+
+The socket stays open whatever is wrong with a frame: the answer is an error with a code. Keys that a client does not
+know are to be ignored, as are frames whose `type` it does not know.
+
+After a connection was lost, connect with `after`, the id of the last message that was received: what was missed comes
+first, then `resume_complete`. A message is acknowledged by its own `new_message`; until then repeat it under the same
+`client_id`: it is stored once.
+"""
+
+_student = ProfileBody(25, "Sara Ali", "student1", "student1@example.com", "STUDENT")
+_teacher = ProfileBody(7, "Omar Hassan", "teacher1", "teacher1@example.com", "TEACHER")
+_then = datetime(2023, 10, 27, 10, 30, 0, 123456, tzinfo=UTC)
+_message = MessageBody(101, 5, _student, "Is the exam on Sunday?", _then, is_read=False, is_own_message=True)
+
+EXAMPLES: tuple[msgspec.Struct, ...] = (
+    SendMessage("Is the exam on Sunday?", "0d2b1c7e"),
+    MarkRead(101),
+    SetTyping(is_typing=True),
+    Ping(),
+    ConnectionEstablished(conversation_id="123", room_group_name="chat_123"),
+    NewMessage(_message, "0d2b1c7e"),
+    UpdateMessageStatus([99, 101], is_read=True, reader=7),
+    ResumeComplete(recovered=True, count=3, read_up_to=97),
+    Typing(user=5, is_typing=True),
+    Presence(user=5, is_online=False, last_seen=_then),
+    Pong(),
+    ErrorFrame("You are writing too fast.", "rate_limited", 0.2),
+    InboxEstablished(unread_total=4),
+    ConversationUpdate(ConversationBody(123, _student, _teacher, _then, _then, _message, 1, is_active=True)),
+)
+
+MARK_READ = {"type": "boolean", "description": "`false` connects without marking what was received as read."}
+AFTER = {"type": "integer", "description": "The id of the last message received: tell what came after it first."}
+PRESENCE = {"type": "integer", "enum": [1], "description": "Tell whether the other side is there."}
+QUERY = {"mark_read": MARK_READ, "after": AFTER, "presence": PRESENCE}
+
+PATHS: dict[str, schemas.Schema] = {
+    "myConversation": {
+        "address": "/ws/chat/my-conversation/",
+        "description": "A student, in the conversation with their mentor.",
+    },
+    "conversation": {
+        "address": "/ws/chat/conversations/{id}/",
+        "description": "The teacher or trainer of that conversation.",
+        "parameters": {"id": {"description": "The conversation's id."}},
+    },
+    "inbox": {
+        "address": "/ws/chat/inbox/",
+        "description": "A student or a mentor: news of all their conversations; nothing can be sent.",
+    },
+}
+
+
+def asyncapi() -> schemas.Schema:
+    """Return the document, without the server that it is about."""
+    said, heard = _messages(schemas.CONVERSATION_CLIENT_FRAMES), _messages(schemas.CONVERSATION_FRAMES)
+    inbox_said, inbox_heard = _messages(schemas.INBOX_CLIENT_FRAMES), _messages(schemas.INBOX_FRAMES)
+    conversation = {**_channel(said | heard), "bindings": {"ws": {"query": {"type": "object", "properties": QUERY}}}}
+    inbox = _channel(inbox_said | inbox_heard)
+    messages = said | heard | inbox_said | inbox_heard
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "Qader chat", "version": "1", "description": DESCRIPTION + _codes()},
+        "defaultContentType": "application/json",
+        "channels": {name: path | (inbox if name == "inbox" else conversation) for name, path in PATHS.items()},
+        "operations": {
+            **_operations("myConversation", said, heard),
+            **_operations("conversation", said, heard),
+            **_operations("inbox", inbox_said, inbox_heard),
+        },
+        "components": {
+            "messages": messages,
+            "schemas": schemas.needed(messages),
+            "securitySchemes": {
+                "session": {"type": "httpApiKey", "in": "cookie", "name": settings.SESSION_COOKIE_NAME}
+            },
+        },
+    }
+
+
+def _channel(messages: Iterable[str]) -> schemas.Schema:
+    return {"messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages}}
+
+
+def _operations(channel: str, said: Iterable[str], heard: Iterable[str]) -> schemas.Schema:
+    """Return what the server does there: it receives what a client says."""
+    name = channel[0].upper() + channel[1:]
+    return {
+        f"{action}{name}": {
+            "action": action,
+            "channel": {"$ref": f"#/channels/{channel}"},
+            "messages": [{"$ref": f"#/channels/{channel}/messages/{message}"} for message in messages],
+        }
+        for action, messages in (("receive", said), ("send", heard))
+    }
+
+
+def _messages(frames: Iterable[schemas.Struct]) -> dict[str, schemas.Schema]:
+    """Return the message of each frame by its name."""
+    return {
+        schemas.name_of(frame): {
+            "name": schemas.name_of(frame),
+            "summary": cleandoc(frame.__doc__ or ""),
+            "payload": {"$ref": schemas.REF.format(name=schemas.name_of(frame))},
+            "examples": [{"payload": msgspec.to_builtins(example)} for example in EXAMPLES if type(example) is frame],
+        }
+        for frame in frames
+    }
+
+
+def _codes() -> str:
+    errors = "".join(f"* `{code}`: {ERROR_CODES[code]}\n" for code in get_args(FrameCode))
+    closes = "".join(f"* `{int(code)}`: {code.meaning}\n" for code in CloseCode)
+    return f"\nError codes:\n\n{errors}\nClose codes:\n\n{closes}"
