@@ -1,11 +1,11 @@
 """The HTTP edge: history, sending, the mentor's list, marking as read."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from asgiref.sync import async_to_sync
 from django.db import close_old_connections
-from django.db.models import QuerySet
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
@@ -36,10 +36,12 @@ def _user(request: Request) -> User:
     return services.signed_in(request.user)
 
 
-def _conversation_bodies(conversations: list[Any], reader: User) -> list[ConversationBody]:
-    """Return the wire objects of conversations from `with_overview`; one query for all their last messages."""
-    newest = Message.objects.with_sender().in_bulk([c.last_message_id for c in conversations if c.last_message_id])
-    return [conversation_body(c, reader.pk, newest.get(c.last_message_id), c.unread_count) for c in conversations]
+def _conversation_bodies(ids: Sequence[int], reader: User) -> list[ConversationBody]:
+    """Return the wire objects of the reader's conversations of these ids, in their order; two queries."""
+    rows = Conversation.objects.with_people().with_overview(reader).in_bulk(ids)
+    found: list[Any] = [rows[pk] for pk in ids if pk in rows]
+    newest = Message.objects.with_sender().in_bulk([row.last_message_id for row in found if row.last_message_id])
+    return [conversation_body(row, reader.pk, newest.get(row.last_message_id), row.unread_count) for row in found]
 
 
 # What the OpenAPI document says of the views; the rest it finds by itself, or in qader/openapi.py.
@@ -66,8 +68,7 @@ class StudentConversationView(APIView):
         """Return the conversation, made if missing."""
         user = _user(request)
         conversation = services.student_conversation(user=user)
-        row = Conversation.objects.with_people().with_overview(user).get(pk=conversation.pk)
-        return Response(msgspec.to_builtins(_conversation_bodies([row], user)[0]))
+        return Response(msgspec.to_builtins(_conversation_bodies([conversation.pk], user)[0]))
 
 
 class MentorConversationsView(APIView):
@@ -80,10 +81,12 @@ class MentorConversationsView(APIView):
         """Return them, newest activity first."""
         user = _user(request)
         mine = Conversation.objects.filter(teacher=services.mentor_profile(user=user))
-        rows: QuerySet[Conversation] = mine.with_people().with_overview(user).order_by("-updated_at", "-pk")
         paginator = ConversationPagination()
-        page = paginator.paginate_queryset(rows, request, self)
-        return paginator.get_paginated_response(_conversation_bodies(list(page or []), user))
+        # Only ids at first: what a page skips would be counted and looked up, too.
+        ids = paginator.paginate_queryset(
+            mine.order_by("-updated_at", "-pk").values_list("pk", flat=True), request, self
+        )
+        return paginator.get_paginated_response(_conversation_bodies(ids or [], user))
 
 
 class MessagesView(APIView):
