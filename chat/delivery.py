@@ -12,7 +12,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from chat.database import in_database
-from chat.errors import ClientError
+from chat.errors import ClientError, CloseCode
 from chat.events import AnyEvent, MessagePosted, MessagesRead, TypingChanged
 from chat.models import Message
 from chat.outbox import Outbox
@@ -143,6 +143,9 @@ class Delivery(Outbox):
                 await self._fill_reads(reader, self._reads_known[reader])
         except ClientError:
             await asyncio.sleep(RETRY_SECONDS)
+        except Exception:
+            logger.exception("a hole could not be filled")
+            self._close(CloseCode.INTERNAL_ERROR)  # rather than silently left behind
         finally:
             self._filling = None
         self._wake()

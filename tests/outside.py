@@ -75,13 +75,15 @@ async def write(outside: Outside, count: int) -> list[MessagePosted]:
 
 
 @contextmanager
-def database_away() -> Iterator[threading.Event]:
+def database_away(
+    error: Exception = OperationalError("server closed the connection unexpectedly"),
+) -> Iterator[threading.Event]:
     """Every statement fails, in whatever thread; yields what is set when one has."""
     tried = threading.Event()
 
     def fail(*_: Any) -> None:
         tried.set()
-        raise OperationalError("server closed the connection unexpectedly")
+        raise error
 
     with patch.object(CursorWrapper, "execute", fail):
         yield tried

@@ -5,6 +5,7 @@ import random
 from typing import Any
 
 import pytest
+from django.db import ProgrammingError
 
 from chat import outbox as outbox_module
 from chat.delivery import Delivery, messages_between
@@ -16,7 +17,7 @@ from tests.measure import counted_queries
 from tests.outside import Outside, database_away, write
 from tests.sockets import in_thread, new_message
 
-TOO_SLOW = 1013
+INTERNAL_ERROR, TOO_SLOW = 1011, 1013
 PONG = encode(Pong())
 
 
@@ -177,6 +178,17 @@ async def test_a_database_that_fails_holds_up_nothing_else(outside: Outside) -> 
         assert await asyncio.to_thread(tried.wait, 5)
         await outside.nothing_more()
     assert await outside.numbers(3) == [1, 2, 3]
+
+
+async def test_a_hole_that_can_never_be_filled_closes_the_socket(
+    outside: Outside, caplog: pytest.LogCaptureFixture
+) -> None:
+    outside.start()
+    events = await write(outside, 3)
+    with database_away(ProgrammingError("no such table")):
+        outside.hear(events[2])
+        assert await asyncio.wait_for(outside.closed.get(), 5) == INTERNAL_ERROR
+    assert [record.message for record in caplog.records] == ["a hole could not be filled"]
 
 
 async def test_while_the_database_fails_what_fits_without_it_is_told(outside: Outside) -> None:
