@@ -5,6 +5,7 @@ so that an error is told even while the database is away.
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from django.db.models import Q
@@ -25,6 +26,8 @@ from chat.serializers import (
     encode,
     message_body,
 )
+
+logger = logging.getLogger(__name__)
 
 MAX_AHEAD = 200  # messages kept while one before them is missing, and read from the database at once
 RETRY_SECONDS = 1.0  # between two attempts to read a hole

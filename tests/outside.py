@@ -19,6 +19,7 @@ from tests.cast import Cast
 from tests.sockets import in_thread
 
 PONG = encode(Pong())
+AWAY = OperationalError("server closed the connection unexpectedly")
 
 
 class Outside:
@@ -76,7 +77,7 @@ async def write(outside: Outside, count: int) -> list[MessagePosted]:
 
 @contextmanager
 def database_away(
-    error: Exception = OperationalError("server closed the connection unexpectedly"),
+    error: Exception = AWAY,
 ) -> Iterator[threading.Event]:
     """Every statement fails, in whatever thread; yields what is set when one has."""
     tried = threading.Event()
