@@ -1,21 +1,23 @@
 """The socket edge: who asks, what do they want, what are they told."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 
+from accounts.models import UserProfile
 from chat import events, services
 from chat.batch import Sent
 from chat.database import in_database
 from chat.delivery import Delivery
 from chat.entrance import Entrance, enter
 from chat.errors import ClientError
+from chat.inbox import Inbox, State, states, unread_total
 from chat.incoming import MarkRead, Ping, SendMessage, SetTyping, parse_id, read, read_draft, read_message_id
-from chat.seats import NOT_FOUND, ConversationSeat
+from chat.seats import NOT_FOUND, ConversationSeat, InboxSeat
 from chat.serializers import ConnectionEstablished, Frame, ResumeComplete
 from chat.sockets import SocketConsumer
 
@@ -135,3 +137,31 @@ class ChatConsumer(SocketConsumer):
         super().leave()
 
     kinds = {SendMessage: send_message, MarkRead: mark_read, SetTyping: typing, Ping: SocketConsumer.pong}
+
+
+class InboxConsumer(SocketConsumer):
+    """One socket that hears of all conversations of a student or a mentor; nothing can be sent."""
+
+    async def enter(self) -> Callable[[], None]:
+        """Sit down before all of the user's conversations."""
+        profile, known, unread = await in_database(self._look_up)
+        inbox = Inbox(profile, known, self.send, self.close_soon)
+        await self.take(
+            InboxSeat(user_id=profile.user.pk, session_key=self.session_key, outbox=inbox, close=self.close_soon)
+        )
+        return partial(inbox.start, unread)
+
+    def _look_up(self) -> tuple[UserProfile, Mapping[int, State], int]:
+        profile = services.participant(user=services.signed_in(self.scope.get("user")))
+        return profile, states([profile])[profile.pk], unread_total(profile)
+
+    async def not_established(self, frame: dict[str, Any]) -> None:
+        """Refuse what belongs to a conversation."""
+        raise ClientError("conversation_not_established", "Conversation not established.")
+
+    kinds = {
+        SendMessage: not_established,
+        MarkRead: not_established,
+        SetTyping: not_established,
+        Ping: SocketConsumer.pong,
+    }

@@ -15,22 +15,26 @@ class Event(msgspec.Struct, frozen=True, tag=True):
     """Something that happened; travels between processes as msgpack."""
 
 
-class MessagePosted(Event, frozen=True):
-    """A message was committed. `message` is as nobody in particular sees it: `is_own_message` is false."""
+class ConversationChanged(Event, frozen=True):
+    """Something that makes a conversation look different in an inbox."""
 
     conversation_id: int
+
+
+class MessagePosted(ConversationChanged, frozen=True):
+    """A message was committed. `message` is as nobody in particular sees it: `is_own_message` is false."""
+
     seq: int
     message: MessageBody
     client_id: str | None
 
 
-class MessagesRead(Event, frozen=True):
+class MessagesRead(ConversationChanged, frozen=True):
     """The user `reader_id` has read the other side's messages after seq `after`, up to and including `up_to`.
 
     `messages` are the [id, seq] of those that became read.
     """
 
-    conversation_id: int
     reader_id: int
     after: int
     up_to: int
@@ -51,7 +55,14 @@ class LookAgain(Event, frozen=True):
     user_id: int
 
 
-AnyEvent = MessagePosted | MessagesRead | TypingChanged | LookAgain
+class ConversationStarted(Event, frozen=True):
+    """A student and a mentor, named by their profiles' ids, have a conversation now."""
+
+    student_id: int
+    teacher_id: int
+
+
+AnyEvent = MessagePosted | MessagesRead | TypingChanged | LookAgain | ConversationStarted
 
 ACCESS_GROUP = "chat_access"  # every process joins it
 
@@ -83,6 +94,11 @@ def typing_changed(event: TypingChanged) -> None:
 def access_changed(user_id: int) -> None:
     """Have every process look again whether this user's sockets, and those they talk with, may stay."""
     _publish(ACCESS_GROUP, LookAgain(user_id))
+
+
+def conversation_started(event: ConversationStarted) -> None:
+    """Have every process look whether an inbox has to show it."""
+    _publish(ACCESS_GROUP, event)
 
 
 def _publish(group: str, event: AnyEvent) -> None:

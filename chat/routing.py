@@ -2,11 +2,12 @@
 
 from django.urls import path, re_path
 
-from chat.consumers import ChatConsumer, RefusingConsumer
+from chat.consumers import ChatConsumer, InboxConsumer, RefusingConsumer
 
 websocket_urlpatterns = [
     path("ws/chat/my-conversation/", ChatConsumer.as_asgi()),
     path("ws/chat/conversations/<int:conversation_id>/", ChatConsumer.as_asgi()),
+    path("ws/chat/inbox/", InboxConsumer.as_asgi()),
     # Without it Channels raises, and every scanner of paths fills the log with tracebacks.
     re_path(r"", RefusingConsumer.as_asgi()),
 ]

@@ -8,10 +8,11 @@ from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from accounts.authentication import session_fits
-from accounts.models import User
+from accounts.models import User, UserProfile
 from accounts.session_store import NEW_KEY
 from chat.delivery import Delivery
 from chat.events import conversation_group
+from chat.inbox import Inbox
 from chat.models import Conversation
 from chat.outbox import Outbox
 
@@ -65,6 +66,28 @@ class ConversationSeat(Seat):
         return (self.student_user_id, self.teacher_user_id)
 
 
+@dataclass(eq=False, slots=True, kw_only=True)
+class InboxSeat(Seat):
+    """A student's or a mentor's inbox."""
+
+    outbox: Inbox
+
+    @property
+    def profile(self) -> UserProfile:
+        """Whose it is, in the role that they had when they sat down."""
+        return self.outbox.profile
+
+    @property
+    def groups(self) -> Collection[str]:
+        """Those of all their conversations."""
+        return [conversation_group(pk) for pk in self.outbox.states]
+
+    @property
+    def people(self) -> Collection[int]:
+        """The user alone."""
+        return (self.user_id,)
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """Why a seat must be left. It is not `certain` while a session may be about to be saved.
@@ -115,7 +138,14 @@ def _verdict(
         return Verdict(SESSION_ENDED, certain=session is None)
     if isinstance(seat, ConversationSeat):
         return _place_verdict(seat, conversations.get(seat.conversation_id))
+    profile = getattr(user, "profile", None)
+    if isinstance(seat, InboxSeat) and not (profile and _same_side(profile, seat.profile)):
+        return Verdict(NOT_ALLOWED)
     return None
+
+
+def _same_side(profile: UserProfile, former: UserProfile) -> bool:
+    return (profile.is_student, profile.is_mentor) == (former.is_student, former.is_mentor)
 
 
 def _place_verdict(seat: ConversationSeat, conversation: Conversation | None) -> Verdict | None:

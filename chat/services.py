@@ -59,6 +59,14 @@ def mentor_conversation(*, user: User, conversation_id: int) -> Conversation:
     return conversation
 
 
+def participant(*, user: User) -> UserProfile:
+    """Return the profile of a student, teacher or trainer; 403 for anyone else."""
+    profile = _profile(user)
+    if profile is None or not (profile.is_student or profile.is_mentor):
+        raise ClientError("not_a_participant", "Only students and mentors have conversations.", 403)
+    return profile
+
+
 def _profile(user: User) -> UserProfile | None:
     return getattr(user, "profile", None)
 

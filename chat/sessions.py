@@ -1,9 +1,10 @@
-"""Hears what Django tells of sessions, users and profiles, and has every process look again at the sockets concerned.
+"""Hears what Django tells of sessions, people and new conversations; every process looks at the sockets concerned.
 
 The one use of signals: `accounts` must not know `chat`, and the admin, the shell and Django's own views end sessions
 without asking us. What a `QuerySet.update` changes sends no signal; the rounds of `upkeep` find it.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib.auth import SESSION_KEY
@@ -14,6 +15,7 @@ from django.utils import timezone
 
 from accounts.models import User, UserProfile
 from chat import events
+from chat.models import Conversation
 
 
 def connect() -> None:
@@ -23,6 +25,7 @@ def connect() -> None:
     post_delete.connect(_user_changed, sender=User)
     post_save.connect(_profile_changed, sender=UserProfile)
     post_delete.connect(_profile_changed, sender=UserProfile)
+    post_save.connect(_conversation_saved, sender=Conversation)
 
 
 def _session_ended(instance: Session, **_: Any) -> None:
@@ -44,8 +47,16 @@ def _profile_changed(instance: UserProfile, created: bool = False, **_: Any) -> 
         _announce(instance.user_id)
 
 
-def _announce(user_id: int) -> None:
-    def announce() -> None:  # no partial: Django asks a robust callback that failed for its __qualname__
-        events.access_changed(user_id)
+def _conversation_saved(instance: Conversation, created: bool = False, **_: Any) -> None:
+    """A student has come to a mentor for the first time."""
+    if created:
+        event = events.ConversationStarted(instance.student_id, instance.teacher_id)
+        _on_commit(lambda: events.conversation_started(event))
 
+
+def _announce(user_id: int) -> None:
+    _on_commit(lambda: events.access_changed(user_id))
+
+
+def _on_commit(announce: Callable[[], None]) -> None:
     transaction.on_commit(announce, robust=True)

@@ -1,7 +1,8 @@
 """The open sockets of this process, looked after together: healed, and closed when they may not stay.
 
 Each round is a few queries for all sockets. Whatever the channel layer lost is found by comparing `last_seq` and the
-read marks with what each socket was sent; whoever lost their session or their place is found by looking again.
+read marks, and of an inbox the states of all its conversations, with what each socket was sent; whoever lost their
+session or their place is found by looking again.
 """
 
 import asyncio
@@ -17,9 +18,10 @@ from django.conf import settings
 from chat import events
 from chat.database import in_database
 from chat.errors import UnavailableError
+from chat.inbox import states
 from chat.loops import Tasks, per_event_loop
 from chat.models import Conversation
-from chat.seats import ConversationSeat, Seat, Verdict, verdicts
+from chat.seats import ConversationSeat, InboxSeat, Seat, Verdict, verdicts
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +32,7 @@ NEWCOMER_SECONDS = 1.0  # the layer does not confirm a subscription: by then it 
 RETRY_SECONDS = 1.0
 SAVING_SECONDS = 1.0  # between a user who is saved with a new password and the session that did it
 SEATS_PER_QUERY = 500
+INBOXES_PER_QUERY = 50  # each has many rows
 
 
 class Upkeep:
@@ -37,6 +40,7 @@ class Upkeep:
 
     def __init__(self) -> None:
         self._seats: set[Seat] = set()
+        self._inboxes: set[InboxSeat] = set()  # those of the seats that are one
         self._per_user: Counter[int] = Counter()
         self._arrived: set[Seat] = set()
         self._newcomers: set[Seat] = set()
@@ -60,6 +64,8 @@ class Upkeep:
     def admit(self, seat: Seat) -> None:
         """Look after this seat from now on."""
         self._seats.add(seat)
+        if isinstance(seat, InboxSeat):
+            self._inboxes.add(seat)
         self._per_user[seat.user_id] += 1
         self._tasks.run("rounds", self._rounds)
 
@@ -67,16 +73,14 @@ class Upkeep:
         """Look at once what a seat missed between its first look into the database and the joining of its group."""
         if not self._announced.keys().isdisjoint(seat.people):
             self._doubt([seat])
-        self._arrived.add(seat)
-        self._newcomers.add(seat)
-        self._tasks.run("arrived", self._look_at_arrived)
-        self._tasks.run("newcomers", self._look_at_newcomers)
+        self._look_at([seat])
+        self._look_at_soon([seat])
 
     def dismiss(self, seat: Seat) -> None:
         """Forget this seat; harmless if it was not admitted."""
         if seat not in self._seats:
             return
-        for seats in (self._seats, self._arrived, self._newcomers, self._doubtful):
+        for seats in (self._seats, self._inboxes, self._arrived, self._newcomers, self._doubtful):
             seats.discard(seat)
         self._uncertain.pop(seat, None)
         self._per_user[seat.user_id] -= 1
@@ -94,6 +98,16 @@ class Upkeep:
     async def _heal_all(self) -> None:
         await self._heal(self._seats)
 
+    def _look_at(self, seats: Collection[Seat]) -> None:
+        self._arrived |= self._seats.intersection(seats)
+        if self._arrived:
+            self._tasks.run("arrived", self._look_at_arrived)
+
+    def _look_at_soon(self, seats: Collection[Seat]) -> None:
+        self._newcomers |= self._seats.intersection(seats)
+        if self._newcomers:
+            self._tasks.run("newcomers", self._look_at_newcomers)
+
     async def _look_at_arrived(self) -> None:
         while self._arrived:
             arrived, self._arrived = self._arrived, set()
@@ -107,18 +121,32 @@ class Upkeep:
             await self._heal(newcomers)
 
     async def _heal(self, seats: Collection[Seat]) -> None:
-        for batch in _batches([seat for seat in seats if isinstance(seat, ConversationSeat)]):
-            try:
-                rows = await in_database(positions, {seat.conversation_id for seat in batch})
-            except UnavailableError:
-                logger.warning("healing put off: the database is away")
-                return
+        try:
+            await self._heal_conversations([seat for seat in seats if isinstance(seat, ConversationSeat)])
+            await self._heal_inboxes([seat for seat in seats if isinstance(seat, InboxSeat)])
+        except UnavailableError:
+            logger.warning("healing put off: the database is away")
+
+    async def _heal_conversations(self, seats: Collection[ConversationSeat]) -> None:
+        for batch in _batches(seats, SEATS_PER_QUERY):
+            rows = await in_database(positions, {seat.conversation_id for seat in batch})
             for seat in batch:
                 if row := rows.get(seat.conversation_id):
                     last_seq, student_seq, teacher_seq = row
                     reads = {seat.student_user_id: student_seq, seat.teacher_user_id: teacher_seq}
                     if seat.outbox.catch_up(last_seq, reads):
                         logger.info("healed conversation %s for user %s", seat.conversation_id, seat.user_id)
+
+    async def _heal_inboxes(self, seats: Collection[InboxSeat]) -> None:
+        for batch in _batches(seats, INBOXES_PER_QUERY):
+            found = await in_database(states, [seat.profile for seat in batch])
+            for seat in batch:
+                if seat in self._seats:
+                    came, gone = seat.outbox.catch_up(found[seat.profile.pk])
+                    events.mailbox().leave(map(events.conversation_group, gone), seat.outbox.hear)
+                    if came:
+                        await events.mailbox().join([*map(events.conversation_group, came)], seat.outbox.hear)
+                        self._look_at_soon([seat])
 
     def _look_again(self, event: events.AnyEvent) -> None:
         if isinstance(event, events.LookAgain):
@@ -127,6 +155,10 @@ class Upkeep:
             self._announced[event.user_id] = loop.time()
             loop.call_later(ANNOUNCED_SECONDS, self._forget, event.user_id)
             self._doubt([seat for seat in self._seats if event.user_id in seat.people])
+            self._look_at([seat for seat in self._inboxes if event.user_id in seat.outbox.people])
+        elif isinstance(event, events.ConversationStarted):
+            pair = (event.student_id, event.teacher_id)
+            self._look_at([seat for seat in self._inboxes if seat.profile.pk in pair])
 
     def _forget(self, user_id: int) -> None:
         if asyncio.get_running_loop().time() - self._announced.get(user_id, 0) >= ANNOUNCED_SECONDS:
@@ -139,7 +171,7 @@ class Upkeep:
 
     async def _judge(self) -> None:
         while self._doubtful:
-            batch = next(_batches(self._doubtful))
+            batch = next(_batches(self._doubtful, SEATS_PER_QUERY))
             self._doubtful.difference_update(batch)
             try:
                 judged = await in_database(verdicts, batch)
@@ -164,9 +196,9 @@ class Upkeep:
             loop.call_later(SAVING_SECONDS, self._doubt, [seat])
 
 
-def _batches(seats: Collection[AnySeat]) -> Iterator[list[AnySeat]]:
+def _batches(seats: Collection[AnySeat], size: int) -> Iterator[list[AnySeat]]:
     rest = iter(list(seats))
-    while batch := list(islice(rest, SEATS_PER_QUERY)):
+    while batch := list(islice(rest, size)):
         yield batch
 
 

@@ -1,6 +1,5 @@
 """The HTTP edge: history, sending, the mentor's list, marking as read."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,8 +14,9 @@ from rest_framework.views import APIView
 from accounts.models import User
 from chat import services
 from chat.errors import ClientError
+from chat.inbox import conversation_bodies
 from chat.incoming import MessagePost, read
-from chat.models import Conversation, Message
+from chat.models import Conversation
 from chat.pagination import MAX_PAGE_SIZE, PAGE_SIZE, ConversationPagination, history_page
 from chat.serializers import (
     ConversationBody,
@@ -27,21 +27,12 @@ from chat.serializers import (
     MessageProblem,
     PageProblem,
     Problem,
-    conversation_body,
     message_body,
 )
 
 
 def _user(request: Request) -> User:
     return services.signed_in(request.user)
-
-
-def _conversation_bodies(ids: Sequence[int], reader: User) -> list[ConversationBody]:
-    """Return the wire objects of the reader's conversations of these ids, in their order; two queries."""
-    rows = Conversation.objects.with_people().with_overview(reader).in_bulk(ids)
-    found: list[Any] = [rows[pk] for pk in ids if pk in rows]
-    newest = Message.objects.with_sender().in_bulk([row.last_message_id for row in found if row.last_message_id])
-    return [conversation_body(row, reader.pk, newest.get(row.last_message_id), row.unread_count) for row in found]
 
 
 # What the OpenAPI document says of the views; the rest it finds by itself, or in qader/openapi.py.
@@ -68,7 +59,7 @@ class StudentConversationView(APIView):
         """Return the conversation, made if missing."""
         user = _user(request)
         conversation = services.student_conversation(user=user)
-        return Response(msgspec.to_builtins(_conversation_bodies([conversation.pk], user)[0]))
+        return Response(msgspec.to_builtins(conversation_bodies([conversation.pk], user)[0]))
 
 
 class MentorConversationsView(APIView):
@@ -86,7 +77,7 @@ class MentorConversationsView(APIView):
         ids = paginator.paginate_queryset(
             mine.order_by("-updated_at", "-pk").values_list("pk", flat=True), request, self
         )
-        return paginator.get_paginated_response(_conversation_bodies(ids or [], user))
+        return paginator.get_paginated_response(conversation_bodies(ids or [], user))
 
 
 class MessagesView(APIView):

@@ -33,7 +33,7 @@ PROOFS: Sequence[tuple[str, Sequence[str]]] = [
         ["tests/test_sessions.py", f"{E2E}sessions_across_processes.py", f"{E2E}sessions_without_layer.py"],
     ),
     ("every kind of frame", [f"{E2E}fuzz.py", "tests/test_socket_frames.py"]),
-    ("old state and events equal a fresh fetch", [f"{E2E}convergence.py"]),
+    ("old state and events equal a fresh fetch", [f"{E2E}convergence.py", f"{E2E}inbox.py"]),
 ]
 
 

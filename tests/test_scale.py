@@ -4,6 +4,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -11,8 +12,11 @@ from django.test import Client
 
 from accounts.models import User, UserProfile
 from chat.models import Conversation, Message
+from chat.upkeep import upkeep
 from tests.cast import Cast, client_of
+from tests.conftest import Connect
 from tests.measure import recorded_queries
+from tests.sockets import entered, in_thread, settled
 
 pytestmark = pytest.mark.slow
 
@@ -87,6 +91,31 @@ def test_a_mentor_with_200_conversations_of_1000_messages_has_the_list_in_50_ms(
     span = median_ms(lambda: client.get(LIST))
     show(f"teacher/conversations/, 200 conversations of 1,000 messages: {span:.1f} ms (median of 20)")
     assert span < 50
+
+
+async def test_a_mentor_with_1000_conversations_opens_their_inbox_in_a_second(
+    connect: Connect, live_cast: Cast, settings: Any, show: Show
+) -> None:
+    settings.CHAT_HEAL_SECONDS = 1000
+    await in_thread(pupils, live_cast.teacher, 1000)
+    await in_thread(fill_all, 10, unread=10)
+    student = await Conversation.objects.select_related("student__user").alatest("pk")
+    begin = time.perf_counter()
+    async with connect(live_cast.teacher, "inbox/") as inbox:
+        assert await inbox.receive_json() == {"type": "inbox_established", "unread_total": 5000}
+        opened = time.perf_counter() - begin
+        await settled()
+        async with entered(connect, student.student.user) as socket:
+            begin = time.perf_counter()
+            await socket.send_json({"message": "hello"})
+            while (await inbox.receive_json())["conversation"]["last_message"]["content"] != "hello":
+                pass
+            told = time.perf_counter() - begin
+        begin = time.perf_counter()
+        await upkeep()._heal_all()
+        looked = time.perf_counter() - begin
+    show(f"an inbox of 1,000 conversations: {opened:.2f} s to open, {told:.3f} s to tell, {looked:.3f} s to look over")
+    assert opened < 1
 
 
 def test_any_page_of_100000_messages_costs_what_the_first_costs(cast: Cast, show: Show) -> None:

@@ -18,31 +18,31 @@ from tests.e2e.wire import hear, heard_until_pong, say, start_together
 
 # Who comes; where they are let in: its (own: another conversation of their own) or refused.
 MATRIX = """
-                            my-conversation/  its/   foreign/  none/   may write
-student                     its               403    403       403     yes
-teacher                     403               its    403       403     yes
-teacher made a trainer      403               its    403       403     yes
-former mentor               403               its    403       403     no
-student of another mentor   own               403    403       403     yes
-student without mentor      403               403    403       403     -
-student turned teacher      403               403    403       403     -
-teacher turned student      403               403    403       403     -
-student made administrator  403               403    403       403     -
-teacher made administrator  403               403    403       403     -
-student without profile     403               403    403       403     -
-superuser without profile   403               403    403       403     -
-other student               own               403    403       403     yes
-other teacher               403               403    own       403     yes
-anonymous                   403               403    403       403     -
-junk cookie                 403               403    403       403     -
-expired student             403               403    403       403     -
-expired teacher             403               403    403       403     -
-deactivated student         403               403    403       403     -
-deactivated teacher         403               403    403       403     -
-deleted student             403               403    403       403     -
-deleted teacher             403               403    403       403     -
-signed out student          403               403    403       403     -
-student, new password       403               403    403       403     -
+                            my-conversation/  its/   foreign/  none/   inbox/   may write
+student                     its               403    403       403     yes      yes
+teacher                     403               its    403       403     yes      yes
+teacher made a trainer      403               its    403       403     yes      yes
+former mentor               403               its    403       403     yes      no
+student of another mentor   own               403    403       403     yes      yes
+student without mentor      403               403    403       403     yes      -
+student turned teacher      403               403    403       403     yes      -
+teacher turned student      403               403    403       403     yes      -
+student made administrator  403               403    403       403     403      -
+teacher made administrator  403               403    403       403     403      -
+student without profile     403               403    403       403     403      -
+superuser without profile   403               403    403       403     403      -
+other student               own               403    403       403     yes      yes
+other teacher               403               403    own       403     yes      yes
+anonymous                   403               403    403       403     403      -
+junk cookie                 403               403    403       403     403      -
+expired student             403               403    403       403     403      -
+expired teacher             403               403    403       403     403      -
+deactivated student         403               403    403       403     403      -
+deactivated teacher         403               403    403       403     403      -
+deleted student             403               403    403       403     403      -
+deleted teacher             403               403    403       403     403      -
+signed out student          403               403    403       403     403      -
+student, new password       403               403    403       403     403      -
 """
 COLUMNS, *ROWS = [[line[:28].strip(), *line[28:].split()] for line in MATRIX.strip("\n").splitlines()]
 KINDS = [row[0] for row in ROWS]
@@ -135,13 +135,26 @@ async def knock(world: World, server: WebServer, kind: str, path: str) -> str:
         return str(refused.response.status_code)
 
 
+async def open_inbox(world: World, server: WebServer, kind: str) -> str:
+    """Whether this person gets an inbox: "yes", or the HTTP status."""
+    try:
+        async with world.person(kind).socket(server, path="inbox/") as socket:
+            assert list(await hear(socket)) == ["type", "unread_total"]
+            await say(socket, message="may I?")
+            assert (await hear(socket))["code"] == "conversation_not_established"
+            return "yes"
+    except InvalidStatus as refused:
+        return str(refused.response.status_code)
+
+
 @pytest.mark.parametrize("row", ROWS, ids=KINDS)
 async def test_who_gets_in(world: World, row: list[str]) -> None:
-    kind, *expected, may_write = row
+    kind, *expected, inbox, may_write = row
     its, foreign = world.pairs[kind].conversation_id, world.other.conversation_id
     paths = ["my-conversation/", f"conversations/{its}/", f"conversations/{foreign}/", "conversations/999999999/"]
     for server in world.servers:
         answers = await asyncio.gather(*(knock(world, server, kind, path) for path in paths))
         names = {str(its): "its", str(foreign): "own" if kind.startswith("other ") else "foreign", "403": "403"}
         assert [names.get(answer.split()[0], "own") for answer in answers] == expected
+        assert await open_inbox(world, server, kind) == inbox
         assert {may for answer in answers for may in answer.split()[1:]} <= {may_write}

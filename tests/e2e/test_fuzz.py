@@ -30,6 +30,7 @@ CODES = {
     "message_not_found",
     "rate_limited",
 }
+INBOX_CODES = {"conversation_not_established", "invalid_json", "invalid_frame", "rate_limited"}
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,9 @@ class Target:
     server: WebServer
     pair: Pair
 
-    def socket(self) -> RawSocket:
+    def socket(self, path: str | None = None) -> RawSocket:
         headers = {"Cookie": self.pair.student.cookie, "Origin": self.server.url}
-        return RawSocket(self.server.port, f"/ws/chat/{self.pair.student.path}", headers=headers)
+        return RawSocket(self.server.port, f"/ws/chat/{path or self.pair.student.path}", headers=headers)
 
 
 @pytest.fixture(scope="module", params=["daphne", "uvicorn"])
@@ -153,6 +154,23 @@ def test_no_frames_end_a_socket_without_a_documented_code(target: Target, sent: 
         allowed = talk(socket, sent)
         code = answers(socket)
         assert code in allowed if allowed else code is None
+    assert target.server.process.poll() is None
+    assert "Traceback" not in target.server.log, target.server.log[-3000:]
+
+
+@settings(max_examples=EXAMPLES // 3, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@given(sent=st.lists(messages, max_size=12))
+@example(sent=[Sent(b'{"message":"x"}')] * 60)
+def test_nor_an_inbox(target: Target, sent: list[Sent]) -> None:
+    with target.socket("inbox/") as socket:
+        allowed = talk(socket, sent) or {1000}
+        if allowed == {1000}:
+            socket.send((1000).to_bytes(2), CLOSE)
+        while (got := socket.receive()) and got[0] != CLOSE:
+            frame = json.loads(got[1]) if got[0] == TEXT else {"type": "pong"}
+            assert frame.get("type") in {"inbox_established", "pong"} or frame["code"] in INBOX_CODES
+        assert got, "cut"
+        assert int.from_bytes(got[1][:2]) in allowed
     assert target.server.process.poll() is None
     assert "Traceback" not in target.server.log, target.server.log[-3000:]
 

@@ -1,0 +1,538 @@
+"""What an inbox tells: who may open it, its first frame, and every change of every conversation, as it stands."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from accounts.models import RoleChoices, User, UserProfile
+from chat import inbox as inbox_module
+from chat import upkeep
+from chat.events import MessagesRead
+from chat.inbox import Inbox
+from chat.models import Conversation, Message
+from tests.cast import Cast, client_of, conversation_object, conversation_of, make_user, say, session_cookie
+from tests.conftest import Connect, Post, Socket
+from tests.measure import counted_queries
+from tests.other_process import ROUGH, OtherProcess, rough_layer
+from tests.outside import database_away
+from tests.sockets import ended, entered, in_thread, new_message, settled
+
+SIGNED_OUT, NOT_ALLOWED = 4401, 4403
+NEVER = 1000
+INBOX = "inbox/"
+NOT_ESTABLISHED = {"error": "Conversation not established.", "code": "conversation_not_established"}
+
+
+@pytest.fixture(autouse=True)
+def _events_do_all_the_work(settings: Any) -> None:
+    settings.CHAT_HEAL_SECONDS = NEVER
+
+
+@asynccontextmanager
+async def opened(connect: Connect, user: User, unread: int = 0, **kwargs: Any) -> AsyncIterator[Socket]:
+    """An inbox, its first frame received."""
+    async with connect(user, INBOX, **kwargs) as socket:
+        assert await socket.receive_json() == {"type": "inbox_established", "unread_total": unread}
+        yield socket
+
+
+async def update(conversation: Conversation, reader: User, **state: Any) -> dict[str, Any]:
+    shown = await in_thread(conversation_object, conversation, reader, **state)
+    return {"type": "conversation_update", "conversation": shown}
+
+
+async def hears(socket: Any, conversation: Conversation, reader: User, **state: Any) -> None:
+    """Check that the inbox tells this state next, but for older ones of the same conversation before it."""
+    expected = await update(conversation, reader, **state)
+    async with asyncio.timeout(5):
+        while (frame := await socket.receive_json()) != expected:
+            assert frame["conversation"]["id"] == conversation.pk, frame
+
+
+async def assign(student: User, mentor: User | None) -> None:
+    profile = await UserProfile.objects.aget(user=student)
+    profile.assigned_mentor = mentor.profile if mentor else None
+    await profile.asave()
+
+
+@pytest.mark.parametrize("who", ["student", "other_student", "stranger", "teacher", "trainer"])
+async def test_students_and_mentors_open_one_even_without_a_conversation(
+    connect: Connect, live_cast: Cast, who: str
+) -> None:
+    async with opened(connect, getattr(live_cast, who)) as socket:
+        await socket.silence()
+    assert not await Conversation.objects.aexists()
+
+
+async def test_nobody_else_does(connect: Connect, live_cast: Cast) -> None:
+    principal = await in_thread(make_user, "principal", RoleChoices.ADMIN)
+    plain = await in_thread(make_user, "plain", None)
+    for user in (live_cast.admin, principal, plain):
+        assert (await connect.knock(user, INBOX))[1:] == (False, NOT_ALLOWED)
+    for user, key in ((None, None), (live_cast.student, "x" * 32)):
+        assert (await connect.knock(user, INBOX, key=key))[1:] == (False, SIGNED_OUT)
+    await in_thread(User.objects.filter(pk=live_cast.student.pk).update, is_active=False)
+    assert (await connect.knock(live_cast.student, INBOX))[1:] == (False, SIGNED_OUT)
+
+
+async def test_the_first_frame_counts_what_is_unread_in_all_conversations(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    pupil = await in_thread(make_user, "pupil", RoleChoices.STUDENT, mentor=live_cast.teacher)
+    other = await in_thread(conversation_of, pupil, live_cast.teacher)
+    foreign = await in_thread(conversation_of, live_cast.other_student, live_cast.trainer)
+    await in_thread(say, live_conversation, live_cast.student, "1", "2")
+    await in_thread(say, live_conversation, live_cast.teacher, "3")
+    await in_thread(say, other, pupil, "4")
+    await in_thread(say, foreign, live_cast.other_student, "5")
+    async with opened(connect, live_cast.teacher, 3), opened(connect, live_cast.student, 1):
+        pass
+    assert await Message.objects.filter(is_read=False).acount() == 5  # nothing of it was marked
+
+
+async def test_a_message_is_told_to_both_sides_and_to_nobody_else(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    await in_thread(conversation_of, live_cast.other_student, live_cast.trainer)
+    async with (
+        opened(connect, live_cast.teacher) as mentor,
+        opened(connect, live_cast.teacher) as tab,
+        opened(connect, live_cast.student) as own,
+        opened(connect, live_cast.trainer) as stranger,
+        entered(connect, live_cast.student) as student,
+    ):
+        await student.send_json({"message": "hello"})
+        await student.receive_json()
+        message = await Message.objects.aget()
+        for socket in (mentor, tab):
+            await hears(socket, live_conversation, live_cast.teacher, last=message, unread=1)
+        await hears(own, live_conversation, live_cast.student, last=message)
+        for socket in (mentor, tab, own, stranger):
+            await socket.silence()
+    assert await Message.objects.filter(is_read=False).acount() == 1
+
+
+async def test_a_message_over_rest_is_told(
+    connect: Connect, post: Post, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    async with opened(connect, live_cast.student) as socket:
+        path = f"/api/v1/chat/teacher/conversations/{live_conversation.pk}/messages/"
+        assert (await post(live_cast.teacher, path, {"content": "hello"})).status_code == 201
+        await hears(socket, live_conversation, live_cast.student, last=await Message.objects.aget(), unread=1)
+
+
+async def test_what_is_read_is_told_to_both_sides(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    (message,) = await in_thread(say, live_conversation, live_cast.student, "hello")
+    async with (
+        opened(connect, live_cast.teacher, 1) as mentor,
+        opened(connect, live_cast.student) as own,
+        entered(connect, live_cast.teacher, live_conversation),
+    ):
+        await hears(mentor, live_conversation, live_cast.teacher, last=message)
+        await hears(own, live_conversation, live_cast.student, last=message)
+    assert (await Message.objects.aget()).is_read
+
+
+async def test_a_hundred_messages_are_few_frames_and_the_last_is_the_newest(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+) -> None:
+    settings.CHAT_RATE_LIMIT = None
+    async with (
+        opened(connect, live_cast.teacher) as mentor,
+        entered(connect, live_cast.student) as student,
+    ):
+        for number in range(100):
+            await student.send_json({"message": str(number)})
+        for _ in range(100):
+            await student.receive_json()
+        frames = []
+        while not frames or frames[-1]["conversation"]["unread_message_count_for_user"] < 100:
+            frames.append(await mentor.receive_json())
+        assert len(frames) < 20
+        seen = [frame["conversation"]["unread_message_count_for_user"] for frame in frames]
+        assert seen == sorted(seen)
+        newest = await Message.objects.alatest("seq")
+        assert frames[-1] == await update(live_conversation, live_cast.teacher, last=newest, unread=100)
+        await mentor.silence()
+
+
+async def test_the_first_change_is_told_at_once_and_the_next_after_a_while(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "READING_SECONDS", 0.5)
+    loop = asyncio.get_running_loop()
+    async with (
+        opened(connect, live_cast.teacher) as mentor,
+        entered(connect, live_cast.student) as student,
+    ):
+        begin = loop.time()
+        for number in range(2):
+            await student.send_json({"message": str(number)})
+            await student.receive_json()
+            frame = await mentor.receive_json()
+            assert frame["conversation"]["unread_message_count_for_user"] == number + 1
+            assert (loop.time() - begin >= 0.5) == bool(number)
+
+
+async def test_an_inbox_where_nothing_happens_has_no_task(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "READING_SECONDS", 0)
+    async with opened(connect, live_cast.teacher) as mentor, entered(connect, live_cast.student) as student:
+        await settled()
+        before = asyncio.all_tasks()
+        await student.send_json({"message": "hello"})
+        await student.receive_json()
+        await mentor.receive_json()
+        await asyncio.wait(asyncio.all_tasks() - before - {asyncio.current_task()}, timeout=5)
+        assert asyncio.all_tasks() <= before
+
+
+async def test_every_page_of_many_changed_conversations_is_told(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "READING_SECONDS", 0)
+    monkeypatch.setattr(inbox_module, "CONVERSATIONS_PER_READING", 2)
+    pupils = [await in_thread(make_user, f"p{n}", RoleChoices.STUDENT, mentor=live_cast.teacher) for n in range(5)]
+    others = [await in_thread(conversation_of, pupil, live_cast.teacher) for pupil in pupils]
+    async with opened(connect, live_cast.teacher) as mentor:
+        await settled()
+        for conversation, pupil in zip(others, pupils, strict=True):
+            await in_thread(say, conversation, pupil, "hello")
+        await upkeep.upkeep()._heal_all()
+        told = [await mentor.receive_json() for _ in others]
+        assert {frame["conversation"]["id"] for frame in told} == {conversation.pk for conversation in others}
+        await mentor.silence()
+
+
+async def test_a_conversation_that_begins_is_told_to_the_mentor_and_followed(connect: Connect, live_cast: Cast) -> None:
+    async with (
+        opened(connect, live_cast.teacher) as mentor,
+        opened(connect, live_cast.student) as own,
+        entered(connect, live_cast.student) as student,
+    ):
+        conversation = await Conversation.objects.aget()
+        await hears(mentor, conversation, live_cast.teacher)
+        await hears(own, conversation, live_cast.student)
+        await student.send_json({"message": "hello"})
+        await student.receive_json()
+        message = await Message.objects.aget()
+        await hears(mentor, conversation, live_cast.teacher, last=message, unread=1)
+        await hears(own, conversation, live_cast.student, last=message)
+
+
+async def test_a_mentor_who_is_changed_is_told_to_all_three(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    async with (
+        opened(connect, live_cast.teacher) as former,
+        opened(connect, live_cast.trainer) as mentor,
+        opened(connect, live_cast.student) as own,
+    ):
+        await assign(live_cast.student, live_cast.trainer)
+        await hears(former, live_conversation, live_cast.teacher, is_active=False)
+        await hears(own, live_conversation, live_cast.student, is_active=False)
+        async with entered(connect, live_cast.student):
+            conversation = await Conversation.objects.aget(teacher=live_cast.trainer.profile)
+            await hears(mentor, conversation, live_cast.trainer)
+            await hears(own, conversation, live_cast.student)
+        await assign(live_cast.student, live_cast.teacher)
+        await hears(former, live_conversation, live_cast.teacher)
+        await hears(mentor, conversation, live_cast.trainer, is_active=False)
+
+
+async def test_a_new_name_is_told_to_the_other_side(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    async with opened(connect, live_cast.teacher) as mentor, opened(connect, live_cast.trainer) as stranger:
+        profile = await UserProfile.objects.select_related("user").aget(user=live_cast.student)
+        profile.full_name = "A New Name"
+        await profile.asave()
+        frame = await mentor.receive_json()
+        assert frame["conversation"]["student_profile"]["full_name"] == "A New Name"
+        await hears_nothing(mentor, stranger)
+
+
+async def hears_nothing(*sockets: Socket) -> None:
+    await ended("upkeep-arrived")
+    for socket in sockets:
+        await socket.silence()
+
+
+async def test_a_role_that_changes_sides_ends_it_and_another_of_the_same_side_does_not(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    async with opened(connect, live_cast.teacher) as mentor, opened(connect, live_cast.student) as own:
+        live_cast.teacher.profile.role = RoleChoices.TRAINER
+        await live_cast.teacher.profile.asave()
+        assert (await mentor.receive_json())["conversation"]["teacher_profile"]["role"] == "TRAINER"
+        assert (await own.receive_json())["conversation"]["teacher_profile"]["role"] == "TRAINER"
+        live_cast.teacher.profile.role = RoleChoices.STUDENT
+        await live_cast.teacher.profile.asave()
+        assert await mentor.close_code() == NOT_ALLOWED
+        await hears(own, live_conversation, live_cast.student, is_active=False)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"message": "hello"},
+        {"message": "hello", "client_id": "1"},
+        {},
+        {"message": ""},
+        {"message": 5},
+        {"type": "mark_read"},
+        {"type": "mark_read", "message_id": 1},
+        {"type": "typing", "is_typing": True},
+        {"type": "unknown", "message": "hello"},
+    ],
+)
+async def test_what_belongs_to_a_conversation_is_refused(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, frame: dict[str, Any]
+) -> None:
+    await in_thread(say, live_conversation, live_cast.student, "unread")
+    async with opened(connect, live_cast.teacher, 1) as socket:
+        await socket.send_json(frame)
+        assert await socket.receive_json() == NOT_ESTABLISHED
+        await socket.silence()
+    assert await Message.objects.filter(is_read=False).acount() == 1
+
+
+async def test_a_flood_ends_it(connect: Connect, live_cast: Cast) -> None:
+    async with opened(connect, live_cast.teacher) as socket:
+        for _ in range(101):
+            await socket.send_json({"message": "x"})
+        codes = []
+        while (event := await socket.receive_output(5))["type"] == "websocket.send":
+            codes.append(json.loads(event["text"])["code"])
+        assert event["code"] == 4429
+        assert set(codes) == {"conversation_not_established"}
+
+
+async def test_it_counts_among_the_sockets_of_a_user(connect: Connect, live_cast: Cast, settings: Any) -> None:
+    settings.CHAT_MAX_SOCKETS_PER_USER = 2
+    async with opened(connect, live_cast.student), entered(connect, live_cast.student):
+        assert (await connect.knock(live_cast.student, INBOX))[1:] == (False, 4429)
+    async with opened(connect, live_cast.student):
+        pass
+
+
+async def test_it_ends_with_its_session(connect: Connect, live_cast: Cast) -> None:
+    from django.contrib.sessions.models import Session
+
+    key = await in_thread(session_cookie, live_cast.teacher)
+    async with opened(connect, live_cast.teacher, key=key) as ending, opened(connect, live_cast.teacher) as staying:
+        await Session.objects.filter(pk=key).adelete()
+        assert await ending.close_code() == SIGNED_OUT
+        await staying.silence()
+
+
+async def test_a_deactivated_user_loses_it(connect: Connect, live_cast: Cast, live_conversation: Conversation) -> None:
+    async with opened(connect, live_cast.teacher) as ending, opened(connect, live_cast.student) as staying:
+        live_cast.teacher.is_active = False
+        await live_cast.teacher.asave()
+        assert await ending.close_code() == SIGNED_OUT
+        await hears_nothing(staying)
+
+
+async def test_opening_and_telling_cost_a_constant_number_of_queries(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    async def count() -> tuple[int, int, int]:
+        """Return the numbers of queries of opening, of a look that finds nothing, and of one that finds all changed."""
+        key = await in_thread(session_cookie, live_cast.teacher)
+        total = await Message.objects.filter(is_read=False).acount()
+        async with AsyncExitStack() as stack:
+            with counted_queries() as opening:
+                socket = await stack.enter_async_context(opened(connect, live_cast.teacher, total, key=key))
+                await ended("upkeep-arrived")
+            await settled()
+            with counted_queries() as looking:
+                await upkeep.upkeep()._heal_all()
+            conversations = await in_thread(change_all)
+            with counted_queries() as telling:
+                await upkeep.upkeep()._heal_all()
+                for _ in range(conversations):
+                    await socket.receive_json()
+        return len(opening), len(looking), len(telling)
+
+    def change_all() -> int:
+        conversations = Conversation.objects.select_related("student__user")
+        return len([say(conversation, conversation.student.user, "hello") for conversation in conversations])
+
+    few = await count()
+    for number in range(30):
+        pupil = await in_thread(make_user, f"pupil{number}", RoleChoices.STUDENT, mentor=live_cast.teacher)
+        await in_thread(conversation_of, pupil, live_cast.teacher)
+    assert await count() == few
+    # Session, user, states, total, and the look back; a look; a look, and what changed with its last messages.
+    assert few == (5, 1, 3)
+
+
+async def test_what_happens_while_it_opens_is_told(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chat import consumers
+
+    look_up: Callable[..., Any] = consumers.InboxConsumer._look_up
+
+    def late(self: Any) -> Any:
+        found = look_up(self)
+        say(live_conversation, live_cast.student, "in between")  # told to nobody
+        return found
+
+    monkeypatch.setattr(consumers.InboxConsumer, "_look_up", late)
+    async with opened(connect, live_cast.teacher) as socket:
+        await hears(socket, live_conversation, live_cast.teacher, last=await Message.objects.aget(), unread=1)
+
+
+class TestBetweenProcesses:
+    @pytest.fixture(autouse=True)
+    def _layer_between_processes(self, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
+        monkeypatch.setattr(upkeep, "NEWCOMER_SECONDS", 0.1)
+
+    async def test_news_come_from_another_process(
+        self, connect: Connect, live_cast: Cast, live_conversation: Conversation
+    ) -> None:
+        async with OtherProcess() as other, opened(connect, live_cast.teacher) as mentor:
+            student = await other.connect(live_cast.student)
+            await settled()
+            await student.send_json({"message": "hello"})
+            await student.receive_json()
+            message = await Message.objects.aget()
+            await hears(mentor, live_conversation, live_cast.teacher, last=message, unread=1)
+
+    async def test_a_conversation_that_begins_in_another_process_is_followed(
+        self, connect: Connect, live_cast: Cast
+    ) -> None:
+        async with OtherProcess() as other, opened(connect, live_cast.teacher) as mentor:
+            student = await other.connect(live_cast.student)
+            conversation = await Conversation.objects.aget()
+            await hears(mentor, conversation, live_cast.teacher)
+            await settled()
+            await student.send_json({"message": "hello"})
+            await student.receive_json()
+            await hears(mentor, conversation, live_cast.teacher, last=await Message.objects.aget(), unread=1)
+
+    async def test_what_the_layer_loses_is_found_in_a_round(
+        self, connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+    ) -> None:
+        settings.CHAT_HEAL_SECONDS = 0.1
+        async with AsyncExitStack() as stack:
+            other = await stack.enter_async_context(OtherProcess())
+            mentor = await stack.enter_async_context(opened(connect, live_cast.teacher))
+            own = await stack.enter_async_context(opened(connect, live_cast.student))
+            rough_layer().drop = 1
+            student = await other.connect(live_cast.student)
+            await student.send_json({"message": "hello"})
+            await student.receive_json()
+            message = await Message.objects.aget()
+            await hears(mentor, live_conversation, live_cast.teacher, last=message, unread=1)
+            await hears(own, live_conversation, live_cast.student, last=message)
+            teacher = await other.connect(live_cast.teacher, live_conversation)
+            await hears(mentor, live_conversation, live_cast.teacher, last=message)
+            await hears(own, live_conversation, live_cast.student, last=message)
+            pupil = await in_thread(make_user, "pupil", RoleChoices.STUDENT, mentor=live_cast.teacher)
+            await other.connect(pupil)
+            started = await Conversation.objects.aget(student=pupil.profile)
+            await hears(mentor, started, live_cast.teacher)
+            await in_thread(UserProfile.objects.filter(user=pupil).update, assigned_mentor=None)
+            await hears(mentor, started, live_cast.teacher, is_active=False)
+            await in_thread(Conversation.objects.filter(pk=started.pk).delete)
+            await teacher.silence()
+
+    async def test_a_layer_that_is_back_is_made_up_for_at_once(
+        self, connect: Connect, live_cast: Cast, live_conversation: Conversation
+    ) -> None:
+        async with AsyncExitStack() as stack:
+            other = await stack.enter_async_context(OtherProcess())
+            student = await other.connect(live_cast.student)
+            mentor = await stack.enter_async_context(opened(connect, live_cast.teacher))
+            neighbour = await stack.enter_async_context(entered(connect, live_cast.other_student))
+            await settled()
+            rough_layer().mode = "raises"
+            await neighbour.send_json({"message": "the layer is found to be away"})
+            await neighbour.receive_json()
+            await student.send_json({"message": "hello"})
+            await student.receive_json()
+            await ended("mailbox-publish")
+            await mentor.silence()
+            rough_layer().mode = ""
+            await neighbour.send_json({"message": "and back"})
+            message = await Message.objects.aget(content="hello")
+            await hears(mentor, live_conversation, live_cast.teacher, last=message, unread=1)
+
+
+async def test_a_database_that_fails_is_asked_again(
+    live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "RETRY_SECONDS", 0.01)
+    sent: asyncio.Queue[str] = asyncio.Queue()
+    user = await User.objects.select_related("profile").aget(pk=live_cast.teacher.pk)
+    inbox = Inbox(user.profile, {}, sent.put, lambda code: None)
+    inbox.start(0)
+    assert json.loads(await sent.get()) == {"type": "inbox_established", "unread_total": 0}
+    with database_away() as tried:
+        inbox.hear(MessagesRead(live_conversation.pk, live_cast.teacher.pk, 0, 1, []))
+        assert await asyncio.to_thread(tried.wait, 5)
+        assert sent.empty()
+    assert json.loads(await asyncio.wait_for(sent.get(), 5)) == await update(live_conversation, live_cast.teacher)
+    inbox.stop()
+
+
+async def test_a_slow_reader_is_read_for_only_as_often_as_it_takes(
+    live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "READING_SECONDS", 0)
+    gate, taken = asyncio.Event(), asyncio.Queue()
+
+    async def send(text: str) -> None:
+        await gate.wait()
+        taken.put_nowait(json.loads(text))
+
+    user = await User.objects.select_related("profile").aget(pk=live_cast.teacher.pk)
+    closed: list[int] = []
+    inbox = Inbox(user.profile, {}, send, closed.append)
+    inbox.start(0)
+    with counted_queries() as queries:
+        for number in range(5000):
+            inbox.hear(MessagesRead(live_conversation.pk, live_cast.teacher.pk, 0, number, []))
+        await asyncio.sleep(0)
+    assert (queries, closed) == ([], [])
+    gate.set()
+    assert (await taken.get())["type"] == "inbox_established"
+    assert await taken.get() == await update(live_conversation, live_cast.teacher)
+    inbox.stop()
+    assert taken.empty()
+
+
+async def test_an_inbox_gets_nothing_that_is_not_its_users(live_cast: Cast, live_conversation: Conversation) -> None:
+    foreign = await in_thread(conversation_of, live_cast.other_student, live_cast.trainer)
+    user = await User.objects.select_related("profile").aget(pk=live_cast.teacher.pk)
+    found = await in_thread(inbox_module.read, [live_conversation.pk, foreign.pk], user)
+    assert [body.id for _, body in found] == [live_conversation.pk]
+
+
+def test_its_object_is_the_one_of_the_list(cast: Cast) -> None:
+    message = say(cast.conversation, cast.student, "hello")[0]
+    listed = client_of(cast.teacher).get("/api/v1/chat/teacher/conversations/").json()["results"]
+    assert listed == [conversation_object(cast.conversation, cast.teacher, last=message, unread=1)]
+
+
+async def test_messages_reach_their_conversation_as_before(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    async with (
+        opened(connect, live_cast.teacher),
+        entered(connect, live_cast.teacher, live_conversation) as teacher,
+        entered(connect, live_cast.student) as student,
+    ):
+        await student.send_json({"message": "hello"})
+        assert await teacher.receive_json() == await new_message(await Message.objects.aget(), live_cast.teacher)
