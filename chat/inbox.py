@@ -5,6 +5,7 @@ when the client takes it. So the newest state always comes last, and a hundred m
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import islice
 from operator import attrgetter
@@ -14,11 +15,13 @@ from django.db.models import F
 
 from accounts.models import MENTOR_ROLES, RoleChoices, User, UserProfile
 from chat.database import in_database
-from chat.errors import ClientError
+from chat.errors import ClientError, CloseCode
 from chat.events import AnyEvent, ConversationChanged
 from chat.models import Conversation, Message
 from chat.outbox import Outbox
 from chat.serializers import ConversationBody, ConversationUpdate, InboxEstablished, conversation_body, encode
+
+logger = logging.getLogger(__name__)
 
 READING_SECONDS = 0.25  # from one reading of an inbox to the next; the first comes at once
 CONVERSATIONS_PER_READING = 100
@@ -108,6 +111,9 @@ class Inbox(Outbox):
         except ClientError:
             self._changed.update(changed)
             await asyncio.sleep(RETRY_SECONDS)
+        except Exception:
+            logger.exception("an inbox could not be read")
+            self._close(CloseCode.INTERNAL_ERROR)  # rather than silently left behind
         finally:
             self._reading = None
         self._wake()

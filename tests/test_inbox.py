@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+from django.db import ProgrammingError
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat import inbox as inbox_module
@@ -484,6 +485,24 @@ async def test_a_database_that_fails_is_asked_again(
         assert await asyncio.to_thread(tried.wait, 5)
         assert sent.empty()
     assert json.loads(await asyncio.wait_for(sent.get(), 5)) == await update(live_conversation, live_cast.teacher)
+    inbox.stop()
+
+
+async def test_a_database_that_can_never_answer_ends_it(
+    live_cast: Cast, live_conversation: Conversation, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed: asyncio.Queue[int] = asyncio.Queue()
+
+    async def send(text: str) -> None:
+        """Take it."""
+
+    user = await User.objects.select_related("profile").aget(pk=live_cast.teacher.pk)
+    inbox = Inbox(user.profile, {}, send, closed.put_nowait)
+    inbox.start(0)
+    with database_away(ProgrammingError("no such table")):
+        inbox.hear(MessagesRead(live_conversation.pk, live_cast.teacher.pk, 0, 1, []))
+        assert await asyncio.wait_for(closed.get(), 5) == 1011
+    assert [record.message for record in caplog.records] == ["an inbox could not be read"]
     inbox.stop()
 
 
