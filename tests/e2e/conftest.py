@@ -3,12 +3,15 @@
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
 
 from tests import servers
+from tests.e2e import browser as browsers
 from tests.e2e.cluster import Cluster, Databases
 from tests.e2e.ground import Ground, stand
 from tests.e2e.server import WebServer
@@ -88,3 +91,31 @@ def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """One for all tests of a file, with the file's SETTINGS: its processes must survive whatever they go through."""
     with stand(request.module.SETTINGS, tmp_path_factory.mktemp("unused")) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def chromium() -> browsers.Chromium:
+    """A browser; without one the test is left out, but not in CI."""
+    found = browsers.find()
+    if found is None and os.environ.get("CI") == "true":
+        pytest.fail(browsers.NO_BROWSER)
+    if found is None:
+        pytest.skip(browsers.NO_BROWSER)
+    return found
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser(chromium: browsers.Chromium) -> AsyncIterator[Browser]:
+    """That browser, running, for tests that say `pytestmark = pytest.mark.asyncio(loop_scope="session")`."""
+    async with browsers.launched(chromium) as running:
+        yield running
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that had no browser."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    left_out = [report.nodeid for report in skipped if browsers.NO_BROWSER in str(report.longrepr)]
+    if left_out:
+        terminalreporter.section(browsers.NO_BROWSER)
+        for name in left_out:
+            terminalreporter.write_line(f"left out: {name}")
