@@ -16,6 +16,7 @@ import uvloop
 
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # daphne makes its loop when it is imported
 
+import autobahn.websocket.protocol
 from daphne.server import Server  # before the rest of twisted: it installs the asyncio reactor
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import defer, reactor
@@ -28,6 +29,9 @@ from twisted.logger import (
 )
 
 from qader.serving import Serving
+
+# Autobahn pretty-prints all its options at each connection, for a debug log: an eighth of what a handshake costs.
+autobahn.websocket.protocol.pformat = repr
 
 MAX_UNREAD = 32  # messages of one socket that wait for the application before its client has to
 
