@@ -43,6 +43,8 @@ class Writer:
         result: asyncio.Future[Sent] = loop.create_future()
         timer = loop.call_later(DRAFT_SECONDS, _give_up, draft, result)
         result.add_done_callback(lambda _: timer.cancel())
+        while self._waiting and self._waiting[0][1].done():  # given up: while the database is away they would pile up
+            self._waiting.popleft()
         self._waiting.append((draft, result))
         self._wake()
         return result
