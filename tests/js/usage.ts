@@ -5,7 +5,7 @@ import { ApiError, createApi, createChat, createInbox, type ChatMessage, type Co
 import { createUseChat } from "../../chat/static/chat/use-chat.js";
 
 const words: Record<Reason, string> = {
-  signed_out: "", no_mentor: "", not_allowed: "", closed: "", offline: "", unavailable: "", too_many: "",
+  signed_out: "", no_mentor: "", not_allowed: "", closed: "", unavailable: "", too_many: "",
 };
 
 export async function signIn(): Promise<string> {
@@ -44,7 +44,7 @@ export function show(): () => void {
 
 export const unread = (): number => createInbox().getSnapshot().unreadTotal;
 
-export const inANode = (): void => createChat({ WebSocket, fetch, window, document, storage: localStorage, setTimeout, clearTimeout, now: Date.now, random: Math.random }).open();
+export const inANode = (): void => createChat({ WebSocket, fetch, window, document, storage: localStorage }).open();
 
 const { useChat, useInbox } = createUseChat(React);
 

@@ -15,48 +15,9 @@
  * React: see `use-chat.d.ts`.
  */
 
-/** A person, as others see them. */
-export interface Profile {
-  /** The profile's id; not the user's, which is `Message.sender` and `Me.id`. */
-  user_id: number;
-  full_name: string;
-  username: string;
-  email: string;
-  role: "STUDENT" | "TEACHER" | "TRAINER" | "ADMIN";
-}
+import type { Conversation, ErrorCode, FrameErrorCode, Me, Message, Presence } from "./types.js";
 
-/** Who is signed in. */
-export interface Me {
-  id: number;
-  username: string;
-  email: string;
-  profile: Profile | null;
-  mentor: Profile | null;
-}
-
-/** A message, as the server tells of it. */
-export interface Message {
-  id: number;
-  sender: number;
-  sender_profile: Profile | null;
-  content: string;
-  timestamp: string;
-  is_read: boolean;
-  is_own_message: boolean;
-}
-
-/** A conversation, as one of its two people sees it. */
-export interface Conversation {
-  id: number;
-  student_profile: Profile;
-  teacher_profile: Profile;
-  created_at: string;
-  updated_at: string;
-  last_message: Message | null;
-  unread_message_count_for_user: number;
-  /** False where the mentor was changed: it can be read, and not be written to. */
-  is_active: boolean;
-}
+export type { Conversation, Me, Message, Presence, Profile } from "./types.js";
 
 // ---------------------------------------------------------------------------------------------------------- REST
 
@@ -80,8 +41,8 @@ export function createApi(options?: Options): Api;
 export class ApiError extends Error {
   /** The HTTP status; 0 where the server could not be reached. */
   readonly status: number;
-  /** The contract's code, e.g. `"rate_limited"`, where there is one. */
-  readonly code: string | null;
+  /** Where there is one, e.g. `"rate_limited"`. */
+  readonly code: ErrorCode | null;
   /** Seconds to wait, where the server said so. */
   readonly retryAfter: number | null;
 }
@@ -89,7 +50,7 @@ export class ApiError extends Error {
 // ------------------------------------------------------------------------------------------------- what is shown
 
 /**
- * * `"connecting"`: on the way; what is shown may be old.
+ * * `"connecting"`: on the way, or not opened yet; what is shown may be old.
  * * `"open"`: what is shown is complete, and stays so.
  * * `"waiting"`: the connection was lost; the next try is at `retryAt`.
  * * `"stopped"`: not connected, and trying again would not help; `open()` tries all the same.
@@ -98,10 +59,10 @@ export type Status = "connecting" | "open" | "waiting" | "stopped";
 
 /**
  * Why it is not open. Stopped: `"signed_out"`, `"no_mentor"` (a student without one), `"not_allowed"` (not this user's
- * conversation) and `"closed"` (by `close()`, or not opened yet). Waiting: `"offline"` (the browser says so), `"unavailable"`
- * (the network or the server) and `"too_many"` (too many sockets or too many frames).
+ * conversation) and `"closed"` (by `close()`). Waiting: `"unavailable"` (the network or the server) and `"too_many"` (most
+ * likely too many sockets, or too many frames).
  */
-export type Reason = "signed_out" | "no_mentor" | "not_allowed" | "closed" | "offline" | "unavailable" | "too_many";
+export type Reason = "signed_out" | "no_mentor" | "not_allowed" | "closed" | "unavailable" | "too_many";
 
 /** Common to both stores. A snapshot never changes: each change makes a new one. */
 export interface ConnectionSnapshot {
@@ -124,9 +85,12 @@ export interface ConnectionSnapshot {
 export type MessageState = "sending" | "failed" | "sent" | "read" | "received";
 
 /** Why a message failed: a code of the contract. */
-export type SendError = "empty_message" | "message_too_long" | "invalid_characters" | "conversation_closed";
+export type SendError = Extract<
+  FrameErrorCode,
+  "empty_message" | "message_too_long" | "invalid_characters" | "conversation_closed"
+>;
 
-/** A message as it is to be shown; an unchanged one is the same object in the next snapshot. */
+/** A message as it is to be shown. One of the server's is the same object in the next snapshot, unless it has changed. */
 export interface ChatMessage extends Omit<Message, "id"> {
   readonly id: number | null;
   /** Stays the same from `"sending"` to `"read"`: the key of a list's item. */
@@ -150,12 +114,6 @@ export interface ChatSnapshot extends ConnectionSnapshot {
   readonly typing: boolean;
   /** Whether the other side is there; null while not known. */
   readonly presence: Presence | null;
-}
-
-/** `last_seen` is null for one who was never there. */
-export interface Presence {
-  readonly is_online: boolean;
-  readonly last_seen: string | null;
 }
 
 export interface InboxSnapshot extends ConnectionSnapshot {
@@ -190,7 +148,7 @@ export interface Chat extends Store<ChatSnapshot> {
   retry(clientId: string): void;
   /** Forget a failed message. */
   discard(clientId: string): void;
-  /** Fetch the page before the first message; several calls at once are one. Rejects with an `ApiError`. */
+  /** Fetch the page before the first message; does nothing while it is on its way. Rejects with an `ApiError`. */
   loadOlder(): Promise<void>;
   /** Call on each key with whether there is text; the other side is told sparingly. `send` ends it by itself. */
   setTyping(isTyping: boolean): void;
@@ -217,8 +175,6 @@ export interface ChatOptions extends Options, Known {
   conversation?: Conversation | undefined;
   /** Whether the other side's coming and going is to be told; true unless said otherwise. */
   presence?: boolean | undefined;
-  /** How many messages a page of the history has: 50, at most 200. */
-  pageSize?: number | undefined;
 }
 
 export interface Known {
@@ -232,19 +188,15 @@ export interface Options {
   baseUrl?: string | undefined;
   /** The origin before `/ws/chat/`, `http(s)` or `ws(s)`; by default `baseUrl`'s, or the page's. */
   socketUrl?: string | undefined;
+  /** As browsers and Node 22 have it; for Node 20 that of the package `ws` will do. */
   WebSocket?: new (url: string) => SocketLike;
   fetch?: (url: string, init: RequestInit) => Promise<Response>;
   /** Where the outbox is kept; `localStorage`. One that throws, or null, keeps it in memory. */
-  storage?: Storage | null | undefined;
+  storage?: Pick<Storage, "length" | "key" | "getItem" | "setItem" | "removeItem"> | null;
   /** Tells of `online` and `storage`; null for none. */
-  window?: EventTarget | null | undefined;
+  window?: EventTarget | null;
   /** Tells of `visibilitychange`; null for none, which counts as visible. */
-  document?: (EventTarget & { readonly visibilityState: string }) | null | undefined;
-  /** The clock and the dice of waiting. */
-  now?: () => number;
-  random?: () => number;
-  setTimeout?: (call: () => void, milliseconds: number) => unknown;
-  clearTimeout?: (timer: never) => void;
+  document?: (EventTarget & { readonly visibilityState: string }) | null;
 }
 
 /** What the client uses of a WebSocket. */

@@ -1,0 +1,589 @@
+/**
+ * The chat's client; what it offers is told in client.d.ts.
+ *
+ *     createApi                 REST
+ *     createChat, createInbox   one conversation; all of them
+ *       createStore             the snapshot and its listeners
+ *       createLine              one WebSocket after another
+ *       createOutbox            what is not acknowledged, kept over a reload
+ *
+ * A message: send -> outbox.add -> pump -> line.send ~ server ~ onmessage -> hear -> take -> show.
+ */
+
+// Milliseconds.
+const FIRST_WAIT = 500;
+const LONGEST_WAIT = 30_000;
+const STABLE = 10_000; // a connection that lasted so long makes the next wait short
+const QUIET = 25_000; // then we ping
+const DEAD = 10_000; // an answer that takes longer will not come
+const PROBE = 4_000; // the same, when somebody comes back to the page
+const REQUEST = 15_000;
+const REPEAT = 1_000;
+const ELSEWHERE = 10_000; // then we send what another tab did not
+const COALESCE = 200;
+const TYPING_OUT = 3_000;
+const TYPING_IN = 6_000;
+
+const PAGE = 50;
+const REFUSALS = ["empty_message", "message_too_long", "invalid_characters", "conversation_closed"];
+
+function surroundings(options) {
+	const { WebSocket, fetch, window, document } = globalThis;
+	return { WebSocket, fetch, window, document, storage: document && tried(() => localStorage), ...options };
+}
+
+function tried(call) {
+	try {
+		return call();
+	} catch {
+		return null;
+	}
+}
+
+const isHidden = ({ document }) => document?.visibilityState === "hidden";
+
+function createTimer() {
+	let timer;
+	return (call, milliseconds) => {
+		clearTimeout(timer);
+		if (call) timer = setTimeout(call, milliseconds);
+	};
+}
+
+// --- REST
+
+/** An answer that was no success; `status` is 0 where there was none. */
+export class ApiError extends Error {
+	constructor(status, body, retryAfter = null) {
+		super(body?.detail ?? `HTTP ${status}`);
+		Object.assign(this, { name: "ApiError", status, code: body?.code ?? null, retryAfter });
+	}
+}
+
+/** REST under `/api/v1/`. */
+export function createApi(options = {}) {
+	const { fetch, baseUrl = "" } = surroundings(options);
+
+	async function request(path, init) {
+		const options = { credentials: "include", signal: AbortSignal.timeout(REQUEST), ...init };
+		const response = await fetch(`${baseUrl}/api/v1/${path}`, options).catch(() => Response.error());
+		const body = await response.json().catch(() => null);
+		if (response.ok && (body || response.status === 204)) return body;
+		const status = response.ok ? 0 : response.status; // 0 for a page of something on the way, too
+		throw new ApiError(status, body, Number(response.headers.get("Retry-After")) || null);
+	}
+
+	async function post(path, body = {}) {
+		const { csrfToken } = await request("auth/csrf/"); // each time: signing in changes it
+		const headers = { "Content-Type": "application/json", "X-CSRFToken": csrfToken };
+		return request(path, { method: "POST", headers, body: JSON.stringify(body) });
+	}
+
+	const get = (path) => request(path);
+	const login = (username, password) => post("auth/login/", { username, password });
+	return { get, post, login, logout: () => post("auth/logout/"), me: () => get("auth/me/") };
+}
+
+/** Follows no links from page to page: through a frontend's rewrites they lead elsewhere. */
+async function listConversations(api, isMentor) {
+	if (!isMentor) return [await api.get("chat/my-conversation/")];
+	const all = [];
+	for (let page = 1; ; page += 1) {
+		const { results, next } = await api.get(`chat/teacher/conversations/?page_size=200&page=${page}`);
+		all.push(...results);
+		if (!next) return all;
+	}
+}
+
+// --- store
+
+function createStore(parts) {
+	const listeners = new Set();
+	let snapshot = Object.freeze({ status: "connecting", reason: null, retryAt: null, isLoaded: false, ...parts });
+	return {
+		getSnapshot: () => snapshot,
+		subscribe(listener) {
+			listeners.add(listener);
+			return () => void listeners.delete(listener);
+		},
+		set(changes) {
+			snapshot = Object.freeze({ ...snapshot, ...changes });
+			for (const listener of listeners) listener();
+		},
+	};
+}
+
+// --- line
+
+/**
+ * Keeps a WebSocket open. `identify` asks REST who talks with whom, unless one is `sure`; a 404 means `gone`. `address`
+ * is a socket's path, `hear` takes a frame, `lost` a close code, `stored` an event of the storage.
+ */
+function createLine(env, { set, getSnapshot, subscribe }, options) {
+	const { identify, address, hear, lost, awake, stored, gone } = options;
+	const stops = { 401: "signed_out", 403: "not_allowed", 404: gone };
+	let { sure } = options;
+	const wait = createTimer();
+	let socket, opened, asked;
+	let listening;
+	let turn = 0;
+	let tries = 0;
+	let readyAt = Infinity;
+
+	function open() {
+		if (listening) return;
+		listening = new AbortController();
+		env.window?.addEventListener("online", wake, listening);
+		env.window?.addEventListener("storage", stored, listening);
+		env.document?.addEventListener("visibilitychange", () => isHidden(env) || wake(), listening);
+		tries = 0;
+		set({ status: "connecting", reason: null });
+		wait(attempt, 0); // a strict React closes and opens again at once
+	}
+
+	function stop(reason) {
+		hangUp(1000);
+		listening?.abort();
+		listening = sure = null;
+		set({ status: "stopped", reason, retryAt: null });
+	}
+
+	function attempt() {
+		wait();
+		set({ status: "connecting", retryAt: null });
+		asked = !sure;
+		if (sure) return connect();
+		request(identify(), (found) => {
+			const { user } = getSnapshot();
+			if (user && user.id !== found.user.id) return stop("signed_out"); // somebody else signed in
+			set(found);
+			connect();
+		});
+	}
+
+	function connect() {
+		const url = new URL(`/ws/chat/${address()}`, env.socketUrl || env.baseUrl || location.href);
+		url.protocol = url.protocol.replace("http", "ws");
+		sure = true;
+		opened = false;
+		socket = new env.WebSocket(url.href);
+		socket.onmessage = ({ data }) => {
+			opened = true;
+			wait(ping, QUIET);
+			hear(JSON.parse(data));
+		};
+		socket.onerror = () => {};
+		socket.onclose = ({ code }) => ended(code);
+		wait(drop, DEAD);
+	}
+
+	function send(frame) {
+		if (socket?.readyState === 1) socket.send(JSON.stringify(frame));
+	}
+
+	function ping(patience = DEAD) {
+		send({ type: "ping" });
+		wait(drop, patience);
+	}
+
+	function drop(code = 1006) {
+		if (socket) ended(code);
+	}
+
+	function ended(code) {
+		if (Date.now() - readyAt >= STABLE) tries = 0;
+		sure = opened && code !== 4403 && code !== 4404;
+		hangUp(code);
+		if (code === 4401) stop("signed_out");
+		else if (code === 4429) again("too_many", LONGEST_WAIT);
+		else again(asked && !opened ? "too_many" : undefined); // REST had nothing against it
+	}
+
+	function failed(error) {
+		if (!(error instanceof ApiError)) throw error;
+		hangUp(1006);
+		if (stops[error.status]) stop(stops[error.status]);
+		else again();
+	}
+
+	function again(reason = "unavailable", least = 0) {
+		const delay = least + Math.random() * Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** tries);
+		tries += 1;
+		set({ status: "waiting", reason, retryAt: Date.now() + delay });
+		wait(attempt, delay);
+	}
+
+	function hangUp(code) {
+		turn += 1;
+		readyAt = Infinity;
+		wait();
+		if (socket) {
+			// A dead one is long in coming to its end.
+			socket.onmessage = socket.onclose = null;
+			socket.close();
+			socket = null;
+		}
+		lost?.(code);
+	}
+
+	function wake() {
+		const { status, reason } = getSnapshot();
+		if (status === "waiting" && reason !== "too_many") attempt();
+		if (status === "open") ping(PROBE);
+		awake?.();
+	}
+
+	/** Use an answer as long as the connection lasts; it ends where there is none. */
+	function request(promise, use) {
+		const mine = turn;
+		const isMine = (then) => (value) => mine === turn && then(value);
+		promise.then(isMine(use), isMine(failed));
+	}
+
+	function ready() {
+		readyAt = Date.now();
+		set({ status: "open", reason: null });
+	}
+
+	const common = { subscribe, getSnapshot, open, close: () => stop("closed") };
+	return { common, request, ready, send, drop };
+}
+
+// --- outbox
+
+/**
+ * What is not acknowledged: `{clientId, content, at, after, error, due}`, each an item of its own in the storage, so that
+ * tabs do not overwrite each other's.
+ */
+function createOutbox(storage) {
+	const entries = new Map();
+	let prefix = ""; // none until it is known whose it is
+	const inOrder = () => [...entries.values()].sort((one, other) => one.at - other.at);
+
+	function put(entry) {
+		entries.set(entry.clientId, entry);
+		if (prefix) tried(() => storage.setItem(prefix + entry.clientId, JSON.stringify(entry)));
+	}
+
+	function add(entry) {
+		put({ ...entry, at: Math.max(Date.now(), ...inOrder().map(({ at }) => at + 1)) });
+	}
+
+	function remove(clientId) {
+		entries.delete(clientId);
+		tried(() => storage.removeItem(prefix + clientId));
+	}
+
+	function read(text, due) {
+		const entry = tried(() => JSON.parse(text));
+		if (entry?.content) entries.set(entry.clientId, { ...entry, due });
+	}
+
+	/** What was sent before there was a prefix belongs to it; what was for another fails. */
+	function open(newPrefix) {
+		const before = inOrder();
+		const error = prefix && "conversation_closed";
+		for (const { clientId } of before) remove(clientId);
+		prefix = newPrefix;
+		const keys = tried(() => Array.from(storage, (_, index) => storage.key(index))) ?? [];
+		for (const key of keys) if (key.startsWith(prefix)) read(storage.getItem(key));
+		for (const entry of before) put({ ...entry, error: entry.error || error });
+	}
+
+	function changed({ key, newValue }) {
+		if (!prefix || !key?.startsWith(prefix)) return;
+		const entry = entries.get(key.slice(prefix.length));
+		if (newValue) read(newValue, entry ? entry.due : Date.now() + ELSEWHERE);
+		else if (entry?.error) entries.delete(entry.clientId); // discarded
+	}
+
+	return { open, put, add, remove, changed, inOrder, get: (clientId) => entries.get(clientId) };
+}
+
+// --- chat
+
+/** A student's conversation, or with `conversationId` a mentor's. */
+export function createChat(options = {}) {
+	const { conversationId, user = null, conversation = null, presence = true } = options;
+	const socketPath = conversationId ? `conversations/${conversationId}/` : "my-conversation/";
+	const restPath = `chat/${conversationId ? "teacher/" : ""}${socketPath}messages/`;
+	const env = surroundings(options);
+	const api = createApi(env);
+	const outbox = createOutbox(env.storage);
+	const shown = { user, conversation, messages: [], hasOlder: false, isLoadingOlder: false, typing: false, presence: null };
+	const store = createStore(shown);
+	const { set, getSnapshot } = store;
+	const gone = conversationId ? "not_allowed" : "no_mentor";
+	const sure = user && conversation;
+	const line = createLine(env, store, { identify, address, hear, lost, awake: mark, stored, gone, sure });
+	const history = (limit) => api.get(`${restPath}?mark_read=false&limit=${limit}`);
+	let entered = null; // the conversation that all of this is about
+	let messages = []; // the server's, in order, without a gap
+	let early = null; // frames that wait for the history
+	let readUpTo = {}; // own: by the other side; received: by us
+	let underWay = null; // the send that waits for its answer
+	let seen = 0; // the newest message that was visible
+	let typedAt = 0;
+	let markTimer = null;
+	const waitForAnswer = createTimer();
+	const waitForTyping = createTimer();
+
+	async function identify() {
+		const [user, all] = await Promise.all([api.me(), listConversations(api, conversationId)]);
+		const conversation = all.find(({ id }) => !conversationId || id === Number(conversationId));
+		if (!conversation) throw new ApiError(404);
+		return { user, conversation };
+	}
+
+	/** Resume behind what is shown; after a reload, behind what was when something was sent. */
+	function address() {
+		const { user, conversation } = getSnapshot();
+		if (entered !== conversation.id) enter(user.id, conversation.id);
+		const after = messages.at(-1)?.id ?? outbox.inOrder()[0]?.after;
+		early = after ? [] : null;
+		return `${socketPath}?mark_read=false${presence ? "&presence=1" : ""}${after ? `&after=${after}` : ""}`;
+	}
+
+	function enter(userId, id) {
+		entered = id;
+		messages = [];
+		readUpTo = { own: 0, received: 0 };
+		seen = 0;
+		outbox.open(`qader-chat:${userId}:${id}:`);
+		show({ isLoaded: false, hasOlder: false });
+	}
+
+	// What is heard.
+
+	function hear(frame) {
+		const { type } = frame;
+		if (frame.error) refused(frame);
+		else if (type === "connection_established") established(frame);
+		else if (type === "resume_complete") resumed(frame);
+		else if (type === "presence") set({ presence: frame });
+		else if (type === "typing") showTyping(frame.is_typing);
+		else if (frame.message || frame.message_ids) early ? early.push(frame) : take([frame]);
+	}
+
+	function established({ conversation_id }) {
+		if (conversation_id !== `${entered}`) line.drop(4403); // another mentor since we asked
+		else if (!early) load();
+	}
+
+	function resumed({ recovered, read_up_to }) {
+		readUpTo.own = Math.max(readUpTo.own, read_up_to);
+		if (!recovered || !messages.length) return load();
+		ready();
+		if (messages.every(({ state, is_read }) => state !== "received" || is_read)) return;
+		// What is unread here may have been read on another device.
+		line.request(history(200), ({ results }) => show({}, results));
+	}
+
+	/** Show the newest page and nothing else; what is said meanwhile waits. */
+	function load() {
+		early ??= [];
+		line.request(history(PAGE), ({ results, previous }) => {
+			messages = [];
+			show({ isLoaded: true, hasOlder: previous !== null }, results);
+			ready();
+		});
+	}
+
+	function ready() {
+		const frames = early;
+		early = null;
+		take(frames);
+		line.ready();
+		pump();
+		mark();
+	}
+
+	function take(frames) {
+		const news = [];
+		for (const { message, client_id: clientId, message_ids = [], reader } of frames) {
+			const whose = reader === getSnapshot().user.id ? "received" : "own";
+			readUpTo[whose] = Math.max(readUpTo[whose], ...message_ids);
+			if (message) news.push({ ...message, clientId });
+			if (message?.is_own_message === false) showTyping();
+			if (clientId) outbox.remove(clientId);
+			if (clientId === underWay) answered();
+		}
+		show({}, news);
+		pump();
+	}
+
+	function showTyping(typing = false) {
+		waitForTyping(typing && showTyping, TYPING_IN);
+		set({ typing });
+	}
+
+	function lost(code) {
+		if (code === 1009) failed("message_too_long");
+		answered();
+		showTyping();
+		set({ presence: null });
+	}
+
+	// What is shown.
+
+	/** Show what has changed, but no message from before the pages that are shown. */
+	function show(changes, news = [], oldest = messages[0]?.id ?? 0) {
+		const byId = new Map(messages.map((message) => [message.id, message]));
+		for (const message of news) if (message.id >= oldest) byId.set(message.id, dressed(message, byId.get(message.id)));
+		messages = [...byId.values()].map((message) => dressed(message, message)).sort((one, other) => one.id - other.id);
+		set({ ...changes, messages: [...messages, ...outbox.inOrder().map(pending)] });
+	}
+
+	function dressed(message, known) {
+		const { id, is_own_message: isOwn } = message;
+		const is_read = message.is_read || id <= readUpTo[isOwn ? "own" : "received"];
+		const clientId = message.clientId ?? known?.clientId ?? null;
+		if (known?.is_read === is_read && known.clientId === clientId) return known;
+		const state = !isOwn ? "received" : is_read ? "read" : "sent";
+		return { ...message, is_read, clientId, key: known?.key ?? clientId ?? `${id}`, state, error: null };
+	}
+
+	function pending({ clientId, content, at, error = null }) {
+		const { id: sender, profile: sender_profile } = getSnapshot().user ?? {};
+		const timestamp = new Date(at).toISOString();
+		const message = { id: null, sender, sender_profile, content, timestamp, is_read: false, is_own_message: true };
+		return { ...message, clientId, key: clientId, state: error ? "failed" : "sending", error };
+	}
+
+	async function loadOlder() {
+		const { hasOlder, isLoadingOlder } = getSnapshot();
+		if (!hasOlder || isLoadingOlder) return;
+		const first = messages[0].id;
+		set({ isLoadingOlder: true });
+		try {
+			const { results, previous } = await history(`${PAGE}&before=${first}`);
+			if (messages[0]?.id === first) show({ hasOlder: previous !== null }, results, 0);
+		} finally {
+			set({ isLoadingOlder: false });
+		}
+	}
+
+	// What is sent.
+
+	function send(text) {
+		if (!text.trim()) return null;
+		const clientId = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`; // none over http
+		typedAt = 0;
+		add({ clientId, content: text, after: messages.at(-1)?.id });
+		return clientId;
+	}
+
+	function retry(clientId) {
+		const entry = outbox.get(clientId);
+		if (entry?.error) add({ ...entry, error: null });
+	}
+
+	function add(entry) {
+		outbox.add(entry);
+		show();
+		pump();
+	}
+
+	function discard(clientId) {
+		if (outbox.get(clientId)?.error) outbox.remove(clientId);
+		show();
+	}
+
+	/** One at a time: errors do not say what they are about, and what waits for the rate limit must not be overtaken. */
+	function pump() {
+		if (underWay || getSnapshot().status !== "open") return;
+		const next = outbox.inOrder().find(({ error, due }) => !error && !(due > Date.now()));
+		if (!next) return;
+		underWay = next.clientId;
+		line.send({ message: next.content, client_id: underWay });
+		waitForAnswer(line.drop, DEAD);
+	}
+
+	function answered() {
+		waitForAnswer();
+		underWay = null;
+	}
+
+	/** Only sends are refused for good. What passes may be about a mark: repeating both does no harm. */
+	function refused({ code, retry_after }) {
+		if (REFUSALS.includes(code)) failed(code);
+		else if (retry_after || code === "temporarily_unavailable") waitForAnswer(repeat, retry_after * 1000 || REPEAT);
+	}
+
+	function failed(error) {
+		const entry = outbox.get(underWay);
+		answered();
+		if (entry) outbox.put({ ...entry, error });
+		show();
+		pump();
+	}
+
+	function repeat() {
+		answered();
+		pump();
+		mark();
+	}
+
+	function stored(event) {
+		outbox.changed(event);
+		setTimeout(pump, ELSEWHERE);
+		show();
+	}
+
+	function setTyping(isTyping) {
+		if (isTyping ? Date.now() - typedAt < TYPING_OUT : !typedAt) return;
+		typedAt = isTyping ? Date.now() : 0;
+		line.send({ type: "typing", is_typing: isTyping });
+	}
+
+	function markVisible(messageId) {
+		seen = Math.max(seen, messageId);
+		markTimer ??= setTimeout(mark, COALESCE);
+	}
+
+	function mark() {
+		markTimer = null;
+		const last = messages.findLast(({ id, state }) => id <= seen && state === "received");
+		if (last && !last.is_read && !isHidden(env)) line.send({ type: "mark_read", message_id: last.id });
+	}
+
+	return { ...line.common, send, retry, discard, loadOlder, setTyping, markVisible };
+}
+
+// --- inbox
+
+/** All conversations of a user, newest activity first. */
+export function createInbox(options = {}) {
+	const env = surroundings(options);
+	const api = createApi(env);
+	const { user = null } = options;
+	const store = createStore({ user, conversations: [], unreadTotal: 0 });
+	const { set, getSnapshot } = store;
+	const identify = async () => ({ user: await api.me() });
+	const line = createLine(env, store, { identify, address: () => "inbox/", hear, gone: "no_mentor", sure: user });
+	let early = null; // what is told while the list is on its way
+
+	function hear({ type, conversation }) {
+		if (type === "inbox_established") load();
+		else if (type === "conversation_update") early ? early.push(conversation) : show([conversation]);
+	}
+
+	function load() {
+		early = [];
+		const { role } = getSnapshot().user.profile ?? {};
+		line.request(listConversations(api, role !== "STUDENT"), (listed) => {
+			show([...listed, ...early], []);
+			early = null;
+			line.ready();
+		});
+	}
+
+	function show(news, old = getSnapshot().conversations) {
+		const byId = new Map([...old, ...news].map((conversation) => [conversation.id, conversation]));
+		const conversations = [...byId.values()].sort((one, other) => (one.updated_at < other.updated_at ? 1 : -1));
+		const unreadTotal = conversations.reduce((sum, one) => sum + one.unread_message_count_for_user, 0);
+		set({ conversations, unreadTotal, isLoaded: true });
+	}
+
+	return line.common;
+}

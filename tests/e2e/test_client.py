@@ -1,0 +1,37 @@
+"""The client that the frontend takes as it is: its own tests run in node's test runner, against real servers."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.cluster import Cluster
+from tests.e2e.server import ROOT
+from tests.node import JS, environment, installed, node
+
+CLIENT = ROOT / "chat" / "static" / "chat" / "client.js"
+MAX_BYTES = 20_000
+PAIRS = 30
+SECONDS = 110
+
+
+def test_the_client_stays_small() -> None:
+    assert CLIENT.stat().st_size <= MAX_BYTES
+
+
+@pytest.mark.parametrize("file", sorted(JS.glob("*.test.js")), ids=lambda file: file.stem)
+def test_in_node(file: Path, cluster: Cluster) -> None:
+    installed()
+    pairs = json.loads(cluster.run("-m", "tests.e2e.seed", str(PAIRS)))
+    given = {"python": sys.executable, "root": str(ROOT), "environment": cluster.environment, "pairs": pairs}
+    done = subprocess.run(
+        [node(), "--test", "--test-reporter=spec", file],
+        check=False,
+        env=environment() | {"QADER_TEST": json.dumps(given)},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
