@@ -18,6 +18,7 @@ from django.test import AsyncClient
 from accounts.models import User
 from chat.models import Conversation
 from tests.cast import Cast, make_cast, session_cookie
+from tests.contract import check_close, check_frame
 from tests.measure import the_pools_let_go
 
 
@@ -31,8 +32,9 @@ def _threads_let_go(django_db_setup: None) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _quick_and_clean(settings: Any) -> Iterator[None]:
-    """Passwords are hashed fast; nothing of one test's event loop, layer or cache reaches the next."""
+    """Passwords are hashed fast, answers checked; nothing of one test's event loop, layer or cache reaches the next."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.MIDDLEWARE = ["tests.contract.middleware", *settings.MIDDLEWARE]
     cache.clear()
     yield
     channel_layers.backends.clear()
@@ -58,7 +60,16 @@ def live_conversation(live_cast: Cast) -> Conversation:
 
 
 class Socket(WebsocketCommunicator):
-    """A client's end of a socket of the whole ASGI application."""
+    """A client's end of a socket of the whole ASGI application; what it is told must be documented."""
+
+    async def receive_output(self, timeout: float = 1) -> Any:  # noqa: ASYNC109 - channels' own
+        """Return what the server does next."""
+        event = await super().receive_output(timeout)
+        if event["type"] == "websocket.send":
+            check_frame(self.scope["path"], event["text"])
+        elif event["type"] == "websocket.close":
+            check_close(event.get("code", 1000))
+        return event
 
     async def receive_json(self, seconds: float = 5) -> Any:
         """Return the next frame; fails where a close comes instead."""

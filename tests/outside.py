@@ -16,6 +16,7 @@ from chat.events import MessagePosted, MessagesRead
 from chat.models import Conversation, Message
 from chat.serializers import Pong, encode
 from tests.cast import Cast
+from tests.contract import check_frame
 from tests.sockets import in_thread
 
 PONG = encode(Pong())
@@ -35,6 +36,7 @@ class Outside:
 
     async def send(self, text: str) -> None:
         await self.gate.wait()
+        check_frame("/ws/chat/my-conversation/", text)
         self.sent.put_nowait(json.loads(text))
 
     def start(self, last: int = 0, *, first: int | None = None, frames: Any = ()) -> None:

@@ -14,6 +14,7 @@ import httpx
 import psycopg
 from websockets.asyncio.client import connect
 
+from tests.e2e.checked import Connection, Http
 from tests.e2e.server import ROOT, WebServer
 from tests.servers import Redis
 
@@ -37,12 +38,13 @@ class Person:
         """`async with person.socket(server) as socket`; more options as `websockets` has them."""
         url = f"{server.ws_url}/ws/chat/{path or self.path}{query}"
         headers = {"Cookie": self.cookie}
-        return connect(url, origin=server.url, additional_headers=headers, proxy=None, **options)
+        options = {"create_connection": Connection, "proxy": None} | options
+        return connect(url, origin=server.url, additional_headers=headers, **options)
 
     def http(self, server: WebServer) -> httpx.AsyncClient:
         """`async with person.http(server) as http`; paths are relative to `/api/v1/`."""
         headers = {"Cookie": self.cookie, "X-CSRFToken": CSRF, "Origin": server.url}
-        return httpx.AsyncClient(base_url=f"{server.url}/api/v1/", headers=headers, timeout=20, trust_env=False)
+        return Http(base_url=f"{server.url}/api/v1/", headers=headers, timeout=20, trust_env=False)
 
 
 @dataclass(frozen=True)

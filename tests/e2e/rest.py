@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 
+from tests.e2e.checked import Http
 from tests.e2e.cluster import CSRF, Person
 from tests.e2e.server import WebServer
 
@@ -20,9 +21,7 @@ class Rest:
         self.person, self.server = person, server
         headers = {"Cookie": person.cookie, "X-CSRFToken": CSRF, "Origin": server.url}
         # No TLS here; loading certificates for each of a hundred clients takes seconds.
-        self._http = httpx.AsyncClient(
-            base_url=f"{server.url}/api/v1/", headers=headers, timeout=15, trust_env=False, verify=False
-        )
+        self._http = Http(base_url=f"{server.url}/api/v1/", headers=headers, timeout=15, trust_env=False, verify=False)
 
     async def __aenter__(self) -> "Rest":
         return self

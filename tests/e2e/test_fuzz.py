@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests import servers
+from tests.contract import check_frame
 from tests.e2e.cluster import Cluster, Databases, Pair
 from tests.e2e.rawsocket import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawSocket
 from tests.e2e.server import WebServer
@@ -197,6 +198,7 @@ def answers(socket: RawSocket) -> int | None:
         if opcode in (PING, PONG):
             continue
         assert opcode == TEXT
+        check_frame("/ws/chat/my-conversation/", payload)
         frame = json.loads(payload)
         if "error" in frame:
             assert frame["code"] in CODES
