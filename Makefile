@@ -51,12 +51,16 @@ test: install $(VENV)/.dev $(JS) ## Run every test; FAST=1 leaves tests/e2e out,
 prove: install $(VENV)/.dev ## The eleven proofs of the promises, each with its seed, counts and time; SEED= repeats one.
 	@$(BIN)/python -m tests.prove
 
-check: install $(VENV)/.dev ## Formatter, linter, types, import directions, missing migrations, deployment settings.
+check: install $(VENV)/.dev ## Formatter, linters, types, import directions, missing migrations, deployment settings.
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	@echo mypy
 	@$(PRODUCTION) $(BIN)/mypy
 	$(BIN)/lint-imports
+	@echo bandit
+	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml qader accounts chat manage.py
+	@echo pip check
+	@$(BIN)/python -m pip --disable-pip-version-check check
 	@echo manage.py generate --check
 	@$(PRODUCTION) $(BIN)/python manage.py generate --check
 	@echo manage.py makemigrations --check
