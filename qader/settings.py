@@ -4,110 +4,38 @@ A bad or missing value raises `environs.EnvError`; `manage.py` and `qader.serve`
 """
 
 import logging
-import re
+import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import dj_database_url
-from environs import Env, EnvError
+from qader.environment import (
+    allowed_hosts,
+    at_least,
+    choice,
+    cookie_domain,
+    database,
+    env,
+    origins,
+    rate,
+    redis_url,
+    refuse_misspelt,
+    secret_key,
+    texts,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = Env()
-
-
-def _secret_key(debug: bool) -> str:
-    key: str = env.str("SECRET_KEY", "insecure-key-for-development-only-0123456789abcdef" if debug else "")
-    if not key:
-        raise EnvError("SECRET_KEY is required when DEBUG=0: a random text of at least 50 characters.")
-    return key
-
-
-def _rate(name: str, default: str) -> tuple[float, int] | None:
-    """Read "5/s" or "300/m burst 20" as (tokens per second, bucket size); "0" as None. Default burst: 4 s."""
-    text: str = env.str(name, default).strip()
-    if text == "0":
-        return None
-    if not (match := re.fullmatch(r"(\d+)/(s|m)(?: burst (\d+))?", text)) or int(match[1]) == 0:
-        raise EnvError(f'{name} must look like "5/s", "300/m burst 20" or "0", not "{text}".')
-    per_second = int(match[1]) / (60 if match[2] == "m" else 1)
-    return per_second, max(1, int(match[3]) if match[3] else int(per_second * 4))
-
-
-def _at_least(least: int, name: str, default: int) -> int:
-    value: int = env.int(name, default)
-    if value < least:
-        raise EnvError(f"{name} must be at least {least}, not {value}.")
-    return value
-
-
-def _texts(name: str, default: list[str]) -> list[str]:
-    texts: list[str] = env.list(name, default)
-    return [text.strip() for text in texts]
-
-
-def _origins(debug: bool) -> list[str]:
-    origins = _texts("CSRF_TRUSTED_ORIGINS", [])
-    for origin in origins:
-        if not re.fullmatch(r"https?://[^/\s]+", origin):
-            raise EnvError(f'CSRF_TRUSTED_ORIGINS takes full origins such as https://qader.vip, not "{origin}".')
-    return origins + (["http://localhost:3000", "http://127.0.0.1:3000"] if debug else [])
-
-
-def _sqlite() -> dict[str, Any]:
-    return {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": BASE_DIR / "db.sqlite3",
-        # IMMEDIATE: a transaction that will write takes its lock first, instead of failing half-way.
-        "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 4, "init_command": "PRAGMA journal_mode=WAL"},
-        # Threads cannot share an in-memory test database.
-        "TEST": {"NAME": BASE_DIR / "test.sqlite3"},
-    }
-
-
-def _database(pool_size: int) -> dict[str, Any]:
-    url: str = env.str("DATABASE_URL", "")
-    if not url:
-        return _sqlite()
-    try:
-        database: dict[str, Any] = dict(dj_database_url.parse(url))
-    except (ValueError, dj_database_url.ParseError, dj_database_url.UnknownSchemeError) as error:
-        raise EnvError(f"DATABASE_URL cannot be read: {type(error).__name__}.") from None
-    if database["ENGINE"] == "django.db.backends.sqlite3":
-        return _sqlite() | {"NAME": database["NAME"]}
-    if database["ENGINE"] != "django.db.backends.postgresql":
-        raise EnvError("DATABASE_URL must be a postgresql:// or a sqlite:// address.")
-    # Below the 5 s in which a handshake, a send and an HTTP answer must end, as is DATABASE_SERVER_OPTIONS.
-    # By default the pool waits longer from attempt to attempt: once the database is back, as long again as it was away.
-    options = {
-        "pool": {"min_size": 1, "max_size": pool_size, "timeout": 3, "reconnect_timeout": 1},
-        "connect_timeout": 3,
-        "tcp_user_timeout": 10_000,
-    }
-    return database | {
-        "CONN_MAX_AGE": 0,
-        "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {**database.get("OPTIONS", {}), **options},
-    }
-
-
-def _redis_url() -> str:
-    url: str = env.str("REDIS_URL", "")
-    if url and urlsplit(url).scheme not in {"redis", "rediss", "unix"}:
-        raise EnvError("REDIS_URL must be a redis://, rediss:// or unix:// address.")
-    return url
-
 
 DEBUG = env.bool("DEBUG", False)
-SECRET_KEY = _secret_key(DEBUG)
-SECRET_KEY_FALLBACKS = _texts("SECRET_KEY_FALLBACKS", [])
-ALLOWED_HOSTS = _texts("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
-CSRF_TRUSTED_ORIGINS = _origins(DEBUG)
-DATABASE_POOL_SIZE = _at_least(8, "DATABASE_POOL_SIZE", 20)
-REDIS_URL = _redis_url()
+SECRET_KEY = secret_key(DEBUG)
+SECRET_KEY_FALLBACKS = texts("SECRET_KEY_FALLBACKS", [])
+ALLOWED_HOSTS = allowed_hosts(DEBUG)
+CSRF_TRUSTED_ORIGINS = origins(DEBUG)
+DATABASE_POOL_SIZE = at_least(8, "DATABASE_POOL_SIZE", 20)
+REDIS_URL = redis_url()
 SECURE_SSL = env.bool("SECURE_SSL", not DEBUG)
 
 INSTALLED_APPS = [
+    "qader",
     "accounts",
     "chat",
     "django.contrib.admin",
@@ -151,7 +79,7 @@ TEMPLATES = [
 
 # Limits of the server's connections to PostgreSQL, in ms; a migration or a dump may take as long as it needs.
 DATABASE_SERVER_OPTIONS = "-c statement_timeout=4000 -c lock_timeout=3000 -c idle_in_transaction_session_timeout=10000"
-DATABASES = {"default": _database(DATABASE_POOL_SIZE)}
+DATABASES = {"default": database(DATABASE_POOL_SIZE, BASE_DIR)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # Seconds. The cache only counts failed log-ins, which go on without it.
@@ -198,20 +126,24 @@ AUTH_PASSWORD_VALIDATORS = [
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
 # Failed log-ins in five minutes: of one account from one address; of one address, or of one account from everywhere.
-LOGIN_LIMIT_ACCOUNT = _at_least(1, "LOGIN_LIMIT_ACCOUNT", 10)
-LOGIN_LIMIT_ADDRESS = _at_least(1, "LOGIN_LIMIT_ADDRESS", 100)
+LOGIN_LIMIT_ACCOUNT = at_least(1, "LOGIN_LIMIT_ACCOUNT", 10)
+LOGIN_LIMIT_ADDRESS = at_least(1, "LOGIN_LIMIT_ADDRESS", 100)
 # Sockets read the session's row themselves (accounts.authentication), so the engine is not a setting.
 SESSION_ENGINE = "accounts.session_store"
 SESSION_COOKIE_NAME = "sessionid"
 CSRF_COOKIE_NAME = "csrftoken"
-SESSION_COOKIE_DOMAIN = CSRF_COOKIE_DOMAIN = env.str("COOKIE_DOMAIN", "") or None
+SESSION_COOKIE_DOMAIN = CSRF_COOKIE_DOMAIN = cookie_domain()
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 
 SECURE_SSL_REDIRECT = SECURE_SSL
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE_SSL else 0
-SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE_SSL
+# Hosts below ours, and the list built into browsers, from which a name is not removed in months: only if asked for.
+HSTS_SCOPE = choice("HSTS_SCOPE", "host", "subdomains", "preload")
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_SSL and HSTS_SCOPE != "host"
+SECURE_HSTS_PRELOAD = SECURE_SSL and HSTS_SCOPE == "preload"
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # they ask for both
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 # Believe X-Real-IP and X-Forwarded-Proto: only behind a proxy that overwrites both.
@@ -260,10 +192,10 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = DEBUG
 
 # The chat's own limits.
-CHAT_RATE_LIMIT = _rate("CHAT_RATE_LIMIT", "5/s burst 20")
-CHAT_MAX_MESSAGE_LENGTH = _at_least(1, "CHAT_MAX_MESSAGE_LENGTH", 4000)
-CHAT_MAX_SOCKETS_PER_USER = _at_least(1, "CHAT_MAX_SOCKETS_PER_USER", 20)
-CHAT_HEAL_SECONDS = _at_least(1, "CHAT_HEAL_SECONDS", 30)
+CHAT_RATE_LIMIT = rate("CHAT_RATE_LIMIT", "5/s burst 20")
+CHAT_MAX_MESSAGE_LENGTH = at_least(1, "CHAT_MAX_MESSAGE_LENGTH", 4000)
+CHAT_MAX_SOCKETS_PER_USER = at_least(1, "CHAT_MAX_SOCKETS_PER_USER", 20)
+CHAT_HEAL_SECONDS = at_least(1, "CHAT_HEAL_SECONDS", 30)
 CHAT_MAX_FRAME_BYTES = 64 * 1024  # one message of a client; the server closes with 1009 above it
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024  # a POST; 4,000 escaped code points and the frame around them fit
 
@@ -277,3 +209,5 @@ LOGGING = {
     # Django's own handler for this logger would print each server error twice.
     "loggers": {"django": {"handlers": [], "level": LOG_LEVEL, "propagate": True}},
 }
+
+refuse_misspelt(set(os.environ))

@@ -135,7 +135,7 @@ def settings_with(variables):
     """Each line a setting, read by a process that has no other variable of ours."""
     theirs = {name: value for name, value in os.environ.items() if name not in example_names()["application"]}
     program = "import qader.settings as s; [print(k, v) for k, v in sorted(vars(s).items()) if k.isupper()]"
-    environment = theirs | variables | {"SECRET_KEY": "key"}
+    environment = theirs | variables | {"SECRET_KEY": "k" * 50}
     done = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, env=environment, check=True, capture_output=True, text=True
     )

@@ -20,7 +20,7 @@ from tests.compose import ROOT, load_compose
 from tests.servers import free_port, postgresql, redis
 
 DEADLINE_SECONDS = 20
-VARIABLES = {"SECRET_KEY": "compose-test-key-0123456789-0123456789-0123456789", "POSTGRES_PASSWORD": "it's $ecret"}
+VARIABLES = {"SECRET_KEY": "compose-test-key-0123456789-0123456789-0123456789-", "POSTGRES_PASSWORD": "it's $ecret"}
 DEMO_PASSWORD = "qader-demo-2026"
 # Without the settings of whoever runs the tests, as in a container.
 HOST_ENVIRONMENT = {name: os.environ[name] for name in ("HOME", "TMPDIR", "LANG") if name in os.environ}

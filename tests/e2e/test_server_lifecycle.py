@@ -28,6 +28,15 @@ def test_it_serves_where_it_says(cluster: Cluster, kind: str) -> None:
     ("environment", "line"),
     [
         ({"SECRET_KEY": ""}, "qader: SECRET_KEY is required when DEBUG=0: a random text of at least 50 characters."),
+        ({"SECRET_KEY": "short"}, "qader: SECRET_KEY is too short: take a random text of at least 50 characters."),
+        ({"ALLOWED_HOSTS": "*"}, 'qader: ALLOWED_HOSTS must name the hosts when DEBUG=0, not "*".'),
+        ({"ALLOWED_HOSTS": ""}, "qader: ALLOWED_HOSTS is empty: every request would be refused. (qader.E001)"),
+        (
+            {"CSRF_TRUSTED_ORIGINS": "https://qader.vip"},
+            "qader: The host of https://qader.vip in CSRF_TRUSTED_ORIGINS must be in ALLOWED_HOSTS, too. (qader.E002)",
+        ),
+        ({"CHAT_RATE_LIMT": "5/s"}, "qader: CHAT_RATE_LIMT is no setting; CHAT_RATE_LIMIT is one."),
+        ({"TRUST_PROXY": "perhaps"}, 'qader: Environment variable "TRUST_PROXY" invalid: '),
         (
             {"CHAT_RATE_LIMIT": "many"},
             'qader: CHAT_RATE_LIMIT must look like "5/s", "300/m burst 20" or "0", not "many".',

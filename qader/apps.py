@@ -1,0 +1,13 @@
+"""The project as an app, for its system checks."""
+
+from django.apps import AppConfig
+
+
+class QaderConfig(AppConfig):
+    """What holds the apps together."""
+
+    name = "qader"
+
+    def ready(self) -> None:
+        """Register the checks."""
+        from qader import checks  # noqa: F401

@@ -1,0 +1,22 @@
+"""System checks, before each start and by `manage.py check`: settings that are right each, but do not go together."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, register
+from django.http.request import split_domain_port, validate_host
+
+
+@register(Tags.security)
+def hosts_and_origins(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """Every origin that may open sockets must pass Channels' validator, too, which knows hosts only."""
+    if settings.DEBUG:
+        return []
+    if not settings.ALLOWED_HOSTS:
+        return [Error("ALLOWED_HOSTS is empty: every request would be refused.", id="qader.E001")]
+    return [
+        Error(f"The host of {origin} in CSRF_TRUSTED_ORIGINS must be in ALLOWED_HOSTS, too.", id="qader.E002")
+        for origin in settings.CSRF_TRUSTED_ORIGINS
+        if not validate_host(split_domain_port(urlsplit(origin).netloc)[0], settings.ALLOWED_HOSTS)
+    ]

@@ -1,0 +1,177 @@
+"""Settings that cannot be right stop whatever starts, with one line that names them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.checks import run_checks
+from environs import EnvError
+
+from qader import environment
+from qader.environment import DEVELOPMENT_KEY
+
+DIRECTORY = Path("/nowhere")
+
+
+def told(monkeypatch: pytest.MonkeyPatch, name: str, value: str, read: Any) -> str:
+    """What is said of this value."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(EnvError) as refused:
+        read()
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["", "s" * 49, DEVELOPMENT_KEY])
+def test_a_missing_or_short_key(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    line = told(monkeypatch, "SECRET_KEY", key, lambda: environment.secret_key(debug=False))
+    reason = "too short: take a" if key else "required when DEBUG=0: a"
+    assert line == f"SECRET_KEY is {reason} random text of at least 50 characters."
+    assert not key or key not in line
+
+
+def test_only_development_has_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SECRET_KEY", raising=False)
+    assert environment.secret_key(debug=True) == DEVELOPMENT_KEY
+    monkeypatch.setenv("SECRET_KEY", "k" * 50)
+    assert environment.secret_key(debug=False) == "k" * 50
+
+
+@pytest.mark.parametrize("hosts", ["*", "chat.example.org,*"])
+def test_any_host_whatever(monkeypatch: pytest.MonkeyPatch, hosts: str) -> None:
+    line = told(monkeypatch, "ALLOWED_HOSTS", hosts, lambda: environment.allowed_hosts(debug=False))
+    assert line == 'ALLOWED_HOSTS must name the hosts when DEBUG=0, not "*".'
+    assert environment.allowed_hosts(debug=True) == hosts.split(",")
+
+
+@pytest.mark.parametrize(
+    "host", ["https://chat.example.org", "chat.example.org:443", "a/b", "*.example.org", "a b", "[x"]
+)
+def test_a_host_that_is_none(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    line = told(monkeypatch, "ALLOWED_HOSTS", host, lambda: environment.allowed_hosts(debug=False))
+    assert line == f'ALLOWED_HOSTS takes host names without scheme, port or path, not "{host}".'
+
+
+def test_hosts_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLOWED_HOSTS", " chat.example.org, .qader.vip,127.0.0.1,[::1],")
+    assert environment.allowed_hosts(debug=False) == ["chat.example.org", ".qader.vip", "127.0.0.1", "[::1]"]
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "*",
+        "qader.vip",
+        "https://*.qader.vip",
+        "https://qader.vip/",
+        "https://me@qader.vip",
+        "https://[x",
+        "null",
+        "ws://a",
+    ],
+)
+def test_an_origin_that_is_none(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
+    line = told(monkeypatch, "CSRF_TRUSTED_ORIGINS", origin, lambda: environment.origins(debug=False))
+    assert line == f'CSRF_TRUSTED_ORIGINS takes full origins such as https://qader.vip, not "{origin}".'
+
+
+def test_origins_are_compared_as_browsers_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CSRF_TRUSTED_ORIGINS", "HTTPS://Qader.VIP:443, http://localhost:8000,http://[::1]:80")
+    assert environment.origins(debug=False) == ["https://qader.vip", "http://localhost:8000", "http://[::1]"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "read", "line"),
+    [
+        (
+            "COOKIE_DOMAIN",
+            "https://qader.vip",
+            environment.cookie_domain,
+            'COOKIE_DOMAIN must be a domain such as .qader.vip, not "https://qader.vip".',
+        ),
+        (
+            "HSTS_SCOPE",
+            "1",
+            lambda: environment.choice("HSTS_SCOPE", "host", "subdomains"),
+            'HSTS_SCOPE must be host or subdomains, not "1".',
+        ),
+        (
+            "CHAT_HEAL_SECONDS",
+            "0",
+            lambda: environment.at_least(1, "CHAT_HEAL_SECONDS", 30),
+            "CHAT_HEAL_SECONDS must be at least 1, not 0.",
+        ),
+        (
+            "REDIS_URL",
+            "redis//[",
+            environment.redis_url,
+            "REDIS_URL must be a redis://, rediss:// or unix:// address.",
+        ),
+        (
+            "REDIS_URL",
+            "redis://[",
+            environment.redis_url,
+            "REDIS_URL must be a redis://, rediss:// or unix:// address.",
+        ),
+        (
+            "DATABASE_URL",
+            "postgresql://me:secret@[/x",
+            lambda: environment.database(20, DIRECTORY),
+            "DATABASE_URL cannot be read: ParseError.",
+        ),
+        (
+            "CHAT_RATE_LIMIT",
+            "0/s",
+            lambda: environment.rate("CHAT_RATE_LIMIT", "5/s"),
+            'CHAT_RATE_LIMIT must look like "5/s", "300/m burst 20" or "0", not "0/s".',
+        ),
+    ],
+)
+def test_a_malformed_value(monkeypatch: pytest.MonkeyPatch, name: str, value: str, read: Any, line: str) -> None:
+    assert told(monkeypatch, name, value, read) == line
+
+
+@pytest.mark.parametrize(
+    ("given", "ours"),
+    [
+        ("CHAT_RATE_LIMT", "CHAT_RATE_LIMIT"),
+        ("ALLOWED_HOST", "ALLOWED_HOSTS"),
+        ("CSRF_TRUSTED_ORIGIN", "CSRF_TRUSTED_ORIGINS"),
+        ("REDIS_URI", "REDIS_URL"),
+        ("SECRET_KEY_FALLBACK", "SECRET_KEY_FALLBACKS"),
+        ("LOGLEVEL", "LOG_LEVEL"),
+    ],
+)
+def test_a_name_that_is_nearly_one_of_ours(given: str, ours: str) -> None:
+    with pytest.raises(EnvError, match=rf"^{given} is no setting; {ours} is one\.$"):
+        environment.refuse_misspelt({"PATH", given, "DEBUG"})
+
+
+def test_names_that_mean_something_else() -> None:
+    others = {
+        "TEST_DATABASE_URL",
+        "DATABASE_URL_REPLICA",
+        "CHAT_SERVICE_HOST",
+        "CHAT_PORT_8000_TCP",
+        "REDIS_PORT",
+        "HOST",
+    }
+    environment.refuse_misspelt(others)
+
+
+def problems(settings: Any, **changed: Any) -> list[str]:
+    for name, value in changed.items():
+        setattr(settings, name, value)
+    return [message.msg for message in run_checks(tags=["security"])]
+
+
+def test_checks_find_what_does_not_go_together(settings: Any) -> None:
+    settings.ALLOWED_HOSTS, settings.CSRF_TRUSTED_ORIGINS = ["chat.qader.vip", "[::1]"], []
+    trusted = ["https://app.qader.vip", "https://chat.qader.vip:8443", "http://[::1]:3000"]
+    assert problems(settings) == []
+    assert problems(settings, CSRF_TRUSTED_ORIGINS=trusted) == [
+        "The host of https://app.qader.vip in CSRF_TRUSTED_ORIGINS must be in ALLOWED_HOSTS, too."
+    ]
+    assert problems(settings, ALLOWED_HOSTS=[".qader.vip", "[::1]"]) == []
+    assert problems(settings, ALLOWED_HOSTS=[]) == ["ALLOWED_HOSTS is empty: every request would be refused."]
+    assert problems(settings, DEBUG=True) == []
