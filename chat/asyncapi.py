@@ -30,8 +30,9 @@ from chat.serializers import (
 DESCRIPTION = """\
 The live half of the chat between a student and their mentor; the other half is REST, see `/api/schema/`.
 
-Every frame is one JSON object as text. The session cookie says who connects, and the page's origin must be an allowed
-host. A handshake that is refused is answered by HTTP 403: ask `GET /api/v1/auth/me/` for the reason.
+Every frame is one JSON object as text. The session cookie says who connects, and the page's origin must be the
+server's own or one that it trusts. A handshake that is refused is answered by HTTP 403: ask `GET /api/v1/auth/me/` for
+the reason.
 
 The socket stays open whatever is wrong with a frame: the answer is an error with a code. Keys that a client does not
 know are to be ignored, as are frames whose `type` it does not know.

@@ -1,4 +1,4 @@
-"""Which pages may open a socket: whatever is no origin at all is refused before it can raise."""
+"""Which pages may open a socket: this server's own and those of trusted origins, to scheme, host and port."""
 
 from typing import Any
 
@@ -6,13 +6,13 @@ import pytest
 from channels.security.websocket import AllowedHostsOriginValidator
 from channels.testing import WebsocketCommunicator
 
-from qader.origins import OriginGuard, is_origin
+from qader.origins import FullOriginValidator, OriginGuard, is_origin, own_origin
 
 ORIGINS = [
     "http://localhost",
     "http://localhost:3000",
     "https://qader.vip",
-    "HTTPS://Qader.VIP:443",
+    "https://qader.vip:443",
     "https://xn--mgbh0fb.example",
     "http://127.0.0.1:8000",
     "http://[::1]:8000",
@@ -45,6 +45,9 @@ NO_ORIGINS = [
     "http://localhost\n",
     "ht tp://localhost",
     "\u00ff://localhost",
+    "HTTP://localhost",
+    "http://LOCALHOST",
+    " http://localhost",
 ]
 
 
@@ -63,25 +66,109 @@ async def accepting(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "websocket.accept"})
 
 
-async def is_accepted(*origins: str) -> bool:
-    application = OriginGuard(AllowedHostsOriginValidator(accepting))
-    headers = [(b"host", b"localhost")] + [(b"origin", origin.encode("latin-1")) for origin in origins]
-    socket = WebsocketCommunicator(application, "/ws/chat/my-conversation/", headers)
-    accepted, _ = await socket.connect(timeout=5)
+async def is_accepted(*origins: str, host: str = "localhost", scheme: str = "ws", **headers: str) -> bool:
+    """Whether a socket with these headers gets through to the application."""
+    application = OriginGuard(AllowedHostsOriginValidator(FullOriginValidator(accepting)))
+    sent = [("host", host), *(("origin", origin) for origin in origins), *headers.items()]
+    encoded = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in sent]
+    socket = WebsocketCommunicator(application, "/ws/chat/my-conversation/", encoded)
+    socket.scope["scheme"] = scheme
+    accepted, code = await socket.connect(timeout=5)
     if accepted:
         await socket.disconnect()
+    else:
+        assert code == 4403
     return accepted
 
 
-@pytest.mark.parametrize("origin", ["http://localhost", "http://localhost:3000", "https://LOCALHOST"])
-async def test_pages_of_allowed_hosts_may_connect(settings: Any, origin: str) -> None:
-    settings.ALLOWED_HOSTS = ["localhost"]
-    assert await is_accepted(origin)
+@pytest.fixture(autouse=True)
+def _hosts(settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["localhost", ".qader.vip", "[::1]"]
+    settings.CSRF_TRUSTED_ORIGINS = ["https://app.qader.vip", "http://localhost:3000"]
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "http://localhost.evil.example", "http://xlocalhost"])
-async def test_other_pages_may_not(settings: Any, origin: str) -> None:
-    settings.ALLOWED_HOSTS = ["localhost"]
+@pytest.mark.parametrize(
+    ("origin", "host", "scheme"),
+    [
+        ("http://localhost", "localhost", "ws"),
+        ("http://localhost", "LOCALHOST", "ws"),
+        ("http://localhost", "localhost:80", "ws"),
+        ("http://localhost:8000", "localhost:8000", "ws"),
+        ("http://[::1]:8000", "[::1]:8000", "ws"),
+        ("https://chat.qader.vip", "chat.qader.vip", "wss"),
+        ("https://chat.qader.vip", "chat.qader.vip:443", "wss"),
+    ],
+)
+async def test_the_servers_own_pages_may_connect(origin: str, host: str, scheme: str) -> None:
+    assert await is_accepted(origin, host=host, scheme=scheme)
+
+
+@pytest.mark.parametrize("origin", ["https://app.qader.vip", "http://localhost:3000"])
+async def test_pages_of_trusted_origins_may(origin: str) -> None:
+    assert await is_accepted(origin, host="chat.qader.vip", scheme="wss")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "http://evil.example",
+        "http://localhost.evil.example",
+        "http://xlocalhost",
+        "http://localhost:8001",  # another port
+        "https://localhost",  # another scheme
+        "http://app.qader.vip",
+        "https://app.qader.vip:8443",
+        "https://other.qader.vip",  # a sibling, whose pages have the cookie
+        "https://app.qader.vip.evil.example",
+        "https://evil-app.qader.vip",
+        "https://xn--pp-gia.qader.vip",
+        "http://localhost.",  # another host to a browser, and the same to a resolver
+        "http://localhost%00.evil.example",
+        "http://*",
+        "ws://localhost",
+        "file://localhost",
+    ],
+)
+async def test_other_pages_may_not(origin: str) -> None:
+    assert not await is_accepted(origin)
+
+
+async def test_a_page_whose_name_was_pointed_at_us_may_not() -> None:
+    """DNS rebinding: its origin is the host that it asks for, which is none of ours."""
+    assert not await is_accepted("http://evil.example", host="evil.example")
+
+
+@pytest.mark.parametrize("host", ["", "localhost, evil.example", "localhost@evil.example"])
+async def test_a_host_that_is_none_makes_no_origin(host: str) -> None:
+    assert not await is_accepted("http://localhost", host=host)
+
+
+def test_two_hosts_make_none() -> None:
+    scope = {"scheme": "ws", "headers": [(b"host", b"localhost"), (b"host", b"evil.example")]}
+    assert own_origin(scope) is None
+
+
+async def test_only_a_trusted_proxy_says_what_is_secure(settings: Any) -> None:
+    behind = {"host": "chat.qader.vip", "x_forwarded_proto": "https"}
+    assert not await is_accepted("https://chat.qader.vip", **behind)
+    settings.TRUST_PROXY = True
+    assert await is_accepted("https://chat.qader.vip", **behind)
+    assert not await is_accepted("http://chat.qader.vip", **behind)
+    assert await is_accepted("http://chat.qader.vip", host="chat.qader.vip", x_forwarded_proto="http")
+
+
+class AwayLayer:
+    """A channel layer whose Redis is away."""
+
+    async def new_channel(self) -> str:
+        raise ConnectionError
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://localhost:8001", "null"])
+async def test_a_refusal_needs_no_channel_layer(origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from channels import consumer
+
+    monkeypatch.setattr(consumer, "get_channel_layer", lambda alias: AwayLayer())
     assert not await is_accepted(origin)
 
 
