@@ -1,0 +1,26 @@
+"""Static files from the web process."""
+
+from io import BytesIO
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from whitenoise import middleware
+
+
+class WhiteNoiseMiddleware(middleware.WhiteNoiseMiddleware):  # type: ignore[misc] # WhiteNoise has no types
+    """WhiteNoise, whose files are sent whole.
+
+    It streams them by an iterator that is not asynchronous, which Django under ASGI reads to its end all the same, and
+    warns of at every file. No setting changes that.
+    """
+
+    @staticmethod
+    def serve(static_file: Any, request: HttpRequest) -> HttpResponse:
+        """Return a file, or that it has not changed."""
+        found = static_file.get_response(request.method, request.META)
+        with found.file or BytesIO() as file:
+            response = HttpResponse(file.read(), status=int(found.status))
+        del response["content-type"]
+        for name, value in found.headers:
+            response[name] = value
+        return response

@@ -1,0 +1,73 @@
+"""Static files under ASGI: whole, in parts, compressed or not at all, and without a warning (each fails a test)."""
+
+import gzip
+
+import pytest
+from django.contrib.staticfiles.storage import staticfiles_storage
+from django.test import AsyncClient
+
+STYLES = "chat/page.css"
+
+
+@pytest.fixture
+def styles() -> bytes:
+    with staticfiles_storage.open(STYLES) as file:
+        content: bytes = file.read()
+    return content
+
+
+async def get(method: str = "get", path: str | None = None, **headers: str) -> tuple[int, bytes, dict[str, str]]:
+    ask = getattr(AsyncClient(), method)
+    answer = await ask(path or staticfiles_storage.url(STYLES), headers=headers)
+    return answer.status_code, answer.content, {name.lower(): value for name, value in answer.headers.items()}
+
+
+async def test_a_file_comes_whole_and_may_be_kept(styles: bytes) -> None:
+    status, content, headers = await get()
+    assert (status, content) == (200, styles)
+    assert headers["content-type"] == 'text/css; charset="utf-8"'
+    assert headers["content-length"] == str(len(styles))
+    assert headers["cache-control"] == "max-age=315360000, public, immutable"
+
+
+async def test_it_comes_compressed(styles: bytes) -> None:
+    status, content, headers = await get(accept_encoding="gzip")
+    assert (status, headers["content-encoding"], gzip.decompress(content)) == (200, "gzip", styles)
+
+
+async def test_it_comes_in_parts(styles: bytes) -> None:
+    status, content, headers = await get(range="bytes=10-19")
+    assert (status, content, headers["content-length"]) == (206, styles[10:20], "10")
+
+
+async def test_it_comes_once(styles: bytes) -> None:
+    _, _, headers = await get()
+    status, content, again = await get(if_none_match=headers["etag"])
+    assert (status, content) == (304, b"")
+    assert "content-type" not in again
+
+
+async def test_its_head_alone_may_be_asked_for(styles: bytes) -> None:
+    status, content, headers = await get("head")
+    assert (status, content, headers["content-length"]) == (200, b"", str(len(styles)))
+
+
+async def test_nothing_can_be_posted() -> None:
+    assert (await get("post"))[0] == 405
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/../qader/settings.py",
+        "/static/%2e%2e/qader/settings.py",
+        "/static/..%2f..%2fetc/passwd",
+        "/static//etc/passwd",
+        "/static/chat/",
+        "/static/staticfiles.json/",
+        "/static/chat/page.css%00.html",
+    ],
+)
+async def test_nothing_but_static_files_is_served(path: str) -> None:
+    status, content, _ = await get(path=path)
+    assert (status, b"SECRET" in content) == (404, False)
