@@ -15,6 +15,7 @@ CLIENT = ROOT / "chat" / "static" / "chat" / "client.js"
 MAX_BYTES = 20_000
 PAIRS = 30
 SECONDS = 110
+TEST_SECONDS = 40
 
 
 def test_the_client_stays_small() -> None:
@@ -27,7 +28,7 @@ def test_in_node(file: Path, cluster: Cluster) -> None:
     pairs = json.loads(cluster.run("-m", "tests.e2e.seed", str(PAIRS)))
     given = {"python": sys.executable, "root": str(ROOT), "environment": cluster.environment, "pairs": pairs}
     done = subprocess.run(
-        [node(), "--test", "--test-reporter=spec", file],
+        [node(), "--test", "--test-reporter=spec", f"--test-timeout={TEST_SECONDS * 1000}", file],
         check=False,
         env=environment() | {"QADER_TEST": json.dumps(given)},
         capture_output=True,

@@ -58,10 +58,13 @@ export class Backend {
   }
 
   kill = () => this.stop("SIGKILL");
+}
 
-  async proxy() {
-    return new Proxy(this.port).start();
-  }
+/** A network of this test's own. */
+export async function proxyOf(test, backend) {
+  const proxy = new Proxy(backend.port);
+  test.after(() => proxy.stop());
+  return proxy.start();
 }
 
 async function freePort() {

@@ -55,6 +55,7 @@ export class Proxy {
 
   /** End all connections and refuse new ones, until `start`. */
   async stop() {
+    if (!this.#server.listening) return;
     const closed = once(this.#server, "close");
     this.#server.close();
     this.cut();

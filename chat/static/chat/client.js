@@ -384,22 +384,20 @@ export function createChat(options = {}) {
 		early ??= [];
 		line.request(history(PAGE), ({ results, previous }) => {
 			messages = [];
-			show({ isLoaded: true, hasOlder: previous !== null }, results);
-			ready();
+			ready({ isLoaded: true, hasOlder: previous !== null }, results);
 		});
 	}
 
-	function ready() {
+	function ready(changes, news) {
 		const frames = early;
 		early = null;
-		take(frames);
+		take(frames, changes, news);
 		line.ready();
 		pump();
 		mark();
 	}
 
-	function take(frames) {
-		const news = [];
+	function take(frames, changes, news = []) {
 		for (const { message, client_id: clientId, message_ids = [], reader } of frames) {
 			const whose = reader === getSnapshot().user.id ? "received" : "own";
 			readUpTo[whose] = Math.max(readUpTo[whose], ...message_ids);
@@ -408,7 +406,7 @@ export function createChat(options = {}) {
 			if (clientId) outbox.remove(clientId);
 			if (clientId === underWay) answered();
 		}
-		show({}, news);
+		show(changes, news);
 		pump();
 	}
 
@@ -560,7 +558,7 @@ export function createInbox(options = {}) {
 	const store = createStore({ user, conversations: [], unreadTotal: 0 });
 	const { set, getSnapshot } = store;
 	const identify = async () => ({ user: await api.me() });
-	const line = createLine(env, store, { identify, address: () => "inbox/", hear, gone: "no_mentor", sure: user });
+	const line = createLine(env, store, { identify, address: () => "inbox/", hear, stored() {}, gone: "no_mentor", sure: user });
 	let early = null; // what is told while the list is on its way
 
 	function hear({ type, conversation }) {
