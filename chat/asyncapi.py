@@ -90,8 +90,8 @@ def asyncapi() -> schemas.Schema:
     """Return the document, without the server that it is about."""
     said, heard = _messages(schemas.CONVERSATION_CLIENT_FRAMES), _messages(schemas.CONVERSATION_FRAMES)
     inbox_said, inbox_heard = _messages(schemas.INBOX_CLIENT_FRAMES), _messages(schemas.INBOX_FRAMES)
-    conversation = {**_channel(said | heard), "bindings": {"ws": {"query": {"type": "object", "properties": QUERY}}}}
-    inbox = _channel(inbox_said | inbox_heard)
+    conversation = {**_channel(said | heard), **_asked(QUERY)}
+    inbox = {**_channel(inbox_said | inbox_heard), **_asked({"presence": PRESENCE})}
     messages = said | heard | inbox_said | inbox_heard
     return {
         "asyncapi": "3.0.0",
@@ -115,6 +115,11 @@ def asyncapi() -> schemas.Schema:
 
 def _channel(messages: Iterable[str]) -> schemas.Schema:
     return {"messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages}}
+
+
+def _asked(parameters: schemas.Schema) -> schemas.Schema:
+    """Return what may be asked for in the query of an address."""
+    return {"bindings": {"ws": {"query": {"type": "object", "properties": parameters}}}}
 
 
 def _operations(channel: str, said: Iterable[str], heard: Iterable[str]) -> schemas.Schema:

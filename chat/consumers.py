@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qs
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 
@@ -49,6 +48,7 @@ class ChatConsumer(SocketConsumer):
                 session_key=self.session_key,
                 outbox=delivery,
                 close=self.close_soon,
+                asked_for_presence=self.asked_for_presence,
                 student_user_id=self.conversation.student.user_id,
                 teacher_user_id=self.conversation.teacher.user_id,
                 was_active=self.conversation.is_active,
@@ -59,13 +59,12 @@ class ChatConsumer(SocketConsumer):
 
     def _look_up(self) -> Entrance:
         conversation_id = self.scope["url_route"]["kwargs"].get("conversation_id")
-        query = parse_qs(self.scope.get("query_string", b"").decode("latin1"), keep_blank_values=True)
         return enter(
             user=self.scope.get("user"),
             session=self.scope.get("session"),
             conversation_id=None if conversation_id is None else parse_id(conversation_id),
-            mark=query.get("mark_read", [""])[-1].lower() not in {"false", "0"},
-            after=parse_id(query["after"][-1]) if "after" in query else None,
+            mark=self.query.get("mark_read", "").lower() not in {"false", "0"},
+            after=parse_id(self.query["after"]) if "after" in self.query else None,
         )
 
     def _first_frames(self, entrance: Entrance, delivery: Delivery) -> Iterator[Frame]:
@@ -147,7 +146,13 @@ class InboxConsumer(SocketConsumer):
         profile, known, unread = await in_database(self._look_up)
         inbox = Inbox(profile, known, self.send, self.close_soon)
         await self.take(
-            InboxSeat(user_id=profile.user.pk, session_key=self.session_key, outbox=inbox, close=self.close_soon)
+            InboxSeat(
+                user_id=inbox.user.pk,
+                session_key=self.session_key,
+                outbox=inbox,
+                close=self.close_soon,
+                asked_for_presence=self.asked_for_presence,
+            )
         )
         return partial(inbox.start, unread)
 

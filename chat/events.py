@@ -62,7 +62,13 @@ class ConversationStarted(Event, frozen=True):
     teacher_id: int
 
 
-AnyEvent = MessagePosted | MessagesRead | TypingChanged | LookAgain | ConversationStarted
+class PresenceChanged(Event, frozen=True):
+    """The user `user_id` came or went; how it stands must be looked up."""
+
+    user_id: int
+
+
+AnyEvent = MessagePosted | MessagesRead | TypingChanged | LookAgain | ConversationStarted | PresenceChanged
 
 ACCESS_GROUP = "chat_access"  # every process joins it
 
@@ -70,6 +76,11 @@ ACCESS_GROUP = "chat_access"  # every process joins it
 def conversation_group(conversation_id: int) -> str:
     """Return the group of a conversation's sockets, which `connection_established` names."""
     return f"chat_{conversation_id}"
+
+
+def presence_group(user_id: int) -> str:
+    """Return the group of those who watch whether a user is there."""
+    return f"presence_{user_id}"
 
 
 # The running event loop's mailbox.
@@ -87,8 +98,8 @@ def messages_read(event: MessagesRead) -> None:
 
 
 def typing_changed(event: TypingChanged) -> None:
-    """Tell the conversation's sockets that somebody began to write or stopped."""
-    _publish(conversation_group(event.conversation_id), event)
+    """Tell the conversation's sockets that somebody began to write or stopped; from the event loop."""
+    mailbox().hint(conversation_group(event.conversation_id), event)
 
 
 def access_changed(user_id: int) -> None:
@@ -99,6 +110,11 @@ def access_changed(user_id: int) -> None:
 def conversation_started(event: ConversationStarted) -> None:
     """Have every process look whether an inbox has to show it."""
     _publish(ACCESS_GROUP, event)
+
+
+def presence_changed(user_id: int) -> None:
+    """Tell those who watch this user that they came or went; from the event loop."""
+    mailbox().hint(presence_group(user_id), PresenceChanged(user_id))
 
 
 def _publish(group: str, event: AnyEvent) -> None:

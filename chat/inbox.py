@@ -87,8 +87,9 @@ class Inbox(Outbox):
         """Learn what the database holds and tell what looks different; returns the conversations that came and went."""
         came, gone = states.keys() - self.states.keys(), self.states.keys() - states.keys()
         self._changed |= {pk for pk, state in states.items() if self.states.get(pk) != state}
-        # Those that came are told when they were read: until then each round must find that they were not.
-        self.states = {pk: self.states.get(pk, state._replace(looks=0)) for pk, state in states.items()}
+        # How they look is told when they were read: until then each round must find that it was not.
+        told = {pk: state.looks for pk, state in self.states.items()}
+        self.states = {pk: state._replace(looks=told.get(pk, 0)) for pk, state in states.items()}
         self.people = {self.user.pk, *(state.other_user_id for state in states.values())}
         self._wake()
         return set(came), set(gone)

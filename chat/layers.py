@@ -187,6 +187,13 @@ class Mailbox(Generic[Event]):
         self._outgoing.append((group, msgspec.msgpack.encode(event)))
         self._tasks.run("publish", self._publish)
 
+    def hint(self, group: str, event: Event) -> None:
+        """As `publish`, but while the layer is away to this process alone: of what nobody will miss later."""
+        if self._down:
+            self._dispatch(group, event)
+        else:
+            self.publish(group, event)
+
     async def settle(self) -> None:
         """Wait until what was published has been handed to the layer, `LAYER_SECONDS` at the most."""
         if task := self._tasks.get("publish"):

@@ -173,6 +173,22 @@ class Message(models.Model):
             super().save(*args, **kwargs)
 
 
+class LastSeen(models.Model):
+    """When somebody's last socket was closed; a row for everybody who ever had one."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="+", verbose_name=_("user")
+    )
+    at = models.DateTimeField(_("last seen"))
+
+    class Meta:
+        verbose_name = _("last seen")
+        verbose_name_plural = _("last seen")
+
+    def __str__(self) -> str:
+        return f"#{self.pk}"
+
+
 def take_seq(conversation_id: int, count: int, now: datetime) -> int:
     """Take `count` numbers of a conversation, inside a transaction, and return the first; locks the row."""
     rows = Conversation.objects.filter(pk=conversation_id)

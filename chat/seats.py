@@ -29,6 +29,7 @@ class Seat:
     session_key: str | None
     outbox: Outbox
     close: Callable[[int], None]
+    asked_for_presence: bool
 
     @property
     def groups(self) -> Collection[str]:
@@ -38,6 +39,14 @@ class Seat:
     @property
     def people(self) -> Collection[int]:
         """The ids of the users whose changes may end this seat."""
+        raise NotImplementedError
+
+    @property
+    def watched(self) -> Collection[int]:
+        """The ids of the users whose presence it is told: the other sides of conversations that are active."""
+        return self._others() if self.asked_for_presence else ()
+
+    def _others(self) -> Collection[int]:
         raise NotImplementedError
 
 
@@ -65,6 +74,9 @@ class ConversationSeat(Seat):
         """Both sides."""
         return (self.student_user_id, self.teacher_user_id)
 
+    def _others(self) -> Collection[int]:
+        return [pk for pk in self.people if pk != self.user_id and self.was_active]
+
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class InboxSeat(Seat):
@@ -86,6 +98,9 @@ class InboxSeat(Seat):
     def people(self) -> Collection[int]:
         """The user alone."""
         return (self.user_id,)
+
+    def _others(self) -> Collection[int]:
+        return {state.other_user_id for state in self.outbox.states.values() if state.is_active}
 
 
 @dataclass(frozen=True, slots=True)

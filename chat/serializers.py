@@ -169,7 +169,7 @@ class ErrorFrame(msgspec.Struct, frozen=True):
 ConversationFrame = (
     ConnectionEstablished | NewMessage | UpdateMessageStatus | ResumeComplete | Typing | Presence | Pong | ErrorFrame
 )
-InboxFrame = InboxEstablished | ConversationUpdate | Pong | ErrorFrame
+InboxFrame = InboxEstablished | ConversationUpdate | Presence | Pong | ErrorFrame
 
 
 _encoder = msgspec.json.Encoder()

@@ -5,7 +5,9 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import cached_property
 from typing import Any, ClassVar
+from urllib.parse import parse_qs
 
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -123,6 +125,17 @@ class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels h
         """The key of the session that this socket ends with."""
         session = self.scope.get("session")
         return session.session_key if session is not None else None
+
+    @cached_property
+    def query(self) -> dict[str, str]:
+        """The parameters of the socket's address; of one that is repeated, the last."""
+        found = parse_qs(self.scope.get("query_string", b"").decode("latin1"), keep_blank_values=True)
+        return {name: values[-1] for name, values in found.items()}
+
+    @property
+    def asked_for_presence(self) -> bool:
+        """Whether the client wants to be told who is there."""
+        return self.query.get("presence", "").lower() in {"true", "1"}
 
     def leave(self) -> None:
         """Give the seat up; harmless if none was taken."""

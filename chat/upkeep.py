@@ -21,6 +21,7 @@ from chat.errors import UnavailableError
 from chat.inbox import states
 from chat.loops import Tasks, per_event_loop
 from chat.models import Conversation
+from chat.presence import presence
 from chat.seats import ConversationSeat, InboxSeat, Seat, Verdict, verdicts
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Upkeep:
     def admit(self, seat: Seat) -> None:
         """Look after this seat from now on."""
         self._seats.add(seat)
+        presence().arrive(seat.user_id)
         if isinstance(seat, InboxSeat):
             self._inboxes.add(seat)
         self._per_user[seat.user_id] += 1
@@ -73,6 +75,7 @@ class Upkeep:
         """Look at once what a seat missed between its first look into the database and the joining of its group."""
         if not self._announced.keys().isdisjoint(seat.people):
             self._doubt([seat])
+        presence().watch(seat.outbox, seat.watched)
         self._look_at([seat])
         self._look_at_soon([seat])
 
@@ -80,6 +83,8 @@ class Upkeep:
         """Forget this seat; harmless if it was not admitted."""
         if seat not in self._seats:
             return
+        presence().watch(seat.outbox, ())
+        presence().leave(seat.user_id)
         for seats in (self._seats, self._inboxes, self._arrived, self._newcomers, self._doubtful):
             seats.discard(seat)
         self._uncertain.pop(seat, None)
@@ -143,6 +148,7 @@ class Upkeep:
             for seat in batch:
                 if seat in self._seats:
                     came, gone = seat.outbox.catch_up(found[seat.profile.pk])
+                    presence().watch(seat.outbox, seat.watched)
                     events.mailbox().leave(map(events.conversation_group, gone), seat.outbox.hear)
                     if came:
                         await events.mailbox().join([*map(events.conversation_group, came)], seat.outbox.hear)
@@ -186,6 +192,7 @@ class Upkeep:
         """Close a seat that must be left; where that is not certain, only if it is still so `SAVING_SECONDS` later."""
         if verdict is None:
             self._uncertain.pop(seat, None)
+            presence().watch(seat.outbox, seat.watched)  # a former mentor may have been assigned again
             return
         loop = asyncio.get_running_loop()
         since = self._uncertain.setdefault(seat, loop.time())

@@ -18,7 +18,7 @@ export function hear(frame: ConversationFrame): string | number {
 }
 
 export const unread = (frame: InboxFrame): number | Conversation | null => {
-  if ("error" in frame || frame.type === "pong") return null;
+  if ("error" in frame || frame.type === "pong" || frame.type === "presence") return null;
   return frame.type === "inbox_established" ? frame.unread_total : frame.conversation;
 };
 

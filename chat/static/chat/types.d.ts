@@ -261,6 +261,7 @@ export type ConversationFrame =
 export type InboxFrame =
   | InboxEstablished
   | ConversationUpdate
+  | Presence
   | Pong
   | ErrorFrame;
 
