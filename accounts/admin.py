@@ -6,10 +6,11 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected as django_delete_selected
 from django.contrib.admin.forms import AdminAuthenticationForm
+from django.contrib.admin.models import LogEntry
 from django.contrib.admin.utils import unquote
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.core.exceptions import ValidationError
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.translation import gettext, ngettext
@@ -19,8 +20,9 @@ from accounts.models import User, UserProfile
 from accounts.throttling import TooManyFailuresError, throttled_authenticate
 
 WHY_NOT_DELETED = _(
-    "People who have messages cannot be deleted: half of a conversation would vanish for the other side. "
-    "Deactivate them instead: they are signed out at once, and what was said stays."
+    "People who have messages, or have done something in the admin, cannot be deleted: half of a conversation, or the "
+    "record of who read and changed what, would vanish. Deactivate them instead: they are signed out at once, and what "
+    "was said and done stays."
 )
 
 
@@ -77,26 +79,27 @@ class ProfileInline(admin.StackedInline):  # type: ignore[type-arg]
         return 0 if obj else 1
 
 
-class KeepsPeopleWithMessages(admin.ModelAdmin):  # type: ignore[type-arg]
+class KeepsPeople(admin.ModelAdmin):  # type: ignore[type-arg]
     """Refuses to delete people who have messages, and says why; `profile_path` leads from the model to the profile."""
 
     profile_path = ""
+    also_needed: Any = Q()  # who else would take a record with them
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Whether this one may be deleted, or any, where none is given."""
-        return super().has_delete_permission(request, obj) and (obj is None or not self._with_messages([obj.pk]))
+        return super().has_delete_permission(request, obj) and (obj is None or not self._needed([obj.pk]))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """As Django does, with the reason why there is no way to delete this one."""
         fieldsets = tuple(super().get_fieldsets(request, obj))
-        if obj is None or not self._with_messages([obj.pk]):
+        if obj is None or not self._needed([obj.pk]):
             return fieldsets
         return (*fieldsets, (_("Deletion"), {"fields": (), "description": WHY_NOT_DELETED}))
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         """Ask whether to delete, or say why not."""
         person = self.get_object(request, unquote(object_id))
-        if person is None or not self._with_messages([person.pk]):
+        if person is None or not self._needed([person.pk]):
             return super().delete_view(request, object_id, extra_context)
         self.message_user(request, WHY_NOT_DELETED, messages.ERROR)
         return HttpResponseRedirect(reverse(f"admin:accounts_{self.opts.model_name}_change", args=[person.pk]))
@@ -115,26 +118,26 @@ class KeepsPeopleWithMessages(admin.ModelAdmin):  # type: ignore[type-arg]
         deleted, counts, _needed, protected = super().get_deleted_objects(objs, request)
         return deleted, counts, set(), protected
 
-    def _with_messages(self, keys: list[int]) -> int:
-        """How many of these have written or been written to; by the names of relations, since the chat is above."""
+    def _needed(self, keys: list[int]) -> int:
+        """How many of these must stay: written to, or writing; by the names of relations, since the chat is above."""
         conversations = f"{self.profile_path}conversations_as_"
         wrote = Q(**{f"{conversations}student__last_seq__gt": 0}) | Q(**{f"{conversations}teacher__last_seq__gt": 0})
-        people: QuerySet[Any] = self.model._default_manager.filter(wrote, pk__in=keys)
+        people: QuerySet[Any] = self.model._default_manager.filter(wrote | self.also_needed, pk__in=keys)
         return people.distinct().count()
 
 
-def delete_selected(modeladmin: KeepsPeopleWithMessages, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
-    """Delete the selected people, unless one of them has messages."""
-    kept = modeladmin._with_messages(list(queryset.values_list("pk", flat=True)))
+def delete_selected(modeladmin: KeepsPeople, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+    """Delete the selected people, unless one of them must stay."""
+    kept = modeladmin._needed(list(queryset.values_list("pk", flat=True)))
     if not kept:
         return django_delete_selected(modeladmin, request, queryset)
-    count = ngettext("%d of the selected people has messages.", "%d of the selected people have messages.", kept) % kept
+    count = ngettext("%d of the selected people must stay.", "%d of the selected people must stay.", kept) % kept
     modeladmin.message_user(request, f"{count} {WHY_NOT_DELETED}", messages.ERROR)
     return None
 
 
 @admin.register(User)
-class UserAdmin(KeepsPeopleWithMessages, DjangoUserAdmin):  # type: ignore[type-arg]
+class UserAdmin(KeepsPeople, DjangoUserAdmin):  # type: ignore[type-arg]
     """Users with their profile."""
 
     inlines = [ProfileInline]
@@ -158,6 +161,7 @@ class UserAdmin(KeepsPeopleWithMessages, DjangoUserAdmin):  # type: ignore[type-
     search_fields = ("username", "email", "profile__full_name")
     actions = ["deactivate", "activate"]
     profile_path = "profile__"
+    also_needed = Exists(LogEntry.objects.filter(user=OuterRef("pk")))
 
     @admin.display(description=_("full name"), ordering="profile__full_name")
     def full_name(self, user: User) -> str:
@@ -206,7 +210,7 @@ class UserAdmin(KeepsPeopleWithMessages, DjangoUserAdmin):  # type: ignore[type-
 
 
 @admin.register(UserProfile)
-class UserProfileAdmin(KeepsPeopleWithMessages):
+class UserProfileAdmin(KeepsPeople):
     """Profiles: found by name when a mentor is chosen, and edited like on the user's page."""
 
     form = ProfileForm

@@ -1,19 +1,26 @@
-"""Conversations and messages in the admin: to look at, not to change."""
+"""Conversations and messages in the admin: to look at, not to change, and whoever looks at texts is remembered."""
 
+import logging
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.core.paginator import Paginator
 from django.db.models import Count, Max, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
+from chat import services
 from chat.models import Conversation, Message
+
+logger = logging.getLogger(__name__)
 
 MAX_LISTED = 10_000  # messages that one can page through; counting and skipping more is what makes lists slow
 MAX_SEARCHED = 100_000  # newest messages that are searched where no conversation is chosen
@@ -92,7 +99,7 @@ class ConversationAdmin(ReadOnlyAdmin):
 
 @admin.register(Message)
 class MessageAdmin(ReadOnlyAdmin):
-    """What was said."""
+    """What was said. Which messages somebody was shown stands in the history of their conversation, and in the log."""
 
     list_display = ("__str__", "conversation_link", "seq", "sender", "excerpt", "timestamp", "is_read")
     list_select_related = ("sender",)
@@ -118,6 +125,28 @@ class MessageAdmin(ReadOnlyAdmin):
             queryset = queryset.filter(pk__gt=newest - MAX_SEARCHED)
         return super().get_search_results(request, queryset, search_term)
 
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Show a page of the list."""
+        response = super().changelist_view(request, extra_context)
+        context = getattr(response, "context_data", None) or {}
+        if "cl" in context:
+            remember(request, context["cl"].result_list)
+        return response
+
+    def render_change_form(  # noqa: PLR0913, PLR0917 - as Django has it
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Message | None = None,
+    ) -> HttpResponse:
+        """Show one message."""
+        if obj is not None:
+            remember(request, [obj])
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
     @admin.display(description=_("conversation"))
     def conversation_link(self, message: Message) -> str:
         """Return a link to the conversation."""
@@ -128,6 +157,30 @@ class MessageAdmin(ReadOnlyAdmin):
     def excerpt(self, message: Message) -> str:
         """Return the beginning of the text."""
         return Truncator(message.content).chars(80)
+
+
+def remember(request: HttpRequest, messages: Iterable[Message]) -> None:
+    """Write down that these messages are shown to whoever asks, before they are: ids, never texts."""
+    user = services.signed_in(request.user)
+    shown: dict[int, list[int]] = {}
+    for message in messages:
+        shown.setdefault(message.conversation_id, []).append(message.pk)
+    conversations = ContentType.objects.get_for_model(Conversation)
+    entries = []
+    for conversation_id, message_ids in shown.items():
+        ids = ", ".join(map(str, sorted(message_ids)))
+        logger.info("user %s is shown messages %s of conversation %s", user.pk, ids, conversation_id)
+        entries.append(
+            LogEntry(
+                user=user,
+                content_type=conversations,
+                object_id=str(conversation_id),
+                object_repr=f"#{conversation_id}",
+                action_flag=CHANGE,  # the admin's history knows nothing milder
+                change_message=f"Looked at messages {ids}.",
+            )
+        )
+    LogEntry.objects.bulk_create(entries)
 
 
 def _conversation_chosen(request: HttpRequest) -> bool:

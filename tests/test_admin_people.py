@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
@@ -176,12 +177,28 @@ def test_whoever_has_messages_cannot_be_deleted_and_is_told_why(cast: Cast, brow
 def test_several_cannot_be_deleted_where_one_has_messages(cast: Cast, browser: Client) -> None:
     say(cast.conversation, cast.student, "hello")
     response = act(browser, "delete_selected", cast.student, cast.teacher, cast.stranger, post="yes")
-    assert told(response) == [f"2 of the selected people have messages. {WHY_NOT_DELETED}"]
+    assert told(response) == [f"2 of the selected people must stay. {WHY_NOT_DELETED}"]
     assert User.objects.count() == 6
     profiles = reverse("admin:accounts_userprofile_changelist")
     response = act(browser, "delete_selected", cast.student.profile, path=profiles, post="yes")
-    assert told(response)[-1:] == [f"1 of the selected people has messages. {WHY_NOT_DELETED}"]
+    assert told(response)[-1:] == [f"1 of the selected people must stay. {WHY_NOT_DELETED}"]
     assert UserProfile.objects.count() == 5
+
+
+def test_whoever_has_done_something_in_the_admin_cannot_be_deleted_with_the_record_of_it(
+    cast: Cast, browser: Client
+) -> None:
+    helper = make_user("helper", None, is_staff=True, is_superuser=True)
+    url = change_url(helper).replace("/change/", "/delete/")
+    assert browser.get(url).status_code == 200
+    act(client_of(helper), "deactivate", cast.stranger)
+    assert str(WHY_NOT_DELETED) in told(browser.post(url, {"post": "yes"}))
+    response = act(browser, "delete_selected", helper, post="yes")
+    assert told(response)[-1:] == [f"1 of the selected people must stay. {WHY_NOT_DELETED}"]
+    assert LogEntry.objects.get(user=helper).object_id == str(cast.stranger.pk)
+    act(browser, "deactivate", helper)
+    assert LogEntry.objects.filter(user=helper).exists()
+    assert client_of(helper).get(USERS).status_code == 302
 
 
 def test_whoever_has_no_messages_can_be_deleted_with_their_empty_conversation(cast: Cast, browser: Client) -> None:
