@@ -37,14 +37,16 @@ def _user(request: Request) -> User:
 
 # What the OpenAPI document says of the views; the rest it finds by itself, or in qader/openapi.py.
 STUDENTS = {403: "Not a student.", 404: "No mentor is assigned."}
-NUMBER = OpenApiParameter("page", int, description="From 1.")
-SIZE = OpenApiParameter("page_size", int, description=f"{PAGE_SIZE} unless given; at most {MAX_PAGE_SIZE}.")
+POSITIVE = {"type": "integer", "minimum": 1}
+PAGES = [
+    OpenApiParameter("page", POSITIVE, description="From 1."),
+    OpenApiParameter("page_size", POSITIVE, description=f"{PAGE_SIZE} unless given; at most {MAX_PAGE_SIZE}."),
+]
 HISTORY = [
-    NUMBER,
-    SIZE,
-    OpenApiParameter("limit", int, description=f"At most {MAX_PAGE_SIZE}; alone: the newest."),
-    OpenApiParameter("before", int, description="A message's id: those before it, `limit` of them."),
-    OpenApiParameter("after", int, description="A message's id: those after it, `limit` of them."),
+    *PAGES,
+    OpenApiParameter("limit", POSITIVE, description=f"At most {MAX_PAGE_SIZE}; alone: the newest."),
+    OpenApiParameter("before", POSITIVE, description="A message's id: those before it, `limit` of them."),
+    OpenApiParameter("after", POSITIVE, description="A message's id: those after it; not together with `before`."),
     OpenApiParameter("mark_read", bool, description="`false` leaves unread what is shown."),
 ]
 
@@ -67,7 +69,7 @@ class MentorConversationsView(APIView):
 
     refusals = {403: "Not a teacher or trainer."}
 
-    @extend_schema(parameters=[NUMBER, SIZE], responses={200: ConversationPage, 404: "No such page."})
+    @extend_schema(parameters=PAGES, responses={200: ConversationPage, 404: "No such page."})
     def get(self, request: Request) -> Response:
         """Return them, newest activity first."""
         user = _user(request)

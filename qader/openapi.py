@@ -20,6 +20,7 @@ REFUSALS = {
     400: "No JSON.",
     401: "Nobody is signed in.",
     403: "The CSRF token is missing or wrong, or the page's origin is not ours.",
+    404: "The id in the path is no number.",
     413: "More than 256 KiB.",
     415: "Not `application/json`.",
     503: "The database is away. A message is not known to be stored: repeat it with the same `client_id`.",
@@ -56,6 +57,8 @@ class AutoSchema(openapi.AutoSchema):
         yield 503
         if not self._is_open():
             yield 401
+        if "{" in self.path:
+            yield 404
         if self.method == "POST":
             yield 403
             if self.get_request_serializer():
