@@ -11,6 +11,7 @@ COPY manage.py ./
 COPY accounts/ accounts/
 COPY chat/ chat/
 COPY qader/ qader/
+COPY locale/ locale/
 # The key is for this command alone; the process gets its own from the environment.
 RUN SECRET_KEY=of-collectstatic-alone-0123456789-0123456789-0123456789 python manage.py collectstatic --noinput && python -m compileall -q accounts chat qader
 

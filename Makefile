@@ -51,7 +51,7 @@ test: install $(VENV)/.dev $(JS) ## Run every test; FAST=1 leaves tests/e2e out,
 prove: install $(VENV)/.dev ## The eleven proofs of the promises, each with its seed, counts and time; SEED= repeats one.
 	@$(BIN)/python -m tests.prove
 
-check: install $(VENV)/.dev ## Formatter, linters, types, import directions, missing migrations, deployment settings.
+check: install $(VENV)/.dev ## Formatter, linters, types, import directions, translations, missing migrations, deployment settings.
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	@echo mypy
@@ -63,13 +63,16 @@ check: install $(VENV)/.dev ## Formatter, linters, types, import directions, mis
 	@$(BIN)/python -m pip --disable-pip-version-check check
 	@echo manage.py generate --check
 	@$(PRODUCTION) $(BIN)/python manage.py generate --check
+	@echo manage.py translations --check
+	@$(PRODUCTION) $(BIN)/python manage.py translations --check
 	@echo manage.py makemigrations --check
 	@$(PRODUCTION) $(BIN)/python manage.py makemigrations --check
 	@echo manage.py check --deploy
 	@$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
 
-generate: install ## Write what is made from the code: the TypeScript types of the wire.
+generate: install $(VENV)/.dev ## Write what is made from the code: the TypeScript types of the wire, what is to be translated.
 	@$(PRODUCTION) $(BIN)/python manage.py generate
+	@$(PRODUCTION) $(BIN)/python manage.py translations
 
 bench: install $(VENV)/.dev ## Measure, and print tables: ARGS="growth storm" only these, QUICK=1, ROUNDS=, PEERS=1.
 	@QUICK=$(QUICK) ROUNDS=$(ROUNDS) PEERS=$(PEERS) $(BIN)/python -m bench $(ARGS)

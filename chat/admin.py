@@ -91,7 +91,7 @@ class ConversationAdmin(ReadOnlyAdmin):
         count: int = conversation.unread_count
         return count
 
-    @admin.display(description=_("active"), boolean=True)
+    @admin.display(description=_("still active"), boolean=True)
     def active(self, conversation: Conversation) -> bool:
         """Return whether the student still has this mentor."""
         return conversation.is_active

@@ -1,10 +1,11 @@
-"""Static files from the web process."""
+"""Static files from the web process; in production under names that hold a hash, so that browsers keep them."""
 
 from io import BytesIO
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from whitenoise import middleware
+from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 
 class WhiteNoiseMiddleware(middleware.WhiteNoiseMiddleware):  # type: ignore[misc] # WhiteNoise has no types
@@ -24,3 +25,9 @@ class WhiteNoiseMiddleware(middleware.WhiteNoiseMiddleware):  # type: ignore[mis
         for name, value in found.headers:
             response[name] = value
         return response
+
+
+class ModuleStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc] # the same
+    """WhiteNoise's, which also knows what JavaScript modules import from each other."""
+
+    support_js_module_import_aggregation = True

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.utils.translation import get_language
 from django.views import defaults
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
@@ -13,6 +14,24 @@ from django.views.decorators.http import require_safe
 from accounts.models import User
 from chat.errors import UnavailableError
 from chat.management.commands.seed_demo import PASSWORD, PEOPLE
+from qader.languages import script_texts
+
+# What page.js imports, and what that imports: named, so that the browser need not find them one after the other.
+MODULES = [
+    f"chat/{name}.js"
+    for name in (
+        "client",
+        "composer",
+        "connection",
+        "conversation-view",
+        "elements",
+        "inbox-view",
+        "message-list",
+        "message-view",
+        "sign-in",
+        "texts",
+    )
+]
 
 
 @never_cache
@@ -21,13 +40,25 @@ def page(request: HttpRequest) -> HttpResponse:
     """The chat as a page; in development it offers the demo accounts that exist."""
     names = [person.username for person in PEOPLE] if settings.DEBUG else []
     accounts = User.objects.filter(username__in=names, profile__isnull=False).select_related("profile").order_by("pk")
-    context = {"demo_accounts": accounts if settings.DEBUG else [], "demo_password": PASSWORD}
+    language = get_language() or settings.LANGUAGE_CODE
+    (other,) = (code for code, _ in settings.LANGUAGES if code != language)
+    context = {
+        "demo_accounts": accounts if settings.DEBUG else [],
+        "demo_password": PASSWORD,
+        "has_session": settings.SESSION_COOKIE_NAME in request.COOKIES,  # else there is nobody to ask for
+        "limit": settings.CHAT_MAX_MESSAGE_LENGTH,
+        "modules": MODULES,
+        "other_language": other,
+        "other_language_name": dict(settings.LANGUAGES)[other],
+        "texts": script_texts(language),
+    }
     response = render(request, "chat/page.html", context)
     host = request.get_host()
     # Safari's 'self' does not mean the WebSocket of the same host.
     response["Content-Security-Policy"] = (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        f"connect-src 'self' ws://{host} wss://{host}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        f"connect-src 'self' ws://{host} wss://{host}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
     )
     return response
 

@@ -1,5 +1,6 @@
 """The page at `/`: what the server gives to the browser."""
 
+import gzip
 import re
 from html.parser import HTMLParser
 from io import StringIO
@@ -10,10 +11,14 @@ import pytest
 from django.contrib.staticfiles import finders
 from django.core.management import call_command
 from django.test import Client
+from django.utils import translation
 
 from tests.cast import PASSWORD
 
 STATIC = Path("chat/static/chat")
+SCRIPTS = sorted({path.name for path in STATIC.glob("*.js")} - {"use-chat.js"})
+STYLES = sorted(path.name for path in STATIC.glob("*.css"))
+FIRST_LOAD_BYTES = 30_000  # as they go over the line, compressed
 
 
 class Page(HTMLParser):
@@ -47,42 +52,107 @@ def test_the_page_is_never_cached_and_runs_nothing_from_elsewhere(client: Client
     assert response.headers["Content-Security-Policy"] == (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         "connect-src 'self' ws://localhost:8000 wss://localhost:8000; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
     )
 
 
 def test_scripts_and_styles_are_files_of_ours_with_a_hash_in_their_names(client: Client) -> None:
     page = get_page(client)
-    assert [script.keys() - {"type", "src"} for script in page.all("script")] == [set()]
+    assert [script for script in page.all("script") if "src" not in script] == [
+        {"id": "texts", "type": "application/json"}  # which nothing runs
+    ]
     addresses = [attributes.get("src") or attributes.get("href") for attributes in page.all("script", "link", "img")]
-    assert len(addresses) == 4
-    assert all(re.fullmatch(r"/static/chat/\w+\.[0-9a-f]{12}\.(js|css|svg)", str(address)) for address in addresses)
+    ours = [str(address) for address in addresses if address]
+    assert all(re.fullmatch(r"/static/chat/[\w-]+\.[0-9a-f]{12}\.(js|css|svg)", address) for address in ours)
     inline = {"style", "onclick", "onload", "onsubmit"}
     assert not page.all("style")
     assert not any(inline & attributes.keys() for _, attributes in page.tags)
 
 
-def test_every_field_has_a_label_and_every_id_that_the_script_asks_for_is_there(client: Client) -> None:
+def imports_of(text: str) -> set[str]:
+    return set(re.findall(r"""^import .* from "\./([\w.-]+)";$""", text, re.MULTILINE))
+
+
+def test_modules_import_each_other_by_hashed_names_which_the_page_names_beforehand(client: Client) -> None:
+    page = get_page(client)
+    (script,) = [str(script["src"]) for script in page.all("script") if "src" in script]
+    named = {str(link["href"]) for link in page.all("link") if link["rel"] == "modulepreload"}
+    found: set[str] = set()
+    left = {script}
+    while left:
+        address = left.pop()
+        text = (Path("staticfiles") / address.removeprefix("/static/")).read_text()
+        new = {f"/static/chat/{name}" for name in imports_of(text)} - found
+        found |= new
+        left |= new
+    assert found == named
+    assert all(re.fullmatch(r"/static/chat/[\w-]+\.[0-9a-f]{12}\.js", address) for address in found)
+
+
+def test_every_field_has_a_label_and_every_id_that_the_scripts_ask_for_is_there(client: Client) -> None:
     page = get_page(client)
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    assert {field["id"] for field in page.all("input", "textarea")} == {label["for"] for label in page.all("label")}
-    script = (STATIC / "page.js").read_text()
-    asked = set(re.findall(r"""(?:\$|on)\("([\w-]+)\"""", script)) - {"demo-password"}
-    assert asked <= set(ids)
+    labels = {label["for"] for label in page.all("label") if "for" in label}
+    assert {field["id"] for field in page.all("input", "textarea")} == labels | {"search"}  # which is in its label
+    for name in SCRIPTS:
+        asked = set(re.findall(r"""(?:\$|copyOf|createConnection\(\$)\("([\w-]+)\"""", (STATIC / name).read_text()))
+        assert asked - {"demo-password"} <= set(ids), name
+    icons = {id for id in ids if str(id).startswith("icon-")}
+    used = {str(use["href"])[1:] for use in page.all("use") if "href" in use}
+    assert icons - {"icon-sending", "icon-sent", "icon-read"} == used  # those are set by the script
 
 
-def test_the_script_never_reads_text_as_html() -> None:
-    script = (STATIC / "page.js").read_text()
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script)
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_never_read_text_as_html(name: str) -> None:
+    script = (STATIC / name).read_text()
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|DOMParser", script)
 
 
-@pytest.mark.parametrize("name", ["page.js", "page.css", "icon.svg"])
+@pytest.mark.parametrize("name", [*SCRIPTS, *STYLES, "icon.svg", "pattern.svg"])
 def test_static_files_are_found_and_name_no_other_host(name: str) -> None:
     path = finders.find(f"chat/{name}")
     assert path
     text = Path(str(path)).read_text().replace("http://www.w3.org/2000/svg", "")
-    assert not re.search(r"https?://|url\(|@import|^import ", text, flags=re.MULTILINE)
+    assert not re.search(r"https?://\w|url\((?!.pattern)|@import", text, flags=re.MULTILINE)
+
+
+def test_what_is_loaded_first_is_small(client: Client) -> None:
+    page = get_page(client)
+    addresses = {str(found.get("src") or found.get("href")) for found in page.all("script", "link")} - {"None"}
+    files = [Path("staticfiles") / address.removeprefix("/static/") for address in addresses]
+    assert sum(len(gzip.compress(file.read_bytes())) for file in files) < FIRST_LOAD_BYTES
+
+
+def test_a_page_without_a_session_does_not_ask_whose_it_is(client: Client) -> None:
+    assert "data-has-session" not in get_page(client).all("body")[0]
+    client.cookies["sessionid"] = "whatever"
+    assert "data-has-session" in get_page(client).all("body")[0]
+
+
+@pytest.mark.parametrize(
+    ("accepted", "cookie", "language", "direction"),
+    [
+        ("", "", "en", "ltr"),
+        ("ar-EG,en;q=0.5", "", "ar", "rtl"),
+        ("fr", "", "en", "ltr"),
+        ("ar", "en", "en", "ltr"),
+        ("en", "ar", "ar", "rtl"),
+        ("ar", "xx", "ar", "rtl"),
+    ],
+)
+def test_the_language_is_the_cookies_else_the_browsers(
+    client: Client, accepted: str, cookie: str, language: str, direction: str
+) -> None:
+    client.cookies["django_language"] = cookie
+    with translation.override(None):
+        response = client.get("/", headers={"accept-language": accepted})
+    page = Page(response.content.decode())
+    assert page.all("html") == [{"lang": language, "dir": direction}]
+    assert {button["data-language"] for button in page.all("button") if "data-language" in button} == (
+        {"ar", "en"} - {language}
+    )
 
 
 @pytest.mark.django_db
