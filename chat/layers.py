@@ -26,6 +26,7 @@ Listener = Callable[[Event], None]
 LAYER_SECONDS = 1.0  # how long one call of the layer may take
 RETRY_SECONDS = 1.0  # how long a layer that failed is left alone
 GROUPS_PER_CALL = 500  # an inbox joins the groups of all its conversations
+QUIET_SECONDS = 5.0  # of a subscription; then Redis is asked whether it is still there, and has as long to answer
 MAX_OUTGOING = 10_000  # events waiting to be published; beyond that the oldest is dropped, and healing replaces it
 
 
@@ -38,6 +39,10 @@ class RedisPubSubChannelLayer(pubsub.RedisPubSubChannelLayer):  # type: ignore[m
             self._layers[loop] = LoopLayer(*self._args, **self._kwargs, channel_layer=self)
             pubsub._wrap_close(self, loop)
         return cast(LoopLayer, self._layers[loop])
+
+    def call_after_gaps(self, call: Callable[[], None]) -> None:
+        """Have this called in the running event loop when a subscription that was lost stands again."""
+        self._get_layer().on_gap = call
 
     async def group_send_many(self, messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
         """Send each message to its group."""
@@ -58,6 +63,7 @@ class LoopLayer(pubsub.RedisPubSubLoopLayer):  # type: ignore[misc]
     def __init__(self, hosts: Any = None, **kwargs: Any) -> None:
         super().__init__(hosts=hosts, **kwargs)
         self._shards = [Shard(host, self) for host in pubsub.decode_hosts(hosts)]
+        self.on_gap: Callable[[], None] = lambda: None
 
     async def group_send_many(self, messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
         """Send each message to its group."""
@@ -124,15 +130,33 @@ class Shard(pubsub.RedisSingleShardConnection):  # type: ignore[misc]
                 self._subscribed_to.difference_update(old)
 
     async def _do_receiving(self) -> None:
+        lost = False
         while True:
             try:
-                if self._pubsub is None or not self._pubsub.subscribed:
-                    await asyncio.sleep(0.1)
-                else:
-                    self._receive_message(await self._pubsub.get_message(ignore_subscribe_messages=True, timeout=None))
+                await self._hear(lost)
             except Exception as error:
                 logger.warning("receiving from Redis failed: %s", type(error).__name__)
+                lost = True
                 await asyncio.sleep(RETRY_SECONDS)
+
+    async def _hear(self, lost: bool) -> None:
+        """Hand on what comes. Raises where the connection is dead, also one of which the network said nothing."""
+        pinged = False
+        while True:
+            if self._pubsub is None or not self._pubsub.subscribed:
+                await asyncio.sleep(0.1)
+                continue
+            message = await self._pubsub.get_message(timeout=QUIET_SECONDS)
+            if message is None and pinged:
+                await self._pubsub.connection.disconnect(nowait=True)
+                raise TimeoutError
+            if pinged := message is None:
+                await self._pubsub.ping()
+            elif message["type"] == "message":
+                self._receive_message(message)
+            if lost and message is not None:  # subscribed again: Redis has confirmed it
+                lost = False
+                self.channel_layer.on_gap()
 
 
 class Mailbox(Generic[Event]):
@@ -154,7 +178,9 @@ class Mailbox(Generic[Event]):
         self._telling = asyncio.Lock()
         self._tasks = Tasks("mailbox")
         self._down = False
-        self.on_return: Callable[[], None] = lambda: None  # called when a layer that was away is back
+        self.on_return: Callable[[], None] = lambda: None  # called when what the layer lost is to be looked for
+        if isinstance(self._layer, RedisPubSubChannelLayer):
+            self._layer.call_after_gaps(self._returned)
 
     @property
     def listening(self) -> bool:
@@ -234,8 +260,15 @@ class Mailbox(Generic[Event]):
                 self._failed(error)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
-                if message["from"] != self._name:
-                    self._dispatch(message["group"], self._decoder.decode(message["body"]))
+                self._take(message)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        """Hand on what another process said; of a newer release it may be what this one does not know."""
+        try:
+            if message["from"] != self._name:
+                self._dispatch(message["group"], self._decoder.decode(message["body"]))
+        except (KeyError, msgspec.MsgspecError) as error:
+            logger.warning("an event was not understood: %s", type(error).__name__)
 
     async def _synchronize(self) -> None:
         """Tell the layer which groups are listened to, until it knows."""
@@ -282,8 +315,11 @@ class Mailbox(Generic[Event]):
         if self._down:
             logger.warning("channel layer back")
             self._down = False
-            self.on_return()
+            self._returned()
         return True
+
+    def _returned(self) -> None:
+        self.on_return()
 
     def _failed(self, error: Exception) -> None:
         if not self._down:

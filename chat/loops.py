@@ -1,11 +1,16 @@
 """What belongs to an event loop: the server has one, tests and threads outside of a server have their own."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+RETRY_SECONDS = 1.0
 
 
 def per_event_loop(make: Callable[[], T]) -> Callable[[], T]:
@@ -29,7 +34,7 @@ class Tasks:
         self._going_on: dict[str, asyncio.Task[None]] = {}
 
     def run(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Have `work` going on, unless it is."""
+        """Have `work` going on, unless it is; where it fails unexpectedly, once more after `RETRY_SECONDS`."""
         if name not in self._going_on:
             task = asyncio.get_running_loop().create_task(self._run(name, work), name=f"{self._owner}-{name}")
             self._going_on[name] = task
@@ -45,7 +50,12 @@ class Tasks:
 
     async def _run(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
-            await work()
+            while True:
+                try:
+                    return await work()
+                except Exception:  # nobody else would notice that it has ended
+                    logger.exception("%s-%s failed", self._owner, name)
+                await asyncio.sleep(RETRY_SECONDS)
         finally:
             # Here and not in a callback, which comes later: who asks in between would be taken for served.
             if self._going_on.get(name) is asyncio.current_task():

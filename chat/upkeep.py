@@ -121,9 +121,9 @@ class Upkeep:
     async def _look_at_newcomers(self) -> None:
         """Look once more when the layer has certainly joined the group."""
         while self._newcomers:
+            newcomers, self._newcomers = self._newcomers, set()  # those who come from now on have their own second
             await asyncio.sleep(NEWCOMER_SECONDS)
-            newcomers, self._newcomers = self._newcomers, set()
-            await self._heal(newcomers)
+            await self._heal(newcomers & self._seats)
 
     async def _heal(self, seats: Collection[Seat]) -> None:
         try:

@@ -1,0 +1,78 @@
+"""A subscription that is dead without a word is noticed, and what it missed is looked for."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.conf import settings as django_settings
+
+from chat import layers
+from chat.events import LookAgain
+from chat.layers import Mailbox, RedisPubSubChannelLayer
+
+LAYER = "chat.layers.RedisPubSubChannelLayer"
+
+pytestmark = pytest.mark.skipif(not django_settings.REDIS_URL, reason="needs Redis")
+
+
+class Network:
+    """Between a process and Redis; what goes over swallowed connections goes nowhere, and nobody is told."""
+
+    def __init__(self) -> None:
+        self.subscriptions: set[asyncio.StreamWriter] = set()
+        self.swallowed: set[asyncio.StreamWriter] = set()
+
+    async def connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        target = urlsplit(django_settings.REDIS_URL)
+        answers, questions = await asyncio.open_connection(target.hostname, target.port)
+        await asyncio.gather(self.pump(reader, questions, writer), self.pump(answers, writer, writer))
+
+    async def pump(self, source: asyncio.StreamReader, to: asyncio.StreamWriter, client: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65536):
+                if b"SUBSCRIBE" in data:
+                    self.subscriptions.add(client)
+                if client not in self.swallowed:
+                    to.write(data)
+        except OSError:
+            pass
+        finally:
+            to.close()
+
+    def swallow(self) -> None:
+        self.swallowed |= self.subscriptions
+
+
+@pytest.fixture
+async def network(settings: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Network]:
+    monkeypatch.setattr(layers, "QUIET_SECONDS", 0.2)
+    monkeypatch.setattr(layers, "RETRY_SECONDS", 0.1)
+    network = Network()
+    server = await asyncio.start_server(network.connect, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": LAYER, "CONFIG": {"hosts": [f"redis://127.0.0.1:{port}/0"]}}}
+    yield network
+    server.close()
+
+
+async def test_a_subscription_that_is_dead_without_a_word_is_made_anew(network: Network) -> None:
+    mailbox, heard, returned = Mailbox[LookAgain](LookAgain), asyncio.Queue[LookAgain](), asyncio.Event()
+    mailbox.on_return = returned.set
+    other = RedisPubSubChannelLayer(hosts=[django_settings.REDIS_URL])
+    message = {"group": "here", "from": "another process", "body": layers.msgspec.msgpack.encode(LookAgain(7))}
+
+    async def says() -> LookAgain:
+        await other.group_send("here", message)
+        return await asyncio.wait_for(heard.get(), 5)
+
+    await mailbox.join(["here"], heard.put_nowait)
+    assert await says() == LookAgain(7)
+    await asyncio.sleep(3 * layers.QUIET_SECONDS)  # a quiet one that is alive answers
+    assert not returned.is_set()
+    network.swallow()
+    await asyncio.wait_for(returned.wait(), 5)
+    assert await says() == LookAgain(7)
+    mailbox.leave(["here"], heard.put_nowait)
+    await asyncio.gather(*(layer.flush() for layer in (other, mailbox._layer)))
