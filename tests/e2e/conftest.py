@@ -12,9 +12,10 @@ from playwright.async_api import Browser
 
 from tests import servers
 from tests.e2e import browser as browsers
-from tests.e2e.cluster import Cluster, Databases
+from tests.e2e.cluster import Cluster, Databases, Pair
 from tests.e2e.ground import Ground, stand
 from tests.e2e.server import WebServer
+from tests.e2e.windows import Windows, windows
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -109,6 +110,33 @@ async def browser(chromium: browsers.Chromium) -> AsyncIterator[Browser]:
     """That browser, running, for tests that say `pytestmark = pytest.mark.asyncio(loop_scope="session")`."""
     async with browsers.launched(chromium) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def house(databases: Databases) -> Iterator[Cluster]:
+    """A database and one running server, `house.servers[0]`, that all tests of the page share."""
+    made = Cluster(databases.create(), None)
+    made.start(CHAT_HEAL_SECONDS="2", CHAT_MAX_SOCKETS_PER_USER="50")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def _pairs(house: Cluster) -> Iterator[Pair]:
+    return iter(house.cast(60))
+
+
+@pytest.fixture
+def pair(_pairs: Iterator[Pair]) -> Pair:
+    """A student and a mentor whom no other test has seen."""
+    return next(_pairs)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_windows(browser: Browser, house: Cluster) -> AsyncIterator[Windows]:
+    """Browser windows on that server; none of them may have a fault in the end."""
+    async with windows(browser, house.servers[0]) as made:
+        yield made
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -114,6 +114,8 @@ export interface ChatSnapshot extends ConnectionSnapshot {
   readonly typing: boolean;
   /** Whether the other side is there; null while not known. */
   readonly presence: Presence | null;
+  /** Why sending waits, although there is a connection; it goes on by itself. */
+  readonly delay: "rate_limited" | "temporarily_unavailable" | null;
 }
 
 export interface InboxSnapshot extends ConnectionSnapshot {

@@ -310,8 +310,8 @@ export function createChat(options = {}) {
 	const env = surroundings(options);
 	const api = createApi(env);
 	const outbox = createOutbox(env.storage);
-	const shown = { user, conversation, messages: [], hasOlder: false, isLoadingOlder: false, typing: false, presence: null };
-	const store = createStore(shown);
+	const shown = { user, conversation, messages: [], hasOlder: false, isLoadingOlder: false, typing: false };
+	const store = createStore({ ...shown, presence: null, delay: null });
 	const { set, getSnapshot } = store;
 	const gone = conversationId ? "not_allowed" : "no_mentor";
 	const sure = user && conversation;
@@ -498,14 +498,18 @@ export function createChat(options = {}) {
 	}
 
 	function answered() {
+		if (getSnapshot().delay) set({ delay: null });
 		waitForAnswer();
 		underWay = null;
 	}
 
-	/** Only sends are refused for good. What passes may be about a mark: repeating both does no harm. */
+	/** Only sends are refused for good. What passes may be about a mark: that does no harm. */
 	function refused({ code, retry_after }) {
 		if (REFUSALS.includes(code)) failed(code);
-		else if (retry_after || code === "temporarily_unavailable") waitForAnswer(repeat, retry_after * 1000 || REPEAT);
+		else if (retry_after || code === "temporarily_unavailable") {
+			set({ delay: code });
+			waitForAnswer(repeat, retry_after * 1000 || REPEAT);
+		}
 	}
 
 	function failed(error) {

@@ -7,73 +7,79 @@ const NEAR = 0.9; // of the limit: from here on, one is told how much room is le
 
 /** `send` and `typing` are called with what is written, and with whether there is anything. */
 export function createComposer({ send, typing }) {
-  const limit = Number(document.body.dataset.limit); // code points
-  const draft = $("draft");
-  const growsAlone = CSS.supports("field-sizing", "content");
-  // A keyboard on the screen has no Shift+Enter: there, Enter begins a new line.
-  const touch = matchMedia("(hover: none) and (pointer: coarse)");
-  let key = null; // of the draft in the storage
+	const limit = Number(document.body.dataset.limit); // code points
+	const draft = $("draft");
+	const growsAlone = CSS.supports("field-sizing", "content");
+	// A keyboard on the screen has no Shift+Enter: there, Enter begins a new line.
+	const touch = matchMedia("(hover: none) and (pointer: coarse)");
+	let key = null; // of the draft in the storage
+	let delay = ""; // why what was sent before has to wait
 
-  const lengthOf = (text) => [...text].length;
+	const lengthOf = (text) => [...text].length;
 
-  function changed() {
-    const length = lengthOf(draft.value);
-    const over = length - limit;
-    const rest = gettext("{length} of {limit} characters", { length: number(length), limit: number(limit) });
-    const tooLong = ngettext("{count} character too many", "{count} characters too many", over);
-    setText($("composer-note"), over > 0 ? tooLong : length >= limit * NEAR ? rest : "");
-    $("composer-note").classList.toggle("is-over", over > 0);
-    draft.ariaInvalid = String(over > 0);
-    $("send").disabled = over > 0 || !draft.value.trim();
-    if (!growsAlone) {
-      draft.style.height = "auto";
-      draft.style.height = `${draft.scrollHeight + 2}px`;
-    }
-  }
+	function changed() {
+		const length = lengthOf(draft.value);
+		const over = length - limit;
+		const rest = gettext("{length} of {limit} characters", { length: number(length), limit: number(limit) });
+		const tooLong = ngettext("{count} character too many", "{count} characters too many", over);
+		setText($("composer-note"), over > 0 ? tooLong : length >= limit * NEAR ? rest : delay);
+		$("composer-note").classList.toggle("is-over", over > 0);
+		draft.ariaInvalid = String(over > 0);
+		$("send").disabled = over > 0 || !draft.value.trim();
+		if (!growsAlone) {
+			draft.style.height = "auto";
+			draft.style.height = `${draft.scrollHeight + 2}px`;
+		}
+	}
 
-  function submit() {
-    if ($("send").disabled) return;
-    send(draft.value);
-    set("");
-    storage.set(key, "");
-    draft.focus();
-  }
+	function submit() {
+		if ($("send").disabled) return;
+		send(draft.value);
+		set("");
+		storage.set(key, "");
+		draft.focus();
+	}
 
-  function set(text) {
-    draft.value = text;
-    changed();
-  }
+	function set(text) {
+		draft.value = text;
+		changed();
+	}
 
-  $("composer").addEventListener("submit", (event) => {
-    event.preventDefault();
-    submit();
-  });
-  draft.addEventListener("input", () => {
-    changed();
-    if (key) storage.set(key, draft.value);
-    typing(Boolean(draft.value.trim()));
-  });
-  draft.addEventListener("blur", () => typing(false));
-  draft.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing || touch.matches) return;
-    event.preventDefault();
-    submit();
-  });
-  $("send").addEventListener("pointerdown", (event) => event.preventDefault()); // which would hide the keyboard
+	$("composer").addEventListener("submit", (event) => {
+		event.preventDefault();
+		submit();
+	});
+	draft.addEventListener("input", () => {
+		changed();
+		if (key) storage.set(key, draft.value);
+		typing(Boolean(draft.value.trim()));
+	});
+	draft.addEventListener("blur", () => typing(false));
+	draft.addEventListener("keydown", (event) => {
+		if (event.key !== "Enter" || event.shiftKey || event.isComposing || touch.matches) return;
+		event.preventDefault();
+		submit();
+	});
+	$("send").addEventListener("pointerdown", (event) => event.preventDefault()); // which would hide the keyboard
 
-  return {
-    /** Begin in another conversation; its draft comes with `open`. */
-    clear() {
-      key = null;
-      set("");
-    },
-    /** Take up what was left; what is being written already wins. */
-    open(newKey) {
-      if (key === newKey) return;
-      key = newKey;
-      if (draft.value) storage.set(key, draft.value);
-      else set(storage.get(key));
-    },
-    focus: () => touch.matches || draft.focus(),
-  };
+	return {
+		/** Begin in another conversation; its draft comes with `open`. */
+		clear() {
+			key = null;
+			set("");
+		},
+		/** Take up what was left; what is being written already wins. */
+		open(newKey) {
+			if (key === newKey) return;
+			key = newKey;
+			if (draft.value) storage.set(key, draft.value);
+			else set(storage.get(key));
+		},
+		/** Tell why sending waits. */
+		tell(text) {
+			delay = text;
+			changed();
+		},
+		focus: () => touch.matches || draft.focus(),
+	};
 }

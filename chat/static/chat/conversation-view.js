@@ -8,103 +8,109 @@ import { dayOf, gettext, timeOf } from "./texts.js";
 
 /** Whether the other side is there, in words. */
 function presenceOf({ status, typing, presence }) {
-  if (status !== "open") return "";
-  if (typing) return gettext("typing…");
-  if (!presence) return "";
-  if (presence.is_online) return gettext("online");
-  if (!presence.last_seen) return gettext("has not been here yet");
-  const date = new Date(presence.last_seen);
-  return gettext("last seen: {day}, {time}", { day: dayOf(date), time: timeOf(date) });
+	if (status !== "open") return "";
+	if (typing) return gettext("typing…");
+	if (!presence) return "";
+	if (presence.is_online) return gettext("online");
+	if (!presence.last_seen) return gettext("has not been here yet");
+	const date = new Date(presence.last_seen);
+	return gettext("last seen: {day}, {time}", { day: dayOf(date), time: timeOf(date) });
 }
+
+const DELAYS = {
+	rate_limited: () => gettext("Too many messages at once. Sending goes on in a moment."),
+	temporarily_unavailable: () => gettext("The server is busy. Sending goes on as soon as it can."),
+};
 
 /** `user` is who looks; `stopped` is called with the reason where a chat will not go on by itself. */
 export function createConversationView(stopped) {
-  let chat = null;
-  let user = null;
-  let unsubscribe;
-  const list = createMessageList({
-    seen: (id) => chat.markVisible(id),
-    needOlder: loadOlder,
-    retry: (clientId) => chat.retry(clientId),
-    discard: (clientId) => chat.discard(clientId),
-  });
-  const composer = createComposer({
-    send: (text) => chat.send(text),
-    typing: (isTyping) => chat?.setTyping(isTyping),
-  });
-  const connection = createConnection($("conversation-connection"), () => {
-    chat.close();
-    chat.open();
-  });
-  $("older").addEventListener("click", loadOlder);
+	let chat = null;
+	let user = null;
+	let unsubscribe;
+	const list = createMessageList({
+		seen: (id) => chat.markVisible(id),
+		needOlder: loadOlder,
+		retry: (clientId) => chat.retry(clientId),
+		discard: (clientId) => chat.discard(clientId),
+	});
+	const composer = createComposer({
+		send: (text) => chat.send(text),
+		typing: (isTyping) => chat?.setTyping(isTyping),
+	});
+	const connection = createConnection($("conversation-connection"), () => {
+		chat.close();
+		chat.open();
+	});
+	$("older").addEventListener("click", loadOlder);
 
-  async function loadOlder() {
-    const asked = chat;
-    const failed = await chat.loadOlder().then(() => false, () => true);
-    if (asked === chat) $("older").hidden = !failed;
-  }
+	async function loadOlder() {
+		const asked = chat;
+		const failed = await chat.loadOlder().then(() => false, () => true);
+		if (asked === chat) $("older").hidden = !failed;
+	}
 
-  function show(snapshot) {
-    const { status, reason, conversation, messages, hasOlder, isLoaded, typing } = snapshot;
-    if (status === "stopped" && reason !== "closed") return stopped(reason);
-    const person = otherOf(conversation) ?? user.mentor;
-    if (person) showPerson(person);
-    const presence = presenceOf(snapshot);
-    tell($("presence"), presence);
-    $("presence").classList.toggle("is-lively", typing || Boolean(snapshot.presence?.is_online));
-    $("typing").hidden = !typing;
-    connection.show(snapshot);
-    list.show(snapshot);
-    tell($("beginning-note"), beginningOf(snapshot));
-    $("beginning").classList.toggle("is-busy", hasOlder || !isLoaded);
-    $("scroller").classList.toggle("is-empty", isLoaded && !messages.length);
-    showClosed(conversation);
-    if (conversation) composer.open(`qader-draft:${user.id}:${conversation.id}`);
-  }
+	function show(snapshot) {
+		const { status, reason, conversation, messages, hasOlder, isLoaded, typing, delay } = snapshot;
+		if (status === "stopped" && reason !== "closed") return stopped(reason);
+		const person = otherOf(conversation) ?? user.mentor;
+		if (person) showPerson(person);
+		const presence = presenceOf(snapshot);
+		tell($("presence"), presence);
+		$("presence").classList.toggle("is-lively", typing || Boolean(snapshot.presence?.is_online));
+		$("typing").hidden = !typing;
+		connection.show(snapshot);
+		list.show(snapshot);
+		tell($("beginning-note"), beginningOf(snapshot));
+		$("beginning").classList.toggle("is-busy", hasOlder || !isLoaded);
+		$("scroller").classList.toggle("is-empty", isLoaded && !messages.length);
+		showClosed(conversation);
+		composer.tell(messages.at(-1)?.state === "sending" ? (DELAYS[delay]?.() ?? "") : "");
+		if (conversation) composer.open(`qader-draft:${user.id}:${conversation.id}`);
+	}
 
-  const otherOf = (conversation) =>
-    conversation && (conversation.student_profile.user_id === user.profile.user_id ? conversation.teacher_profile : conversation.student_profile);
+	const otherOf = (conversation) =>
+		conversation && (conversation.student_profile.user_id === user.profile.user_id ? conversation.teacher_profile : conversation.student_profile);
 
-  function showPerson(person) {
-    setText($("with").firstElementChild, nameOf(person));
-    setAvatar($("avatar"), person);
-  }
+	function showPerson(person) {
+		setText($("with").firstElementChild, nameOf(person));
+		setAvatar($("avatar"), person);
+	}
 
-  function beginningOf({ isLoaded, hasOlder, messages }) {
-    if (!isLoaded || hasOlder) return "";
-    if (messages.length) return gettext("This is where your conversation begins.");
-    return gettext("Nothing has been said yet. Write the first message.");
-  }
+	function beginningOf({ isLoaded, hasOlder, messages }) {
+		if (!isLoaded || hasOlder) return "";
+		if (messages.length) return gettext("This is where your conversation begins.");
+		return gettext("Nothing has been said yet. Write the first message.");
+	}
 
-  function showClosed(conversation) {
-    const isClosed = conversation?.is_active === false;
-    $("closed").hidden = !isClosed;
-    $("composer").hidden = isClosed;
-    if (!isClosed) return;
-    const name = nameOf(conversation.student_profile);
-    setText($("closed").lastElementChild, gettext("{name} has another mentor now. You can read this conversation, and not write in it any more.", { name }));
-  }
+	function showClosed(conversation) {
+		const isClosed = conversation?.is_active === false;
+		$("closed").hidden = !isClosed;
+		$("composer").hidden = isClosed;
+		if (!isClosed) return;
+		const name = nameOf(conversation.student_profile);
+		setText($("closed").lastElementChild, gettext("{name} has another mentor now. You can read this conversation, and not write in it any more.", { name }));
+	}
 
-  return {
-    /** Show a chat; it is opened by whoever made it. */
-    open(newChat, newUser) {
-      this.close();
-      chat = newChat;
-      user = newUser;
-      unsubscribe = chat.subscribe(() => show(chat.getSnapshot()));
-      show(chat.getSnapshot());
-    },
-    close() {
-      unsubscribe?.();
-      unsubscribe = chat = null;
-      list.clear();
-      composer.clear();
-    },
-    focus: composer.focus,
-    tick() {
-      if (!chat) return;
-      list.tick();
-      show(chat.getSnapshot());
-    },
-  };
+	return {
+		/** Show a chat; it is opened by whoever made it. */
+		open(newChat, newUser) {
+			this.close();
+			chat = newChat;
+			user = newUser;
+			unsubscribe = chat.subscribe(() => show(chat.getSnapshot()));
+			show(chat.getSnapshot());
+		},
+		close() {
+			unsubscribe?.();
+			unsubscribe = chat = null;
+			list.clear();
+			composer.clear();
+		},
+		focus: composer.focus,
+		tick() {
+			if (!chat) return;
+			list.tick();
+			show(chat.getSnapshot());
+		},
+	};
 }

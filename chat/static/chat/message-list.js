@@ -11,172 +11,172 @@ const isUnread = ({ state, is_read }) => state === "received" && !is_read;
 
 /** `seen` is called with the id of each message that came into view, `needOlder` when the first of them is near. */
 export function createMessageList({ seen, needOlder, retry, discard }) {
-  const scroller = $("scroller");
-  const list = $("messages");
-  const views = new Map(); // by the message's key
-  const viewOf = new WeakMap(); // by its element
-  const actions = { retry, discard };
-  let firstNew = null; // the key of the message under the divider
-  let announced = 0; // the id of the newest message that was read out
-  let isAtEnd = true;
-  let isPlaced = false; // whether the reader has been put somewhere
+	const scroller = $("scroller");
+	const list = $("messages");
+	const views = new Map(); // by the message's key
+	const viewOf = new WeakMap(); // by its element
+	const actions = { retry, discard };
+	let firstNew = null; // the key of the message under the divider
+	let announced = 0; // the id of the newest message that was read out
+	let isAtEnd = true;
+	let isPlaced = false; // whether the reader has been put somewhere
 
-  const visible = new IntersectionObserver(
-    (entries) => {
-      for (const { isIntersecting, target } of entries) if (isIntersecting) seen(viewOf.get(target).message.id);
-    },
-    { root: scroller, rootMargin: "-8px" },
-  );
-  const beginning = new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && isPlaced && needOlder(), {
-    root: scroller,
-    rootMargin: "800px 0px 0px",
-  });
-  // A keyboard on the screen, a typing mark, a longer draft: whoever is at the end stays there.
-  const size = new ResizeObserver(() => isAtEnd && toEnd());
-  size.observe(scroller);
-  size.observe(list);
-  scroller.addEventListener("scroll", () => {
-    isAtEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < AT_END;
-    showWay();
-  });
-  $("to-end").addEventListener("click", () => {
-    toEnd();
-    scroller.focus({ preventScroll: true });
-  });
+	const visible = new IntersectionObserver(
+		(entries) => {
+			for (const { isIntersecting, target } of entries) if (isIntersecting) seen(viewOf.get(target).message.id);
+		},
+		{ root: scroller, rootMargin: "-8px" },
+	);
+	const beginning = new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && isPlaced && needOlder(), {
+		root: scroller,
+		rootMargin: "800px 0px 0px",
+	});
+	// A keyboard on the screen, a typing mark, a longer draft: whoever is at the end stays there.
+	const size = new ResizeObserver(() => isAtEnd && toEnd());
+	size.observe(scroller);
+	size.observe(list);
+	scroller.addEventListener("scroll", () => {
+		isAtEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < AT_END;
+		showWay();
+	});
+	$("to-end").addEventListener("click", () => {
+		toEnd();
+		scroller.focus({ preventScroll: true });
+	});
 
-  function clear() {
-    visible.disconnect();
-    views.clear();
-    list.replaceChildren();
-    firstNew = null;
-    announced = 0;
-    isPlaced = false;
-    isAtEnd = true;
-    showWay();
-    setText($("news"), "");
-  }
+	function clear() {
+		visible.disconnect();
+		views.clear();
+		list.replaceChildren();
+		firstNew = null;
+		announced = 0;
+		isPlaced = false;
+		isAtEnd = true;
+		showWay();
+		setText($("news"), "");
+	}
 
-  function show({ messages, isLoaded, hasOlder }) {
-    divide(messages);
-    const anchor = anchorOf(list.firstElementChild);
-    const isOwnNew = place(messages);
-    if (!isPlaced && isLoaded) settle();
-    else if (isAtEnd || isOwnNew) toEnd();
-    else anchor();
-    announce(messages);
-    showWay();
-    // Observed anew, it tells at once whether there is room for more.
-    beginning.disconnect();
-    if (hasOlder) beginning.observe($("beginning"));
-  }
+	function show({ messages, isLoaded, hasOlder }) {
+		divide(messages);
+		const anchor = anchorOf(list.firstElementChild);
+		const isOwnNew = place(messages);
+		if (!isPlaced && isLoaded) settle();
+		else if (isAtEnd || isOwnNew) toEnd();
+		else anchor();
+		announce(messages);
+		showWay();
+		// Observed anew, it tells at once whether there is room for more.
+		beginning.disconnect();
+		if (hasOlder) beginning.observe($("beginning"));
+	}
 
-  /** The divider stands before the first message that the reader was not there for. */
-  function divide(messages) {
-    const first = messages.find(isUnread);
-    const last = messages.at(-1);
-    if (last?.is_own_message && last.state === "sending") firstNew = null;
-    else if (first && (!isPlaced || !isThere()) && !isDivided(messages, first)) firstNew = first.key;
-  }
+	/** The divider stands before the first message that the reader was not there for. */
+	function divide(messages) {
+		const first = messages.find(isUnread);
+		const last = messages.at(-1);
+		if (last?.is_own_message && last.state === "sending") firstNew = null;
+		else if (first && (!isPlaced || !isThere()) && !isDivided(messages, first)) firstNew = first.key;
+	}
 
-  const isThere = () => isAtEnd && document.visibilityState === "visible";
+	const isThere = () => isAtEnd && document.visibilityState === "visible";
 
-  /** Whether a divider stands already with something unread right behind it or between it and the first unread. */
-  function isDivided(messages, first) {
-    const view = firstNew && views.get(firstNew);
-    return Boolean(view) && (view.message.key === first.key || messages.some((one) => one.key === firstNew && isUnread(one)));
-  }
+	/** Whether a divider stands already with something unread right behind it or between it and the first unread. */
+	function isDivided(messages, first) {
+		const view = firstNew && views.get(firstNew);
+		return Boolean(view) && (view.message.key === first.key || messages.some((one) => one.key === firstNew && isUnread(one)));
+	}
 
-  /** Bring the elements in line with the messages; returns whether the reader has just sent one. */
-  function place(messages) {
-    let before = null;
-    let next = list.firstElementChild;
-    let isOwnNew = false;
-    const gone = new Set(views.keys());
-    for (const message of messages) {
-      gone.delete(message.key);
-      const known = views.get(message.key);
-      const view = known ?? added(message.key);
-      const isFirstNew = message.key === firstNew;
-      if (view.message !== message || view.before !== before || view.isFirstNew !== isFirstNew)
-        view.update(message, before, isFirstNew);
-      Object.assign(view, { before, isFirstNew });
-      if (view.element === next) next = next.nextElementSibling;
-      else list.insertBefore(view.element, next);
-      if (!known && isUnread(message)) visible.observe(view.element);
-      if (!isUnread(message)) visible.unobserve(view.element);
-      isOwnNew ||= !known && message.state === "sending";
-      before = view;
-    }
-    for (const key of gone) removed(key);
-    return isOwnNew && isPlaced;
-  }
+	/** Bring the elements in line with the messages; returns whether the reader has just sent one. */
+	function place(messages) {
+		let before = null;
+		let next = list.firstElementChild;
+		let isOwnNew = false;
+		const gone = new Set(views.keys());
+		for (const message of messages) {
+			gone.delete(message.key);
+			const known = views.get(message.key);
+			const view = known ?? added(message.key);
+			const isFirstNew = message.key === firstNew;
+			if (view.message !== message || view.before !== before || view.isFirstNew !== isFirstNew)
+				view.update(message, before, isFirstNew);
+			Object.assign(view, { before, isFirstNew });
+			if (view.element === next) next = next.nextElementSibling;
+			else list.insertBefore(view.element, next);
+			if (!known && isUnread(message)) visible.observe(view.element);
+			if (!isUnread(message)) visible.unobserve(view.element);
+			isOwnNew ||= !known && message.state === "sending";
+			before = view;
+		}
+		for (const key of gone) removed(key);
+		return isOwnNew && isPlaced;
+	}
 
-  function added(key) {
-    const view = createMessageView(actions);
-    views.set(key, view);
-    viewOf.set(view.element, view);
-    return view;
-  }
+	function added(key) {
+		const view = createMessageView(actions);
+		views.set(key, view);
+		viewOf.set(view.element, view);
+		return view;
+	}
 
-  function removed(key) {
-    const { element } = views.get(key);
-    visible.unobserve(element);
-    if (element.contains(document.activeElement)) $("draft").focus();
-    element.remove();
-    views.delete(key);
-  }
+	function removed(key) {
+		const { element } = views.get(key);
+		visible.unobserve(element);
+		if (element.contains(document.activeElement)) $("draft").focus();
+		element.remove();
+		views.delete(key);
+	}
 
-  /** What keeps this message where it is on the screen, whatever is put above it. */
-  function anchorOf(element) {
-    if (!element) return () => {};
-    const { bubble } = viewOf.get(element);
-    const top = () => bubble.getBoundingClientRect().top;
-    const before = top();
-    return () => {
-      const moved = top() - before;
-      if (moved) scroller.scrollTop += moved;
-    };
-  }
+	/** What keeps this message where it is on the screen, whatever is put above it. */
+	function anchorOf(element) {
+		if (!element) return () => {};
+		const { bubble } = viewOf.get(element);
+		const top = () => bubble.getBoundingClientRect().top;
+		const before = top();
+		return () => {
+			const moved = top() - before;
+			if (moved) scroller.scrollTop += moved;
+		};
+	}
 
-  /** Where reading begins: at what is new, or at the end. */
-  function settle() {
-    isPlaced = true;
-    const view = views.get(firstNew);
-    toEnd();
-    if (!view) return;
-    const above = view.element.getBoundingClientRect().top - scroller.getBoundingClientRect().top;
-    if (above < 0) {
-      isAtEnd = false;
-      scroller.scrollTop += above - AT_END;
-    }
-  }
+	/** Where reading begins: at what is new, or at the end. */
+	function settle() {
+		isPlaced = true;
+		const view = views.get(firstNew);
+		toEnd();
+		if (!view) return;
+		const above = view.element.getBoundingClientRect().top - scroller.getBoundingClientRect().top;
+		if (above < 0) {
+			isAtEnd = false;
+			scroller.scrollTop += above - AT_END;
+		}
+	}
 
-  function toEnd() {
-    isAtEnd = true;
-    scroller.scrollTop = scroller.scrollHeight;
-  }
+	function toEnd() {
+		isAtEnd = true;
+		scroller.scrollTop = scroller.scrollHeight;
+	}
 
-  function announce(messages) {
-    const ids = messages.map(({ id }) => id ?? 0);
-    const news = messages.filter((message) => announced && message.id > announced && isUnread(message));
-    announced = Math.max(announced, ...ids.slice(-1), ...news.map(({ id }) => id));
-    const said = news.map(({ sender_profile, content }) => `${nameOf(sender_profile)}: ${content.slice(0, ANNOUNCED)}`);
-    if (said.length) setText($("news"), said.join("\n"));
-  }
+	function announce(messages) {
+		const ids = messages.map(({ id }) => id ?? 0);
+		const news = messages.filter((message) => announced && message.id > announced && isUnread(message));
+		announced = Math.max(announced, ...ids.slice(-1), ...news.map(({ id }) => id));
+		const said = news.map(({ sender_profile, content }) => `${nameOf(sender_profile)}: ${content.slice(0, ANNOUNCED)}`);
+		if (said.length) setText($("news"), said.join("\n"));
+	}
 
-  /** The button that leads to the end, and how much is new there. */
-  function showWay() {
-    const unread = [...views.values()].filter(({ message }) => isUnread(message)).length;
-    const text = unread ? ngettext("{count} new message", "{count} new messages", unread) : "";
-    $("to-end").hidden = isAtEnd;
-    $("to-end").ariaLabel = text || gettext("To the newest message");
-    tell($("to-end").firstElementChild, text);
-  }
+	/** The button that leads to the end, and how much is new there. */
+	function showWay() {
+		const unread = [...views.values()].filter(({ message }) => isUnread(message)).length;
+		const text = unread ? ngettext("{count} new message", "{count} new messages", unread) : "";
+		$("to-end").hidden = isAtEnd;
+		$("to-end").ariaLabel = text || gettext("To the newest message");
+		tell($("to-end").firstElementChild, text);
+	}
 
-  /** Days have new names after midnight. */
-  function tick() {
-    for (const view of views.values()) view.updateDay();
-  }
+	/** Days have new names after midnight. */
+	function tick() {
+		for (const view of views.values()) view.updateDay();
+	}
 
-  return { show, clear, tick };
+	return { show, clear, tick };
 }

@@ -8,75 +8,75 @@ const ADDRESS = /https?:\/\/[^\s<>"'`]+/g;
 const CLOSING = /[.,:;!?)\]}»”’،؛؟…]+$/; // belongs to the sentence around the address
 
 const FAILURES = {
-  empty_message: () => gettext("Not sent: there is no text in it."),
-  message_too_long: () => gettext("Not sent: it is too long."),
-  invalid_characters: () => gettext("Not sent: it contains characters that cannot be sent."),
-  conversation_closed: () => gettext("Not sent: the conversation is closed."),
+	empty_message: () => gettext("Not sent: there is no text in it."),
+	message_too_long: () => gettext("Not sent: it is too long."),
+	invalid_characters: () => gettext("Not sent: it contains characters that cannot be sent."),
+	conversation_closed: () => gettext("Not sent: the conversation is closed."),
 };
 
 /** Text, with addresses of the web as links. */
 function* piecesOf(content) {
-  let end = 0;
-  for (const { 0: found, index } of content.matchAll(ADDRESS)) {
-    const address = found.replace(CLOSING, "");
-    if (!URL.canParse(address)) continue;
-    yield content.slice(end, index);
-    yield linkTo(address);
-    end = index + address.length;
-  }
-  yield content.slice(end);
+	let end = 0;
+	for (const { 0: found, index } of content.matchAll(ADDRESS)) {
+		const address = found.replace(CLOSING, "");
+		if (!URL.canParse(address)) continue;
+		yield content.slice(end, index);
+		yield linkTo(address);
+		end = index + address.length;
+	}
+	yield content.slice(end);
 }
 
 function linkTo(address) {
-  const link = document.createElement("a");
-  Object.assign(link, { href: address, target: "_blank", rel: "noopener nofollow ugc", textContent: address });
-  return link;
+	const link = document.createElement("a");
+	Object.assign(link, { href: address, target: "_blank", rel: "noopener nofollow ugc", textContent: address });
+	return link;
 }
 
 /** `retry` and `discard` are called with the client id of a message that failed. */
 export function createMessageView({ retry, discard }) {
-  const element = copyOf("message-template");
-  const part = (name) => element.querySelector(`.${name}`);
-  const [day, divider, bubble, failure] = element.children;
-  const view = { element, bubble, message: null, date: null, update, updateDay };
-  let isFirstOfDay = false;
+	const element = copyOf("message-template");
+	const part = (name) => element.querySelector(`.${name}`);
+	const [day, divider, bubble, failure] = element.children;
+	const view = { element, bubble, message: null, date: null, update, updateDay };
+	let isFirstOfDay = false;
 
-  part("retry").addEventListener("click", () => retry(view.message.clientId));
-  part("discard").addEventListener("click", () => discard(view.message.clientId));
+	part("retry").addEventListener("click", () => retry(view.message.clientId));
+	part("discard").addEventListener("click", () => discard(view.message.clientId));
 
-  /** Show this message behind another one, the view of which is `before`. */
-  function update(message, before, isFirstNew) {
-    const isNew = message.content !== view.message?.content;
-    const isElsewhen = message.timestamp !== view.message?.timestamp;
-    view.message = message;
-    if (isNew) part("text").replaceChildren(...piecesOf(message.content));
-    if (isElsewhen) setTime(new Date(message.timestamp));
-    isFirstOfDay = before?.date.toDateString() !== view.date.toDateString();
-    updateDay();
-    divider.hidden = !isFirstNew;
-    element.className = message.is_own_message ? "message is-own" : "message";
-    element.classList.toggle("is-together", !isFirstOfDay && !isFirstNew && standsTogether(before));
-    setMark(bubble, message.state);
-    setText(part("author"), message.is_own_message ? gettext("You:") : `${nameOf(message.sender_profile)}:`);
-    failure.hidden = message.state !== "failed";
-    if (message.state === "failed") setText(part("why"), FAILURES[message.error]());
-  }
+	/** Show this message behind another one, the view of which is `before`. */
+	function update(message, before, isFirstNew) {
+		const isNew = message.content !== view.message?.content;
+		const isElsewhen = message.timestamp !== view.message?.timestamp;
+		view.message = message;
+		if (isNew) part("text").replaceChildren(...piecesOf(message.content));
+		if (isElsewhen) setTime(new Date(message.timestamp));
+		isFirstOfDay = before?.date.toDateString() !== view.date.toDateString();
+		updateDay();
+		divider.hidden = !isFirstNew;
+		element.className = message.is_own_message ? "message is-own" : "message";
+		element.classList.toggle("is-together", !isFirstOfDay && !isFirstNew && standsTogether(before));
+		setMark(bubble, message.state);
+		setText(part("author"), message.is_own_message ? gettext("You:") : `${nameOf(message.sender_profile)}:`);
+		failure.hidden = message.state !== "failed";
+		if (message.state === "failed") setText(part("why"), FAILURES[message.error]());
+	}
 
-  function setTime(date) {
-    view.date = date;
-    const time = bubble.querySelector("time");
-    time.dateTime = date.toISOString();
-    setText(time, timeOf(date));
-  }
+	function setTime(date) {
+		view.date = date;
+		const time = bubble.querySelector("time");
+		time.dateTime = date.toISOString();
+		setText(time, timeOf(date));
+	}
 
-  function standsTogether({ message, date }) {
-    return message.is_own_message === view.message.is_own_message && view.date - date < TOGETHER;
-  }
+	function standsTogether({ message, date }) {
+		return message.is_own_message === view.message.is_own_message && view.date - date < TOGETHER;
+	}
 
-  /** Today is yesterday, tomorrow. */
-  function updateDay() {
-    tell(day, isFirstOfDay ? dayOf(view.date) : "");
-  }
+	/** Today is yesterday, tomorrow. */
+	function updateDay() {
+		tell(day, isFirstOfDay ? dayOf(view.date) : "");
+	}
 
-  return view;
+	return view;
 }

@@ -27,165 +27,170 @@ const chats = new Map(); // by the conversation's id; a student's one is under 0
 let user = null;
 let inbox = null;
 let openId = null; // of the conversation that is shown
+let isLeaving = false;
 
 const isMentor = () => MENTORS.includes(user.profile?.role);
 const isStudent = () => user.profile?.role === "STUDENT";
 
 /** Ask who is signed in. */
 async function start(notice) {
-  try {
-    enter(await api.me());
-  } catch (error) {
-    leave(notice);
-    if (error.status !== 401) signIn.tell(error);
-  }
+	try {
+		enter(await api.me());
+	} catch (error) {
+		leave(notice);
+		if (error.status !== 401) signIn.tell(error);
+	}
 }
 
 function enter(newUser) {
-  user = newUser;
-  signIn.hide();
-  $("chat").hidden = false;
-  const person = user.profile ?? { full_name: user.username, user_id: user.id };
-  setText($("account-name"), nameOf(person));
-  setText($("account-username"), user.username);
-  setAvatar($("account-avatar"), person);
-  setText($("sign-out-error"), "");
-  $("inbox").hidden = $("back").hidden = $("skip-to-inbox").hidden = !isMentor();
-  $("conversation-menu").hidden = isMentor();
-  if (isMentor()) openInbox();
-  route();
+	user = newUser;
+	signIn.hide();
+	$("chat").hidden = false;
+	const person = user.profile ?? { full_name: user.username, user_id: user.id };
+	setText($("account-name"), nameOf(person));
+	setText($("account-username"), user.username);
+	setAvatar($("account-avatar"), person);
+	setText($("sign-out-error"), "");
+	$("inbox").hidden = $("back").hidden = $("skip-to-inbox").hidden = !isMentor();
+	$("conversation-menu").hidden = isMentor();
+	if (isMentor()) openInbox();
+	route();
 }
 
 /** Forget whoever was signed in. */
 function leave(notice) {
-  if (user) {
-    view.close();
-    inboxView.close();
-    for (const store of [...chats.values(), inbox]) store?.close();
-    chats.clear();
-    user = inbox = openId = null;
-    $("menu").hidePopover();
-  }
-  document.title = title;
-  $("chat").hidden = true;
-  signIn.show(notice);
+	if (user) {
+		view.close();
+		inboxView.close();
+		for (const store of [...chats.values(), inbox]) store?.close();
+		chats.clear();
+		user = inbox = openId = null;
+		$("menu").hidePopover();
+	}
+	document.title = title;
+	$("chat").hidden = true;
+	signIn.show(notice);
 }
 
 async function signOut() {
-  try {
-    await api.logout();
-  } catch (error) {
-    if (error.status !== 401) return setText($("sign-out-error"), gettext("The server cannot be reached: you are still signed in."));
-  }
-  leave();
+	isLeaving = true; // the sockets may hear of it first
+	try {
+		await api.logout();
+		leave();
+	} catch (error) {
+		if (error.status === 401) leave();
+		else setText($("sign-out-error"), gettext("The server cannot be reached: you are still signed in."));
+	}
+	isLeaving = false;
 }
 
 function openInbox() {
-  inbox = createInbox({ user });
-  inboxView.open(inbox, ({ status, reason, unreadTotal }) => {
-    document.title = unreadTotal ? `(${number(unreadTotal)}) ${title}` : title;
-    if (status === "stopped" && reason !== "closed") stopped(reason);
-  });
-  inbox.open();
+	inbox = createInbox({ user });
+	inboxView.open(inbox, ({ status, reason, unreadTotal }) => {
+		document.title = unreadTotal ? `(${number(unreadTotal)}) ${title}` : title;
+		if (status === "stopped" && reason !== "closed") stopped(reason);
+	});
+	inbox.open();
 }
 
 /** Show what the address says. */
 function route() {
-  if (!user) return;
-  const id = isMentor() ? Number(location.hash.match(/^#\/conversations\/(\d+)$/)?.[1] ?? 0) : 0;
-  const before = openId;
-  rest();
-  inboxView.mark(id);
-  if (isStudent() || id) return openChat(id);
-  openId = null;
-  if (isMentor()) explain(gettext("Choose a conversation"), gettext("The one who is waiting longest is marked."));
-  else explain(gettext("Nothing to see here"), gettext("This page is for students and their mentors."));
-  if (before) inboxView.focus(before);
+	if (!user) return;
+	const id = isMentor() ? Number(location.hash.match(/^#\/conversations\/(\d+)$/)?.[1] ?? 0) : 0;
+	const before = openId;
+	rest();
+	inboxView.mark(id);
+	if (isStudent() || id) return openChat(id);
+	openId = null;
+	if (isMentor()) explain(gettext("Choose a conversation"), gettext("The one who is waiting longest is marked."));
+	else explain(gettext("Nothing to see here"), gettext("This page is for students and their mentors."));
+	if (before) inboxView.focus(before);
 }
 
 function openChat(id) {
-  openId = id;
-  const conversation = inbox?.getSnapshot().conversations.find((one) => one.id === id);
-  if (!chats.has(id)) chats.set(id, createChat({ user, conversationId: id || undefined, conversation }));
-  showScreen("conversation");
-  view.open(chats.get(id), user);
-  chats.get(id).open();
-  view.focus();
+	openId = id;
+	const conversation = inbox?.getSnapshot().conversations.find((one) => one.id === id);
+	if (!chats.has(id)) chats.set(id, createChat({ user, conversationId: id || undefined, conversation }));
+	showScreen("conversation");
+	view.open(chats.get(id), user);
+	chats.get(id).open();
+	view.focus();
 }
 
 /** Disconnect the conversation that was shown, as soon as nothing of it is on its way any more. */
 function rest() {
-  const [id, chat] = [openId, chats.get(openId)];
-  view.close();
-  if (!chat) return;
-  const isBusy = () => chat.getSnapshot().messages.some(({ state }) => state === "sending");
-  const closeWhenDone = () => {
-    if (openId !== id && isBusy()) return;
-    unsubscribe();
-    if (openId !== id) chat.close();
-  };
-  openId = null;
-  const unsubscribe = chat.subscribe(closeWhenDone);
-  closeWhenDone();
+	const [id, chat] = [openId, chats.get(openId)];
+	view.close();
+	if (!chat) return;
+	const isBusy = () => chat.getSnapshot().messages.some(({ state }) => state === "sending");
+	const closeWhenDone = () => {
+		if (openId !== id && isBusy()) return;
+		unsubscribe();
+		if (openId !== id) chat.close();
+	};
+	openId = null;
+	const unsubscribe = chat.subscribe(closeWhenDone);
+	closeWhenDone();
 }
 
 /** Instead of a conversation: why there is none. */
 function explain(heading, text, canCheck = false) {
-  showScreen("nothing");
-  setText($("nothing-title"), heading);
-  setText($("nothing-text"), text);
-  $("nothing-back").hidden = !isMentor() || !location.hash.startsWith("#/conv");
-  $("nothing-menu").hidden = isMentor();
-  $("check-again").hidden = !canCheck;
+	showScreen("nothing");
+	setText($("nothing-title"), heading);
+	setText($("nothing-text"), text);
+	$("nothing-back").hidden = !isMentor() || !location.hash.startsWith("#/conv");
+	$("nothing-menu").hidden = isMentor();
+	$("check-again").hidden = !canCheck;
 }
 
 function showScreen(name) {
-  $("conversation").hidden = name !== "conversation";
-  $("nothing").hidden = name !== "nothing";
-  $("skip-to-draft").hidden = name !== "conversation";
-  const hasDetail = name === "conversation" || !isMentor() || location.hash.startsWith("#/conv");
-  $("chat").classList.toggle("has-detail", hasDetail);
+	$("conversation").hidden = name !== "conversation";
+	$("nothing").hidden = name !== "nothing";
+	$("skip-to-draft").hidden = name !== "conversation";
+	const hasDetail = name === "conversation" || !isMentor() || location.hash.startsWith("#/conv");
+	$("chat").classList.toggle("has-detail", hasDetail);
 }
 
 function stopped(reason) {
-  if (reason === "signed_out") {
-    leave();
-    start(gettext("You were signed out.")); // unless somebody else has signed in, in another tab
-  } else if (reason === "no_mentor") {
-    explain(gettext("No mentor yet"), gettext("As soon as a mentor is assigned to you, you can write here."), true);
-  } else {
-    explain(gettext("No such conversation"), gettext("It does not exist, or it is not yours."));
-  }
+	if (reason === "signed_out") {
+		if (isLeaving) return;
+		leave();
+		start(gettext("You were signed out.")); // unless somebody else has signed in, in another tab
+	} else if (reason === "no_mentor") {
+		explain(gettext("No mentor yet"), gettext("As soon as a mentor is assigned to you, you can write here."), true);
+	} else {
+		explain(gettext("No such conversation"), gettext("It does not exist, or it is not yours."));
+	}
 }
 
 for (const button of document.querySelectorAll(".switch-language"))
-  button.addEventListener("click", () => switchLanguage(button.dataset.language));
+	button.addEventListener("click", () => switchLanguage(button.dataset.language));
 $("sign-out").addEventListener("click", signOut);
 $("check-again").addEventListener("click", route);
 for (const link of document.querySelectorAll(".skip"))
-  link.addEventListener("click", (event) => {
-    event.preventDefault(); // the address says which conversation is open
-    const target = $(link.hash.slice(1));
-    (target.querySelector("a[href^='#/conv'], input") ?? target).focus();
-  });
+	link.addEventListener("click", (event) => {
+		event.preventDefault(); // the address says which conversation is open
+		const target = $(link.hash.slice(1));
+		(target.querySelector("a[href^='#/conv'], input") ?? target).focus();
+	});
 $("conversations").addEventListener("click", (event) => event.target.closest("a") && (cameFromList = true));
 $("back").addEventListener("click", (event) => {
-  if (!history.state?.isFromList) return;
-  event.preventDefault();
-  history.back();
+	if (!history.state?.isFromList) return;
+	event.preventDefault();
+	history.back();
 });
 let cameFromList = false;
 window.addEventListener("hashchange", () => {
-  if (cameFromList) history.replaceState({ isFromList: true }, "");
-  cameFromList = false;
-  route();
+	if (cameFromList) history.replaceState({ isFromList: true }, "");
+	cameFromList = false;
+	route();
 });
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden && !$("check-again").hidden && !$("nothing").hidden) route();
+	if (!document.hidden && !$("check-again").hidden && !$("nothing").hidden) route();
 });
 setInterval(() => {
-  view.tick();
-  inboxView.tick();
+	view.tick();
+	inboxView.tick();
 }, MINUTE);
 if ("hasSession" in document.body.dataset) start();
 else signIn.show();

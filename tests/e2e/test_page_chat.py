@@ -1,0 +1,190 @@
+"""Two people chat on the page: live, over a killed server, a closed lid, several tabs."""
+
+import asyncio
+import re
+
+import pytest
+from playwright.async_api import expect
+
+from tests.e2e.cluster import Cluster, Pair
+from tests.e2e.seed import PASSWORD
+from tests.e2e.windows import NETWORK, PHONE, SOON, Window, Windows
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def both(open_windows: Windows, pair: Pair) -> tuple[Window, Window]:
+    """The student in Arabic on a phone, the mentor in English at a desk, in their conversation."""
+    student = await open_windows.of(pair.student, lang="ar", size=PHONE)
+    mentor = await open_windows.of(pair.teacher, f"/#/conversations/{pair.conversation_id}")
+    return await student.connected(), await mentor.connected()
+
+
+async def test_two_people_sign_in_and_chat(open_windows: Windows, pair: Pair) -> None:
+    student = await (await open_windows.new(lang="ar", size=PHONE)).open()
+    mentor = await (await open_windows.new()).open()
+    await student.shoot("sign-in-ar-360")
+    await student.sign_in(pair.student.username, PASSWORD)
+    await student.connected()
+    await expect(student.get("#beginning-note")).to_have_text("لم يُكتب شيء بعد. اكتب الرسالة الأولى.")
+    await mentor.sign_in(f"{pair.teacher.username}@example.com", PASSWORD)
+    await expect(mentor.rows).to_have_text([pair.student.username])
+
+    await student.say("مرحبا، عندي سؤال 😀")
+    await expect(mentor.get("#conversations .excerpt")).to_have_text("مرحبا، عندي سؤال 😀")
+    await expect(mentor.get(".badge .number")).to_have_text("1")
+    await expect(mentor.page).to_have_title("(1) Qader chat")
+    assert await student.states() == ["أُرسلت"]
+
+    await mentor.rows.click()
+    await expect(mentor.bubbles).to_have_text(["مرحبا، عندي سؤال 😀"])
+    await expect(student.get(".message .state")).to_have_text(["قُرئت"])
+    await expect(mentor.get(".badge")).to_be_hidden()
+    await expect(student.get("#presence")).to_have_text("متصل الآن")
+
+    await mentor.page.locator("#draft").press_sequentially("Hello")
+    await expect(student.get("#presence")).to_have_text("جارٍ الكتابة…")
+    await expect(student.get("#typing")).to_be_visible()
+    await mentor.page.keyboard.press("Shift+Enter")
+    await mentor.page.keyboard.type("What is it?")
+    await mentor.page.keyboard.press("Enter")
+    await expect(student.bubbles).to_have_text(["مرحبا، عندي سؤال 😀", "Hello\nWhat is it?"])
+    await expect(student.get("#typing")).to_be_hidden()
+    await expect(mentor.get(".message .state")).to_have_text(["", "Read"])
+    await expect(student.get("#news")).to_have_text(f"{pair.teacher.username}: Hello\nWhat is it?")
+    await student.shoot("chat-ar-360")
+    await mentor.shoot("chat-en-1280")
+
+
+async def test_each_message_has_the_direction_of_its_own_text(open_windows: Windows, pair: Pair) -> None:
+    student, mentor = await both(open_windows, pair)
+    for window in (student, mentor):
+        await window.say("עברית? No: English first" if window is mentor else "العربية first, then English")
+    for window in (student, mentor):
+        await expect(window.bubbles).to_have_count(2)
+        directions = await window.bubbles.evaluate_all(
+            "all => all.map((one) => [one.dir, getComputedStyle(one).direction])"
+        )
+        assert directions == [["auto", "rtl"], ["auto", "rtl"]]
+    assert await student.page.evaluate("document.dir") == "rtl"
+    assert await mentor.page.evaluate("document.dir") == "ltr"
+
+
+async def test_a_killed_server_loses_nothing_that_was_being_sent(
+    open_windows: Windows, house: Cluster, pair: Pair
+) -> None:
+    student, mentor = await both(open_windows, pair)
+    student.may_fail = mentor.may_fail = NETWORK
+    said = {student: [f"سؤال {number}" for number in range(8)], mentor: [f"answer {number}" for number in range(8)]}
+
+    async def talk(window: Window) -> None:
+        for text in said[window]:
+            await window.say(text)
+            await asyncio.sleep(0.1)
+
+    async def fail() -> None:
+        await asyncio.sleep(0.3)
+        house.servers[0].kill()
+        await asyncio.sleep(1)
+        await asyncio.to_thread(house.servers[0].start)
+
+    await asyncio.gather(talk(student), talk(mentor), fail())
+    for window in (student, mentor):
+        await window.hurry()
+    for window in (student, mentor):
+        await expect(window.bubbles).to_have_count(16, timeout=2 * SOON)
+        await expect(window.get("#conversation-connection")).to_be_hidden()
+        for texts in said.values():
+            assert [text for text in await window.texts() if text in texts] == texts
+    await expect(student.get("[href='#icon-sending']")).to_have_count(0)
+    assert await student.texts() == await mentor.texts()
+    await student.page.reload()
+    await student.connected()
+    assert await student.texts() == await mentor.texts()
+
+
+async def test_without_a_connection_the_page_says_so_and_keeps_what_is_written(
+    open_windows: Windows, house: Cluster, pair: Pair
+) -> None:
+    student, mentor = await both(open_windows, pair)
+    student.may_fail = mentor.may_fail = NETWORK
+    house.servers[0].kill()
+    try:
+        await expect(mentor.get("#conversation-connection p")).to_have_text(
+            re.compile(r"^No connection since \S+\d\d:\d\d\S*\.$")
+        )
+        await student.say("لا شبكة")
+        assert await student.states() == ["قيد الإرسال"]
+        await student.shoot("offline-ar-360")
+        await mentor.shoot("offline-en-1280")
+        await mentor.page.click("#conversation-connection button")  # which is too early
+        await expect(mentor.get("#conversation-connection")).to_be_visible()
+    finally:
+        await asyncio.to_thread(house.servers[0].start)
+    for window in (student, mentor):
+        await window.hurry()
+    await expect(mentor.bubbles).to_have_text(["لا شبكة"])
+    await expect(student.get("#conversation-connection")).to_be_hidden()
+
+
+async def test_the_lid_is_closed_and_opened_again(open_windows: Windows, house: Cluster, pair: Pair) -> None:
+    student, mentor = await both(open_windows, pair)
+    student.may_fail = mentor.may_fail = NETWORK
+    await mentor.say("before")
+    await expect(mentor.get(".message .state")).to_have_text(["Read"])
+
+    await student.hide()
+    await student.context.set_offline(True)
+    house.servers[0].kill()
+    await asyncio.to_thread(house.servers[0].start)
+    await mentor.hurry()
+    await expect(mentor.get("#conversation-connection")).to_be_hidden()
+    await mentor.say("while it was closed")
+    await expect(mentor.get(".message .state")).to_have_text(["Read", "Sent"])
+    await asyncio.sleep(0.5)
+    assert await student.texts() == ["before"]
+
+    await student.context.set_offline(False)
+    await student.hide(False)
+    await expect(student.bubbles).to_have_text(["before", "while it was closed"], timeout=3_000)
+    await expect(mentor.get(".message .state")).to_have_text(["Read", "Read"])
+
+
+async def test_a_hidden_tab_reads_nothing(open_windows: Windows, pair: Pair) -> None:
+    student, mentor = await both(open_windows, pair)
+    await student.hide()
+    await mentor.say("seen?")
+    await expect(student.bubbles).to_have_text(["seen?"])
+    await asyncio.sleep(0.5)
+    assert await mentor.states() == ["Sent"]
+    await expect(student.get(".divider")).to_be_visible()
+    await student.hide(False)
+    await expect(mentor.get(".message .state")).to_have_text(["Read"])
+
+
+async def test_two_tabs_of_one_student_show_the_same(open_windows: Windows, pair: Pair) -> None:
+    student, mentor = await both(open_windows, pair)
+    other = await (await student.tab()).connected()
+    await student.say("from one")
+    await other.say("from the other")
+    await mentor.say("to both")
+    for window in (student, other, mentor):
+        await expect(window.bubbles).to_have_count(3)
+        assert sorted(await window.texts()) == ["from one", "from the other", "to both"]
+    assert await student.texts() == await other.texts() == await mentor.texts()
+    for window in (student, other):
+        await expect(window.get(".message .state")).to_contain_text(["قُرئت", "قُرئت", ""])
+
+
+async def test_signing_out_in_another_tab_ends_this_one(open_windows: Windows, pair: Pair) -> None:
+    student, _ = await both(open_windows, pair)
+    student.may_fail = NETWORK
+    other = await (await student.tab()).connected()
+    other.may_fail = NETWORK
+    await other.page.click("#conversation-menu")
+    await other.page.click("#sign-out")
+    await expect(other.get("#sign-in")).to_be_visible()
+    await expect(other.get("#sign-in-notice")).to_have_text("")
+    await expect(student.get("#sign-in")).to_be_visible(timeout=3_000)
+    await expect(student.get("#sign-in-notice")).to_have_text("سُجّل خروجك.")
+    assert await student.texts() == []
