@@ -13,10 +13,10 @@ from chat.batch import Sent
 from chat.database import in_database
 from chat.delivery import Delivery
 from chat.entrance import Entrance, enter
-from chat.errors import ClientError
+from chat.errors import ClientError, CloseCode
 from chat.inbox import Inbox, State, states, unread_total
-from chat.incoming import MarkRead, Ping, SendMessage, SetTyping, parse_id, read, read_draft, read_message_id
-from chat.seats import NOT_FOUND, ConversationSeat, InboxSeat
+from chat.incoming import MarkRead, Ping, SendMessage, SetTyping, parse_id, read
+from chat.seats import ConversationSeat, InboxSeat
 from chat.serializers import ConnectionEstablished, Frame, ResumeComplete
 from chat.sockets import SocketConsumer
 
@@ -28,7 +28,7 @@ class RefusingConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels
 
     async def connect(self) -> None:
         """Refuse."""
-        await self.close(NOT_FOUND)
+        await self.close(CloseCode.NOT_FOUND)
 
 
 class ChatConsumer(SocketConsumer):
@@ -78,10 +78,10 @@ class ChatConsumer(SocketConsumer):
 
     async def send_message(self, frame: dict[str, Any]) -> None:
         """Send a message; what became of it is told when it is known."""
-        content, client_id = read_draft(frame, "message")
+        draft = read(frame, SendMessage)
         await self.in_flight.acquire()
         try:
-            sent = await services.queue_message(self.conversation.pk, self.user_id, content, client_id)
+            sent = await services.queue_message(self.conversation.pk, self.user_id, draft.content, draft.client_id)
         except BaseException:
             self.in_flight.release()
             raise
@@ -101,7 +101,7 @@ class ChatConsumer(SocketConsumer):
 
     async def mark_read(self, frame: dict[str, Any]) -> None:
         """Mark what the other side sent as read, up to a message or all."""
-        await self.spawn(self._mark_read(read_message_id(frame.get("message_id"))))
+        await self.spawn(self._mark_read(read(frame, MarkRead).row_id))
 
     async def _mark_read(self, message_id: int | None) -> None:
         try:

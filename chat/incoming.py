@@ -55,6 +55,11 @@ class MarkRead(ClientFrame, frozen=True, tag="mark_read"):
 
     message_id: int | str | None = None
 
+    @property
+    def row_id(self) -> int | None:
+        """The message's id, None for all, -1 for what is no id."""
+        return None if self.message_id is None else parse_id(self.message_id)
+
 
 class SetTyping(ClientFrame, frozen=True, tag="typing"):
     """Tells the other side that one began to type or stopped."""
@@ -158,18 +163,6 @@ def _storable(text: str | None, field: str) -> None:
 
 
 _CHECKS: dict[str, Callable[[Any, str], None]] = {"content": _sendable, "client_id": _storable}
-
-
-def read_draft(body: Any, field: str) -> tuple[str, str | None]:
-    """Return (content, client_id) of a send; `field` is the content's name in `body`. Raises what is wrong with it."""
-    draft = read(body, SendMessage if field == "message" else MessagePost)
-    return draft.content, draft.client_id
-
-
-def read_message_id(value: Any) -> int | None:
-    """Return the id that a `mark_read` names, as a number or digits, or None for all; -1 for what is no id."""
-    message_id = read({"message_id": value}, MarkRead).message_id
-    return None if message_id is None else parse_id(message_id)
 
 
 def parse_id(value: int | str) -> int:

@@ -9,6 +9,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 
+from chat.errors import CloseCode
 from chat.events import AnyEvent
 from chat.serializers import Frame, encode
 
@@ -16,8 +17,6 @@ logger = logging.getLogger(__name__)
 
 MAX_WAITING = 1000  # frames; a replay of 500 fits
 SEND_SECONDS = 30.0  # a socket that takes nothing for so long is closed
-
-TOO_SLOW = 1013  # RFC 6455's registry: try again later
 
 
 class Outbox:
@@ -50,7 +49,7 @@ class Outbox:
     def say(self, text: str) -> None:
         """Send a frame."""
         if len(self._waiting) >= MAX_WAITING:
-            return self._close(TOO_SLOW)
+            return self._close(CloseCode.TRY_LATER)
         self._waiting.append(text)
         self._wake()
 
@@ -71,7 +70,7 @@ class Outbox:
         except Exception as error:
             # Too slow, or gone under the frame: what was taken off the queue is not sent again, so it ends here.
             logger.info("socket closed, frame not sent: %s", type(error).__name__)
-            self._close(TOO_SLOW)
+            self._close(CloseCode.TRY_LATER)
         finally:
             self._writing = None
 

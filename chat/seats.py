@@ -11,14 +11,11 @@ from accounts.authentication import session_fits
 from accounts.models import User, UserProfile
 from accounts.session_store import NEW_KEY
 from chat.delivery import Delivery
+from chat.errors import CloseCode
 from chat.events import conversation_group
 from chat.inbox import Inbox
 from chat.models import Conversation
 from chat.outbox import Outbox
-
-SESSION_ENDED = 4401
-NOT_ALLOWED = 4403
-NOT_FOUND = 4404
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -147,15 +144,15 @@ def _verdict(
 ) -> Verdict | None:
     user = users.get(seat.user_id)
     if user is None or not user.is_active:
-        return Verdict(SESSION_ENDED)
+        return Verdict(CloseCode.SESSION_ENDED)
     session = sessions.get(seat.session_key or "")
     if seat.session_key is not None and (session is None or not session_fits(session, user)):
-        return Verdict(SESSION_ENDED, certain=session is None)
+        return Verdict(CloseCode.SESSION_ENDED, certain=session is None)
     if isinstance(seat, ConversationSeat):
         return _place_verdict(seat, conversations.get(seat.conversation_id))
     profile = getattr(user, "profile", None)
     if isinstance(seat, InboxSeat) and not (profile and _same_side(profile, seat.profile)):
-        return Verdict(NOT_ALLOWED)
+        return Verdict(CloseCode.NOT_ALLOWED)
     return None
 
 
@@ -165,8 +162,8 @@ def _same_side(profile: UserProfile, former: UserProfile) -> bool:
 
 def _place_verdict(seat: ConversationSeat, conversation: Conversation | None) -> Verdict | None:
     if conversation is None:
-        return Verdict(NOT_FOUND)
+        return Verdict(CloseCode.NOT_FOUND)
     if conversation.member(seat.user_id) is None or (seat.was_active and not conversation.is_active):
-        return Verdict(NOT_ALLOWED)
+        return Verdict(CloseCode.NOT_ALLOWED)
     seat.was_active = conversation.is_active  # a former mentor who is assigned again may be removed again
     return None

@@ -14,10 +14,10 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
 from chat import events
-from chat.errors import ClientError
+from chat.errors import ClientError, CloseCode
 from chat.incoming import ClientFrame, SendMessage, kind_of, read_frame
 from chat.ratelimit import Bucket
-from chat.seats import NOT_ALLOWED, NOT_FOUND, SESSION_ENDED, Seat
+from chat.seats import Seat
 from chat.serializers import Frame, Pong, encode, error_frame
 from chat.upkeep import upkeep
 
@@ -30,10 +30,7 @@ MAX_REFUSED = 100  # refused frames in REFUSED_SECONDS; more are a flood
 REFUSED_SECONDS = 10.0
 SMALL_FRAMES = 20.0, 40.0  # whatever is no send: per second and burst, per socket
 
-FLOOD = 4429
-INTERNAL_ERROR = 1011
-TRY_LATER = 1013
-CLOSE_CODES = {401: SESSION_ENDED, 403: NOT_ALLOWED, 404: NOT_FOUND, 429: FLOOD}
+CLOSE_CODES = {401: CloseCode.SESSION_ENDED, 403: CloseCode.NOT_ALLOWED, 404: CloseCode.NOT_FOUND, 429: CloseCode.FLOOD}
 
 
 class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has no types
@@ -89,7 +86,7 @@ class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels h
             raise
         except Exception:
             logger.exception("a socket failed")
-            self.close_soon(INTERNAL_ERROR)
+            self.close_soon(CloseCode.INTERNAL_ERROR)
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
         """End."""
@@ -104,7 +101,7 @@ class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels h
         except (ClientError, TimeoutError) as error:
             self.leave()
             if not self.closing:
-                await self.close(CLOSE_CODES.get(getattr(error, "status", 503), TRY_LATER))
+                await self.close(CLOSE_CODES.get(getattr(error, "status", 503), CloseCode.TRY_LATER))
             return
         if self.closing or self.seat is None:  # found to have no place any more while the groups were being joined
             return
@@ -179,7 +176,7 @@ class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels h
         if self.seat is not None and not self.closing:
             self.seat.outbox.say(encode(error_frame(error)))
             if error.status != 503 and self._is_flood():
-                self.close_soon(FLOOD)
+                self.close_soon(CloseCode.FLOOD)
 
     def _is_flood(self) -> bool:
         now = time.monotonic()

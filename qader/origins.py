@@ -10,7 +10,7 @@ from urllib.parse import urlparse, urlsplit
 from channels.security.websocket import OriginValidator
 from django.conf import settings
 
-from chat.seats import NOT_ALLOWED
+from chat.errors import CloseCode
 from qader.environment import as_browsers_write
 
 # RFC 6454, 6.2, as browsers write it: scheme, host and perhaps a port, in lower case; no user, no path, no list.
@@ -79,4 +79,4 @@ def _only(headers: Headers, wanted: bytes) -> str | None:
 
 async def _refuse(receive: Any, send: Any) -> None:
     await receive()
-    await send({"type": "websocket.close", "code": NOT_ALLOWED})
+    await send({"type": "websocket.close", "code": CloseCode.NOT_ALLOWED})

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from accounts.serializers import ProfileBody
 from chat.errors import ClientError, UnavailableError
 from chat.events import AnyEvent, LookAgain, MessagePosted, MessagesRead
-from chat.incoming import parse_id, read_draft, read_frame, read_message_id
+from chat.incoming import MarkRead, MessagePost, SendMessage, parse_id, read, read_frame
 from chat.serializers import (
     ConnectionEstablished,
     MessageBody,
@@ -93,11 +93,12 @@ def test_a_binary_frame_is_no_frame() -> None:
 @given(json_values | st.fixed_dictionaries({}, optional={"message": json_values, "client_id": json_values}))
 def test_a_draft_is_taken_as_it_is_or_refused_by_name(body: Any) -> None:
     try:
-        content, client_id = read_draft(body, "message")
+        draft = read(body, SendMessage)
     except ClientError as error:
         assert (error.code in DRAFT_CODES, error.status) == (True, 400)
         assert error.field in {None, "message", "client_id"}
         return
+    content, client_id = draft.content, draft.client_id
     assert (content, client_id) == (body["message"], body.get("client_id"))
     assert content.strip()
     assert len(content) <= LIMIT
@@ -111,38 +112,42 @@ def test_a_draft_is_taken_as_it_is_or_refused_by_name(body: Any) -> None:
 @given(plain_text.filter(lambda text: text.strip() and "\0" not in text), st.none() | st.text("ab-1😀", min_size=1))
 def test_text_that_can_be_stored_is_taken(content: str, client_id: str | None) -> None:
     client_id = client_id and client_id[:64]
-    assert read_draft({"content": content, "client_id": client_id}, "content") == (content, client_id)
+    assert read({"content": content, "client_id": client_id}, MessagePost) == MessagePost(content, client_id)
 
 
 @unhurried
 @given(st.text(" \n\t\u00a0\u2003\u3000", max_size=20) | st.none())
 def test_blank_text_is_empty(content: str | None) -> None:
-    assert code_of(read_draft, {"message": content}, "message") == "empty_message"
+    assert code_of(read, {"message": content}, SendMessage) == "empty_message"
 
 
 @unhurried
 @given(plain_text, st.sampled_from(["\0", "\ud800", "\udfff", "\ude00\ud83d"]), plain_text)
 def test_what_cannot_be_stored_is_refused(before: str, bad: str, after: str) -> None:
     text = f"{before}x{bad}{after}"
-    assert code_of(read_draft, {"message": text}, "message") == "invalid_characters"
-    assert code_of(read_draft, {"message": "x", "client_id": text[:64]}, "message") == "invalid_characters"
+    assert code_of(read, {"message": text}, SendMessage) == "invalid_characters"
+    assert code_of(read, {"message": "x", "client_id": text[:64]}, SendMessage) == "invalid_characters"
 
 
 @pytest.mark.parametrize("character", ["x", "é", "م", "😀"])
 def test_length_counts_code_points(character: str) -> None:
-    assert read_draft({"message": character * LIMIT}, "message") == (character * LIMIT, None)
-    assert code_of(read_draft, {"message": character * (LIMIT + 1)}, "message") == "message_too_long"
-    assert read_draft({"message": "x", "client_id": character * 64}, "message") == ("x", character * 64)
-    assert code_of(read_draft, {"message": "x", "client_id": character * 65}, "message") == "invalid_frame"
+    assert read({"message": character * LIMIT}, SendMessage) == SendMessage(character * LIMIT)
+    assert code_of(read, {"message": character * (LIMIT + 1)}, SendMessage) == "message_too_long"
+    assert read({"message": "x", "client_id": character * 64}, SendMessage) == SendMessage("x", character * 64)
+    assert code_of(read, {"message": "x", "client_id": character * 65}, SendMessage) == "invalid_frame"
 
 
 # Ids.
 
 
+def marked(message_id: Any) -> int | None:
+    return read({"message_id": message_id}, MarkRead).row_id
+
+
 @unhurried
 @given(ids)
 def test_an_id_is_read_as_number_and_as_text(pk: int) -> None:
-    assert parse_id(pk) == parse_id(str(pk)) == read_message_id(pk) == read_message_id(str(pk)) == pk
+    assert parse_id(pk) == parse_id(str(pk)) == marked(pk) == marked(str(pk)) == pk
 
 
 @unhurried
@@ -170,11 +175,11 @@ def test_a_number_that_no_row_can_have_is_no_id(number: int) -> None:
 @given(st.booleans() | st.floats() | st.lists(scalars) | st.dictionaries(any_text, scalars))
 @example(math.nan)
 def test_a_message_id_is_a_number_or_text(value: Any) -> None:
-    assert code_of(read_message_id, value) == "invalid_frame"
+    assert code_of(marked, value) == "invalid_frame"
 
 
 def test_no_message_id_means_all() -> None:
-    assert read_message_id(None) is None
+    assert marked(None) is None
 
 
 # Frames going out.
