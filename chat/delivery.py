@@ -72,9 +72,15 @@ class Delivery(Outbox):
 
     def frame(self, event: MessagePosted) -> NewMessage:
         """Return a message as this socket's user sees it."""
-        if event.message.sender != self.user_id:
-            return NewMessage(message=event.message)
-        return NewMessage(message=replace(event.message, is_own_message=True), client_id=event.client_id or UNSET)
+        message = event.message
+        if not message.is_read and self._is_told_read(event):  # it was looked up, or set out, before it was read
+            message = replace(message, is_read=True)
+        if message.sender != self.user_id:
+            return NewMessage(message=message)
+        return NewMessage(message=replace(message, is_own_message=True), client_id=event.client_id or UNSET)
+
+    def _is_told_read(self, event: MessagePosted) -> bool:
+        return any(event.seq <= seq for reader, seq in self._reads.items() if reader != event.message.sender)
 
     def hear(self, event: AnyEvent) -> None:
         """Take what the conversation's group says."""
@@ -113,7 +119,7 @@ class Delivery(Outbox):
 
     def _offer_read(self, event: MessagesRead) -> None:
         if not self._started:
-            return  # what `start` is given was read after joining and holds it already
+            return  # what it says is found by the look into the database that follows the start
         mark = self._reads.get(event.reader_id, 0)
         if event.after > mark:
             self.catch_up(0, {event.reader_id: event.up_to})

@@ -8,6 +8,7 @@ import pytest
 from chat.events import MessagesRead
 from chat.models import Conversation, Message
 from tests.cast import Cast
+from tests.measure import held_up_after
 from tests.outside import Outside, database_away, write
 from tests.sockets import message_status
 
@@ -80,6 +81,35 @@ async def test_an_event_that_comes_while_reads_are_looked_up_tells_nothing_twice
         told += (await outside.next())["message_ids"]
     assert sorted(told) == ids
     await outside.nothing_more()
+
+
+async def test_what_was_told_to_be_read_is_never_shown_unread_afterwards(outside: Outside, live_cast: Cast) -> None:
+    outside.start()
+    one, two, three = await write(outside, 3)
+    with held_up_after('FROM "chat_message"') as (made, go_on):
+        outside.hear(two)  # the hole before it is looked up
+        assert await asyncio.to_thread(made.wait, 5)
+        outside.hear(three)
+        pairs = [(event.message.id, event.seq) for event in (one, two)]
+        await Message.objects.filter(seq__lte=2).aupdate(is_read=True)
+        outside.hear(MessagesRead(outside.conversation.pk, live_cast.student.pk, 0, 2, pairs))
+        assert await outside.next() == message_status(live_cast.student, one.message.id, two.message.id)
+        go_on.set()
+    messages = [(await outside.next())["message"] for _ in range(3)]
+    assert [(message["id"], message["is_read"]) for message in messages] == [
+        (one.message.id, True),
+        (two.message.id, True),
+        (three.message.id, False),
+    ]
+    await outside.nothing_more()
+
+
+async def test_what_the_sender_has_read_themselves_says_nothing_of_their_own_messages(outside: Outside) -> None:
+    outside.start()
+    (one,) = await write(outside, 1)
+    outside.hear(MessagesRead(outside.conversation.pk, outside.cast.teacher.pk, 0, 1, []))
+    outside.hear(one)
+    assert (await outside.next())["message"]["is_read"] is False
 
 
 async def test_a_look_up_of_reads_that_fails_is_made_again(outside: Outside, live_cast: Cast) -> None:

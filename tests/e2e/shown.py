@@ -21,6 +21,7 @@ class Shown:
         else:
             self._check(not self.order or pk > self.order[-1], f"{pk} came after {self.order[-1:]}")
             self.order.append(pk)
+        self._check(message["is_read"] or pk not in self._read, f"{pk} is unread again: {message}")
         if message["is_read"]:
             self._read.add(pk)
         self.messages[pk] = {**message, "is_read": pk in self._read}
