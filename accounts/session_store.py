@@ -1,5 +1,6 @@
 """Sessions in the database, as Django has them, but for a note under the old key of one that was given a new key."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.utils import timezone
 
 NEW_KEY = "_new_session_key"
 STATEMENT = "SELECT session_data FROM django_session WHERE session_key = %s AND expire_date > %s"
+KEY = re.compile("[a-zA-Z0-9]{8,40}")  # Django makes 32 of these; the column holds 40
 NOTE_LIFETIME = timedelta(hours=1)  # sockets look after their session every CHAT_HEAL_SECONDS
 
 
@@ -20,6 +22,10 @@ class SessionStore(db.SessionStore):
     Who changes their own password goes on under a new session key. Sockets opened under the old one belong to the
     same session; by the note they find it (`chat.seats`). For everybody else a key with a note is no key.
     """
+
+    def _validate_session_key(self, key: str | None) -> bool:
+        """Whether this can be a key; a cookie is whatever its sender likes, and PostgreSQL refuses to look up NUL."""
+        return KEY.fullmatch(key or "") is not None
 
     def cycle_key(self) -> None:
         """Go on under a new key."""

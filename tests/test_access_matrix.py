@@ -54,6 +54,9 @@ administrator by role       403  403  403  403   403  403  403  403  403  403   
 admin without profile       403  403  403  403   403  403  403  403  403  403    no
 anonymous                   401  401  401  401   401  401  401  401  401  401    no
 junk cookie                 401  401  401  401   401  401  401  401  401  401    no
+cookie with NUL             401  401  401  401   401  401  401  401  401  401    no
+cookie too long             401  401  401  401   401  401  401  401  401  401    no
+cookie not ASCII            401  401  401  401   401  401  401  401  401  401    no
 expired session             401  401  401  401   401  401  401  401  401  401    no
 signed out                  401  401  401  401   401  401  401  401  401  401    no
 password changed            401  401  401  401   401  401  401  401  401  401    no
@@ -62,6 +65,15 @@ deactivated teacher         401  401  401  401   401  401  401  401  401  401   
 deleted                     401  401  401  401   401  401  401  401  401  401    no
 """
 ROWS = [(line[:28].strip(), line[28:].split()) for line in MATRIX.strip().splitlines()]
+
+# What those come with who have no session.
+NO_SESSIONS = {
+    "anonymous": None,
+    "junk cookie": "x" * 32,
+    "cookie with NUL": "\0" + "x" * 31,
+    "cookie too long": "x" * 3000,
+    "cookie not ASCII": "\xe9" * 32,
+}
 
 
 def profile(user: User, **fields: Any) -> User:
@@ -89,8 +101,8 @@ def person(kind: str, cast: Cast) -> str | None:
     }
     if kind in same:
         return session_cookie(same[kind]())
-    if kind in {"anonymous", "junk cookie"}:
-        return None if kind == "anonymous" else "x" * 32
+    if kind in NO_SESSIONS:
+        return NO_SESSIONS[kind]
     user = cast.teacher if kind == "deactivated teacher" else cast.student
     key = session_cookie(user)
     match kind:

@@ -32,9 +32,18 @@ async def test_somebody_signed_out_is_refused_on_both_paths(
     assert await refusal(connect, None, "conversations/99999/") == SIGNED_OUT
 
 
-@pytest.mark.parametrize("key", ["", "x", "abcdefghijklmnopqrstuvwxyz012345", "' OR 1=1 --", "a" * 9000, "\0", "قادر"])
-async def test_a_cookie_that_is_no_session_is_refused(connect: Connect, key: str) -> None:
-    assert await refusal(connect, None, key=key) == SIGNED_OUT
+# Quotes and octal numbers are how a cookie says any character.
+JUNK = ["", "x", "abcdefghijklmnopqrstuvwxyz012345", "' OR 1=1 --", "a" * 9000, "\0", "قادر"]
+JUNK += [rf'"\{octal}{"a" * 31}"' for octal in ("000", "012", "351", "377")]
+
+
+@pytest.mark.parametrize("path", [None, "conversations/99999/", "inbox/"])
+@pytest.mark.parametrize("key", JUNK)
+async def test_a_cookie_that_is_no_session_is_refused_without_a_word_in_the_log(
+    connect: Connect, caplog: pytest.LogCaptureFixture, key: str, path: str | None
+) -> None:
+    assert await refusal(connect, None, path, key=key) == SIGNED_OUT
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("cookie", [b"", b"sessionid", b"=;=;;", b"\xff\xfe", b"sessionid=\xff", b"a=b; sessionid=; ="])

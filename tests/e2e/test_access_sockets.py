@@ -35,6 +35,8 @@ other student               own               403    403       403     yes      
 other teacher               403               403    own       403     yes      yes
 anonymous                   403               403    403       403     403      -
 junk cookie                 403               403    403       403     403      -
+cookie with NUL             403               403    403       403     403      -
+cookie too long             403               403    403       403     403      -
 expired student             403               403    403       403     403      -
 expired teacher             403               403    403       403     403      -
 deactivated student         403               403    403       403     403      -
@@ -66,6 +68,8 @@ PEOPLE = {
     "other teacher": "t",
     "anonymous": "s",
     "junk cookie": "s",
+    "cookie with NUL": "s",
+    "cookie too long": "s",
     "expired student": "s: expire(s)",
     "expired teacher": "t: expire(t)",
     "deactivated student": "s: change(s.user, is_active=False)",
@@ -75,7 +79,8 @@ PEOPLE = {
     "signed out student": "s: session(s).delete()",
     "student, new password": "s: s.user.set_password('another'); s.user.save()",
 }
-SESSION_KEYS = {"anonymous": "", "junk cookie": "x" * 32}
+NUL = rf'"\000{"x" * 31}"'  # as a cookie says any character, in quotes
+SESSION_KEYS = {"anonymous": "", "junk cookie": "x" * 32, "cookie with NUL": NUL, "cookie too long": "x" * 3000}
 SCRIPT = """
 from datetime import timedelta
 from django.utils import timezone
