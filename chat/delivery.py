@@ -30,6 +30,7 @@ from chat.serializers import (
 logger = logging.getLogger(__name__)
 
 MAX_AHEAD = 200  # messages kept while one before them is missing, and read from the database at once
+MAX_READS = 10_000  # messages that are told to be read, where that was missed, and read from the database, at once
 RETRY_SECONDS = 1.0  # between two attempts to read a hole
 
 
@@ -170,7 +171,10 @@ class Delivery(Outbox):
             self._ahead[previous] = (up_to, None)
 
     async def _fill_reads(self, reader: int, up_to: int) -> None:
-        found = await in_database(read_between, self.conversation_id, reader, self._reads.get(reader, 0), up_to)
+        mark = self._reads.get(reader, 0)
+        found = await in_database(read_between, self.conversation_id, reader, mark, up_to, MAX_READS)
+        if len(found) == MAX_READS:
+            up_to = found[-1][1]  # the rest when the client has taken these
         mark = self._reads.get(reader, 0)  # an event may have told some of them meanwhile
         if up_to > mark:
             self._tell_read(reader, up_to, [pk for pk, seq in found if seq > mark])
@@ -189,7 +193,7 @@ def messages_between(conversation_id: int, after: int, up_to: int, limit: int) -
     return [posted(message) for message in rows.with_sender().order_by("seq")[:limit]]
 
 
-def read_between(conversation_id: int, reader: int, after: int, up_to: int) -> list[tuple[int, int]]:
-    """Return (id, seq) of what others sent and `reader` has read, above seq `after`, up to and including `up_to`."""
+def read_between(conversation_id: int, reader: int, after: int, up_to: int, limit: int) -> list[tuple[int, int]]:
+    """Return (id, seq) of what others sent and `reader` has read, as `messages_between`."""
     rows = Message.objects.filter(~Q(sender=reader), conversation_id=conversation_id, seq__gt=after, seq__lte=up_to)
-    return list(rows.filter(is_read=True).order_by("seq").values_list("pk", "seq"))
+    return list(rows.filter(is_read=True).order_by("seq").values_list("pk", "seq")[:limit])

@@ -97,8 +97,9 @@ class MessagesView(APIView):
         mark = _flag(request, "mark_read")
         page = history_page(conversation, request)
         if mark and services.mark_read(conversation=conversation, reader=user, up_to=conversation.last_seq):
+            read_seq = getattr(conversation, conversation.read_field(user.pk))
             for message in page["results"]:
-                message.is_read = message.is_read or message.sender_id != user.pk
+                message.is_read = message.is_read or (message.sender_id != user.pk and message.seq <= read_seq)
         page["results"] = [message_body(message, user.pk) for message in page["results"]]
         return Response(msgspec.to_builtins(MessagePage(**page)))
 
