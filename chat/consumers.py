@@ -18,7 +18,8 @@ from chat.inbox import Inbox, State, states, unread_total
 from chat.incoming import MarkRead, Ping, SendMessage, SetTyping, parse_id, read
 from chat.seats import ConversationSeat, InboxSeat
 from chat.serializers import ConnectionEstablished, Frame, ResumeComplete
-from chat.sockets import SocketConsumer
+from chat.sockets import SocketConsumer, check_room
+from chat.upkeep import upkeep
 
 
 class RefusingConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has no types
@@ -39,7 +40,7 @@ class ChatConsumer(SocketConsumer):
 
     async def enter(self) -> Callable[[], None]:
         """Sit down in the conversation that the path names."""
-        entrance = await in_database(self._look_up)
+        entrance = await in_database(self._look_up, partial(check_room, upkeep()))
         self.user, self.user_id, self.conversation = entrance.user, entrance.user.pk, entrance.conversation
         delivery = Delivery(self.conversation.pk, self.user_id, self.send, self.close_soon)
         await self.take(
@@ -57,7 +58,7 @@ class ChatConsumer(SocketConsumer):
         frames = self._first_frames(entrance, delivery)
         return partial(delivery.start, first=entrance.first, last=entrance.last, reads=entrance.reads, frames=frames)
 
-    def _look_up(self) -> Entrance:
+    def _look_up(self, check: Callable[[int], None]) -> Entrance:
         conversation_id = self.scope["url_route"]["kwargs"].get("conversation_id")
         return enter(
             user=self.scope.get("user"),
@@ -65,6 +66,7 @@ class ChatConsumer(SocketConsumer):
             conversation_id=None if conversation_id is None else parse_id(conversation_id),
             mark=self.query.get("mark_read", "").lower() not in {"false", "0"},
             after=parse_id(self.query["after"]) if "after" in self.query else None,
+            check=check,
         )
 
     def _first_frames(self, entrance: Entrance, delivery: Delivery) -> Iterator[Frame]:

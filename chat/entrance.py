@@ -4,7 +4,7 @@ Thousands connect at once when a server restarts, and building the same queries 
 do. What is not found here in the usual way goes through `services`, which say why.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -91,18 +91,20 @@ class Entrance:
     read_up_to: int | None
 
 
-def enter(
+def enter(  # noqa: PLR0913 - each by its name
     *,
     user: User | AnonymousUser | None,
     session: SessionBase | None,
     conversation_id: int | None,
     mark: bool,
     after: int | None,
+    check: Callable[[int], None],
 ) -> Entrance:
     """Begin a socket: mark the other side's messages read if `mark`, and look up what `after` missed.
 
     With a `session`, its user enters, else `user`. Without a `conversation_id` it is a student's own conversation.
-    `after` is a message id, -1 for one that cannot be. Raises 401, 403 and 404 as `services` do.
+    `after` is a message id, -1 for one that cannot be. Raises 401, 403 and 404 as `services` do, and what `check`
+    raises of the user's id: whoever is refused has read nothing.
     """
     user_id = session_user_id(session) if session is not None else getattr(user, "pk", None)
     person, conversation, unread = _look_up(user_id, conversation_id)
@@ -110,6 +112,7 @@ def enter(
     user = services.signed_in(person if person is not None and fits else AnonymousUser())
     if not _is_open(conversation, user, to_student=conversation_id is None):
         conversation, unread = _by_services(user, conversation_id), True
+    check(user.pk)
     if mark and unread and services.mark_read(conversation=conversation, reader=user):
         conversation.refresh_from_db(fields=["last_seq", "student_read_seq", "teacher_read_seq"])
     return _resume(user, conversation, after)

@@ -19,7 +19,7 @@ from chat.incoming import ClientFrame, SendMessage, kind_of, read_frame
 from chat.ratelimit import Bucket
 from chat.seats import Seat
 from chat.serializers import Frame, Pong, encode, error_frame
-from chat.upkeep import upkeep
+from chat.upkeep import Upkeep, upkeep
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,12 @@ REFUSED_SECONDS = 10.0
 SMALL_FRAMES = 20.0, 40.0  # whatever is no send: per second and burst, per socket
 
 CLOSE_CODES = {401: CloseCode.SESSION_ENDED, 403: CloseCode.NOT_ALLOWED, 404: CloseCode.NOT_FOUND, 429: CloseCode.FLOOD}
+
+
+def check_room(here: Upkeep, user_id: int) -> None:
+    """Raise `too_many_sockets` where this user has as many as they may; from any thread."""
+    if here.count(user_id) >= settings.CHAT_MAX_SOCKETS_PER_USER:
+        raise ClientError("too_many_sockets", "Too many open connections.", 429)
 
 
 class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has no types
@@ -111,8 +117,7 @@ class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels h
 
     async def take(self, seat: Seat) -> None:
         """Sit down and hear what the seat's groups say; raises `too_many_sockets`."""
-        if upkeep().count(seat.user_id) >= settings.CHAT_MAX_SOCKETS_PER_USER:
-            raise ClientError("too_many_sockets", "Too many open connections.", 429)
+        check_room(upkeep(), seat.user_id)
         self.seat = seat
         upkeep().admit(seat)
         await events.mailbox().join(seat.groups, seat.outbox.hear)

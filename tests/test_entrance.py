@@ -6,6 +6,7 @@ import pytest
 
 from chat import services
 from chat.entrance import Entrance, enter
+from chat.errors import ClientError
 from tests.cast import Cast, fill, say
 from tests.outcomes import event_of, unread
 
@@ -19,6 +20,7 @@ def entrance(cast: Cast, **changes: Any) -> Entrance:
 
 def begin(cast: Cast, **changes: Any) -> Entrance:
     arguments: dict[str, Any] = {"session": None, "conversation_id": None, "mark": False, "after": None}
+    arguments["check"] = lambda user_id: None
     return enter(user=cast.student, **(arguments | changes))
 
 
@@ -38,6 +40,20 @@ def test_entering_marks_what_the_other_side_sent_as_read(cast: Cast) -> None:
     reads = {cast.student.pk: 2, cast.teacher.pk: 0}
     assert begin(cast, mark=True) == entrance(cast, first=3, last=3, reads=reads)
     assert unread(cast.conversation) == ["three"]
+
+
+def test_whoever_is_refused_has_read_nothing(cast: Cast) -> None:
+    say(cast.conversation, cast.teacher, "one")
+    checked: list[int] = []
+
+    def refuse(user_id: int) -> None:
+        checked.append(user_id)
+        raise ClientError("too_many_sockets", "Too many open connections.", 429)
+
+    with pytest.raises(ClientError):
+        begin(cast, mark=True, check=refuse)
+    assert checked == [cast.student.pk]
+    assert unread(cast.conversation) == ["one"]
 
 
 def test_resuming_replays_what_came_after_the_message_in_order(cast: Cast) -> None:

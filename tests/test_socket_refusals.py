@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from accounts.models import RoleChoices, User
 from chat.models import Conversation
-from tests.cast import Cast, make_user, session_cookie
+from tests.cast import Cast, make_user, say, session_cookie
 from tests.conftest import Connect, Socket
 from tests.sockets import established, in_thread
 
@@ -156,6 +156,16 @@ async def test_a_user_may_have_so_many_sockets_and_no_more(
             assert await freed.receive_json() == established(live_conversation)
         assert await kept.receive_json() == established(live_conversation)
         await kept.silence()
+
+
+async def test_a_socket_too_many_has_read_nothing(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+) -> None:
+    settings.CHAT_MAX_SOCKETS_PER_USER = 1
+    async with connect(live_cast.student):
+        await in_thread(say, live_conversation, live_cast.teacher, "unseen")
+        assert await refusal(connect, live_cast.student) == TOO_MANY
+        assert [message.is_read async for message in live_conversation.messages.all()] == [False]
 
 
 async def test_many_handshakes_at_once_do_not_slip_past_the_limit(
