@@ -90,9 +90,8 @@ class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels h
             await getattr(self, message["type"].replace(".", "_"))(message)
         except StopConsumer:
             raise
-        except Exception:
-            logger.exception("a socket failed")
-            self.close_soon(CloseCode.INTERNAL_ERROR)
+        except Exception as error:
+            self._failed(error)
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
         """End."""
@@ -169,7 +168,17 @@ class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels h
         await self.in_flight.acquire()
         task = asyncio.create_task(work)
         self.background.add(task)
-        task.add_done_callback(self.background.discard)
+        task.add_done_callback(self._spawned)
+
+    def _spawned(self, task: "asyncio.Task[None]") -> None:
+        self.background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        """Say so to whoever reads the log, and to the client: it must not wait for an answer in vain."""
+        logger.error("a socket failed", exc_info=error)
+        self.close_soon(CloseCode.INTERNAL_ERROR)
 
     def say(self, frame: Frame) -> None:
         """Send a frame."""

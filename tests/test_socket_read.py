@@ -6,11 +6,13 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from django.db import ProgrammingError
 
 from chat.models import Conversation, Message
 from tests.cast import Cast, conversation_of, say
 from tests.conftest import Connect, Socket
 from tests.other_process import ROUGH, OtherProcess, rough_layer
+from tests.outside import database_away
 from tests.sockets import NO_MESSAGE, STUDENT_MESSAGES, entered, http, in_thread, message_status, new_message, settled
 
 
@@ -260,3 +262,17 @@ async def test_what_a_socket_reads_is_published_from_its_own_event_loop(
         await reader.silence()
     loops = {loop for call, loop in rough_layer().calls}
     assert loops == {asyncio.get_running_loop()}
+
+
+async def test_a_mark_that_fails_unexpectedly_closes_the_socket_and_is_logged(
+    connect: Connect, live_cast: Cast, written: list[Message], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with AsyncExitStack() as stack:
+        reader = await background_tab(connect, stack, live_cast.student)
+        await settled()
+        with database_away(ProgrammingError("no such column")):
+            await reader.send_json({"type": "mark_read"})
+            assert await reader.close_code() == 1011
+    (record,) = caplog.records
+    assert record.message == "a socket failed"
+    assert "no such column" in caplog.text
