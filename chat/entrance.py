@@ -4,7 +4,7 @@ Thousands connect at once when a server restarts, and building the same queries 
 do. What is not found here in the usual way goes through `services`, which say why.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -26,9 +26,17 @@ M = TypeVar("M", bound=Model)
 
 MAX_REPLAY = 500  # messages that `?after=` brings; whoever missed more reads the history over REST
 
-USER = ("id", "password", "is_active")
-PROFILE = ("id", "user_id", "role", "assigned_mentor_id")
-CONVERSATION = ("id", "student_id", "teacher_id", "last_seq", "student_read_seq", "teacher_read_seq")
+
+def _columns(model: type[Model], names: Collection[str]) -> Sequence[str]:
+    """Return the columns in the order of the model's fields: `from_db` takes their values in no other."""
+    return [field.attname for field in model._meta.concrete_fields if field.attname in names]
+
+
+USER = _columns(User, {"id", "password", "is_active"})
+PROFILE = _columns(UserProfile, {"id", "user_id", "role", "assigned_mentor_id"})
+CONVERSATION = _columns(
+    Conversation, {"id", "student_id", "teacher_id", "last_seq", "student_read_seq", "teacher_read_seq"}
+)
 
 # The conversation by the assignment as it stands now; or the one that was asked for, if it is this mentor's own.
 OF_STUDENT = """
@@ -120,6 +128,8 @@ def enter(  # noqa: PLR0913 - each by its name
 
 def _look_up(user_id: int | None, conversation_id: int | None) -> tuple[User | None, Conversation | None, bool]:
     """Return the user with their profile, the conversation with its two, and whether they have unread messages."""
+    if user_id is None:
+        return None, None, False
     statement = STUDENT_STATEMENT if conversation_id is None else MENTOR_STATEMENT
     rows = fetch(statement, {"user": user_id, "conversation": conversation_id})
     if not rows:

@@ -12,6 +12,7 @@ from accounts.models import RoleChoices, User
 from chat.models import Conversation
 from tests.cast import Cast, make_user, say, session_cookie
 from tests.conftest import Connect, Socket
+from tests.measure import counted_queries
 from tests.sockets import established, in_thread
 
 SIGNED_OUT, NOT_ALLOWED, NOT_FOUND, TOO_MANY = 4401, 4403, 4404, 4429
@@ -30,6 +31,16 @@ async def test_somebody_signed_out_is_refused_on_both_paths(
     assert await refusal(connect, None) == SIGNED_OUT
     assert await refusal(connect, None, live_conversation) == SIGNED_OUT
     assert await refusal(connect, None, "conversations/99999/") == SIGNED_OUT
+
+
+@pytest.mark.parametrize("path", [None, "conversations/1/", "inbox/"])
+@pytest.mark.parametrize("key", [None, "", "junk"])
+async def test_refusing_somebody_without_a_session_costs_no_query(
+    connect: Connect, path: str | None, key: str | None
+) -> None:
+    with counted_queries() as queries:
+        assert await refusal(connect, None, path, key=key) == SIGNED_OUT
+    assert queries == []
 
 
 # Quotes and octal numbers are how a cookie says any character.
