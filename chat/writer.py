@@ -32,7 +32,7 @@ class Writer:
     """The waiting messages of one event loop."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Entry] = deque()
+        self._waiting: dict[int, deque[Entry]] = {}  # by conversation, none empty; in turn
         self._under_way: set[Future[list[Outcome]]] = set()
         self._busy: set[int] = set()  # conversations in those: a later message must not overtake an earlier one
         self._task: asyncio.Task[None] | None = None
@@ -42,12 +42,19 @@ class Writer:
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Sent] = loop.create_future()
         timer = loop.call_later(DRAFT_SECONDS, _give_up, draft, result)
-        result.add_done_callback(lambda _: timer.cancel())
-        while self._waiting and self._waiting[0][1].done():  # given up: while the database is away they would pile up
-            self._waiting.popleft()
-        self._waiting.append((draft, result))
+        result.add_done_callback(partial(self._forget, draft.conversation_id, timer))
+        self._waiting.setdefault(draft.conversation_id, deque()).append((draft, result))
         self._wake()
         return result
+
+    def _forget(self, conversation_id: int, timer: asyncio.TimerHandle, _: "asyncio.Future[Sent]") -> None:
+        """Let go of what was given up: while the database is away it would pile up."""
+        timer.cancel()
+        waiting = self._waiting.get(conversation_id)
+        while waiting and waiting[0][1].done():
+            waiting.popleft()
+        if waiting is not None and not waiting:
+            del self._waiting[conversation_id]
 
     def _wake(self) -> None:
         if self._task is None and self._waiting:
@@ -62,14 +69,20 @@ class Writer:
 
     def _next_batch(self) -> list[Entry]:
         batch: list[Entry] = []
-        later: deque[Entry] = deque()
-        while self._waiting and len(batch) < BATCH:
-            draft, result = self._waiting.popleft()
-            if draft.conversation_id in self._busy:
-                later.append((draft, result))
-            elif not result.done():
-                batch.append((draft, result))
-        self._waiting.extendleft(reversed(later))
+        looked_at: list[int] = []
+        for conversation_id, waiting in self._waiting.items():
+            if len(batch) == BATCH:
+                break
+            if conversation_id in self._busy:
+                continue
+            looked_at.append(conversation_id)
+            while waiting and len(batch) < BATCH:
+                entry = waiting.popleft()
+                if not entry[1].done():
+                    batch.append(entry)
+        for conversation_id in looked_at:
+            if waiting := self._waiting.pop(conversation_id):
+                self._waiting[conversation_id] = waiting  # behind the others
         return batch
 
     async def _start(self, batch: list[Entry]) -> None:
