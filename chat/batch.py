@@ -92,22 +92,29 @@ class AbandonedError(Exception):
 def store(batch: Sequence[Draft]) -> list[Outcome]:
     """Commit the batch and return what became of each draft, in their order; one bad row fails alone.
 
-    Raises `UnavailableError` where the database fails: nothing of the batch is then known to be stored.
+    Where the database fails, or nobody waits any more, that is `UnavailableError` for all that is not known to be
+    stored.
     """
+    done: dict[Draft, Outcome] = {}
     try:
         if all(draft.given_up for draft in batch):
             raise AbandonedError
-        done = _store_by_statement(batch) if connection.vendor == "postgresql" else {}
+        if connection.vendor == "postgresql":
+            done |= _store_by_statement(batch)
         rest = [draft for draft in batch if draft not in done]
         if rest:
-            done |= zip(rest, _store_portably(rest), strict=True)
+            _store_portably(rest, done)
     except (OperationalError, InterfaceError, AbandonedError) as error:
-        raise UnavailableError from error
-    return [done[draft] for draft in batch]
+        logger.warning("%s of %s messages not stored: %s", len(batch) - len(done), len(batch), type(error).__name__)
+    return [done.get(draft) or UnavailableError() for draft in batch]
 
 
 def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome]:
-    """Store what may plainly be stored, in one round trip; PostgreSQL only."""
+    """Store what may plainly be stored, in one round trip; PostgreSQL only.
+
+    Between the statement and its COMMIT there is no moment to look whether somebody still waits: where the database
+    hangs in it, what was given up is stored when it goes on, and told then.
+    """
     first: dict[Any, Draft] = {}  # of drafts that repeat a client_id within the batch
     for draft in batch:
         first.setdefault(draft.key or draft, draft)
@@ -145,14 +152,19 @@ def _posted(draft: Draft, now: datetime, row: Sequence[Any]) -> MessagePosted:
     return MessagePosted(draft.conversation_id, seq, message, draft.client_id)
 
 
-def _store_portably(batch: Sequence[Draft]) -> list[Outcome]:
+def _store_portably(batch: Sequence[Draft], done: dict[Draft, Outcome]) -> None:
+    """Store the batch, one by one where that fails; what became of them is in `done` even where this raises."""
     try:
-        return _store(batch)
+        done.update(zip(batch, _store(batch), strict=True))
     except (OperationalError, InterfaceError, AbandonedError):
         raise
     except Exception:
         logger.exception("a batch failed")
-        return [UnavailableError()] if len(batch) == 1 else [_store_portably([draft])[0] for draft in batch]
+        if len(batch) == 1:
+            done[batch[0]] = UnavailableError()
+            return
+        for draft in batch:
+            _store_portably([draft], done)
 
 
 def _store(batch: Sequence[Draft]) -> list[Outcome]:

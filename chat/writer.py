@@ -106,7 +106,7 @@ class Writer:
         self._busy -= {draft.conversation_id for draft, _ in batch}
         self._wake()
         error = done.exception()
-        if error is not None and not isinstance(error, UnavailableError):
+        if error is not None:
             logger.error("a batch failed", exc_info=error)
         outcomes = [UnavailableError()] * len(batch) if error is not None else done.result()
         for (_, result), outcome in zip(batch, outcomes, strict=True):

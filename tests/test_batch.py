@@ -4,17 +4,20 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.batch import Draft, Sent, store
-from chat.errors import ClientError, UnavailableError
+from chat.errors import ClientError
 from chat.models import Conversation, Message
 from tests.cast import Cast, conversation_of, make_user, say
-from tests.measure import at_once
-from tests.outcomes import posted, reassign, told
+from tests.measure import at_once, watched_statements
+from tests.outcomes import event_of, posted, reassign, told
 
 CLOSED = ("conversation_closed", "This conversation is closed.", 403, None, None)
+
+UNAVAILABLE = ("temporarily_unavailable", "Temporarily unavailable. Try again.", 503, None, None)
 
 EntryOf = Callable[..., Draft]
 
@@ -166,13 +169,7 @@ def test_one_bad_row_fails_alone(live_cast: Cast, entry: EntryOf) -> None:
     one, two = live_cast.conversation.messages.order_by("seq")
     theirs = live_cast.other_conversation.messages.get()
     assert (one.content, one.seq, two.content, two.seq) == ("one", 1, "two", 2)
-    assert refusal(outcomes.pop(1)) == (
-        "temporarily_unavailable",
-        "Temporarily unavailable. Try again.",
-        503,
-        None,
-        None,
-    )
+    assert refusal(outcomes.pop(1)) == UNAVAILABLE
     assert outcomes == [
         Sent(posted(one, "a"), created=True),
         Sent(posted(theirs), created=True),
@@ -235,10 +232,61 @@ def test_a_batch_that_nobody_waits_for_is_rolled_back(cast: Cast, entry: EntryOf
     batch = [entry(cast.conversation, cast.student, text) for text in ("one", "two")]
     for given_up in batch:
         given_up.given_up = True
-    with pytest.raises(UnavailableError):
-        store(batch)
+    assert [refusal(outcome) for outcome in store(batch)] == [UNAVAILABLE] * 2
     assert stored(cast.conversation) == []
     assert cast.conversation.last_seq == 0
+
+
+@pytest.mark.parametrize("portably", [False, True])
+def test_what_is_given_up_while_it_is_being_stored_is_told_where_it_is_stored(
+    live_cast: Cast, entry: EntryOf, portably: bool
+) -> None:
+    conversation = live_cast.conversation
+    batch = [entry(conversation, live_cast.student, text) for text in ("one", "two")]
+    if portably:
+        batch = [batch[0], entry(conversation, live_cast.student, None)]
+
+    def give_up(sql: str) -> None:
+        if "INSERT INTO" in sql:
+            for waiting in batch:
+                waiting.given_up = True
+
+    with watched_statements(give_up):
+        outcomes = store(batch)
+    if connection.vendor == "postgresql" and not portably:  # one statement: there is no moment before its COMMIT
+        events = [event_of(row) for row in conversation.messages.order_by("seq")]
+        assert outcomes == [Sent(event, created=True) for event in events]
+        assert len(events) == 2
+    else:
+        assert [refusal(outcome) for outcome in outcomes] == [UNAVAILABLE] * 2
+        assert stored(conversation) == []
+
+
+@pytest.mark.parametrize("at", range(1, 6))
+def test_what_is_stored_before_the_database_is_lost_is_told(live_cast: Cast, entry: EntryOf, at: int) -> None:
+    conversation = live_cast.conversation
+    batch = [entry(conversation, live_cast.student, text) for text in ("one", "two", "three")]
+    batch.insert(1, entry(conversation, live_cast.trainer, "not mine"))
+    if at > 1:  # then one by one, each with its own look at the conversation
+        batch.insert(2, entry(conversation, live_cast.student, None))
+    looks = 0
+
+    def lose(sql: str) -> None:
+        nonlocal looks
+        looks += 'FROM "chat_conversation"' in sql
+        if looks >= at:
+            raise OperationalError("server closed the connection unexpectedly")
+
+    with watched_statements(lose):
+        outcomes = store(batch)
+    assert looks == at
+    sent = [outcome for outcome in outcomes if isinstance(outcome, Sent)]
+    assert sent == [Sent(event_of(row), created=True) for row in conversation.messages.order_by("seq")]
+    by_statement = connection.vendor == "postgresql" and at == 1
+    assert len(sent) == (3 if by_statement else {1: 0, 2: 0, 3: 1, 4: 1, 5: 1}[at])
+    rest = [refusal(outcome) for outcome in outcomes if not isinstance(outcome, Sent)]
+    assert set(rest) <= {UNAVAILABLE, CLOSED}
+    assert rest[-1] == UNAVAILABLE
 
 
 def test_processes_that_write_to_the_same_conversations_at_once_never_lock_each_other_out(
