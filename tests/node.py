@@ -1,4 +1,4 @@
-"""Node for the tests that need it, and what `tests/js/package-lock.json` asks of npm."""
+"""Node for the tests that need it, and what a `package-lock.json` asks of npm."""
 
 import fcntl
 import hashlib
@@ -12,7 +12,6 @@ from pathlib import Path
 
 JS = Path(__file__).with_name("js")
 MODULES = JS / "node_modules"
-INSTALLED = MODULES / ".installed"  # what was installed, by its lock's hash
 INSTALL_SECONDS = 300
 
 
@@ -41,16 +40,20 @@ def environment() -> dict[str, str]:
     return os.environ | {"PATH": os.pathsep.join([str(Path(node()).parent), os.environ.get("PATH", os.defpath)])}
 
 
-def installed() -> Path:
-    """Return `node_modules`, installed exactly as the lock says; one process does it, the others wait."""
-    wanted = hashlib.sha256((JS / "package-lock.json").read_bytes()).hexdigest()
-    with (JS / ".npmrc").open() as lock:
+def installed(package: Path = JS) -> Path:
+    """Return its `node_modules`, installed exactly as the lock says; one process does it, the others wait."""
+    modules = package / "node_modules"
+    stamp = modules / ".installed"  # what was installed, by its lock's hash
+    wanted = hashlib.sha256((package / "package-lock.json").read_bytes()).hexdigest()
+    with (package / ".npmrc").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not INSTALLED.exists() or INSTALLED.read_text() != wanted:
+        if not stamp.exists() or stamp.read_text() != wanted:
             command = [*npm(), "ci", "--loglevel=error"]
-            subprocess.run(command, cwd=JS, env=environment(), check=True, timeout=INSTALL_SECONDS, stdout=sys.stderr)
-            INSTALLED.write_text(wanted)
-    return MODULES
+            subprocess.run(
+                command, cwd=package, env=environment(), check=True, timeout=INSTALL_SECONDS, stdout=sys.stderr
+            )
+            stamp.write_text(wanted)
+    return modules
 
 
 if __name__ == "__main__":
