@@ -1,0 +1,23 @@
+"use client";
+
+import { useRouter } from "next/navigation";
+import { useEffect } from "react";
+import type { ConnectionSnapshot } from "@/lib/qader/client";
+import { connectionInWords } from "@/lib/words";
+
+/** How the connection stands, in words. When the session has ended, the server decides what this page shows now. */
+export function Connection({ of }: { of: ConnectionSnapshot & { open: () => void } }) {
+  const router = useRouter();
+  const isSignedOut = of.reason === "signed_out";
+
+  useEffect(() => {
+    if (isSignedOut) router.refresh();
+  }, [isSignedOut, router]);
+
+  return (
+    <p role="status" className={`connection ${of.status}`}>
+      {connectionInWords(of)}
+      {of.status === "stopped" && <button onClick={of.open}>Try again</button>}
+    </p>
+  );
+}

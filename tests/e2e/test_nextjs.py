@@ -1,0 +1,275 @@
+"""The Next.js application of `nextjs/` in a real browser, on a port of its own, before a real backend on another."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, expect
+
+from tests.e2e import frontend
+from tests.e2e.cluster import Cluster, Databases, Pair, Person
+from tests.e2e.rest import Rest
+from tests.e2e.screen import SECONDS, Desk, Screen
+from tests.e2e.seed import PASSWORD
+from tests.e2e.server import WebServer
+from tests.servers import free_port
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
+
+HOST, BACKEND_HOST = "qader.localhost", "chat.qader.localhost"  # browsers know that these are this machine
+PAGE = 50  # messages that the application fetches at once
+PAIRS = 10
+# What React says of it where the application shows its error page.
+RENDERING_FAILED = "Error: Minified React error #441"
+
+
+@dataclass
+class Site:
+    """The backend, and the frontend's address as browsers know it."""
+
+    cluster: Cluster
+    backend: WebServer
+    url: str
+    pairs: list[Pair]
+
+
+@pytest.fixture(scope="module")
+def prepared() -> None:
+    """The application, ready to be built."""
+    frontend.prepare()
+
+
+@pytest.fixture(scope="module")
+def site(databases: Databases, prepared: None) -> Iterator[Site]:
+    """As in production, on two hosts of one domain; one for all tests of this file, because it takes a build."""
+    port = free_port()
+    url = f"http://{HOST}:{port}"
+    cluster = Cluster(databases.create(), None)
+    try:
+        backend = cluster.start(
+            ALLOWED_HOSTS=f"127.0.0.1,{BACKEND_HOST},{HOST}",
+            CSRF_TRUSTED_ORIGINS=url,
+            COOKIE_DOMAIN=HOST,
+            CHAT_RATE_LIMIT="0",
+        )
+        sockets = f"http://{BACKEND_HOST}:{backend.port}"
+        env = frontend.settings(backend, NEXT_PUBLIC_CHAT_SOCKET_URL=sockets)
+        frontend.run("build", env)
+        with frontend.served("start", port, env):
+            yield Site(cluster, backend, url, cluster.cast(PAIRS))
+    finally:
+        cluster.close()
+
+
+@pytest.fixture
+def pair(site: Site) -> Pair:
+    """A student and a mentor whom no other test knows."""
+    return site.pairs.pop()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def desk(browser: Browser) -> AsyncIterator[Desk]:
+    """Closed at the end, when the application must have said nothing in any console."""
+    made = Desk(browser)
+    yield made
+    said = [screen.own_words for screen in made.screens]
+    await made.close()
+    assert said == [[] for _ in made.screens]
+
+
+async def seat(desk: Desk, site: Site, pair: Pair) -> tuple[Screen, Screen]:
+    """The student's and the mentor's screens, both in their conversation."""
+    student, mentor = await desk.screen(site.url), await desk.screen(site.url)
+    await student.sign_in(pair.student)
+    await (await mentor.sign_in(pair.teacher)).choose(pair.student)
+    return await student.is_connected(), await mentor.is_connected()
+
+
+async def say(backend: WebServer, person: Person, *texts: str) -> None:
+    """Send over REST, in order."""
+    async with Rest(person, backend) as rest:
+        for text in texts:
+            (await rest.ask("POST", rest.messages_path, {"content": text})).raise_for_status()
+
+
+async def history(backend: WebServer, person: Person) -> list[str]:
+    async with Rest(person, backend) as rest:
+        return [message["content"] for message in await rest.history()]
+
+
+async def test_its_types_hold(site: Site) -> None:
+    await asyncio.to_thread(frontend.run, "types")
+
+
+def asking(site: Site, **cookies: str) -> httpx.AsyncClient:
+    """HTTP to the frontend, by its number: only browsers know that HOST is this machine."""
+    headers = {"Origin": site.url, "Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
+    address = site.url.replace(HOST, "127.0.0.1")
+    return httpx.AsyncClient(base_url=address, headers=headers, trust_env=False, timeout=SECONDS)
+
+
+async def test_rest_goes_through_the_rewrites(site: Site, pair: Pair) -> None:
+    async with asking(site) as http:
+        for path in ("/api/v1/auth/me/", "/api/v1/auth/me"):  # Next.js redirects one by default, Django the other
+            assert (await http.get(path)).status_code == 401, path
+        token = (await http.get("/api/v1/auth/csrf/")).json()["csrfToken"]
+
+    credentials = {"username": pair.student.username, "password": PASSWORD}
+    proof = {"X-CSRFToken": token}
+    async with asking(site, csrftoken=token) as http:
+        tries = [{}, proof | {"Origin": "http://localhost"}, proof]
+        answers = [await http.post("/api/v1/auth/login/", json=credentials, headers=headers) for headers in tries]
+    assert [answer.status_code for answer in answers] == [403, 403, 200]
+    for cookie in answers[-1].headers.get_list("set-cookie"):
+        assert re.match(rf"(csrftoken|sessionid)=\w+; Domain={HOST};", cookie)
+
+    async with asking(site, sessionid=pair.student.session_key) as http:
+        page = await http.get("/api/v1/chat/my-conversation/messages/?limit=1&mark_read=false")
+        assert page.json() == {"count": 0, "next": None, "previous": None, "results": []}
+        assert (await http.get("/api/v1/chat/my-conversation/messages/?limit=0")).status_code == 400
+
+
+async def test_the_server_renders_for_whoever_is_signed_in(site: Site, pair: Pair) -> None:
+    async with asking(site) as http:
+        assert "Password" in (await http.get("/")).text
+    async with asking(site, sessionid="none-that-there-is") as http:
+        assert "Password" in (await http.get("/")).text
+    async with asking(site, sessionid=pair.student.session_key) as http:
+        page = (await http.get("/")).text
+        assert f">{pair.student.username}</strong>" in page
+        assert "Password" not in page
+    async with asking(site, sessionid=pair.teacher.session_key) as http:
+        assert (await http.get("/")).headers["location"] == "/conversations"
+        assert f">{pair.teacher.username}</strong>" in (await http.get("/conversations")).text
+
+
+async def test_student_and_mentor_chat(site: Site, pair: Pair, desk: Desk) -> None:
+    old = [f"السؤال {number}" for number in range(PAGE + 10)]
+    await say(site.backend, pair.student, *old)
+
+    mentor = await desk.screen(site.url)
+    await mentor.sign_in(pair.teacher, "wrong")
+    await expect(mentor.problem).to_have_text("Wrong name or password.")
+    await mentor.sign_in(pair.teacher)
+    link = mentor.page.get_by_role("link", name=pair.student.username)
+    await expect(link).to_have_text(f"{pair.student.username}{len(old)}{old[-1]}")
+
+    await mentor.choose(pair.student)
+    await mentor.shows(old[-PAGE:])
+    await expect(link).to_have_text(f"{pair.student.username}{old[-1]}")  # they were on the screen
+    await mentor.page.get_by_role("button", name="Load older messages").click()
+    await mentor.shows(old)
+    await expect(mentor.page.get_by_role("button", name="Load older messages")).to_have_count(0)
+
+    student = await desk.screen(site.url)
+    await (await student.sign_in(pair.student)).is_connected()
+    await student.shows(old[-PAGE:])
+    await expect(student.bubbles).to_have_class(["read"] * PAGE)
+    for screen in (student, mentor):
+        await expect(screen.presence).to_have_text("online")
+
+    await mentor.field.press_sequentially("Hel")
+    await expect(student.presence).to_have_text("typing…")
+    await mentor.write("Hello")
+    await expect(student.texts.last).to_have_text("Hello")
+    await expect(student.presence).to_have_text("online")
+    await expect(mentor.bubbles.last).to_have_class("read")
+
+    await student.write("two\nlines")
+    await expect(mentor.texts.last).to_have_text("two\nlines")
+    await expect(student.bubbles.last).to_have_class("read")
+    await expect(link).to_have_text(f"{pair.student.username}two\nlines")
+    assert await history(site.backend, pair.student) == [*old, "Hello", "two\nlines"]
+
+    await student.page.close()
+    await expect(mentor.presence).to_have_text(re.compile("^last seen "))
+
+
+async def test_what_was_refused_is_told_retried_and_discarded(site: Site, pair: Pair, desk: Desk) -> None:
+    student, mentor = await seat(desk, site, pair)
+    await student.write("x" * 4001, "short")
+    await mentor.shows(["short"])
+    await expect(student.bubbles).to_have_class(["read", "failed"])
+    await expect(student.problem).to_have_text("Not sent. It is too long. Retry Discard")
+    async with student.sockets[-1].expect_event("framesent", lambda frame: "xxx" in str(frame)):
+        await student.problem.get_by_role("button", name="Retry").click()
+    await expect(student.bubbles).to_have_class(["read", "failed"])
+    await student.problem.get_by_role("button", name="Discard").click()
+    await student.shows(["short"])
+    await mentor.shows(["short"])
+
+
+async def test_every_message_arrives_once_when_the_backend_is_killed(site: Site, pair: Pair, desk: Desk) -> None:
+    student, mentor = await seat(desk, site, pair)
+    asked, answered = ([f"{who} {number}" for number in range(30)] for who in ("question", "answer"))
+    writing = asyncio.gather(student.write(*asked[:20]), mentor.write(*answered[:20]))
+    await expect(student.texts.nth(9)).to_be_attached()
+    site.backend.kill()
+    await writing
+    for screen in (student, mentor):
+        await expect(screen.connection).to_have_text("The connection was lost. Connecting…")
+    await student.page.reload()  # the page itself cannot be had now, and what was sent must outlive it
+    await expect(student.problem).to_have_text("The chat cannot be reached.")
+    assert [said.split(";")[0] for said in student.own_words] == [RENDERING_FAILED]
+    student.console.clear()
+
+    await asyncio.to_thread(site.backend.start)
+    await student.page.get_by_role("button", name="Try again").click()
+    for screen in (student, mentor):
+        await screen.is_connected()
+    await asyncio.gather(student.write(*asked[20:]), mentor.write(*answered[20:]))
+
+    for screen in (student, mentor):
+        await expect(screen.bubbles).to_have_class([re.compile("read|received")] * 60)
+    said = await history(site.backend, pair.student)
+    assert [text for text in said if text in asked] == asked
+    assert [text for text in said if text in answered] == answered
+    for screen in (student, mentor):
+        await screen.shows(said)
+
+
+async def test_signing_out_in_one_tab_ends_the_others(site: Site, pair: Pair, desk: Desk) -> None:
+    student, mentor = await seat(desk, site, pair)
+    other = await desk.screen(site.url, student.page.context)
+    await other.is_connected()
+    await other.page.get_by_role("button", name="Sign out").click()
+    for tab in (student, other):
+        await expect(tab.page.get_by_role("button", name="Sign in")).to_be_visible()
+        assert all(socket.is_closed() for socket in tab.sockets)
+
+    await (await student.sign_in(pair.student)).is_connected()
+    await mentor.write("welcome back")
+    await student.shows(["welcome back"])
+    await mentor.page.get_by_role("button", name="Sign out").click()
+    await expect(mentor.page).to_have_url(f"{mentor.url}/")
+    assert all(socket.is_closed() for socket in mentor.sockets)
+
+
+async def test_a_conversation_of_others_is_not_shown(site: Site, pair: Pair, desk: Desk) -> None:
+    await say(site.backend, site.pairs[0].student, "private")
+    mentor = await desk.screen(site.url)
+    await mentor.sign_in(pair.teacher)
+    await expect(mentor.page.get_by_text("Choose a student.")).to_be_visible()
+    await mentor.page.goto(f"{site.url}/conversations/{site.pairs[0].conversation_id}")
+    await expect(mentor.connection).to_have_text("This conversation is not yours.Try again")
+    await mentor.shows([])
+
+
+async def test_in_development_and_without_rewrites_a_strict_react_leaves_one_socket(
+    lone_cluster: Cluster, prepared: None, desk: Desk
+) -> None:
+    port = free_port()
+    backend = await asyncio.to_thread(lone_cluster.start, CSRF_TRUSTED_ORIGINS=f"http://localhost:{port}")
+    (pair,) = await asyncio.to_thread(lone_cluster.cast)
+    env = frontend.settings(backend, NEXT_PUBLIC_CHAT_BASE_URL=f"http://localhost:{backend.port}")
+    env["NEXT_PUBLIC_CHAT_SOCKET_URL"] = ""  # instead of that in .env.development: as REST
+    with frontend.served("dev", port, env):
+        student = await desk.screen(f"http://localhost:{port}")
+        await (await student.sign_in(pair.student)).is_connected()
+        await say(backend, pair.teacher, "once")
+        await student.shows(["once"])
+        assert [socket.is_closed() for socket in student.sockets].count(False) == 1
