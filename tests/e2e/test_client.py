@@ -14,14 +14,15 @@ from tests.node import JS, environment, installed, node
 CLIENT = ROOT / "chat" / "static" / "chat" / "client.js"
 MAX_BYTES = 20_000
 PAIRS = 30
-SECONDS = 110
-TEST_SECONDS = 40
+FILE_SECONDS = 280  # on a machine that is busy with other things, too; 50 otherwise
+TEST_SECONDS = 100
 
 
 def test_the_client_stays_small() -> None:
     assert CLIENT.stat().st_size <= MAX_BYTES
 
 
+@pytest.mark.timeout(FILE_SECONDS + 20)
 @pytest.mark.parametrize("file", sorted(JS.glob("*.test.js")), ids=lambda file: file.stem)
 def test_in_node(file: Path, cluster: Cluster) -> None:
     installed()
@@ -33,6 +34,6 @@ def test_in_node(file: Path, cluster: Cluster) -> None:
         env=environment() | {"QADER_TEST": json.dumps(given)},
         capture_output=True,
         text=True,
-        timeout=SECONDS,
+        timeout=FILE_SECONDS,
     )
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"

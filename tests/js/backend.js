@@ -15,7 +15,7 @@ import { Origin } from "./page.js";
 import { Proxy } from "./proxy.js";
 
 const given = JSON.parse(process.env.QADER_TEST);
-const SECONDS = 20;
+const SECONDS = 40; // for a machine that is busy with other things, too
 
 export const pairs = given.pairs;
 /** A student and their mentor that no other test has: `{student, teacher, conversation_id}`. */

@@ -134,7 +134,7 @@ test("what a closed tab could not send, another one sends", async (t) => {
   one.close();
   broken.close();
   assert.deepEqual(texts(two.getSnapshot()), numbers(3));
-  await until(two, arrived(...numbers(3)), 15);
+  await until(two, arrived(...numbers(3)));
   assert.deepEqual(await stored(teacher, backend), numbers(3));
   assert.equal(origin.items.size, 0);
 });

@@ -132,6 +132,17 @@ test("the other side's typing is told, until they stop or send", async (t) => {
   await until(one, ({ typing, messages }) => !typing && messages.length === 1);
 });
 
+test("the other side's coming and going is told", async (t) => {
+  const { student, teacher } = newPair();
+  const one = chatOf(t, student, backend);
+  await until(one, ({ presence }) => presence?.is_online === false);
+  const other = chatOf(t, teacher, backend);
+  await until(one, ({ presence }) => presence.is_online);
+  other.close();
+  const { presence } = await until(one, ({ presence }) => !presence.is_online);
+  assert.ok(Date.now() - Date.parse(presence.last_seen) < 60_000);
+});
+
 test("an inbox shows what is new in each conversation", async (t) => {
   const { student, teacher, conversation_id } = newPair();
   const [inbox, own] = [inboxOf(t, teacher, backend), inboxOf(t, student, backend)];

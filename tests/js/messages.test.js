@@ -75,9 +75,11 @@ test("what was read elsewhere while away is asked for", async (t) => {
   const script = new Script(t);
   const chat = await script.openChat(theirs(2), theirs(3));
   script.socket.end(1006);
-  script.answers["chat/my-conversation/messages/"].results = [theirs(1, { is_read: true }), theirs(2, { is_read: true }), theirs(3)];
+  chat.send("a");
+  // It is under way when REST already has it, and is not shown twice.
+  script.answers["chat/my-conversation/messages/"].results = [1, 2].map((id) => theirs(id, { is_read: true })).concat(theirs(3), message(4, "a"));
   await script.back();
-  assert.deepEqual(chat.getSnapshot().messages.map(({ id, is_read }) => [id, is_read]), [[2, true], [3, false]]);
+  assert.deepEqual(chat.getSnapshot().messages.map(({ id, is_read }) => [id, is_read]), [[2, true], [3, false], [null, false]]);
 });
 
 test("where too much was missed, the newest page is shown, and no hole", async (t) => {
@@ -100,13 +102,18 @@ test("a page that was asked for is not put before another list", async (t) => {
   const chat = await script.chat();
   script.socket.accept();
   await settle();
+  let answer;
+  script.answers["chat/my-conversation/messages/"] = new Promise((resolve) => (answer = resolve));
   const page = chat.loadOlder();
+  assert.equal(script.requests.at(-1), "chat/my-conversation/messages/?mark_read=false&limit=50&before=50");
   script.answers["chat/my-conversation/messages/"] = { results: [message(900)], previous: null, next: null };
   script.socket.end(1006);
-  script.test.mock.timers.tick(500);
+  await script.pass(500);
   script.socket.accept({ type: "resume_complete", recovered: false, count: 0, read_up_to: null });
-  await Promise.all([page, settle()]);
-  assert.deepEqual(contents(chat), ["900"]);
+  await settle();
+  answer({ results: [message(49)], previous: "...", next: "..." });
+  await page;
+  assert.deepEqual([contents(chat), chat.getSnapshot().hasOlder], [["900"], false]);
 });
 
 test("a page that does not come is told to who asked for it", async (t) => {
@@ -221,6 +228,17 @@ test("a replay that holds what was under way acknowledges it", async (t) => {
   assert.deepEqual([states(chat), sends(script.socket)], [["1 sent", "a sent"], []]);
 });
 
+test("a message that the history had first keeps its key when its repeat is answered", async (t) => {
+  const script = new Script(t);
+  const chat = await script.chat();
+  chat.send("a");
+  script.answers["chat/my-conversation/messages/"].results = [message(1, "a")];
+  script.socket.accept();
+  await settle();
+  script.socket.say(ack(1, script.socket.said[0]));
+  assert.deepEqual(chat.getSnapshot().messages.map(({ id, key, clientId }) => [id, key, clientId]), [[1, "1", script.socket.said[0].client_id]]);
+});
+
 test("an old message that a repeat is answered with does not tear the list", async (t) => {
   const script = new Script(t);
   script.answers["chat/my-conversation/messages/"] = { results: [message(50), message(51)], previous: "...", next: null };
@@ -238,13 +256,107 @@ test("what the outbox holds is sent after a reload, in its order", async (t) => 
   ["a", "b", "c"].forEach(before.send);
   before.close();
   script.tab.origin.items.set("qader-chat:11:7:junk", "{");
+  script.tab.origin.items.set("qader-chat:11:7:more", '{"content":"junk","at":"yesterday"}');
   script.tab.origin.items.set("qader-chat:11:8:other", '{"clientId":"other","content":"elsewhere","at":1}');
   script.tab.origin.items.set("qader-chat:12:7:other", '{"clientId":"other","content":"somebody else","at":1}');
   const chat = await script.openChat(message(1));
   assert.deepEqual(states(chat), ["1 sent", "a sending", "b sending", "c sending"]);
   for (const id of [2, 3, 4]) script.socket.say(ack(id, script.socket.said.at(-1)));
   assert.deepEqual(sends(script.socket), ["a", "b", "c"]);
-  assert.deepEqual([...script.tab.origin.items.keys()].map((key) => key.split(":").at(-1)), ["junk", "other", "other"]);
+  assert.deepEqual([...script.tab.origin.items.keys()].map((key) => key.split(":").at(-1)), ["junk", "more", "other", "other"]);
+});
+
+test("after a reload the chat resumes behind what was shown when it was sent, and shows nothing twice", async (t) => {
+  const script = new Script(t);
+  const before = await script.openChat(message(1));
+  before.send("a");
+  const [sent] = script.socket.said;
+  before.close();
+  const chat = await script.chat();
+  const lists = [];
+  chat.subscribe(() => lists.push(contents(chat).join()));
+  assert.equal(script.socket.query.get("after"), "1");
+  script.answers["chat/my-conversation/messages/"].results = [message(1), message(2, "a")];
+  script.socket.accept(ack(2, sent), { type: "resume_complete", recovered: true, count: 1, read_up_to: null });
+  await settle();
+  assert.deepEqual([states(chat), sends(script.socket), kept(script)], [["1 sent", "a sent"], [], []]);
+  assert.deepEqual([...new Set(lists)], ["1,a"]);
+});
+
+test("another tab's message is shown, and sent only if that tab does not get through", async (t) => {
+  const script = new Script(t);
+  const chat = await script.openChat(message(1));
+  const { storage } = script.tab.origin.tab();
+  const elsewhere = (clientId, at) => storage.setItem(`qader-chat:11:7:${clientId}`, JSON.stringify({ clientId, content: clientId, at }));
+  elsewhere("x", 1);
+  elsewhere("y", 2);
+  chat.send("own");
+  assert.deepEqual(states(chat), ["1 sent", "x sending", "y sending", "own sending"]);
+  assert.deepEqual(sends(script.socket), ["own"]);
+  script.socket.say(ack(2, script.socket.said[0]));
+  await script.pass(5_000);
+  script.socket.say(ack(3, { message: "x", client_id: "x" }));
+  storage.removeItem("qader-chat:11:7:x");
+  await script.pass(4_999);
+  assert.deepEqual(sends(script.socket), ["own"]);
+  await script.pass(1_001);
+  assert.deepEqual(sends(script.socket), ["own", "y"]);
+});
+
+test("what fails or is discarded in one tab is so in the other, and other items are none of ours", async (t) => {
+  const script = new Script(t);
+  const chat = await script.openChat();
+  const { storage } = script.tab.origin.tab();
+  const entry = { clientId: "x", content: "x", at: 1 };
+  const key = "qader-chat:11:7:x";
+  storage.setItem(key, JSON.stringify(entry));
+  storage.setItem(key, JSON.stringify({ ...entry, error: "message_too_long" }));
+  assert.deepEqual(states(chat), ["x failed"]);
+  storage.removeItem(key);
+  assert.deepEqual(states(chat), []);
+  const before = chat.getSnapshot();
+  storage.setItem("qader-chat:11:8:x", JSON.stringify(entry));
+  storage.setItem("theme", "dark");
+  assert.equal(chat.getSnapshot(), before);
+});
+
+test("a frame that was too big takes only its own message with it", async (t) => {
+  const script = new Script(t);
+  const chat = await script.openChat(message(1));
+  ["big", "small"].forEach(chat.send);
+  script.socket.end(1009);
+  assert.deepEqual([states(chat)[1], chat.getSnapshot().messages[1].error], ["big failed", "message_too_long"]);
+  await script.back();
+  assert.deepEqual(sends(script.socket), ["small"]);
+});
+
+test("another conversation begins empty, and what was meant for the former one is not sent to it", async (t) => {
+  const script = new Script(t);
+  const chat = await script.openChat(message(1));
+  chat.send("a");
+  script.answers["chat/my-conversation/"] = { ...CONVERSATION, id: 8 };
+  script.answers["chat/my-conversation/messages/"] = { results: [], previous: null, next: null };
+  script.socket.end(4403);
+  await script.pass(500);
+  assert.deepEqual([chat.getSnapshot().isLoaded, states(chat)], [false, ["a failed"]]);
+  script.socket.readyState = 1;
+  script.socket.say({ type: "connection_established", conversation_id: "8", room_group_name: "chat_8" });
+  if (script.socket.query.has("after")) script.socket.say({ type: "resume_complete", recovered: false, count: 0, read_up_to: null });
+  await settle();
+  assert.deepEqual([shown(chat), states(chat), sends(script.socket)], [["open"], ["a failed"], []]);
+  assert.equal(chat.getSnapshot().messages[0].error, "conversation_closed");
+  assert.deepEqual([...script.tab.origin.items.keys()].map((key) => key.split(":")[2]), ["8"]);
+});
+
+test("a conversation that changed between asking and connecting is asked for again", async (t) => {
+  const script = new Script(t);
+  const chat = await script.chat();
+  script.socket.readyState = 1;
+  script.socket.say({ type: "connection_established", conversation_id: "8", room_group_name: "chat_8" });
+  assert.deepEqual([shown(chat), script.socket.readyState], [["waiting", "unavailable"], 3]);
+  script.answers["chat/my-conversation/"] = { ...CONVERSATION, id: 8 };
+  await script.pass(500);
+  assert.equal(chat.getSnapshot().conversation.id, 8);
 });
 
 test("a full, forbidden or missing storage keeps nothing and breaks nothing", async (t) => {
@@ -280,7 +392,7 @@ test("marks are few, go upwards, and wait until the page is seen", async (t) => 
   const chat = await script.openChat(theirs(1), message(2), theirs(3), theirs(4));
   const marks = () => script.socket.said.filter(({ type }) => type === "mark_read").map(({ message_id }) => message_id);
   chat.markVisible(null);
-  [1, 2].forEach(chat.markVisible);
+  [2, 1].forEach(chat.markVisible);
   await script.pass(199);
   assert.deepEqual(marks(), []);
   await script.pass(1);
@@ -295,7 +407,7 @@ test("marks are few, go upwards, and wait until the page is seen", async (t) => 
   assert.deepEqual(marks(), [1]);
   script.tab.show();
   assert.deepEqual(marks(), [1, 3]);
-  chat.markVisible(4);
+  [4, 2].forEach(chat.markVisible);
   script.socket.end(1006); // the mark is lost
   await script.back();
   assert.deepEqual(marks(), [4]);

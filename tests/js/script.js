@@ -64,7 +64,7 @@ export class Script {
   sockets = [];
   requests = [];
   tab = new Origin().tab();
-  /** What REST answers, by path: an object, or `{status, body}`, or an Error for none. */
+  /** What REST answers, by path: an object, `{status, body}`, an Error for none, or a promise of one of these. */
   answers = {
     "auth/me/": ME,
     "chat/my-conversation/": CONVERSATION,
@@ -96,7 +96,7 @@ export class Script {
   async #answer(url) {
     const path = url.pathname.replace("/api/v1/", "");
     this.requests.push(path + url.search);
-    const answer = this.answers[path];
+    const answer = await this.answers[path];
     if (answer instanceof Error) throw answer;
     const { status = 200, body = answer } = answer ?? { status: 404, body: {} };
     return new Response(typeof body === "string" ? body : JSON.stringify(body), { status });

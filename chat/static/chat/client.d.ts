@@ -13,6 +13,24 @@
  * ```
  *
  * React: see `use-chat.d.ts`.
+ *
+ * What it does by itself:
+ *
+ * * **Connecting.** REST is asked who talks with whom, unless both are given, then the socket is opened, then the history
+ *   fetched; what is said meanwhile comes after it. A lost connection is tried again after a random time of up to 0.5 s,
+ *   1 s, 2 s ... 30 s, at once when the browser is online again or the page is looked at, and resumed behind the last
+ *   message. Where more was missed than the server replays, the newest page replaces the list. A refused handshake is
+ *   looked into over REST; signed out, it does not try again.
+ * * **Dead connections.** After 25 s without a frame it pings; nothing within 10 s (4 s for somebody who just came back to
+ *   the page), or no answer to a send within 10 s, and it connects anew.
+ * * **Sending.** One message is under way at a time, the others wait behind it: an error frame does not say which message
+ *   it is about, and what has to wait for the rate limit must not be overtaken. A refusal for good is the message's that
+ *   is under way; after a passing error (`rate_limited`, `temporarily_unavailable`), which may as well be about a
+ *   `mark_read`, it is repeated under the same `client_id`, which the server stores once, whatever happens.
+ * * **The outbox** keeps what is not acknowledged in `localStorage`, an item for each message, by user and conversation.
+ *   Other tabs show it, too, and send it if this one has not been able to within 10 s. A message for a mentor who was
+ *   changed meanwhile fails with `"conversation_closed"`.
+ * * **Reading.** Neither connecting nor fetching marks anything as read; only `markVisible` does.
  */
 
 import type { Conversation, ErrorCode, FrameErrorCode, Me, Message, Presence } from "./types.js";

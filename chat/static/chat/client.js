@@ -124,7 +124,7 @@ function createLine(env, { set, getSnapshot, subscribe }, options) {
 	const stops = { 401: "signed_out", 403: "not_allowed", 404: gone };
 	let { sure } = options;
 	const wait = createTimer();
-	let socket, opened, asked;
+	let socket, opened, asked, flooded;
 	let listening;
 	let turn = 0;
 	let tries = 0;
@@ -150,6 +150,7 @@ function createLine(env, { set, getSnapshot, subscribe }, options) {
 
 	function attempt() {
 		wait();
+		flooded = false;
 		set({ status: "connecting", retryAt: null });
 		asked = !sure;
 		if (sure) return connect();
@@ -194,9 +195,9 @@ function createLine(env, { set, getSnapshot, subscribe }, options) {
 		if (Date.now() - readyAt >= STABLE) tries = 0;
 		sure = opened && code !== 4403 && code !== 4404;
 		hangUp(code);
+		flooded = code === 4429;
 		if (code === 4401) stop("signed_out");
-		else if (code === 4429) again("too_many", LONGEST_WAIT);
-		else again(asked && !opened ? "too_many" : undefined); // REST had nothing against it
+		else again(flooded || (asked && !opened)); // where REST had nothing against it
 	}
 
 	function failed(error) {
@@ -206,10 +207,11 @@ function createLine(env, { set, getSnapshot, subscribe }, options) {
 		else again();
 	}
 
-	function again(reason = "unavailable", least = 0) {
-		const delay = least + Math.random() * Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** tries);
+	function again(tooMany) {
+		const jitter = Math.random() * Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** tries);
+		const delay = flooded ? LONGEST_WAIT + jitter : jitter;
 		tries += 1;
-		set({ status: "waiting", reason, retryAt: Date.now() + delay });
+		set({ status: "waiting", reason: tooMany ? "too_many" : "unavailable", retryAt: Date.now() + delay });
 		wait(attempt, delay);
 	}
 
@@ -227,8 +229,8 @@ function createLine(env, { set, getSnapshot, subscribe }, options) {
 	}
 
 	function wake() {
-		const { status, reason } = getSnapshot();
-		if (status === "waiting" && reason !== "too_many") attempt();
+		const { status } = getSnapshot();
+		if (status === "waiting" && !flooded) attempt();
 		if (status === "open") ping(PROBE);
 		awake?.();
 	}
@@ -276,10 +278,10 @@ function createOutbox(storage) {
 
 	function read(text, due) {
 		const entry = tried(() => JSON.parse(text));
-		if (entry?.content) entries.set(entry.clientId, { ...entry, due });
+		if (entry?.at > 0) entries.set(entry.clientId, { ...entry, due });
 	}
 
-	/** What was sent before there was a prefix belongs to it; what was for another fails. */
+	/** What was sent before there was a prefix is for it; what was for another fails. */
 	function open(newPrefix) {
 		const before = inOrder();
 		const error = prefix && "conversation_closed";
@@ -291,10 +293,11 @@ function createOutbox(storage) {
 	}
 
 	function changed({ key, newValue }) {
-		if (!prefix || !key?.startsWith(prefix)) return;
+		if (!prefix || !key?.startsWith(prefix)) return false;
 		const entry = entries.get(key.slice(prefix.length));
 		if (newValue) read(newValue, entry ? entry.due : Date.now() + ELSEWHERE);
 		else if (entry?.error) entries.delete(entry.clientId); // discarded
+		return true;
 	}
 
 	return { open, put, add, remove, changed, inOrder, get: (clientId) => entries.get(clientId) };
@@ -317,14 +320,14 @@ export function createChat(options = {}) {
 	const sure = user && conversation;
 	const line = createLine(env, store, { identify, address, hear, lost, awake: mark, stored, gone, sure });
 	const history = (limit) => api.get(`${restPath}?mark_read=false&limit=${limit}`);
-	let entered = null; // the conversation that all of this is about
+	let entered; // the conversation that all of this is about
 	let messages = []; // the server's, in order, without a gap
-	let early = null; // frames that wait for the history
-	let readUpTo = {}; // own: by the other side; received: by us
+	let early; // frames that wait for the history
+	let readUpTo; // own: by the other side; received: by us
 	let underWay = null; // the send that waits for its answer
 	let seen = 0; // the newest message that was visible
 	let typedAt = 0;
-	let markTimer = null;
+	let markTimer;
 	const waitForAnswer = createTimer();
 	const waitForTyping = createTimer();
 
@@ -375,11 +378,11 @@ export function createChat(options = {}) {
 		if (!recovered || !messages.length) return load();
 		ready();
 		if (messages.every(({ state, is_read }) => state !== "received" || is_read)) return;
-		// What is unread here may have been read on another device.
-		line.request(history(200), ({ results }) => show({}, results));
+		const isShown = ({ id }) => id <= messages.at(-1).id;
+		line.request(history(200), ({ results }) => show({}, results.filter(isShown))); // it may be read elsewhere
 	}
 
-	/** Show the newest page and nothing else; what is said meanwhile waits. */
+	/** Show the newest page only; what is said meanwhile waits. */
 	function load() {
 		early ??= [];
 		line.request(history(PAGE), ({ results, previous }) => {
@@ -527,8 +530,8 @@ export function createChat(options = {}) {
 	}
 
 	function stored(event) {
-		outbox.changed(event);
-		setTimeout(pump, ELSEWHERE);
+		if (!outbox.changed(event)) return;
+		setTimeout(pump, 1.1 * ELSEWHERE);
 		show();
 	}
 
@@ -563,7 +566,7 @@ export function createInbox(options = {}) {
 	const { set, getSnapshot } = store;
 	const identify = async () => ({ user: await api.me() });
 	const line = createLine(env, store, { identify, address: () => "inbox/", hear, stored() {}, gone: "no_mentor", sure: user });
-	let early = null; // what is told while the list is on its way
+	let early; // what is told while the list is on its way
 
 	function hear({ type, conversation }) {
 		if (type === "inbox_established") load();
