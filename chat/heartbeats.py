@@ -7,21 +7,24 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from redis import asyncio as redis
 
 logger = logging.getLogger(__name__)
 
-BEAT_SECONDS = 15.0  # between two heartbeats of a process
-STALE_SECONDS = 40.0  # a process that was not heard of for so long is gone: two heartbeats may be late or lost
+BEAT_SECONDS = 12.0  # between two heartbeats of a process
+STALE_SECONDS = 32.0  # a process that was not heard of for so long is gone: one heartbeat may be lost, the next be late
+HICCUP_SECONDS = 5.0  # a Redis that was away for no longer has missed no heartbeat for good
 KEPT_SECONDS = 24 * 3600  # how long it can be told when a user was last here whose process died
 REDIS_SECONDS = 1.0
 
 # Of all scripts: one round trip, one clock, Redis's own. KEYS[1] lives as long as Redis's memory, the others are the
-# users'. ARGV: this process, when a heartbeat is stale, how long to keep it. Returns what KEYS[1] holds, and a list.
+# users'. ARGV: this process, when a heartbeat is stale, how long to keep it. Returns what KEYS[1] holds, and what was
+# found, by the users' numbers; times are text, since Redis cuts numbers to integers.
 SCRIPT = """
 local now = redis.call('TIME')
 now = now[1] + now[2] / 1000000
@@ -43,9 +46,21 @@ BEAT = """redis.call('ZREMRANGEBYSCORE', key, '-inf', stale)
 LEAVE = """redis.call('ZREM', key, process)
     redis.call('ZREMRANGEBYSCORE', key, '-inf', stale)
     if redis.call('ZCARD', key) == 0 then found[#found + 1] = i - 2 end"""
-# The age of each one's last heartbeat, as text, since Redis cuts numbers to integers; empty where there is none.
+# The time of each one's last heartbeat and its age; nothing where there is none.
 LOOK = """local last = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')
-    found[#found + 1] = last[2] and tostring(now - last[2]) or ''"""
+    if last[2] then found[#found + 1] = {i - 2, last[2], tostring(now - last[2])} end"""
+
+
+class Heartbeat(NamedTuple):
+    """The last one of a user: when it was, and how many seconds ago; both by the clock of Redis."""
+
+    at: datetime
+    age: float
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the process that it came from is taken to be alive."""
+        return self.age < STALE_SECONDS
 
 
 class Heartbeats:
@@ -55,8 +70,8 @@ class Heartbeats:
         self._process = uuid.uuid4().hex
         self._redis: Any = None
         self._memory: bytes | None = None  # what KEYS[1] held
+        self._away_since: float | None = None
         self._doubtful_until = 0.0
-        self._away = False
         if settings.REDIS_URL:
             timeouts = {"socket_timeout": REDIS_SECONDS, "socket_connect_timeout": REDIS_SECONDS}
             self._redis = redis.from_url(settings.REDIS_URL, **timeouts)
@@ -67,28 +82,30 @@ class Heartbeats:
     @property
     def complete(self) -> bool:
         """Whether who is not found is gone; not while others may still have to be heard after Redis was away."""
-        return not self._away and time.monotonic() >= self._doubtful_until
+        return self._away_since is None and time.monotonic() >= self._doubtful_until
 
-    async def beat(self, users: Collection[int]) -> set[int] | None:
+    async def beat(self, users: Sequence[int]) -> set[int] | None:
         """Tell that these are here; returns those who were nowhere before."""
         return await self._numbered(BEAT, users)
 
-    async def leave(self, users: Collection[int]) -> set[int] | None:
+    async def leave(self, users: Sequence[int]) -> set[int] | None:
         """Tell that these are here no more; returns those who are nowhere now."""
         return await self._numbered(LEAVE, users)
 
-    async def look(self, users: Collection[int]) -> dict[int, float] | None:
-        """Return for those of whom there is a heartbeat how many seconds old the last one is."""
+    async def look(self, users: Sequence[int]) -> dict[int, Heartbeat] | None:
+        """Return the last heartbeat of those of whom there is one."""
         if self._redis is None:
             return {}
-        ages = await self._call(LOOK, users)
-        return None if ages is None else {user: float(age) for user, age in zip(users, ages, strict=True) if age}
+        found = await self._call(LOOK, users)
+        if found is None:
+            return None
+        return {users[n]: Heartbeat(datetime.fromtimestamp(float(at), UTC), float(age)) for n, at, age in found}
 
-    async def _numbered(self, script: str, users: Collection[int]) -> set[int] | None:
+    async def _numbered(self, script: str, users: Sequence[int]) -> set[int] | None:
         if self._redis is None:
             return set(users)
-        numbers = await self._call(script, users)
-        return None if numbers is None else {user for number, user in enumerate(users) if number in set(numbers)}
+        found = await self._call(script, users)
+        return None if found is None else {users[n] for n in found}
 
     async def _call(self, script: str, users: Collection[int]) -> list[Any] | None:
         keys = [f"qader:presence:{user}" for user in users]
@@ -97,12 +114,17 @@ class Heartbeats:
             async with asyncio.timeout(REDIS_SECONDS):
                 memory, found = await self._scripts[script](keys=["qader:presence", *keys], args=arguments)
         except Exception as error:
-            if not self._away:
+            if self._away_since is None:
                 logger.warning("presence stands still: %s", type(error).__name__)
-            self._away = True
+                self._away_since = time.monotonic()
             return None
-        if self._away or (self._memory not in (None, memory)):
-            # What Redis lost, every process tells with its next heartbeat.
-            self._doubtful_until = time.monotonic() + BEAT_SECONDS + REDIS_SECONDS
-        self._away, self._memory = False, memory
+        self._answered(memory)
         return list(found)
+
+    def _answered(self, memory: bytes) -> None:
+        """Redis is there; what it may have lost meanwhile, every process tells with its next heartbeat."""
+        now = time.monotonic()
+        was_away = self._away_since is not None and now - self._away_since > HICCUP_SECONDS
+        if was_away or self._memory not in (None, memory):
+            self._doubtful_until = now + BEAT_SECONDS + REDIS_SECONDS
+        self._away_since, self._memory = None, memory

@@ -9,8 +9,8 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import islice
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from accounts.models import User
 from chat import events
 from chat.database import in_database
 from chat.errors import UnavailableError
-from chat.heartbeats import BEAT_SECONDS, STALE_SECONDS, Heartbeats
+from chat.heartbeats import BEAT_SECONDS, Heartbeat, Heartbeats
 from chat.loops import Tasks, per_event_loop
 from chat.models import LastSeen
 from chat.outbox import Outbox
@@ -44,6 +44,7 @@ class State(NamedTuple):
 
 
 AWAY = State(False, None)
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Presence:
@@ -151,17 +152,23 @@ class Presence:
             logger.exception("when users were last here could not be stored")
 
     async def _rounds(self) -> None:
+        seconds = BEAT_SECONDS
         while self._here or self._leaving or self._unsaved:
-            await asyncio.sleep(BEAT_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311 - not a secret
-            async with self._beating:
-                for batch in _batches([*self._here, *self._leaving]):
-                    await self._heartbeats.beat(batch)
+            await asyncio.sleep(seconds * random.uniform(0.8, 1.0))  # noqa: S311 - not a secret
+            seconds = BEAT_SECONDS if await self._beat() else RETRY_SECONDS
             if self._unsaved:
                 unsaved, self._unsaved = self._unsaved, {}
                 await self._save(unsaved)
                 self._publish(unsaved)
             for batch in _batches(self._watchers):
                 await self._look_up(batch, ())
+
+    async def _beat(self) -> bool:
+        async with self._beating:
+            for batch in _batches([*self._here, *self._leaving]):
+                if await self._heartbeats.beat(batch) is None:
+                    return False
+        return True
 
     # Looking them up.
 
@@ -178,14 +185,14 @@ class Presence:
             elif new:
                 asyncio.get_running_loop().call_later(CONFIRMED_SECONDS, self._doubt, new)
 
-    async def _look_up(self, people: Collection[int], doubtful: Collection[int]) -> bool:
+    async def _look_up(self, people: Sequence[int], doubtful: Collection[int]) -> bool:
         """Look these users up and show what changed; returns whether all that was asked has answered.
 
         The database is asked only about the `doubtful` and those who came or went.
         """
         async with self._looking:
-            ages = await self._heartbeats.look(people)
-            online = {user_id for user_id in people if self._is_online(user_id, ages)}
+            beats = await self._heartbeats.look(people)
+            online = {user_id for user_id in people if self._is_online(user_id, beats)}
             changed = [
                 user_id
                 for user_id in people
@@ -195,7 +202,11 @@ class Presence:
                 seen = await in_database(last_seen, changed) if changed else {}
             except UnavailableError:
                 return False
-            late = _late(seen, {user_id: (ages or {}).get(user_id) for user_id in changed if user_id not in online})
+            # Who went without a word: their process died, and its heartbeats remain.
+            gone = {user_id: beat.at for user_id, beat in (beats or {}).items() if user_id not in online}
+            late = {
+                user_id: gone[user_id] for user_id in changed if gone.get(user_id, NEVER) > seen.get(user_id, NEVER)
+            }
             await self._save(late)
             for user_id in changed:
                 self._learn(user_id, State(user_id in online, late.get(user_id, seen.get(user_id))))
@@ -207,26 +218,19 @@ class Presence:
             self._known[user_id] = state
             _show(state, user_id, self._watchers[user_id])
 
-    def _is_online(self, user_id: int, ages: Mapping[int, float] | None) -> bool:
+    def _is_online(self, user_id: int, beats: Mapping[int, Heartbeat] | None) -> bool:
         if user_id in self._here or user_id in self._leaving:
             return True
-        if ages is not None and ages.get(user_id, STALE_SECONDS) < STALE_SECONDS:
+        if beats is not None and user_id in beats and beats[user_id].is_fresh:
             return True
-        known = self._known.get(user_id)
-        return known is not None and known.is_online and (ages is None or not self._heartbeats.complete)
+        known = self._known.get(user_id, AWAY)
+        return known.is_online and (beats is None or not self._heartbeats.complete)
 
 
 def _show(state: State, user_id: int, watchers: Iterable[Outbox]) -> None:
     text = encode(PresenceFrame(user=user_id, is_online=state.is_online, last_seen=state.last_seen))
     for watcher in watchers:
         watcher.show(("presence", user_id), text)
-
-
-def _late(seen: Mapping[int, datetime], ages: Mapping[int, float | None]) -> dict[int, datetime]:
-    """Return when those were last here who went without a word: their process died, and its heartbeats remain."""
-    now = timezone.now()
-    last = {user_id: now - timedelta(seconds=age) for user_id, age in ages.items() if age is not None}
-    return {user_id: at for user_id, at in last.items() if user_id not in seen or seen[user_id] < at}
 
 
 def _batches(people: Iterable[int]) -> Iterator[list[int]]:

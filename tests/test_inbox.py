@@ -41,6 +41,13 @@ async def opened(connect: Connect, user: User, unread: int = 0, **kwargs: Any) -
         yield socket
 
 
+@asynccontextmanager
+async def nothing_is_new() -> AsyncIterator[None]:
+    """What is opened above is not looked at any more because it is new."""
+    await settled()
+    yield
+
+
 async def update(conversation: Conversation, reader: User, **state: Any) -> dict[str, Any]:
     shown = await in_thread(conversation_object, conversation, reader, **state)
     return {"type": "conversation_update", "conversation": shown}
@@ -216,6 +223,7 @@ async def test_a_conversation_that_begins_is_told_to_the_mentor_and_followed(con
     async with (
         opened(connect, live_cast.teacher) as mentor,
         opened(connect, live_cast.student) as own,
+        nothing_is_new(),
         entered(connect, live_cast.student) as student,
     ):
         conversation = await Conversation.objects.aget()

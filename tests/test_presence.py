@@ -330,7 +330,7 @@ class TestSeveralProcesses:
     ) -> None:
         for module in (heartbeats, presence):
             monkeypatch.setattr(module, "BEAT_SECONDS", 0.1)
-            monkeypatch.setattr(module, "STALE_SECONDS", 1)
+        monkeypatch.setattr(heartbeats, "STALE_SECONDS", 1)
         begin = timezone.now()
         await process.beat([live_cast.teacher.pk])
         async with asking(connect, live_cast.student) as student:
@@ -339,6 +339,11 @@ class TestSeveralProcesses:
             at = await seen(live_cast.teacher)
             assert gone == offline(live_cast.teacher, at)
             assert abs(at - begin) < timedelta(seconds=0.5)
+            async with asking(connect, live_cast.student) as tab:
+                assert await tab.receive_json() == gone
+        presence.presence()._known.clear()
+        async with asking(connect, live_cast.student) as again:
+            assert await again.receive_json() == gone
 
     async def test_what_no_hint_told_is_found_in_a_round(
         self, connect: Connect, live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
@@ -398,6 +403,22 @@ class TestSeveralProcesses:
         assert process.complete
         assert await process.leave([2, 4]) == {2, 4}
         assert set(await process.look([1, 2, 3, 4])) == {1, 3}
+
+    @pytest.mark.parametrize("hiccup", [True, False])
+    async def test_only_a_redis_that_was_away_for_long_leaves_others_time_to_tell(
+        self, process: Heartbeats, monkeypatch: pytest.MonkeyPatch, hiccup: bool
+    ) -> None:
+        async def away(*_: Any, **__: Any) -> None:
+            raise ConnectionError
+
+        monkeypatch.setattr(heartbeats, "HICCUP_SECONDS", 1 if hiccup else 0)
+        await process.beat([1])
+        with monkeypatch.context() as context:
+            context.setattr(process, "_scripts", dict.fromkeys(process._scripts, away))
+            assert (await process.beat([1]), await process.leave([1]), await process.look([1])) == (None,) * 3
+            assert not process.complete
+        assert set(await process.look([1])) == {1}
+        assert process.complete == hiccup
 
 
 async def test_without_redis_a_process_knows_by_itself(settings: Any) -> None:
