@@ -147,9 +147,11 @@ test("the rate limit is waited for, and nothing overtakes", async (t) => {
   const chat = await script.openChat();
   ["a", "b"].forEach(chat.send);
   script.socket.say({ error: "...", code: "rate_limited", retry_after: 0.15 });
+  assert.equal(chat.getSnapshot().delay, "rate_limited");
   await script.pass(149);
   assert.deepEqual(sends(script.socket), ["a"]);
   await script.pass(1);
+  assert.equal(chat.getSnapshot().delay, null);
   assert.deepEqual(sends(script.socket), ["a", "a"]);
   assert.equal(script.socket.said[0].client_id, script.socket.said[1].client_id);
   assert.deepEqual(states(chat), ["a sending", "b sending"]);

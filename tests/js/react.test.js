@@ -18,6 +18,7 @@ async function pageOf(t) {
   const { document, window } = new Window();
   globalThis.IS_REACT_ACT_ENVIRONMENT = true;
   Object.assign(globalThis, { window, document });
+  globalThis.navigator ??= window.navigator; // Node 20 has none
   t.after(() => ["window", "document", "IS_REACT_ACT_ENVIRONMENT"].forEach((name) => delete globalThis[name]));
   const { createRoot, hydrateRoot } = await import("react-dom/client");
   const container = document.body.appendChild(document.createElement("main"));

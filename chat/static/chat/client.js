@@ -69,7 +69,7 @@ export function createApi(options = {}) {
 		const response = await fetch(`${baseUrl}/api/v1/${path}`, options).catch(() => Response.error());
 		const body = await response.json().catch(() => null);
 		if (response.ok && (body || response.status === 204)) return body;
-		const status = response.ok ? 0 : response.status; // 0 for a page of something on the way, too
+		const status = response.ok ? 0 : response.status; // 0 for a proxy's page, too
 		throw new ApiError(status, body, Number(response.headers.get("Retry-After")) || null);
 	}
 
@@ -84,7 +84,7 @@ export function createApi(options = {}) {
 	return { get, post, login, logout: () => post("auth/logout/"), me: () => get("auth/me/") };
 }
 
-/** Follows no links from page to page: through a frontend's rewrites they lead elsewhere. */
+/** Follows no links to next pages: through rewrites they lead elsewhere. */
 async function listConversations(api, isMentor) {
 	if (!isMentor) return [await api.get("chat/my-conversation/")];
 	const all = [];
@@ -138,7 +138,7 @@ function createLine(env, { set, getSnapshot, subscribe }, options) {
 		env.document?.addEventListener("visibilitychange", () => isHidden(env) || wake(), listening);
 		tries = 0;
 		set({ status: "connecting", reason: null });
-		wait(attempt, 0); // a strict React closes and opens again at once
+		wait(attempt, 0); // a strict React opens twice
 	}
 
 	function stop(reason) {
@@ -197,7 +197,7 @@ function createLine(env, { set, getSnapshot, subscribe }, options) {
 		hangUp(code);
 		flooded = code === 4429;
 		if (code === 4401) stop("signed_out");
-		else again(flooded || (asked && !opened)); // where REST had nothing against it
+		else again(flooded || (asked && !opened)); // REST was for it
 	}
 
 	function failed(error) {
@@ -320,7 +320,7 @@ export function createChat(options = {}) {
 	const sure = user && conversation;
 	const line = createLine(env, store, { identify, address, hear, lost, awake: mark, stored, gone, sure });
 	const history = (limit) => api.get(`${restPath}?mark_read=false&limit=${limit}`);
-	let entered; // the conversation that all of this is about
+	let entered; // the conversation of all this
 	let messages = []; // the server's, in order, without a gap
 	let early; // frames that wait for the history
 	let readUpTo; // own: by the other side; received: by us
