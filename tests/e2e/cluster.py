@@ -14,7 +14,6 @@ import httpx
 import psycopg
 from websockets.asyncio.client import connect
 
-from tests.e2e.checked import Connection, Http
 from tests.e2e.server import ROOT, WebServer
 from tests.servers import Redis
 
@@ -36,6 +35,8 @@ class Person:
 
     def socket(self, server: WebServer, query: str = "", *, path: str | None = None, **options: object) -> connect:
         """`async with person.socket(server) as socket`; more options as `websockets` has them."""
+        from tests.e2e.checked import Connection  # here, since it needs Django, which the benchmark has not set up
+
         url = f"{server.ws_url}/ws/chat/{path or self.path}{query}"
         headers = {"Cookie": self.cookie}
         options = {"create_connection": Connection, "proxy": None} | options
@@ -43,6 +44,8 @@ class Person:
 
     def http(self, server: WebServer) -> httpx.AsyncClient:
         """`async with person.http(server) as http`; paths are relative to `/api/v1/`."""
+        from tests.e2e.checked import Http
+
         headers = {"Cookie": self.cookie, "X-CSRFToken": CSRF, "Origin": server.url}
         return Http(base_url=f"{server.url}/api/v1/", headers=headers, timeout=20, trust_env=False)
 
