@@ -101,7 +101,7 @@ def test_every_field_has_a_label_and_every_id_that_the_scripts_ask_for_is_there(
         assert asked - {"demo-password"} <= set(ids), name
     icons = {id for id in ids if str(id).startswith("icon-")}
     used = {str(use["href"])[1:] for use in page.all("use") if "href" in use}
-    assert icons - {"icon-sending", "icon-sent", "icon-read"} == used  # those are set by the script
+    assert icons - {"icon-sending", "icon-sent", "icon-read", "icon-failed"} == used  # those are set by the script
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -59,6 +59,16 @@ class Pair:
     conversation_id: int
 
 
+@dataclass(frozen=True)
+class School:
+    """What tests.e2e.school made: people by their part, and the ids of conversations."""
+
+    people: dict[str, Person]
+    ids: dict[str, int]  # of the busy mentor's, by the student's name
+    closed: int
+    history: int
+
+
 class Cluster:
     """Any number of server processes on one database and, where they are several, one Redis.
 

@@ -12,7 +12,7 @@ from playwright.async_api import Browser
 
 from tests import servers
 from tests.e2e import browser as browsers
-from tests.e2e.cluster import Cluster, Databases, Pair
+from tests.e2e.cluster import Cluster, Databases, Pair, Person, School
 from tests.e2e.ground import Ground, stand
 from tests.e2e.server import WebServer
 from tests.e2e.windows import Windows, windows
@@ -130,6 +130,14 @@ def _pairs(house: Cluster) -> Iterator[Pair]:
 def pair(_pairs: Iterator[Pair]) -> Pair:
     """A student and a mentor whom no other test has seen."""
     return next(_pairs)
+
+
+@pytest.fixture(scope="session")
+def school(house: Cluster) -> School:
+    """Mentors with ten students, a long history, a closed conversation, and people without one."""
+    made = json.loads(house.run("-m", "tests.e2e.school"))
+    people = {name: Person(**person) for name, person in made.pop("people").items()}
+    return School(people=people, **made)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -72,7 +72,7 @@ class Window:
     async def connected(self) -> "Window":
         """Wait until a conversation is shown as it stands now."""
         await expect(self.get("#draft")).to_be_visible()
-        await expect(self.get("#beginning-note, .message >> nth=0").first).to_be_visible()
+        await self.page.wait_for_selector("#beginning:not(.is-busy), .message", state="attached")
         await expect(self.get("#conversation-connection")).to_be_hidden()
         return self
 
@@ -142,6 +142,7 @@ async def windows(browser: Browser, server: WebServer) -> AsyncIterator[Windows]
     made = Windows(browser, server)
     try:
         yield made
-        assert [window.faults for window in made.opened if window.faults] == []
+        faults = [fault for window in made.opened for fault in window.faults]
+        assert not faults, faults
     finally:
         await asyncio.gather(*(window.context.close() for window in made.opened))

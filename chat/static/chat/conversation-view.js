@@ -10,9 +10,8 @@ import { dayOf, gettext, timeOf } from "./texts.js";
 function presenceOf({ status, typing, presence }) {
 	if (status !== "open") return "";
 	if (typing) return gettext("typing…");
-	if (!presence) return "";
-	if (presence.is_online) return gettext("online");
-	if (!presence.last_seen) return gettext("has not been here yet");
+	if (presence?.is_online) return gettext("online");
+	if (!presence?.last_seen) return "";
 	const date = new Date(presence.last_seen);
 	return gettext("last seen: {day}, {time}", { day: dayOf(date), time: timeOf(date) });
 }
@@ -29,7 +28,8 @@ export function createConversationView(stopped) {
 	let unsubscribe;
 	const list = createMessageList({
 		seen: (id) => chat.markVisible(id),
-		needOlder: loadOlder,
+		needOlder: () => $("older").hidden && loadOlder(), // else it is for the reader to say so
+		again: () => show(chat.getSnapshot()),
 		retry: (clientId) => chat.retry(clientId),
 		discard: (clientId) => chat.discard(clientId),
 	});
@@ -50,7 +50,7 @@ export function createConversationView(stopped) {
 	}
 
 	function show(snapshot) {
-		const { status, reason, conversation, messages, hasOlder, isLoaded, typing, delay } = snapshot;
+		const { status, reason, conversation, messages, isLoaded, typing, delay } = snapshot;
 		if (status === "stopped" && reason !== "closed") return stopped(reason);
 		const person = otherOf(conversation) ?? user.mentor;
 		if (person) showPerson(person);
@@ -59,9 +59,9 @@ export function createConversationView(stopped) {
 		$("presence").classList.toggle("is-lively", typing || Boolean(snapshot.presence?.is_online));
 		$("typing").hidden = !typing;
 		connection.show(snapshot);
-		list.show(snapshot);
-		tell($("beginning-note"), beginningOf(snapshot));
-		$("beginning").classList.toggle("is-busy", hasOlder || !isLoaded);
+		const hasMore = list.show(snapshot);
+		tell($("beginning-note"), hasMore ? "" : beginningOf(snapshot));
+		$("beginning").classList.toggle("is-busy", hasMore || !isLoaded);
 		$("scroller").classList.toggle("is-empty", isLoaded && !messages.length);
 		showClosed(conversation);
 		composer.tell(messages.at(-1)?.state === "sending" ? (DELAYS[delay]?.() ?? "") : "");
@@ -76,8 +76,8 @@ export function createConversationView(stopped) {
 		setAvatar($("avatar"), person);
 	}
 
-	function beginningOf({ isLoaded, hasOlder, messages }) {
-		if (!isLoaded || hasOlder) return "";
+	function beginningOf({ isLoaded, messages }) {
+		if (!isLoaded) return "";
 		if (messages.length) return gettext("This is where your conversation begins.");
 		return gettext("Nothing has been said yet. Write the first message.");
 	}

@@ -18,10 +18,6 @@ export function tell(element, text) {
 	element.hidden = !text;
 }
 
-export function setIcon(svg, name) {
-	svg.firstElementChild.setAttribute("href", `#icon-${name}`);
-}
-
 const STATES = {
 	sending: () => gettext("Being sent"),
 	failed: () => gettext("Not sent"),
@@ -34,8 +30,8 @@ export function setMark(element, state) {
 	const mark = element.querySelector(".mark");
 	const words = STATES[state];
 	mark.toggleAttribute("hidden", !words);
-	mark.classList.toggle("is-read", state === "read");
-	if (words) setIcon(mark, state);
+	mark.dataset.state = state;
+	if (words) mark.firstElementChild.setAttribute("href", `#icon-${state}`);
 	setText(element.querySelector(".state"), words ? words() : "");
 }
 

@@ -5,19 +5,25 @@ import { createMessageView } from "./message-view.js";
 import { gettext, ngettext } from "./texts.js";
 
 const AT_END = 48; // px: so close to the end, new messages pull the list along
+const SHOWN = 200; // messages that stay on the page while its reader is at the end
 const ANNOUNCED = 200; // characters of a message that are read out
 
 const isUnread = ({ state, is_read }) => state === "received" && !is_read;
 
-/** `seen` is called with the id of each message that came into view, `needOlder` when the first of them is near. */
-export function createMessageList({ seen, needOlder, retry, discard }) {
+/**
+ * `seen` is called with the id of each message that came into view, `needOlder` when the first of them is near, `again`
+ * where the same messages are to be shown once more.
+ */
+export function createMessageList({ seen, needOlder, again, retry, discard }) {
 	const scroller = $("scroller");
 	const list = $("messages");
 	const views = new Map(); // by the message's key
 	const viewOf = new WeakMap(); // by its element
 	const actions = { retry, discard };
+	let snapshot = null;
+	let from = 0; // the id of the first message on the page; 0: all that there are
 	let firstNew = null; // the key of the message under the divider
-	let announced = 0; // the id of the newest message that was read out
+	let newest = 0; // the id of the newest message that was shown
 	let isAtEnd = true;
 	let isPlaced = false; // whether the reader has been put somewhere
 
@@ -27,7 +33,7 @@ export function createMessageList({ seen, needOlder, retry, discard }) {
 		},
 		{ root: scroller, rootMargin: "-8px" },
 	);
-	const beginning = new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && isPlaced && needOlder(), {
+	const beginning = new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && isPlaced && more(), {
 		root: scroller,
 		rootMargin: "800px 0px 0px",
 	});
@@ -49,17 +55,21 @@ export function createMessageList({ seen, needOlder, retry, discard }) {
 		views.clear();
 		list.replaceChildren();
 		firstNew = null;
-		announced = 0;
+		from = newest = 0;
 		isPlaced = false;
 		isAtEnd = true;
 		showWay();
 		setText($("news"), "");
 	}
 
-	function show({ messages, isLoaded, hasOlder }) {
+	/** Returns whether there is more than is on the page. */
+	function show(next) {
+		snapshot = next;
+		const { messages, isLoaded, hasOlder } = snapshot;
+		if (isAtEnd && messages.length - indexOf(from) > 2 * SHOWN) from = messages.at(-SHOWN).id ?? from;
 		divide(messages);
 		const anchor = anchorOf(list.firstElementChild);
-		const isOwnNew = place(messages);
+		const isOwnNew = place(messages.slice(indexOf(from)));
 		if (!isPlaced && isLoaded) settle();
 		else if (isAtEnd || isOwnNew) toEnd();
 		else anchor();
@@ -67,24 +77,29 @@ export function createMessageList({ seen, needOlder, retry, discard }) {
 		showWay();
 		// Observed anew, it tells at once whether there is room for more.
 		beginning.disconnect();
-		if (hasOlder) beginning.observe($("beginning"));
+		if (hasOlder || from) beginning.observe($("beginning"));
+		return hasOlder || from > 0;
 	}
 
-	/** The divider stands before the first message that the reader was not there for. */
+	const indexOf = (id) => (id ? snapshot.messages.findIndex((message) => message.id >= id) : 0);
+
+	/** Put more above what is on the page: what is known already, or what the server has. */
+	function more() {
+		if (!from) return needOlder();
+		const index = indexOf(from) - SHOWN;
+		from = index > 0 ? snapshot.messages[index].id : 0;
+		again();
+	}
+
+	/** The divider stands before the first message that came while the reader was not there for it. */
 	function divide(messages) {
-		const first = messages.find(isUnread);
-		const last = messages.at(-1);
-		if (last?.is_own_message && last.state === "sending") firstNew = null;
-		else if (first && (!isPlaced || !isThere()) && !isDivided(messages, first)) firstNew = first.key;
+		const unread = messages.filter(isUnread);
+		const came = unread.find(({ id }) => id > newest);
+		if (messages.at(-1)?.state === "sending") firstNew = null;
+		else if (came && came === unread[0] && !(isPlaced && isThere())) firstNew = came.key;
 	}
 
 	const isThere = () => isAtEnd && document.visibilityState === "visible";
-
-	/** Whether a divider stands already with something unread right behind it or between it and the first unread. */
-	function isDivided(messages, first) {
-		const view = firstNew && views.get(firstNew);
-		return Boolean(view) && (view.message.key === first.key || messages.some((one) => one.key === firstNew && isUnread(one)));
-	}
 
 	/** Bring the elements in line with the messages; returns whether the reader has just sent one. */
 	function place(messages) {
@@ -156,10 +171,10 @@ export function createMessageList({ seen, needOlder, retry, discard }) {
 		scroller.scrollTop = scroller.scrollHeight;
 	}
 
+	/** Read out what has come since the last time; what was there from the start is no news. */
 	function announce(messages) {
-		const ids = messages.map(({ id }) => id ?? 0);
-		const news = messages.filter((message) => announced && message.id > announced && isUnread(message));
-		announced = Math.max(announced, ...ids.slice(-1), ...news.map(({ id }) => id));
+		const news = messages.filter((message) => newest && message.id > newest && isUnread(message));
+		newest = Math.max(newest, messages.findLast(({ id }) => id)?.id ?? 0);
 		const said = news.map(({ sender_profile, content }) => `${nameOf(sender_profile)}: ${content.slice(0, ANNOUNCED)}`);
 		if (said.length) setText($("news"), said.join("\n"));
 	}

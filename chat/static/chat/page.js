@@ -171,7 +171,7 @@ for (const link of document.querySelectorAll(".skip"))
 	link.addEventListener("click", (event) => {
 		event.preventDefault(); // the address says which conversation is open
 		const target = $(link.hash.slice(1));
-		(target.querySelector("a[href^='#/conv'], input") ?? target).focus();
+		(target.querySelector("a") ?? target).focus();
 	});
 $("conversations").addEventListener("click", (event) => event.target.closest("a") && (cameFromList = true));
 $("back").addEventListener("click", (event) => {

@@ -1,0 +1,159 @@
+"""A mentor with ten students on the page: order, what is unread, who has been waiting the longest, all of it live."""
+
+import pytest
+from playwright.async_api import Locator, expect
+
+from tests.e2e.cluster import Cluster, Person, School
+from tests.e2e.school import STUDENTS
+from tests.e2e.windows import NETWORK, PHONE, Window, Windows
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+# By their last message, newest first; those without one by when their conversation began, which is now.
+NEWEST_FIRST = sorted((name for name in STUDENTS if STUDENTS[name]), key=lambda name: abs(STUDENTS[name][-1]))
+WAITING = sorted((n for n, hours in STUDENTS.items() if hours and hours[-1] > 0), key=lambda n: -STUDENTS[n][-1])
+
+
+async def listed(window: Window, names: list[str]) -> None:
+    await expect(window.rows).to_have_text(names)
+
+
+def chip_of(window: Window, name: str) -> Locator:
+    return window.get(f"#conversations li:has(.name:text-is('{name}')) .chip")
+
+
+async def send(person: Person, cluster: Cluster, path: str, text: str) -> None:
+    async with person.http(cluster.servers[0]) as http:
+        assert (await http.post(path, json={"content": text})).status_code == 201
+
+
+async def test_students_are_listed_with_what_is_unread_and_who_waits(open_windows: Windows, school: School) -> None:
+    mentor = await open_windows.of(school.people["mentor"])
+    await listed(mentor, ["خالد الحربي", *NEWEST_FIRST, "Former Student"])
+    badges = (
+        "rows => rows.map((row) => [row.querySelector('.name').textContent, row.querySelector('.number').textContent])"
+    )
+    assert {
+        name: count for name, count in await mentor.get("#conversations li").evaluate_all(badges) if count != "0"
+    } == {
+        "سارة العتيبي": "1",
+        "Omar Haddad": "2",
+        "ليان القحطاني": "1",
+        "Noah Weber": "1",
+    }
+    await expect(chip_of(mentor, "ليان القحطاني")).to_have_text("Waiting longest: \u20682 days\u2069")
+    await expect(chip_of(mentor, "Omar Haddad")).to_have_text("Waiting: \u20682 hours\u2069")
+    await expect(chip_of(mentor, "Maya Lindgren")).to_be_hidden()
+    await expect(chip_of(mentor, "Former Student")).to_have_text("Closed")
+    await expect(mentor.page).to_have_title("(5) Qader chat")
+    await mentor.shoot("students-en-1280")
+
+    await mentor.page.click("[data-filter=waiting]")
+    await listed(mentor, WAITING)
+    await mentor.page.click("[data-filter=unread]")
+    await listed(mentor, [name for name in NEWEST_FIRST if name in WAITING])
+    await mentor.page.click("[data-filter=all]")
+    await mentor.page.fill("#search", "ARA")
+    await expect(mentor.get("#inbox-note")).to_have_text("No student of this name.")
+    await mentor.page.fill("#search", "ada")
+    await listed(mentor, ["Ada Byron"])
+
+
+async def test_the_list_follows_what_happens(open_windows: Windows, house: Cluster, school: School) -> None:
+    mentor = await open_windows.of(school.people["busy mentor"])
+    student = await open_windows.of(school.people["student"], lang="ar", size=PHONE)
+    await student.connected()
+    await student.say("أنا هنا")
+    first = mentor.get("#conversations li >> nth=0")
+    await expect(first.locator(".name")).to_have_text("سارة العتيبي")
+    await expect(first.locator(".excerpt")).to_have_text("أنا هنا")
+    await expect(first.locator(".number")).to_have_text("2")
+
+    await first.click()
+    await expect(mentor.bubbles.last).to_have_text("أنا هنا")
+    await expect(first.locator(".badge")).to_be_hidden()
+    await expect(first.locator(".chip")).to_be_visible()
+    await mentor.say("I see")
+    await expect(first.locator(".chip")).to_be_hidden()
+    await expect(first.locator(".excerpt")).to_have_text("I see")
+    await expect(first.locator(".state")).to_have_text("Read")
+
+    await mentor.page.click("[data-filter=waiting]")
+    await listed(mentor, [name for name in WAITING if name != "سارة العتيبي"])
+    path = f"chat/teacher/conversations/{school.ids['ليان القحطاني']}/messages/"
+    await send(school.people["busy mentor"], house, path, "answered elsewhere")
+    await listed(mentor, [name for name in WAITING if name not in {"سارة العتيبي", "ليان القحطاني"}])
+    await expect(chip_of(mentor, "Omar Haddad")).to_contain_text("Waiting longest")
+
+
+async def test_on_a_phone_list_and_conversation_are_two_screens(open_windows: Windows, school: School) -> None:
+    mentor = await open_windows.of(school.people["busy mentor"], size=PHONE)
+    await expect(mentor.rows).to_have_count(len(STUDENTS))
+    await expect(mentor.get("#conversation")).to_be_hidden()
+    await expect(mentor.get("#nothing")).to_be_hidden()
+    await mentor.shoot("students-en-360")
+    await mentor.get("#conversations a:has-text('Maya')").click()
+    await mentor.connected()
+    await expect(mentor.get("#inbox")).to_be_hidden()
+    await expect(mentor.get("#with")).to_have_text("Maya Lindgren")
+    path = f"#/conversations/{school.ids['Maya Lindgren']}"
+    assert (await mentor.page.evaluate("location.hash")) == path
+
+    length = await mentor.page.evaluate("history.length")
+    await mentor.page.click("#back")
+    await expect(mentor.get("#inbox")).to_be_visible()
+    await expect(mentor.get("#conversations a:has-text('Maya')")).to_be_focused()
+    await mentor.page.go_forward()
+    await expect(mentor.get("#with")).to_have_text("Maya Lindgren")
+    await mentor.page.go_back()
+    await expect(mentor.get("#inbox")).to_be_visible()
+    assert await mentor.page.evaluate("history.length") == length
+
+    await mentor.open(f"/{path}")
+    mentor.may_fail = NETWORK  # a connection that had just begun
+    await mentor.page.reload()
+    await expect(mentor.get("#with")).to_have_text("Maya Lindgren")
+    await mentor.page.click("#back")
+    await expect(mentor.get("#inbox")).to_be_visible()
+
+
+async def test_an_answer_that_is_on_its_way_goes_out_when_another_conversation_is_opened(
+    open_windows: Windows, school: School
+) -> None:
+    mentor = await open_windows.of(school.people["busy mentor"], f"/#/conversations/{school.ids['Ada Byron']}")
+    await mentor.connected()
+    async with mentor.page.expect_websocket() as opened:
+        await mentor.page.click("#conversations a:has-text('Ines')")
+    await mentor.connected()
+    await mentor.page.fill("#draft", "to Ines")
+    await mentor.page.evaluate(
+        """() => {
+            document.querySelector("#send").click();
+            location.hash = document.querySelector("#conversations a:has([data-hue])").hash;
+        }"""
+    )
+    await expect(mentor.get("#conversations a:has-text('Ines') .excerpt")).to_have_text("to Ines")
+    await expect(mentor.get("#with")).not_to_have_text("Ines Costa")
+    socket = await opened.value
+    if not socket.is_closed():
+        await socket.wait_for_event("close")
+
+
+async def test_a_closed_conversation_can_be_read_and_says_why_no_more(open_windows: Windows, school: School) -> None:
+    mentor = await open_windows.of(school.people["mentor"], f"/#/conversations/{school.closed}")
+    await expect(mentor.bubbles).to_have_count(2)
+    await expect(mentor.get("#composer")).to_be_hidden()
+    await expect(mentor.get("#closed")).to_contain_text("has another mentor now")
+    await mentor.shoot("closed-en-1280")
+
+
+@pytest.mark.parametrize("where", ["history", "nowhere"])
+async def test_a_conversation_of_somebody_else_is_as_good_as_none(
+    open_windows: Windows, school: School, where: str
+) -> None:
+    mentor = await open_windows.new(school.people["mentor"], lang="ar", size=PHONE)
+    mentor.may_fail = NETWORK
+    await mentor.open(f"/#/conversations/{school.history if where == 'history' else 10**9}")
+    await expect(mentor.get("#nothing-title")).to_have_text("لا توجد هذه المحادثة")
+    await mentor.page.click("#nothing-back")
+    await expect(mentor.get("#inbox")).to_be_visible()

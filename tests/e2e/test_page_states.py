@@ -1,0 +1,198 @@
+"""What the page says where something is not as it should be, and what it keeps."""
+
+import re
+
+import pytest
+from playwright.async_api import Route, expect
+
+from tests.e2e.cluster import Cluster, Pair, School
+from tests.e2e.seed import PASSWORD
+from tests.e2e.windows import NETWORK, PHONE, Windows
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+REFUSED = re.compile("the server responded with a status of (400|429)")
+
+
+async def test_signing_in_says_what_is_wrong_where_it_is_wrong(open_windows: Windows, pair: Pair) -> None:
+    window = await (await open_windows.new()).open()
+    window.may_fail = REFUSED
+    error = window.get("#sign-in-error")
+    await window.page.press("#username", "Enter")
+    await expect(error).to_have_text("User name and password are both needed.")
+    await expect(window.get("#username")).to_be_focused()
+    await window.sign_in(pair.student.username, "wrong")
+    await expect(error).to_have_text("Wrong user name or password.")
+    await window.shoot("sign-in-wrong-en-1280")
+    for _ in range(9):
+        await window.sign_in(pair.student.username, "wrong")
+        await expect(window.get("#sign-in-form")).to_have_attribute("aria-busy", "false")
+    await window.sign_in(pair.student.username, PASSWORD)
+    await expect(error).to_have_text(re.compile(r"^Too many failed tries\. Try again at \S+\.$"))
+
+
+async def test_signing_in_without_a_server_says_so(open_windows: Windows, pair: Pair) -> None:
+    window = await (await open_windows.new(lang="ar", size=PHONE)).open()
+    window.may_fail = NETWORK
+    await window.context.set_offline(True)
+    await window.sign_in(pair.student.username, PASSWORD)
+    await expect(window.get("#sign-in-error")).to_have_text("تعذّر الوصول إلى الخادم. حاول مجددًا بعد لحظات.")
+    await window.context.set_offline(False)
+    await window.page.press("#password", "Enter")
+    await window.connected()
+
+
+async def test_a_student_without_a_mentor_is_told_and_let_in_when_there_is_one(
+    open_windows: Windows, house: Cluster, school: School
+) -> None:
+    alone = school.people["alone"]
+    window = await open_windows.new(alone, lang="ar", size=PHONE)
+    window.may_fail = re.compile("status of 404")
+    await window.open()
+    await expect(window.get("#nothing-title")).to_have_text("لا مرشد بعد")
+    await window.shoot("no-mentor-ar-360")
+    code = f"p = UserProfile.objects.get(user={alone.user_id})\n"
+    code += f"p.assigned_mentor = UserProfile.objects.get(user={school.people['third mentor'].user_id})\np.save()"
+    house.run("manage.py", "shell", "--verbosity", "0", "-c", code)
+    await window.page.click("#check-again")
+    await window.connected()
+
+
+async def test_who_is_neither_student_nor_mentor_is_told_so(open_windows: Windows, school: School) -> None:
+    window = await open_windows.of(school.people["admin"])
+    await expect(window.get("#nothing-text")).to_have_text("This page is for students and their mentors.")
+    await window.page.click("#nothing-menu")
+    await window.page.click("#sign-out")
+    await expect(window.get("#sign-in")).to_be_visible()
+
+
+async def test_a_draft_is_kept_for_each_conversation_until_it_is_sent(open_windows: Windows, school: School) -> None:
+    ada, maya = school.ids["Ada Byron"], school.ids["Maya Lindgren"]
+    mentor = await open_windows.of(school.people["busy mentor"], f"/#/conversations/{ada}")
+    await mentor.connected()
+    await mentor.page.fill("#draft", "half a sentence")
+    await mentor.page.evaluate("(id) => (location.hash = `#/conversations/${id}`)", maya)
+    await expect(mentor.get("#with")).to_have_text("Maya Lindgren")
+    await expect(mentor.get("#draft")).to_have_value("")
+    await mentor.page.reload()
+    await mentor.page.evaluate("(id) => (location.hash = `#/conversations/${id}`)", ada)
+    await expect(mentor.get("#draft")).to_have_value("half a sentence")
+    await mentor.page.click("#send")
+    await expect(mentor.bubbles.last).to_have_text("half a sentence")
+    await mentor.page.reload()
+    await mentor.connected()
+    await expect(mentor.get("#draft")).to_have_value("")
+
+
+async def test_near_the_limit_one_is_told_how_much_room_is_left(open_windows: Windows, pair: Pair) -> None:
+    student = await open_windows.of(pair.student)
+    await student.connected()
+    note, send = student.get("#composer-note"), student.get("#send")
+    await student.page.fill("#draft", "😀" * 3599)
+    await expect(note).to_have_text("")
+    await student.page.fill("#draft", "😀" * 3600)
+    await expect(note).to_have_text("\u20683,600\u2069 of \u20684,000\u2069 characters")
+    await student.page.fill("#draft", "😀" * 4001)
+    await expect(note).to_have_text("\u20681\u2069 character too many")
+    await expect(send).to_be_disabled()
+    await student.shoot("too-long-en-1280")
+    await student.page.fill("#draft", " \n ")
+    await expect(send).to_be_disabled()
+    await student.page.fill("#draft", "😀" * 4000)
+    await student.page.press("#draft", "Enter")
+    await expect(student.bubbles).to_have_text(["😀" * 4000])
+    await expect(student.get(".message .state")).to_have_text(["Sent"])
+
+
+async def test_a_message_that_was_refused_can_be_sent_again_or_discarded(open_windows: Windows, pair: Pair) -> None:
+    student = await open_windows.of(pair.student, lang="ar", size=PHONE)
+    await student.connected()
+    await student.page.evaluate("document.body.dataset.limit = 5000")
+    for text in ("one \0", "two \0"):
+        await student.page.evaluate(
+            "(text) => { draft.value = text; draft.dispatchEvent(new Event('input')); send.click(); }", text
+        )
+    failures = student.get(".failure .why")
+    await expect(failures).to_have_text(["لم تُرسل: فيها أحرف لا يمكن إرسالها."] * 2)
+    await student.shoot("failed-ar-360")
+    await student.page.click(".retry >> nth=0")
+    await expect(student.bubbles).to_have_text(["two \0", "one \0"])
+    await expect(failures).to_have_count(2)
+    await student.page.click(".discard >> nth=0")
+    await expect(student.bubbles).to_have_text(["one \0"])
+    await expect(student.get("#draft")).to_be_focused()
+
+
+async def test_who_writes_faster_than_allowed_is_told_and_loses_nothing(open_windows: Windows, pair: Pair) -> None:
+    student = await open_windows.of(pair.student)
+    await student.connected()
+    await student.page.evaluate(
+        """() => {
+            for (let number = 0; number < 26; number++) {
+                draft.value = `${number}`;
+                draft.dispatchEvent(new Event("input"));
+                send.click();
+            }
+        }"""
+    )
+    await expect(student.get("#composer-note")).to_have_text("Too many messages at once. Sending goes on in a moment.")
+    await expect(student.get("[href='#icon-sent']")).to_have_count(26)
+    assert await student.texts() == [str(number) for number in range(26)]
+    await expect(student.get("#composer-note")).to_have_text("")
+
+
+async def test_text_is_never_anything_but_text(open_windows: Windows, pair: Pair) -> None:
+    mentor = await open_windows.of(pair.teacher, f"/#/conversations/{pair.conversation_id}")
+    student = await open_windows.of(pair.student)
+    await mentor.connected()
+    await student.connected()
+    evil = "<img src=x onerror=alert(1)><script>alert(2)</script> javascript:alert(3)"
+    await student.say(evil)
+    await student.say('see (https://example.org/a?b=c&d="e), http://x.example/ü؟ and https:// or http://[')
+    for window in (mentor, student):
+        await expect(window.bubbles).to_have_count(2)
+        assert (await window.texts())[0] == evil
+        assert await window.get(".bubble img, .bubble script").count() == 0
+        links = "all => all.map((one) => [one.textContent, one.getAttribute('href'), one.rel, one.target])"
+        assert await window.get(".text a").evaluate_all(links) == [
+            [address, address, "noopener nofollow ugc", "_blank"]
+            for address in ("https://example.org/a?b=c&d=", "http://x.example/ü")
+        ]
+    await expect(mentor.get(".excerpt")).to_contain_text("see (https")
+
+
+async def test_the_language_is_switched_and_remembered(open_windows: Windows, pair: Pair) -> None:
+    mentor = await open_windows.of(pair.teacher, f"/#/conversations/{pair.conversation_id}")
+    await mentor.connected()
+    await mentor.page.click(".inbox .menu-opener")
+    await mentor.page.click("#menu .switch-language")
+    await expect(mentor.get("html")).to_have_attribute("dir", "rtl")
+    await mentor.connected()
+    await expect(mentor.get("#inbox-title")).to_have_text("الطلاب")
+    await expect(mentor.get("#with")).to_have_text(pair.student.username)
+    await (await mentor.tab()).get("html[lang=ar]").wait_for()
+
+
+async def test_on_a_touch_screen_enter_begins_a_new_line(open_windows: Windows, pair: Pair) -> None:
+    student = await open_windows.of(pair.student, size=PHONE, has_touch=True, is_mobile=True)
+    await student.connected()
+    await student.page.tap("#draft")
+    await student.page.keyboard.type("one")
+    await student.page.keyboard.press("Enter")
+    await student.page.keyboard.type("two")
+    await expect(student.get("#draft")).to_have_value("one\ntwo")
+    await student.page.tap("#send")
+    await expect(student.bubbles).to_have_text(["one\ntwo"])
+
+
+async def test_an_answer_that_is_none_is_told_as_one(open_windows: Windows, pair: Pair) -> None:
+    window = await open_windows.new()
+    window.may_fail = re.compile("status of 503")
+
+    async def busy(route: Route) -> None:
+        await route.fulfill(status=503, body="<h1>Bad gateway</h1>")
+
+    await window.page.route("**/auth/login/", busy)
+    await window.open()
+    await window.sign_in(pair.student.username, PASSWORD)
+    await expect(window.get("#sign-in-error")).to_have_text(re.compile("The server could not do that .*503"))
