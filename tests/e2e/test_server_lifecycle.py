@@ -58,7 +58,7 @@ def test_a_bad_setting_stops_it_with_one_line(lone_cluster: Cluster, environment
 
 
 def test_missing_migrations_stop_it_with_one_line(lone_cluster: Cluster) -> None:
-    lone_cluster.run("manage.py", "migrate", "--verbosity", "0", "chat", "zero")
+    lone_cluster.run("manage.py", "migrate", "--verbosity", "0", "chat", "0001")
     server = lone_cluster.server().launch()
     assert server.exit_code() == 1
     assert server.log == "qader: 1 migrations are missing in the database: run manage.py migrate first.\n"
