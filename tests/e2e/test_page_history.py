@@ -8,7 +8,7 @@ from playwright.async_api import expect
 from tests.e2e.cluster import Cluster, Pair, School
 from tests.e2e.load import tell
 from tests.e2e.school import HISTORY
-from tests.e2e.windows import NETWORK, PHONE, Windows
+from tests.e2e.windows import NETWORK, PHONE, Window, Windows
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -63,6 +63,14 @@ async def test_five_thousand_messages_are_scrolled_to_the_top(open_windows: Wind
     tell(f"sent and shown in {await window.page.evaluate('performance.now()') - begin:.0f} ms")
 
 
+async def read_by(student: Window, pair: Pair, house: Cluster) -> list[bool]:
+    """Which of the mentor's messages the student has read."""
+    await student.page.wait_for_timeout(500)  # until it has told of those that it has shown
+    async with pair.teacher.http(house.servers[0]) as http:
+        found = (await http.get(f"chat/teacher/{pair.teacher.path}messages/?mark_read=false")).json()
+    return [message["is_read"] for message in found["results"]]
+
+
 async def test_who_reads_above_stays_there_and_is_told_what_is_new(
     open_windows: Windows, house: Cluster, pair: Pair
 ) -> None:
@@ -75,6 +83,8 @@ async def test_who_reads_above_stays_there_and_is_told_what_is_new(
     await expect(student.get(".message:has(.divider:visible) .text")).to_have_text("0\n\n\n")
     await expect(student.get(".divider:visible")).to_be_in_viewport()
     await expect(student.get("#to-end .label")).to_contain_text("رسالة جديدة")
+    read = await read_by(student, pair, house)
+    assert read[0] and not read[-1]
     top = await student.page.evaluate("scroller.scrollTop")
     async with pair.teacher.http(house.servers[0]) as http:
         await http.post(f"chat/teacher/{pair.teacher.path}messages/", json={"content": "below"})
@@ -88,6 +98,8 @@ async def test_who_reads_above_stays_there_and_is_told_what_is_new(
     async with pair.teacher.http(house.servers[0]) as http:
         await http.post(f"chat/teacher/{pair.teacher.path}messages/", json={"content": "follows"})
     await expect(student.bubbles.last).to_have_text("follows")
+    while not all(await read_by(student, pair, house)):
+        pass
     await expect(student.bubbles.last).to_be_in_viewport()
 
 

@@ -66,12 +66,14 @@ export function createMessageList({ seen, needOlder, again, retry, discard }) {
 	function show(next) {
 		snapshot = next;
 		const { messages, isLoaded, hasOlder } = snapshot;
+		const last = messages.at(-1);
+		if (isPlaced && last?.state === "sending" && !views.has(last.key)) isAtEnd = true; // just written
 		if (isAtEnd && messages.length - indexOf(from) > 2 * SHOWN) from = messages.at(-SHOWN).id ?? from;
 		divide(messages);
 		const anchor = anchorOf(list.firstElementChild);
-		const isOwnNew = place(messages.slice(indexOf(from)));
+		place(messages.slice(indexOf(from)));
 		if (!isPlaced && isLoaded) settle();
-		else if (isAtEnd || isOwnNew) toEnd();
+		else if (isAtEnd) toEnd();
 		else anchor();
 		announce(messages);
 		showWay();
@@ -101,11 +103,10 @@ export function createMessageList({ seen, needOlder, again, retry, discard }) {
 
 	const isThere = () => isAtEnd && document.visibilityState === "visible";
 
-	/** Bring the elements in line with the messages; returns whether the reader has just sent one. */
+	/** Bring the elements in line with the messages. */
 	function place(messages) {
 		let before = null;
 		let next = list.firstElementChild;
-		let isOwnNew = false;
 		const gone = new Set(views.keys());
 		for (const message of messages) {
 			gone.delete(message.key);
@@ -119,11 +120,9 @@ export function createMessageList({ seen, needOlder, again, retry, discard }) {
 			else list.insertBefore(view.element, next);
 			if (!known && isUnread(message)) visible.observe(view.element);
 			if (!isUnread(message)) visible.unobserve(view.element);
-			isOwnNew ||= !known && message.state === "sending";
 			before = view;
 		}
 		for (const key of gone) removed(key);
-		return isOwnNew && isPlaced;
 	}
 
 	function added(key) {
