@@ -59,7 +59,7 @@ export function createMessageView({ retry, discard }) {
 		setMark(bubble, message.state);
 		setText(part("author"), message.is_own_message ? gettext("You:") : `${nameOf(message.sender_profile)}:`);
 		failure.hidden = message.state !== "failed";
-		if (message.state === "failed") setText(part("why"), FAILURES[message.error]());
+		if (message.state === "failed") setText(part("why"), FAILURES[message.error]?.() ?? gettext("Not sent"));
 	}
 
 	function setTime(date) {

@@ -188,6 +188,13 @@ window.addEventListener("hashchange", () => {
 document.addEventListener("visibilitychange", () => {
 	if (!document.hidden && !$("check-again").hidden && !$("nothing").hidden) route();
 });
+// Safari's keyboard covers the page instead of making it smaller; a page that is enlarged stays as it is.
+window.visualViewport?.addEventListener("resize", () => {
+	const { height, scale } = window.visualViewport;
+	if (!user || scale !== 1) return;
+	$("chat").style.height = `${height}px`;
+	window.scrollTo(0, 0);
+});
 setInterval(() => {
 	view.tick();
 	inboxView.tick();
