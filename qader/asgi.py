@@ -11,12 +11,13 @@ http_application = get_asgi_application()  # loads the apps, whose models the im
 
 from accounts.middleware import AuthMiddlewareStack  # noqa: E402
 from chat.routing import websocket_urlpatterns  # noqa: E402
+from qader.body import BodyLimit  # noqa: E402
 from qader.deadline import HttpDeadline  # noqa: E402
 from qader.origins import FullOriginValidator, OriginGuard  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
-        "http": HttpDeadline(http_application),
+        "http": HttpDeadline(BodyLimit(http_application)),
         "websocket": OriginGuard(
             AllowedHostsOriginValidator(FullOriginValidator(AuthMiddlewareStack(URLRouter(websocket_urlpatterns)))),
         ),

@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import uvloop
@@ -17,6 +18,7 @@ import uvloop
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # daphne makes its loop when it is imported
 
 import autobahn.websocket.protocol
+from autobahn.websocket.types import ConnectionDeny
 from daphne.server import Server  # before the rest of twisted: it installs the asyncio reactor
 from daphne.ws_protocol import WebSocketProtocol
 from twisted.internet import defer, reactor
@@ -28,6 +30,7 @@ from twisted.logger import (
     globalLogPublisher,
 )
 
+from qader.daphne_http import HttpFactory
 from qader.serving import Serving
 
 # Autobahn pretty-prints all its options at each connection, for a debug log: an eighth of what a handshake costs.
@@ -46,6 +49,17 @@ class Socket(WebSocketProtocol):  # type: ignore[misc] # daphne has no types
     autoPingRestartOnAnyTraffic = False
 
     _drained: asyncio.Event | None = None  # set while the write buffer is full
+
+    def onConnect(self, request: Any) -> Any:
+        """Refuse sub-protocols that are no ASCII; daphne raises at them."""
+        if not request.headers.get("sec-websocket-protocol", "").isascii():
+            raise ConnectionDeny(400, "Bad Request")
+        return super().onConnect(request)
+
+    def failHandshake(self, reason: str, code: int = 400, headers: Any = None) -> None:
+        """Refuse in the same words whatever it is for, and an Origin that autobahn cannot read like any other."""
+        status = HTTPStatus(403 if "origin" in reason.lower() else code)
+        super().failHandshake(status.phrase, status.value, headers)
 
     def connectionMade(self) -> None:
         """Have the transport tell us, not the HTTP channel that came before us, when its write buffer is full."""
@@ -159,6 +173,7 @@ class DaphneServer(Server):  # type: ignore[misc]
         failures = LogLevelFilterPredicate(defaultLogLevel=LogLevel.critical)
         globalLogPublisher.addObserver(FilteringLogObserver(STDLibLogObserver(__name__), [failures]))
         listener.setblocking(False)
+        self.http_factory = HttpFactory(self, limits)
         self._port = reactor.adoptStreamPort(listener.fileno(), listener.family, self.http_factory)
         listener.close()  # twisted has its own descriptor
         reactor.callWhenRunning(self._serving.started)
@@ -167,6 +182,7 @@ class DaphneServer(Server):  # type: ignore[misc]
         """Start the application and return the queue it reads from: as daphne does, but paced, and watched."""
         if protocol not in self.connections:
             return None
+        scope["root_path"] = self.root_path  # a client may name another in a header of daphne's
         queue: asyncio.Queue[Any] = asyncio.Queue()
         receive = protocol.paced(queue) if isinstance(protocol, Socket) else queue.get
         scope.setdefault("asgi", {"version": "3.0"})

@@ -14,6 +14,8 @@ class Limits:
     ping_seconds: int = 20  # between a pong and the next ping, and how long a pong may take
     close_seconds: int = 5  # what a client has left once closing began
     grace_seconds: int = 2  # what requests under way have left once the server stops
+    request_seconds: int = 10  # how long a client may take over a request, its body included
+    body_bytes: int = 2**20  # of a request; what the application takes is less, see `qader.body`
 
 
 async def _nothing() -> None:

@@ -8,11 +8,47 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
 from qader.serving import Limits, Serving
+
+
+class Http(H11Protocol):
+    """One HTTP connection, cut where a request takes too long: uvicorn waits as long as its client likes."""
+
+    request_seconds = 0
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Expect a request."""
+        super().connection_made(transport)
+        self._expect()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came in, and expect the rest of it."""
+        super().data_received(data)
+        if self.transport.get_protocol() is self and self.conn.their_state in {h11.IDLE, h11.SEND_BODY}:
+            self._expect()
+        else:
+            self._expect_no_more()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Expect nothing."""
+        super().connection_lost(exc)
+        self._expect_no_more()
+
+    def _expect(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self.request_seconds, self.transport.abort)
+
+    def _expect_no_more(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 class Socket(WebSocketsSansIOProtocol):
@@ -21,6 +57,13 @@ class Socket(WebSocketsSansIOProtocol):
     Uvicorn's own `transport.close()` does neither: with input unread it resets the connection, and the close frame
     is lost; with output unsent it waits for ever.
     """
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came in; uvicorn itself leaves a handshake that cannot be read without an answer."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+            self.transport.close()
 
     async def send(self, message: Any) -> None:
         """Send what the application says once the client takes it; to a socket that is closing nothing, as daphne."""
@@ -81,6 +124,12 @@ def _socket(limits: Limits, **arguments: Any) -> Socket:
     return protocol
 
 
+def _http(limits: Limits, *arguments: Any, **options: Any) -> Http:
+    protocol = Http(*arguments, **options)
+    protocol.request_seconds = limits.request_seconds
+    return protocol
+
+
 class UvicornServer(uvicorn.Server):
     """Uvicorn that says when it serves and when it stops, and for which SIGTERM is no failure."""
 
@@ -125,7 +174,7 @@ def serve(serving: Serving) -> None:
     config = uvicorn.Config(
         serving.application,
         loop="uvloop",
-        http="h11",
+        http=partial(_http, limits),  # type: ignore[arg-type]
         ws=partial(_socket, limits),  # type: ignore[arg-type] # uvicorn only calls it
         ws_max_size=limits.frame_bytes,
         ws_ping_interval=limits.ping_seconds,

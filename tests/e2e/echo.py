@@ -17,15 +17,16 @@ counts = {"poured": 0, "running": 0, "late": 0}
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if scope["type"] == "http":
-        return await over_http(scope, send)
+        return await over_http(scope, receive, send)
     counts["running"] += 1
     try:
-        await over_websocket(scope["path"], receive, send)
+        await over_websocket(scope, receive, send)
     finally:
         counts["running"] -= 1
 
 
-async def over_websocket(path: str, receive: Any, send: Any) -> None:
+async def over_websocket(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    path = scope["path"]
     await receive()
     if path == "/refuse":
         return await send({"type": "websocket.close", "code": 4403})
@@ -46,6 +47,8 @@ async def over_websocket(path: str, receive: Any, send: Any) -> None:
             await pour(send, *map(int, arguments))
         elif command == "sleep":
             await asyncio.sleep(float(arguments[0]))
+        elif command == "root":
+            await send({"type": "websocket.send", "text": f"root {scope.get('root_path')}"})
         elif command == "jump":
             jump(float(arguments[0]))
         else:
@@ -71,7 +74,9 @@ def jump(seconds: float) -> None:
     time.time = lambda: now() + seconds
 
 
-async def over_http(scope: dict[str, Any], send: Any) -> None:
+async def over_http(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    while (await receive()).get("more_body"):
+        pass
     if scope["path"] == "/slow":
         await asyncio.sleep(1)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})

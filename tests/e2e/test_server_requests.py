@@ -1,0 +1,140 @@
+"""How long a client may take over a request and how much it may send, each against a plain daphne."""
+
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from tests.e2e.conftest import Start
+from tests.e2e.rawsocket import RawSocket
+from tests.e2e.server import WebServer
+
+HEAD = "GET / HTTP/1.1\r\nHost: x\r\n"
+POST = "POST / HTTP/1.1\r\nHost: x\r\n"
+HANDSHAKE = (
+    f"{HEAD}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+BODY = "Content-Length: 5\r\n"
+# What is sent at first, and then again and again.
+SLOW = {
+    "nothing at all": ("", ""),
+    "half a line": ("GET / HT", ""),
+    "byte by byte": (f"{HEAD}X: ", "a"),
+    "line by line": (HEAD, "X: a\r\n"),
+    "half a handshake": (HANDSHAKE, ""),
+    "a handshake line by line": (HANDSHAKE, "X: a\r\n"),
+    "half a body": (f"{POST}Content-Length: 100\r\n\r\na", ""),
+    "a body byte by byte": (f"{POST}Content-Length: 100000\r\n\r\n", "a"),
+    "a body chunk by chunk": (f"{POST}Transfer-Encoding: chunked\r\n\r\n", "1\r\na\r\n"),
+    "a second request byte by byte": (f"{HEAD}\r\nGET /", "a"),
+}
+
+
+def seconds_open(server: WebServer, first: str, then: str, limit: float) -> float:
+    """How long the server bears with it."""
+    begin = time.monotonic()
+    with RawSocket(server.port, handshake=first, wait=False) as socket, suppress(ConnectionError):
+        socket._socket.settimeout(0.1)
+        while time.monotonic() - begin < limit:
+            try:
+                if not socket._receive():
+                    break
+            except TimeoutError:
+                socket.send_bytes(then.encode())
+    return time.monotonic() - begin
+
+
+def all_at_once(server: WebServer, limit: float) -> dict[str, float]:
+    """The same for all of SLOW."""
+    found: dict[str, float] = {}
+
+    def measure(name: str, first: str, then: str) -> None:
+        found[name] = seconds_open(server, first, then, limit)
+
+    threads = [threading.Thread(target=measure, args=(name, *texts)) for name, texts in SLOW.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def test_a_request_that_takes_too_long_is_cut_however_it_goes_on(start: Start, ours: str) -> None:
+    found = all_at_once(start(ours, request_seconds=2), limit=15)
+    assert {name: seconds for name, seconds in found.items() if not 1 < seconds < 12} == {}
+
+
+def test_plain_daphne_bears_with_it(start: Start) -> None:
+    found = all_at_once(start("plain"), limit=6)
+    found.pop("a second request byte by byte")
+    found.pop("half a handshake")
+    assert min(found.values()) >= 6
+
+
+def test_an_answer_may_take_longer_and_so_may_what_stands_between_requests(start: Start, ours: str) -> None:
+    server = start(ours, request_seconds=1)
+    with RawSocket(server.port, handshake=HEAD.replace("/", "/slow", 1) + "\r\n", wait=False) as socket:
+        assert socket.answer().startswith(b"HTTP/1.1 200")
+        time.sleep(1.5)
+        socket._read = b""
+        socket.send_bytes(f"{HEAD.replace('/', '/slow', 1)}\r\n".encode())
+        assert socket.answer().startswith(b"HTTP/1.1 200")
+
+
+def test_a_socket_stays_open_longer(start: Start, ours: str) -> None:
+    with RawSocket(start(ours, request_seconds=1).port) as socket:
+        assert socket.is_silent(seconds=2)
+
+
+@pytest.mark.parametrize("head", ["Content-Length: 1000001\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n"])
+def test_daphne_takes_no_body_that_is_too_long(start: Start, head: str) -> None:
+    """It would write it to the disk before the application is asked; uvicorn asks first, see test_attacks.py."""
+    server = start("daphne", body_bytes=1_000_000)
+    with RawSocket(server.port, handshake=POST + head, wait=False) as socket:
+        with suppress(ConnectionError):
+            for _ in range(40):
+                socket.send_bytes(b"186a0\r\n" + b"a" * 100_000 + b"\r\n")
+        assert socket.answer() in {b"", b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0"}
+    assert "Traceback" not in server.log
+
+
+def test_a_body_of_just_that_length_is_taken(start: Start) -> None:
+    head = f"{POST}Content-Length: 1000000\r\nConnection: close\r\n\r\n"
+    with RawSocket(start("daphne", body_bytes=1_000_000).port, handshake=head, wait=False) as socket:
+        socket.send_bytes(b"a" * 1_000_000)
+        assert socket.answer().startswith(b"HTTP/1.1 200")
+
+
+def test_a_client_cannot_name_the_place_that_the_application_lives_at(start: Start, ours: str) -> None:
+    server = start(ours)
+    for path in ("/scope", "/"):
+        with RawSocket(server.port, path, headers={"Daphne-Root-Path": "/evil", "Script-Name": "/evil"}) as socket:
+            assert socket.status == 101
+            socket.send("root")
+            assert socket.receive() == (1, b"root ")
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "Sec-WebSocket-Protocol: \xff\r\n",
+        BODY,
+        f"X: {'a' * 100_000}\r\n",
+        "".join(f"X-{number}: a\r\n" for number in range(1000)),
+        "Sec-WebSocket-Version: 99\r\n",
+        "Sec-WebSocket-Key: x\r\n",
+    ],
+    ids=["sub-protocol", "body", "header", "headers", "version", "key"],
+)
+def test_a_handshake_that_is_none_is_answered_or_cut_at_once(start: Start, ours: str, extra: str) -> None:
+    server = start(ours)
+    begin = time.monotonic()
+    with RawSocket(server.port, handshake=HANDSHAKE + extra + "\r\n", wait=False) as socket:
+        socket.send_bytes(b"hello")
+        status = socket.answer() and socket.status
+        assert status in {b"", 400, 101}
+        assert status != 101 or (ours, extra) == ("daphne", BODY)  # which is not for it to read
+    assert time.monotonic() - begin < 5
+    assert "Traceback" not in server.log
