@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from qader import refusals
 from qader.environment import (
     allowed_hosts,
     at_least,
@@ -225,10 +226,14 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "filters": {"one line": {"()": "qader.refusals.OneLine"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     # Django's own handler for this logger would print each server error twice.
-    "loggers": {"django": {"handlers": [], "level": LOG_LEVEL, "propagate": True}},
+    "loggers": {
+        "django": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
+        **{name: {"filters": ["one line"]} for name in refusals.LOGGERS},
+    },
 }
 
 refuse_misspelt(set(os.environ))
