@@ -71,7 +71,11 @@ class LoginView(APIView):
             return Response(body, status=429, headers={"Retry-After": str(error.retry_after)})
         if user is None:
             return Response({"detail": "Wrong user name or password."}, status=400)
+        session = request._request.session
+        before = session.session_key
         login(request._request, user)
+        if session.session_key == before:  # signed in already; Django would go on under the same key
+            session.cycle_key()
         return _me(user)
 
 

@@ -187,6 +187,16 @@ def test_a_session_made_before_signing_in_is_worth_nothing_after(cast: Cast, cli
     assert me(client) == (401, NOT_SIGNED_IN)
 
 
+def test_signing_in_again_makes_a_new_session_and_ends_the_old(cast: Cast, client: Client) -> None:
+    login(client, "student")
+    first = client.cookies["sessionid"].value
+    assert login(client, "student").status_code == 200
+    assert client.cookies["sessionid"].value != first
+    assert me(client) == (200, student_object(cast))
+    client.cookies["sessionid"] = first
+    assert me(client) == (401, NOT_SIGNED_IN)
+
+
 def test_signing_in_as_somebody_else_ends_the_first_session(cast: Cast, client: Client) -> None:
     login(client, "student")
     assert login(client, "teacher").status_code == 200
