@@ -1,4 +1,4 @@
-"""What signing in may cost the process."""
+"""Which passwords are taken, how they are kept, and what signing in may cost the process."""
 
 import threading
 import time
@@ -7,8 +7,12 @@ from unittest.mock import patch
 
 import pytest
 from django.contrib.auth.hashers import Argon2PasswordHasher, check_password, identify_hasher, make_password
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.test import Client
 
 from accounts.hashers import HASHES_AT_ONCE
+from accounts.models import User
 from qader.settings import PASSWORD_HASHERS
 from tests.measure import at_once
 
@@ -49,3 +53,33 @@ def test_however_many_sign_in_at_once_only_few_hashes_take_their_memory(name: st
     with patch.object(Argon2PasswordHasher, name, counted):
         at_once(*[sign_in] * 8)
     assert most == HASHES_AT_ONCE
+
+
+@pytest.mark.parametrize(
+    ("password", "code"),
+    [
+        ("k7#pQ2!", "password_too_short"),
+        ("password123", "password_too_common"),
+        ("ahmad.yusuf1", "password_too_similar"),
+        ("ahmad@school.example", "password_too_similar"),
+    ],
+)
+def test_easy_passwords_are_refused(password: str, code: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        validate_password(password, User(username="ahmad.yusuf", email="ahmad@school.example"))
+    assert code in [error.code for error in refused.value.error_list]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "password", ["  spaces around it  ", "كلمة سر طويلة 🌙", "x" * 1000 + "y", "only small letters"]
+)
+def test_a_password_is_taken_as_it_is(password: str) -> None:
+    validate_password(password)
+    User.objects.create_user("ahmad", password=password)
+    client = Client()
+    answers = [
+        client.post("/api/v1/auth/login/", {"username": "ahmad", "password": text}, content_type="application/json")
+        for text in (f"{password} ", password[:-1], password)
+    ]
+    assert [answer.status_code for answer in answers] == [400, 400, 200]

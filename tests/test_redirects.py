@@ -1,0 +1,72 @@
+"""Nobody is sent away from this server, however they are asked to."""
+
+import pytest
+from django.test import Client
+
+from tests.cast import PASSWORD, Cast, client_of
+
+ELSEWHERE = [
+    "https://evil.example/",
+    "//evil.example/",
+    "///evil.example",
+    "/\\evil.example",
+    "\\\\evil.example",
+    "http:///evil.example",
+    "https:evil.example",
+    "javascript:alert(1)",
+    "\thttps://evil.example",
+    "http://testserver@evil.example/",
+    "http://testserver.evil.example/",
+]
+
+
+def is_here(location: str) -> bool:
+    return location.startswith("/") and not location.startswith(("//", "/\\"))
+
+
+@pytest.mark.parametrize("place", ELSEWHERE)
+def test_signing_in_to_the_admin_leads_nowhere_else(cast: Cast, place: str) -> None:
+    answer = Client().post("/admin/login/", {"username": "admin", "password": PASSWORD, "next": place})
+    assert answer.status_code == 302
+    assert is_here(answer.headers["Location"])
+    already = client_of(cast.admin).get("/admin/login/", {"next": place})
+    assert (already.status_code, already.headers["Location"]) == (302, "/admin/")
+    assert client_of(cast.admin).post("/admin/logout/", {"next": place}).status_code == 200
+
+
+@pytest.mark.parametrize("place", ELSEWHERE)
+def test_choosing_a_language_leads_nowhere_else(client: Client, place: str) -> None:
+    for headers in ({}, {"Referer": place}):
+        answer = client.post("/i18n/setlang/", {"language": "ar", "next": place}, headers=headers)
+        assert answer.status_code in {204, 302}
+        assert is_here(answer.headers.get("Location", "/"))
+
+
+@pytest.mark.parametrize("path", ["/api/docs", "/admin", "/admin/chat", "//evil.example/admin", "/%5Cevil.example"])
+def test_a_missing_slash_leads_nowhere_else(client: Client, path: str) -> None:
+    answer = client.get(path)
+    assert answer.status_code in {301, 302, 404}
+    assert is_here(answer.headers.get("Location", "/"))
+
+
+@pytest.mark.parametrize("path", ["/admin/login/", "/admin/logout/", "/i18n/setlang/"])
+def test_no_form_is_taken_without_its_token(cast: Cast, path: str) -> None:
+    client = Client(enforce_csrf_checks=True)
+    client.cookies = client_of(cast.admin).cookies
+    answer = client.post(path, {"username": "admin", "password": PASSWORD, "language": "ar"})
+    assert answer.status_code == 403
+    assert client.get("/admin/").status_code == 200
+
+
+def test_signing_out_of_the_admin_is_a_post(cast: Cast) -> None:
+    client = client_of(cast.admin)
+    assert client.get("/admin/logout/").status_code == 405
+    assert client.get("/admin/").status_code == 200
+
+
+def test_signing_in_to_the_admin_makes_a_new_session(cast: Cast) -> None:
+    client = Client()
+    client.cookies["sessionid"] = "planted0planted0planted0planted0"
+    client.post("/admin/login/", {"username": "admin", "password": PASSWORD})
+    assert client.cookies["sessionid"].value != "planted0planted0planted0planted0"
+    assert client.get("/admin/").status_code == 200
