@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from accounts.models import RoleChoices, User, UserProfile
 from chat import services
 from chat.entrance import Entrance, enter
 from chat.errors import ClientError
@@ -21,11 +22,58 @@ def entrance(cast: Cast, **changes: Any) -> Entrance:
 def begin(cast: Cast, **changes: Any) -> Entrance:
     arguments: dict[str, Any] = {"session": None, "conversation_id": None, "mark": False, "after": None}
     arguments["check"] = lambda user_id: None
-    return enter(user=cast.student, **(arguments | changes))
+    return enter(**({"user": cast.student} | arguments | changes))
 
 
 def test_a_socket_of_an_empty_conversation_begins_at_zero(cast: Cast) -> None:
     assert begin(cast, mark=True) == entrance(cast)
+
+
+MAY_ENTER = [
+    # Who comes, in which role, to the student's own conversation or to the mentor's; why they may not.
+    ("student", RoleChoices.STUDENT, "own", None),
+    ("student", RoleChoices.TEACHER, "own", "not_a_student"),
+    ("student", RoleChoices.TRAINER, "own", "not_a_student"),
+    ("student", RoleChoices.ADMIN, "own", "not_a_student"),
+    ("student", RoleChoices.STUDENT, "its", "not_a_mentor"),
+    ("student", RoleChoices.TEACHER, "its", "conversation_not_found"),
+    ("teacher", RoleChoices.TEACHER, "its", None),
+    ("teacher", RoleChoices.TRAINER, "its", None),
+    ("teacher", RoleChoices.STUDENT, "its", "not_a_mentor"),
+    ("teacher", RoleChoices.ADMIN, "its", "not_a_mentor"),
+    ("teacher", RoleChoices.TEACHER, "own", "not_a_student"),
+    ("teacher", RoleChoices.STUDENT, "own", "no_mentor"),
+    ("trainer", RoleChoices.TRAINER, "its", "conversation_not_found"),
+    ("admin", None, "its", "not_a_mentor"),
+    ("admin", None, "own", "not_a_student"),
+]
+
+
+@pytest.mark.parametrize(("who", "role", "where", "refusal"), MAY_ENTER)
+def test_who_enters_where_is_decided_by_their_role_as_it_is_now(
+    cast: Cast, who: str, role: RoleChoices | None, where: str, refusal: str | None
+) -> None:
+    pk = cast.conversation.pk
+    person = getattr(cast, who)
+    UserProfile.objects.filter(user=person).update(role=role)
+    user = User.objects.get(pk=person.pk)
+    arguments = {"user": user, "conversation_id": None if where == "own" else pk}
+    if refusal is None:
+        entered = begin(cast, **arguments)
+        assert (entered.user, entered.conversation) == (user, cast.conversation)
+    else:
+        with pytest.raises(ClientError) as raised:
+            begin(cast, **arguments)
+        assert raised.value.code == refusal
+
+
+@pytest.mark.parametrize("role", [RoleChoices.STUDENT, RoleChoices.ADMIN])
+def test_a_student_whose_mentor_is_none_any_more_finds_no_conversation(cast: Cast, role: RoleChoices) -> None:
+    assert begin(cast) == entrance(cast)
+    UserProfile.objects.filter(user=cast.teacher).update(role=role)
+    with pytest.raises(ClientError) as raised:
+        begin(cast)
+    assert raised.value.code == "no_mentor"
 
 
 def test_a_socket_begins_after_what_is_stored(cast: Cast) -> None:
