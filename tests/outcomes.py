@@ -4,11 +4,32 @@ from typing import Any
 
 from accounts.models import User, UserProfile
 from accounts.serializers import ProfileBody
+from chat.batch import Draft, Sent
 from chat.errors import ClientError
 from chat.events import MessagePosted
 from chat.models import Conversation, Message
 from chat.serializers import MessageBody
 from tests.cast import profile_object
+
+CLOSED = ("conversation_closed", "This conversation is closed.", 403, None, None)
+UNAVAILABLE = ("temporarily_unavailable", "Temporarily unavailable. Try again.", 503, None, None)
+
+
+def entry(conversation: Conversation, sender: User, content: Any, client_id: str | None = None) -> Draft:
+    """A message that waits to be stored."""
+    return Draft(conversation.pk, sender.pk, content, client_id)
+
+
+def stored(conversation: Conversation) -> list[tuple[int, int, str, str | None]]:
+    """Return what of each message of the conversation was given, in their order."""
+    rows = Message.objects.filter(conversation_id=conversation.pk).order_by("seq")
+    return list(rows.values_list("seq", "sender", "content", "client_id"))
+
+
+def refusal(outcome: Sent | ClientError) -> tuple[Any, ...]:
+    """Everything that the sender of a message that was not stored is told."""
+    assert isinstance(outcome, ClientError)
+    return told(outcome)
 
 
 def told(error: ClientError) -> tuple[Any, ...]:

@@ -4,45 +4,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
 from django.utils import timezone
 
 from accounts.models import RoleChoices, User, UserProfile
-from chat.batch import Draft, Sent, store
-from chat.errors import ClientError
+from chat.batch import Sent, store
 from chat.models import Conversation, Message
-from tests.cast import Cast, conversation_of, make_user, say
-from tests.measure import at_once, watched_statements
-from tests.outcomes import event_of, posted, reassign, told
-
-CLOSED = ("conversation_closed", "This conversation is closed.", 403, None, None)
-
-UNAVAILABLE = ("temporarily_unavailable", "Temporarily unavailable. Try again.", 503, None, None)
-
-EntryOf = Callable[..., Draft]
+from tests.cast import Cast, say
+from tests.measure import at_once
+from tests.outcomes import CLOSED, UNAVAILABLE, entry, posted, reassign, refusal, stored
 
 
-@pytest.fixture
-def entry() -> EntryOf:
-    """A message that waits to be stored."""
-
-    def waiting(conversation: Conversation, sender: User, content: Any, client_id: str | None = None) -> Draft:
-        return Draft(conversation.pk, sender.pk, content, client_id)
-
-    return waiting
-
-
-def stored(conversation: Conversation) -> list[tuple[int, int, str, str | None]]:
-    rows = Message.objects.filter(conversation_id=conversation.pk).order_by("seq")
-    return list(rows.values_list("seq", "sender", "content", "client_id"))
-
-
-def refusal(outcome: Sent | ClientError) -> tuple[Any, ...]:
-    assert isinstance(outcome, ClientError)
-    return told(outcome)
-
-
-def test_a_batch_numbers_each_conversations_messages_in_the_order_they_came(cast: Cast, entry: EntryOf) -> None:
+def test_a_batch_numbers_each_conversations_messages_in_the_order_they_came(cast: Cast) -> None:
     say(cast.conversation, cast.teacher, "one")
     before = timezone.now()
     outcomes = store(
@@ -75,7 +47,7 @@ def test_a_batch_numbers_each_conversations_messages_in_the_order_they_came(cast
         assert before <= row.updated_at == row.messages.get(seq=last).timestamp
 
 
-def test_a_client_id_repeated_in_a_batch_stores_once(cast: Cast, entry: EntryOf) -> None:
+def test_a_client_id_repeated_in_a_batch_stores_once(cast: Cast) -> None:
     batch = [entry(cast.conversation, cast.student, text, "same") for text in ("first", "second", "third")]
     outcomes = store(batch)
     event = posted(Message.objects.get(), "same")
@@ -84,7 +56,7 @@ def test_a_client_id_repeated_in_a_batch_stores_once(cast: Cast, entry: EntryOf)
     assert Conversation.objects.get().last_seq == 1
 
 
-def test_a_client_id_repeated_in_a_later_batch_stores_once(cast: Cast, entry: EntryOf) -> None:
+def test_a_client_id_repeated_in_a_later_batch_stores_once(cast: Cast) -> None:
     store([entry(cast.conversation, cast.student, "first", "same")])
     event = posted(Message.objects.get(), "same")
     before = Conversation.objects.values().get()
@@ -93,14 +65,14 @@ def test_a_client_id_repeated_in_a_later_batch_stores_once(cast: Cast, entry: En
     assert Message.objects.get().content == "first"
 
 
-def test_a_repeated_client_id_is_answered_though_the_conversation_is_closed_by_now(cast: Cast, entry: EntryOf) -> None:
+def test_a_repeated_client_id_is_answered_though_the_conversation_is_closed_by_now(cast: Cast) -> None:
     store([entry(cast.conversation, cast.student, "first", "same")])
     reassign(cast.student, cast.trainer)
     again = entry(cast.conversation, cast.student, "first", "same")
     assert store([again]) == [Sent(posted(Message.objects.get(), "same"), created=False)]
 
 
-def test_one_client_id_in_batches_at_once_stores_once(live_cast: Cast, entry: EntryOf) -> None:
+def test_one_client_id_in_batches_at_once_stores_once(live_cast: Cast) -> None:
     conversation = live_cast.conversation
 
     def writing(name: str) -> Callable[[], Any]:
@@ -117,7 +89,7 @@ def test_one_client_id_in_batches_at_once_stores_once(live_cast: Cast, entry: En
         assert before.event.seq < after.event.seq
 
 
-def test_each_draft_is_told_what_became_of_it_in_their_order(cast: Cast, entry: EntryOf) -> None:
+def test_each_draft_is_told_what_became_of_it_in_their_order(cast: Cast) -> None:
     store([entry(cast.conversation, cast.teacher, "one", "old")])
     outcomes = store(
         [
@@ -133,7 +105,7 @@ def test_each_draft_is_told_what_became_of_it_in_their_order(cast: Cast, entry: 
     assert outcomes[1:] == [Sent(two, created=True), Sent(one, created=False), Sent(three, created=True)]
 
 
-def test_a_repeat_in_a_batch_moves_nothing_behind_what_came_later(cast: Cast, entry: EntryOf) -> None:
+def test_a_repeat_in_a_batch_moves_nothing_behind_what_came_later(cast: Cast) -> None:
     store(
         [
             entry(cast.conversation, cast.student, "one", "a"),
@@ -144,7 +116,7 @@ def test_a_repeat_in_a_batch_moves_nothing_behind_what_came_later(cast: Cast, en
     assert [row[2] for row in stored(cast.conversation)] == ["one", "two"]
 
 
-def test_the_same_client_id_of_another_sender_or_conversation_is_another_message(cast: Cast, entry: EntryOf) -> None:
+def test_the_same_client_id_of_another_sender_or_conversation_is_another_message(cast: Cast) -> None:
     outcomes = store(
         [
             entry(cast.conversation, cast.student, "one", "same"),
@@ -156,7 +128,7 @@ def test_the_same_client_id_of_another_sender_or_conversation_is_another_message
     assert outcomes == [Sent(posted(rows[text], "same"), created=True) for text in ("one", "two", "three")]
 
 
-def test_one_bad_row_fails_alone(live_cast: Cast, entry: EntryOf) -> None:
+def test_one_bad_row_fails_alone(live_cast: Cast) -> None:
     outcomes = store(
         [
             entry(live_cast.conversation, live_cast.student, "one", "a"),
@@ -179,7 +151,7 @@ def test_one_bad_row_fails_alone(live_cast: Cast, entry: EntryOf) -> None:
     assert Conversation.objects.get(pk=live_cast.conversation.pk).last_seq == 2
 
 
-def test_a_conversation_that_vanished_is_closed_and_the_rest_is_stored(cast: Cast, entry: EntryOf) -> None:
+def test_a_conversation_that_vanished_is_closed_and_the_rest_is_stored(cast: Cast) -> None:
     lost = entry(cast.other_conversation, cast.trainer, "into nothing")
     cast.other_conversation.delete()
     outcomes = store([lost, entry(cast.conversation, cast.student, "one")])
@@ -198,9 +170,7 @@ def test_a_conversation_that_vanished_is_closed_and_the_rest_is_stored(cast: Cas
         ("nothing", ["other_student", "trainer", "admin", "stranger"]),
     ],
 )
-def test_who_may_not_write_any_more_is_told_and_stores_nothing(
-    cast: Cast, entry: EntryOf, change: str, senders: list[str]
-) -> None:
+def test_who_may_not_write_any_more_is_told_and_stores_nothing(cast: Cast, change: str, senders: list[str]) -> None:
     conversation = cast.conversation
     profiles = UserProfile.objects.all()
     match change:
@@ -222,83 +192,7 @@ def test_who_may_not_write_any_more_is_told_and_stores_nothing(
     assert Conversation.objects.get(pk=conversation.pk).last_seq == 0
 
 
-def test_the_other_side_may_write_to_somebody_deactivated(cast: Cast, entry: EntryOf) -> None:
+def test_the_other_side_may_write_to_somebody_deactivated(cast: Cast) -> None:
     User.objects.filter(pk=cast.student.pk).update(is_active=False)
     outcomes = store([entry(cast.conversation, cast.teacher, "where are you?")])
     assert outcomes == [Sent(posted(Message.objects.get()), created=True)]
-
-
-def test_a_batch_that_nobody_waits_for_is_rolled_back(cast: Cast, entry: EntryOf) -> None:
-    batch = [entry(cast.conversation, cast.student, text) for text in ("one", "two")]
-    for given_up in batch:
-        given_up.given_up = True
-    assert [refusal(outcome) for outcome in store(batch)] == [UNAVAILABLE] * 2
-    assert stored(cast.conversation) == []
-    assert cast.conversation.last_seq == 0
-
-
-@pytest.mark.parametrize("portably", [False, True])
-def test_what_is_given_up_while_it_is_being_stored_is_told_where_it_is_stored(
-    live_cast: Cast, entry: EntryOf, portably: bool
-) -> None:
-    conversation = live_cast.conversation
-    batch = [entry(conversation, live_cast.student, text) for text in ("one", "two")]
-    if portably:
-        batch = [batch[0], entry(conversation, live_cast.student, None)]
-
-    def give_up(sql: str) -> None:
-        if "INSERT INTO" in sql:
-            for waiting in batch:
-                waiting.given_up = True
-
-    with watched_statements(give_up):
-        outcomes = store(batch)
-    if connection.vendor == "postgresql" and not portably:  # one statement: there is no moment before its COMMIT
-        events = [event_of(row) for row in conversation.messages.order_by("seq")]
-        assert outcomes == [Sent(event, created=True) for event in events]
-        assert len(events) == 2
-    else:
-        assert [refusal(outcome) for outcome in outcomes] == [UNAVAILABLE] * 2
-        assert stored(conversation) == []
-
-
-@pytest.mark.parametrize("at", range(1, 6))
-def test_what_is_stored_before_the_database_is_lost_is_told(live_cast: Cast, entry: EntryOf, at: int) -> None:
-    conversation = live_cast.conversation
-    batch = [entry(conversation, live_cast.student, text) for text in ("one", "two", "three")]
-    batch.insert(1, entry(conversation, live_cast.trainer, "not mine"))
-    if at > 1:  # then one by one, each with its own look at the conversation
-        batch.insert(2, entry(conversation, live_cast.student, None))
-    looks = 0
-
-    def lose(sql: str) -> None:
-        nonlocal looks
-        looks += 'FROM "chat_conversation"' in sql
-        if looks >= at:
-            raise OperationalError("server closed the connection unexpectedly")
-
-    with watched_statements(lose):
-        outcomes = store(batch)
-    assert looks == at
-    sent = [outcome for outcome in outcomes if isinstance(outcome, Sent)]
-    assert sent == [Sent(event_of(row), created=True) for row in conversation.messages.order_by("seq")]
-    by_statement = connection.vendor == "postgresql" and at == 1
-    assert len(sent) == (3 if by_statement else {1: 0, 2: 0, 3: 1, 4: 1, 5: 1}[at])
-    rest = [refusal(outcome) for outcome in outcomes if not isinstance(outcome, Sent)]
-    assert set(rest) <= {UNAVAILABLE, CLOSED}
-    assert rest[-1] == UNAVAILABLE
-
-
-def test_processes_that_write_to_the_same_conversations_at_once_never_lock_each_other_out(
-    live_cast: Cast, entry: EntryOf
-) -> None:
-    students = [make_user(f"pupil{number}", RoleChoices.STUDENT, mentor=live_cast.teacher) for number in range(5)]
-    conversations = [conversation_of(student, live_cast.teacher) for student in students]
-
-    def writing(order: list[Conversation]) -> Callable[[], list[Any]]:
-        batches = [[entry(conversation, live_cast.teacher, "all") for conversation in order] for _ in range(5)]
-        return lambda: [store(batch) for batch in batches]
-
-    at_once(writing(conversations), writing(conversations[::-1]))
-    for conversation in conversations:
-        assert [row[0] for row in stored(conversation)] == list(range(1, 11))

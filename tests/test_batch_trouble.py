@@ -1,0 +1,135 @@
+"""What becomes of a batch when nobody waits for it, the database goes, or others write to the same conversations."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection, transaction
+
+from accounts.models import RoleChoices
+from chat.batch import Draft, Sent, store
+from chat.errors import UnavailableError
+from chat.models import Conversation
+from tests.cast import Cast, conversation_of, make_user
+from tests.measure import at_once, watched_statements
+from tests.outcomes import CLOSED, UNAVAILABLE, entry, event_of, refusal, stored
+
+
+def test_a_batch_that_nobody_waits_for_is_rolled_back(cast: Cast) -> None:
+    batch = [entry(cast.conversation, cast.student, text) for text in ("one", "two")]
+    for given_up in batch:
+        given_up.given_up = True
+    assert [refusal(outcome) for outcome in store(batch)] == [UNAVAILABLE] * 2
+    assert stored(cast.conversation) == []
+    assert cast.conversation.last_seq == 0
+
+
+@pytest.mark.parametrize("portably", [False, True])
+def test_what_is_given_up_while_it_is_being_stored_is_told_where_it_is_stored(live_cast: Cast, portably: bool) -> None:
+    conversation = live_cast.conversation
+    batch = [entry(conversation, live_cast.student, text) for text in ("one", "two")]
+    if portably:
+        batch = [batch[0], entry(conversation, live_cast.student, None)]
+
+    def give_up(sql: str) -> None:
+        if "INSERT INTO" in sql:
+            for waiting in batch:
+                waiting.given_up = True
+
+    with watched_statements(give_up):
+        outcomes = store(batch)
+    if connection.vendor == "postgresql" and not portably:  # one statement: there is no moment before its COMMIT
+        events = [event_of(row) for row in conversation.messages.order_by("seq")]
+        assert outcomes == [Sent(event, created=True) for event in events]
+        assert len(events) == 2
+    else:
+        assert [refusal(outcome) for outcome in outcomes] == [UNAVAILABLE] * 2
+        assert stored(conversation) == []
+
+
+@pytest.mark.parametrize("at", range(1, 6))
+def test_what_is_stored_before_the_database_is_lost_is_told(live_cast: Cast, at: int) -> None:
+    conversation = live_cast.conversation
+    batch = [entry(conversation, live_cast.student, text) for text in ("one", "two", "three")]
+    batch.insert(1, entry(conversation, live_cast.trainer, "not mine"))
+    if at > 1:  # then one by one, each with its own look at the conversation
+        batch.insert(2, entry(conversation, live_cast.student, None))
+    looks = 0
+
+    def lose(sql: str) -> None:
+        nonlocal looks
+        looks += 'FROM "chat_conversation"' in sql
+        if looks >= at:
+            raise OperationalError("server closed the connection unexpectedly")
+
+    with watched_statements(lose):
+        outcomes = store(batch)
+    assert looks == at
+    sent = [outcome for outcome in outcomes if isinstance(outcome, Sent)]
+    assert sent == [Sent(event_of(row), created=True) for row in conversation.messages.order_by("seq")]
+    by_statement = connection.vendor == "postgresql" and at == 1
+    assert len(sent) == (3 if by_statement else {1: 0, 2: 0, 3: 1, 4: 1, 5: 1}[at])
+    rest = [refusal(outcome) for outcome in outcomes if not isinstance(outcome, Sent)]
+    assert set(rest) <= {UNAVAILABLE, CLOSED}
+    assert rest[-1] == UNAVAILABLE
+
+
+def test_processes_that_write_to_the_same_conversations_at_once_never_lock_each_other_out(live_cast: Cast) -> None:
+    students = [make_user(f"pupil{number}", RoleChoices.STUDENT, mentor=live_cast.teacher) for number in range(5)]
+    conversations = [conversation_of(student, live_cast.teacher) for student in students]
+
+    def writing(order: list[Conversation]) -> Callable[[], list[Any]]:
+        batches = [[entry(conversation, live_cast.teacher, "all") for conversation in order] for _ in range(5)]
+        return lambda: [store(batch) for batch in batches]
+
+    at_once(writing(conversations), writing(conversations[::-1]))
+    for conversation in conversations:
+        assert [row[0] for row in stored(conversation)] == list(range(1, 11))
+
+
+def test_by_either_way_conversations_are_locked_in_the_order_of_their_ids(live_cast: Cast) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite locks no rows.")
+    students = [make_user(f"pupil{number}", RoleChoices.STUDENT, mentor=live_cast.teacher) for number in range(3)]
+    first, middle, last = conversations = [conversation_of(student, live_cast.teacher) for student in students]
+    for conversation in (middle, first):
+        Conversation.objects.filter(pk=conversation.pk).update(last_seq=0)  # moves the row behind the others
+    order = Conversation.objects.raw("SELECT id FROM chat_conversation ORDER BY ctid")
+    assert [row.pk for row in order] == [last.pk, middle.pk, first.pk]
+
+    def writing(*extra: Draft) -> list[Any]:
+        try:
+            with connection.cursor() as cursor:  # as if the table were large: rows are found where they lie
+                cursor.execute("SET enable_indexscan = off; SET enable_bitmapscan = off")
+            return store([entry(conversation, live_cast.teacher, "all") for conversation in conversations] + [*extra])
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("RESET enable_indexscan; RESET enable_bitmapscan")
+            connection.close()
+
+    refused = entry(first, live_cast.teacher, "\0")  # before the statement is made: all goes the portable way
+    with ThreadPoolExecutor(2) as threads:
+        with transaction.atomic():
+            Conversation.objects.select_for_update().get(pk=middle.pk)
+            both = [threads.submit(writing), threads.submit(writing, refused)]
+            wait_for_locks(2)
+        by_statement, by_rows = (call.result(timeout=10) for call in both)
+    assert [type(outcome) for outcome in by_statement] == [Sent] * 3
+    assert [type(outcome) for outcome in by_rows] == [Sent] * 3 + [UnavailableError]
+
+
+def wait_for_locks(count: int) -> None:
+    """Wait until so many wait for a lock."""
+    deadline = time.monotonic() + 5
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute(
+                "SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid) "
+                "WHERE NOT granted AND datname = current_database()"
+            )
+            if cursor.fetchone()[0] == count:
+                return
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
