@@ -38,9 +38,12 @@ async def test_a_stopped_database_is_told_within_five_seconds(ground: Ground) ->
     people = [pair.student, pair.teacher]
     async with under_load(ground, rng, HEAL_SECONDS + 10), AsyncExitStack() as stack:
         sockets = [await stack.enter_async_context(entered(who, where)) for who in people for where in ground.web]
+        tabs = [await stack.enter_async_context(entered(who, where)) for who in people for where in ground.web]
         outage = asyncio.create_task(ground.outage(ground.postgresql, OUTAGE_SECONDS))
         async with asyncio.TaskGroup() as at_once:
             sent = [at_once.create_task(sends_refused(socket, str(n))) for n, socket in enumerate(sockets)]
+            for socket in tabs:
+                at_once.create_task(mark_refused(socket))
             for wait in (0.1, 4.4):  # what waits already must not hold up what comes later
                 for server in ground.web:
                     at_once.create_task(refusals(pair, server, wait))
@@ -102,6 +105,16 @@ async def sends_refused(socket: Any, name: str) -> list[str]:
         assert seconds < ANSWER_SECONDS, f"send {number} on {name}: {seconds:.2f} s"
     await sending
     return list(sent)
+
+
+async def mark_refused(socket: Any) -> None:
+    """Mark as read, which must be answered in time, too: nobody else's deadline stands behind it."""
+    begin = time.monotonic()
+    await socket.send(json.dumps({"type": "mark_read"}))
+    frame = json.loads(await socket.recv())
+    seconds = time.monotonic() - begin
+    assert frame == {"error": "Temporarily unavailable. Try again.", "code": "temporarily_unavailable"}
+    assert seconds < ANSWER_SECONDS, f"mark_read: {seconds:.2f} s"
 
 
 async def repeated_until_stored(socket: Any, client_ids: list[str]) -> None:
