@@ -5,6 +5,7 @@ import pytest
 from tests.e2e.cluster import Cluster, Pair
 from tests.e2e.rawsocket import RawSocket
 from tests.e2e.server import WebServer
+from tests.servers import PostgreSQL, Redis
 
 # These the servers' own parsers may refuse before we see them.
 MALFORMED = {"two origins", "a key that is none"}
@@ -20,6 +21,21 @@ def test_every_refusal_is_one(cluster: Cluster, kind: str) -> None:
     assert set(answers.values()) <= {400, 403}, answers
     assert {name for name, answer in answers.items() if answer == 400} <= MALFORMED
     assert server.log.count("\n") == 1, server.log
+
+
+@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+def test_origins_are_refused_alike_while_redis_is_away(
+    fragile_cluster: tuple[Cluster, PostgreSQL, Redis], kind: str
+) -> None:
+    cluster, _, redis = fragile_cluster
+    (pair,) = cluster.cast()
+    server = cluster.start(kind)
+    own = {"Cookie": pair.student.cookie, "Origin": server.url}
+    redis.stop()
+    foreign = ["http://evil.example", "http://127.0.0.1:1", "null", "http://[x", server.url.upper()]
+    assert [status(server, STUDENT, own | {"Origin": origin}) for origin in foreign] == [403] * len(foreign)
+    assert status(server, STUDENT, own) == 101
+    assert "Traceback" not in server.log
 
 
 def requests(server: WebServer, pair: Pair, other: Pair) -> dict[str, tuple[str, dict[str, str]]]:
