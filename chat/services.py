@@ -18,7 +18,7 @@ from chat.writer import writer
 
 # Whoever comes back to more than anybody reads must not wait until all of it is marked, nor must the conversation's
 # senders, who need the lock.
-MARKED_AT_ONCE = 2000  # messages in one transaction, and in one event: some 30 ms, and 30 kB on the channel layer
+MARKED_AT_ONCE = 2000  # messages in one transaction, and in one event: some 50 ms, and 30 kB on the channel layer
 MARK_SECONDS = 1.0  # after which no further step begins: tens of thousands of messages; a handshake has 4.2 s in all
 
 
