@@ -10,6 +10,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
+from accounts import tracing
 from accounts.authentication import renew_session_hash, session_user
 from accounts.models import User
 from accounts.session_store import SessionStore
@@ -27,6 +28,7 @@ class AuthenticationMiddleware(middleware.AuthenticationMiddleware):
 def _request_user(request: HttpRequest) -> User | AnonymousUser:
     user = session_user(request.session)
     if isinstance(user, User):
+        tracing.trace().user_id = user.pk
         renew_session_hash(request.session, user)
     return user
 

@@ -15,6 +15,8 @@ from django.db.models import Q
 from django.http import HttpRequest
 from redis.exceptions import RedisError
 
+from accounts import tracing
+from accounts.metrics import LOGINS
 from accounts.models import User
 
 logger = logging.getLogger(__name__)
@@ -41,11 +43,14 @@ def throttled_authenticate(request: HttpRequest, username: str, password: str) -
     failures = Failures(account_name(username), client_address(request))
     failures.refuse()
     user = authenticate(request, username=username, password=password)
-    if user is None:
+    if not isinstance(user, User):
         failures.count()
-    else:
-        failures.refuse()  # again: a burst of guesses learns no more than a queue of them
-    return user if isinstance(user, User) else None
+        LOGINS.labels("wrong").inc()
+        return None
+    failures.refuse()  # again: a burst of guesses learns no more than a queue of them
+    LOGINS.labels("ok").inc()
+    tracing.trace().user_id = user.pk
+    return user
 
 
 class Failures:
@@ -73,6 +78,7 @@ class Failures:
         full = [window for window in self._windows if all(place in self._taken for place in window)]
         if full:
             free_at = max(min(self._taken[place] for place in window) for window in full)
+            LOGINS.labels("throttled").inc()
             raise TooManyFailuresError(max(1, free_at - int(time.time())))
 
     def count(self) -> None:

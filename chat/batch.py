@@ -1,8 +1,9 @@
 """Stores a batch of messages in one transaction: portable, and in one statement on PostgreSQL."""
 
 import logging
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from django.utils import timezone
 
 from accounts.models import MENTOR_ROLES, RoleChoices
 from accounts.serializers import ProfileBody
+from chat import metrics
 from chat.database import fetch
 from chat.delivery import posted
 from chat.errors import ClientError, UnavailableError
@@ -60,13 +62,14 @@ FROM inserted JOIN allowed USING (conversation_id, seq)
 
 @dataclass(eq=False, slots=True)
 class Draft:
-    """A message that is to be stored; `given_up` is set when nobody waits for it any more."""
+    """A message that is to be stored, since when; `given_up` is set when nobody waits for it any more."""
 
     conversation_id: int
     sender_id: int
     content: str
     client_id: str | None
     given_up: bool = False
+    since: float = field(default_factory=time.monotonic)
 
     @property
     def key(self) -> tuple[int, int, str] | None:
@@ -105,6 +108,7 @@ def store(batch: Sequence[Draft]) -> list[Outcome]:
         if rest:
             _store_portably(rest, done)
     except (OperationalError, InterfaceError, AbandonedError) as error:
+        metrics.DATABASE_ERRORS_OF_WRITER.inc()
         logger.warning("%s of %s messages not stored: %s", len(batch) - len(done), len(batch), type(error).__name__)
     return [done.get(draft) or UnavailableError() for draft in batch]
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from channels.generic.websocket import AsyncWebsocketConsumer
 
+from accounts import tracing
 from accounts.models import UserProfile
 from chat import events, services
 from chat.batch import Sent
@@ -29,12 +30,14 @@ class RefusingConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels
 
     async def connect(self) -> None:
         """Refuse."""
+        tracing.trace().refusal = "no_such_path"
         await self.close(CloseCode.NOT_FOUND)
 
 
 class ChatConsumer(SocketConsumer):
     """One socket of one participant in one conversation."""
 
+    name = "conversation"
     seat: ConversationSeat | None = None
     is_typing = False  # as the other side was told
 
@@ -142,6 +145,8 @@ class ChatConsumer(SocketConsumer):
 
 class InboxConsumer(SocketConsumer):
     """One socket that hears of all conversations of a student or a mentor; nothing can be sent."""
+
+    name = "inbox"
 
     async def enter(self) -> Callable[[], None]:
         """Sit down before all of the user's conversations."""

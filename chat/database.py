@@ -16,6 +16,7 @@ from asgiref.sync import SyncToAsync
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
+from chat import metrics
 from chat.errors import UnavailableError
 
 P = ParamSpec("P")
@@ -62,6 +63,7 @@ async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwarg
             result: T = await _in_thread()(function, *args, **kwargs)
             return result
     except (TimeoutError, OperationalError, InterfaceError) as error:
+        metrics.DATABASE_ERRORS_OF_SOCKETS.inc()
         raise UnavailableError from error
 
 

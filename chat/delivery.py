@@ -6,12 +6,14 @@ so that an error is told even while the database is away.
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from django.db.models import Q
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from chat import metrics
 from chat.database import in_database
 from chat.errors import ClientError, CloseCode
 from chat.events import AnyEvent, MessagePosted, MessagesRead, TypingChanged
@@ -52,6 +54,7 @@ class Delivery(Outbox):
         self.conversation_id, self.user_id = conversation_id, user_id
         self._first = self._last = 0  # seqs: sent are those above `first`, up to `last`
         self._known = 0  # the highest seq that exists
+        self._committed = 0.0  # when the message was that is being written
         # Predecessor's seq -> what comes next: (its seq, the message), or (seq, None) for rows that vanished.
         self._ahead: dict[int, tuple[int, MessagePosted | None]] = {}
         self._repeated: set[int] = set()  # seqs up to `first` that a repeated client_id was answered with
@@ -134,14 +137,18 @@ class Delivery(Outbox):
             self.say(encode(UpdateMessageStatus(message_ids=chunk, is_read=True, reader=reader)))
 
     def _next(self) -> str | None:
+        if self._committed:  # it is written now
+            metrics.DELIVERY_SECONDS.observe(time.time() - self._committed)
+            self._committed = 0.0
         if (text := super()._next()) is not None:
             return text
         while self._last < self._known and (found := self._ahead.pop(self._last, None)):
             self._last, event = found
             if event is not None:
+                self._committed = event.committed
                 return encode(self.frame(event))
         if (self._last < self._known or self._reads_known) and self._filling is None:
-            self._filling = asyncio.get_running_loop().create_task(self._fill())
+            self._filling = asyncio.get_running_loop().create_task(self._fill(), context=self.context)
         return None
 
     async def _fill(self) -> None:
@@ -167,6 +174,8 @@ class Delivery(Outbox):
         for event in found:
             self._ahead[previous] = (event.seq, event)
             previous = event.seq
+        if found:
+            metrics.GAPS_HEALED.labels("messages").inc()
         if len(found) < MAX_AHEAD and previous < up_to:
             self._ahead[previous] = (up_to, None)
 
@@ -177,6 +186,7 @@ class Delivery(Outbox):
             up_to = found[-1][1]  # the rest when the client has taken these
         mark = self._reads.get(reader, 0)  # an event may have told some of them meanwhile
         if up_to > mark:
+            metrics.GAPS_HEALED.labels("reads").inc()
             self._tell_read(reader, up_to, [pk for pk, seq in found if seq > mark])
         if self._reads_known.get(reader, 0) <= up_to:
             self._reads_known.pop(reader, None)

@@ -16,7 +16,7 @@ from django.db.models import Model
 
 from accounts.authentication import session_fits, session_user_id
 from accounts.models import User, UserProfile
-from chat import services
+from chat import metrics, services
 from chat.database import fetch
 from chat.delivery import messages_between
 from chat.events import MessagePosted
@@ -176,7 +176,9 @@ def _resume(user: User, conversation: Conversation, after: int | None) -> Entran
     other_read = next(seq for reader, seq in reads.items() if reader != user.pk)
     asked = {"after": after, "conversation": conversation.pk, "user": user.pk, "other_read": other_read}
     [(first, read_up_to)] = fetch(RESUME_STATEMENT, asked)
-    if first is None or last - first > MAX_REPLAY:
+    outcome = "unknown" if first is None else "too_far" if last - first > MAX_REPLAY else "recovered"
+    metrics.RESUMES.labels(outcome).inc()
+    if outcome != "recovered":
         return entrance(first=last, missed=[], recovered=False, read_up_to=read_up_to)
     missed = messages_between(conversation.pk, first, last, MAX_REPLAY) if first < last else []
     return entrance(first=first, missed=missed, recovered=True, read_up_to=read_up_to)

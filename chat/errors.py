@@ -10,6 +10,8 @@ from django.db import InterfaceError, OperationalError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
+from chat import metrics
+
 logger = logging.getLogger(__name__)
 
 FrameCode = Literal[
@@ -105,6 +107,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     """Answer REST: DRF's own errors as DRF does, ours as `{"detail": ..., "code": ...}` or as a field list."""
     if isinstance(error, (OperationalError, InterfaceError)):
         logger.warning("database error over REST: %s", type(error).__name__)
+        metrics.DATABASE_ERRORS_OF_HTTP.inc()
         error = UnavailableError()
     if isinstance(error, RecursionError):
         error = ClientError("invalid_json", "The JSON is nested too deeply.")
@@ -112,6 +115,7 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         error = ClientError("message_too_long", "The request is too large.", 413)
     if not isinstance(error, ClientError):
         return drf_exception_handler(error, context)
+    metrics.ERRORS_TOLD.labels(error.code, "rest").inc()
     body: dict[str, Any] = {error.field: [error.text]} if error.field else {"detail": error.text}
     response = Response(body | {"code": error.code}, status=error.status)
     if error.retry_after is not None:

@@ -22,11 +22,15 @@ class ConversationChanged(Event, frozen=True):
 
 
 class MessagePosted(ConversationChanged, frozen=True):
-    """A message was committed. `message` is as nobody in particular sees it: `is_own_message` is false."""
+    """A message was committed. `message` is as nobody in particular sees it: `is_own_message` is false.
+
+    `committed` is when that was, by the clock of the process that did it; 0 where the message is told of later.
+    """
 
     seq: int
     message: MessageBody
     client_id: str | None
+    committed: float = 0.0
 
 
 class MessagesRead(ConversationChanged, frozen=True):

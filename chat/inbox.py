@@ -98,7 +98,7 @@ class Inbox(Outbox):
         text = super()._next()
         if text is None and self._changed and self._reading is None:
             # Only now that the client has taken all it was sent: a slow one is told less often, not later and later.
-            self._reading = asyncio.get_running_loop().create_task(self._read())
+            self._reading = asyncio.get_running_loop().create_task(self._read(), context=self.context)
         return text
 
     async def _read(self) -> None:

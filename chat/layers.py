@@ -6,6 +6,7 @@ for the layer longer than `LAYER_SECONDS`, and publishing never waits at all.
 
 import asyncio
 import logging
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
@@ -16,7 +17,8 @@ import msgspec
 from channels.layers import get_channel_layer
 from channels_redis import pubsub
 
-from chat.loops import Tasks
+from chat import metrics
+from chat.loops import Tasks, start_for_all
 
 logger = logging.getLogger(__name__)
 
@@ -129,6 +131,12 @@ class Shard(pubsub.RedisSingleShardConnection):  # type: ignore[misc]
                 await self._pubsub.unsubscribe(*old)
                 self._subscribed_to.difference_update(old)
 
+    _receive_task: asyncio.Task[None] | None
+
+    def _ensure_receiver(self) -> None:
+        if self._receive_task is None:
+            self._receive_task = start_for_all(self._do_receiving(), "receiver")
+
     async def _do_receiving(self) -> None:
         lost = False
         while True:
@@ -178,6 +186,7 @@ class Mailbox(Generic[Event]):
         self._telling = asyncio.Lock()
         self._tasks = Tasks("mailbox")
         self._down = False
+        metrics.LAYER_UP.set(1)
         self.on_return: Callable[[], None] = lambda: None  # called when what the layer lost is to be looked for
         if isinstance(self._layer, RedisPubSubChannelLayer):
             self._layer.call_after_gaps(self._returned)
@@ -241,7 +250,7 @@ class Mailbox(Generic[Event]):
                 self._outgoing.clear()  # stale by now; healing brings what they said
 
     def _message(self, group: str, body: bytes) -> dict[str, Any]:
-        return {"type": "event", "group": group, "from": self._name, "body": body}
+        return {"type": "event", "group": group, "from": self._name, "body": body, "at": time.time()}
 
     async def _send(self, outgoing: list[tuple[str, dict[str, Any]]]) -> None:
         if isinstance(self._layer, RedisPubSubChannelLayer):
@@ -267,6 +276,8 @@ class Mailbox(Generic[Event]):
         try:
             if message["from"] != self._name:
                 self._dispatch(message["group"], self._decoder.decode(message["body"]))
+                if "at" in message:  # an older release says nothing of it
+                    metrics.LAYER_SECONDS.observe(time.time() - message["at"])
         except (KeyError, msgspec.MsgspecError) as error:
             logger.warning("an event was not understood: %s", type(error).__name__)
 
@@ -315,6 +326,7 @@ class Mailbox(Generic[Event]):
         if self._down:
             logger.warning("channel layer back")
             self._down = False
+            metrics.LAYER_UP.set(1)
             self._returned()
         return True
 
@@ -322,6 +334,15 @@ class Mailbox(Generic[Event]):
         self.on_return()
 
     def _failed(self, error: Exception) -> None:
+        metrics.LAYER_ERRORS.inc()
         if not self._down:
             logger.warning("channel layer away: %s", type(error).__name__)
             self._down = True
+            metrics.LAYER_UP.set(0)
+            self._tasks.run("knock", self._knock)
+
+    async def _knock(self) -> None:
+        """Try a layer that is away until it is back: nobody may have anything to say for hours."""
+        while self._down:
+            await asyncio.sleep(RETRY_SECONDS)
+            await self._ask(self._send([("knock", {"type": "knock"})]))

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from contextvars import Context
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -26,6 +27,11 @@ def per_event_loop(make: Callable[[], T]) -> Callable[[], T]:
     return get
 
 
+def start_for_all(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Start a task that works for everybody: what it logs is not the doing of the one who happened to start it."""
+    return asyncio.get_running_loop().create_task(work, name=name, context=Context())
+
+
 class Tasks:
     """The background tasks of one owner: of each name there is one at a time."""
 
@@ -36,8 +42,7 @@ class Tasks:
     def run(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Have `work` going on, unless it is; where it fails unexpectedly, once more after `RETRY_SECONDS`."""
         if name not in self._going_on:
-            task = asyncio.get_running_loop().create_task(self._run(name, work), name=f"{self._owner}-{name}")
-            self._going_on[name] = task
+            self._going_on[name] = start_for_all(self._run(name, work), f"{self._owner}-{name}")
 
     def get(self, name: str) -> asyncio.Task[None] | None:
         """Return the task that goes on under this name."""

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Iterable
+from contextvars import copy_context
 
 from chat.errors import CloseCode
 from chat.events import AnyEvent
@@ -20,10 +21,15 @@ SEND_SECONDS = 30.0  # a socket that takes nothing for so long is closed
 
 
 class Outbox:
-    """`send` writes one text frame, `close` closes with a code."""
+    """`send` writes one text frame, `close` closes with a code.
+
+    Made in the socket's task: `context` is the socket's, and all that works for it runs there, whoever brings news.
+    """
 
     def __init__(self, send: Callable[[str], Awaitable[None]], close: Callable[[int], None]) -> None:
         self._send, self._close = send, close
+        self.context = copy_context()
+        self.written = 0  # frames
         self._started = self._closed = False
         self._waiting: deque[str] = deque()
         self._latest: dict[Hashable, str] = {}
@@ -60,13 +66,14 @@ class Outbox:
 
     def _wake(self) -> None:
         if self._started and not self._closed and self._writing is None:
-            self._writing = asyncio.get_running_loop().create_task(self._write())
+            self._writing = asyncio.get_running_loop().create_task(self._write(), context=self.context)
 
     async def _write(self) -> None:
         try:
             while (text := self._next()) is not None:
                 async with asyncio.timeout(SEND_SECONDS):
                     await self._send(text)
+                self.written += 1
         except Exception as error:
             # Too slow, or gone under the frame: what was taken off the queue is not sent again, so it ends here.
             logger.info("socket closed, frame not sent: %s", type(error).__name__)

@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from redis import asyncio as redis
 
+from chat import metrics
 from chat.loops import per_event_loop
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class SendLimit:
                     return float(await self._script(keys=[f"qader:send:{user_id}"], args=[rate, size]))
             except Exception as error:
                 logger.warning("rate limit falls back to this process: %s", type(error).__name__)
+                metrics.RATE_LIMIT_FALLBACKS.inc()
                 self._away_until = time.monotonic() + RETRY_SECONDS
         return self._bucket(user_id, rate, size).take()
 

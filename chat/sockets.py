@@ -13,8 +13,9 @@ from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 
-from chat import events
-from chat.errors import ClientError, CloseCode
+from accounts import tracing
+from chat import events, metrics
+from chat.errors import ClientError, CloseCode, UnavailableError
 from chat.incoming import ClientFrame, SendMessage, kind_of, read_frame
 from chat.ratelimit import Bucket
 from chat.seats import Seat
@@ -32,6 +33,10 @@ SMALL_FRAMES = 20.0, 40.0  # whatever is no send: per second and burst, per sock
 
 CLOSE_CODES = {401: CloseCode.SESSION_ENDED, 403: CloseCode.NOT_ALLOWED, 404: CloseCode.NOT_FOUND, 429: CloseCode.FLOOD}
 
+LOST = 1006  # RFC 6455: without a word
+OF_SERVERS = {CloseCode.TOO_BIG, CloseCode.INTERNAL_ERROR, CloseCode.RESTARTING, CloseCode.TRY_LATER}
+COUNTED_CODES = {1000, 1001, 1005, LOST, *CloseCode}  # a client may make up two thousand others
+
 
 def check_room(here: Upkeep, user_id: int) -> None:
     """Raise `too_many_sockets` where this user has as many as they may; from any thread."""
@@ -48,8 +53,12 @@ class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels h
 
     kinds: ClassVar[Mapping[type[ClientFrame | SendMessage], Callable[[Any, dict[str, Any]], Awaitable[None]]]]
 
+    name: ClassVar[str]  # as logs and metrics name it
     seat: Seat | None = None
     closing = False
+    opened_at: float | None = None
+    close_code = LOST
+    frames_read = 0
 
     async def enter(self) -> Callable[[], None]:
         """Look up whether and where this user may sit, `take` the seat and return what begins it once accepted.
@@ -69,6 +78,8 @@ class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels h
         self.refused: deque[float] = deque(maxlen=MAX_REFUSED)
         self.small_frames = Bucket(*SMALL_FRAMES)
         self.scope, self.base_send, self.channel_layer = scope, send, None
+        self.trace = tracing.trace()
+        self.trace.refusal = "abandoned"
         try:
             while True:
                 await self.dispatch(await receive())
@@ -79,6 +90,7 @@ class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels h
                 raise
         finally:
             self.leave()
+            self._log_end()
 
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Handle one event of the server.
@@ -95,6 +107,8 @@ class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels h
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
         """End."""
+        if not self.closing:
+            self.close_code = message.get("code") or LOST
         raise StopConsumer
 
     async def connect(self) -> None:
@@ -105,12 +119,14 @@ class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels h
                 begin = await self.enter()
         except (ClientError, TimeoutError) as error:
             self.leave()
+            self.trace.refusal = getattr(error, "code", UnavailableError().code)
             if not self.closing:
                 await self.close(CLOSE_CODES.get(getattr(error, "status", 503), CloseCode.TRY_LATER))
             return
         if self.closing or self.seat is None:  # found to have no place any more while the groups were being joined
             return
         await self.accept()
+        self._log_opening()
         begin()
         upkeep().started(self.seat)
 
@@ -118,6 +134,7 @@ class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels h
         """Sit down and hear what the seat's groups say; raises `too_many_sockets`."""
         check_room(upkeep(), seat.user_id)
         self.seat = seat
+        self.trace.user_id = seat.user_id
         upkeep().admit(seat)
         await events.mailbox().join(seat.groups, seat.outbox.hear)
 
@@ -147,6 +164,7 @@ class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels h
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Handle a client's frame; what is wrong with it is told, and the socket stays."""
+        self.frames_read += 1
         if self.closing:
             return
         try:
@@ -188,6 +206,7 @@ class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels h
     def refuse(self, error: ClientError) -> None:
         """Tell the client what was wrong; too many of these are a flood."""
         if self.seat is not None and not self.closing:
+            metrics.ERRORS_TOLD.labels(error.code, "socket").inc()
             self.seat.outbox.say(encode(error_frame(error)))
             if error.status != 503 and self._is_flood():
                 self.close_soon(CloseCode.FLOOD)
@@ -201,10 +220,14 @@ class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels h
     def close_soon(self, code: int) -> None:
         """Close from wherever it was found that this socket must end; the first code counts."""
         if not self.closing:
-            self.closing = True
+            self.closing, self.close_code = True, code
+            if self.opened_at is None:
+                self.trace.refusal = "withdrawn"
             if self.seat is not None:
                 self.seat.outbox.stop()
-            task = asyncio.create_task(self._close(code))
+            # In this socket's name: whoever found it out is another socket, or works for all.
+            context = self.seat.outbox.context if self.seat is not None else None
+            task = asyncio.create_task(self._close(code), context=context)
             self.background.add(task)
             task.add_done_callback(self.background.discard)
 
@@ -216,3 +239,26 @@ class SocketConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels h
             logger.info("socket cut: %s", type(error).__name__)
             if self.task is not None:
                 self.task.cancel()
+
+    def _log_opening(self) -> None:
+        self.opened_at, self.trace.refusal = time.monotonic(), None
+        metrics.SOCKETS.labels(self.name).inc()
+        metrics.OPENED.labels(self.name).inc()
+        logger.info("socket opened", extra={"fields": {"kind": self.name}})
+
+    def _log_end(self) -> None:
+        if self.opened_at is None or self.seat is None:
+            return
+        by = "server" if self.closing or self.close_code in OF_SERVERS else "client"
+        metrics.SOCKETS.labels(self.name).dec()
+        code = self.close_code if self.close_code in COUNTED_CODES else "other"
+        metrics.CLOSED.labels(code, by).inc()
+        fields = {
+            "kind": self.name,
+            "code": self.close_code,
+            "by": by,
+            "seconds": round(time.monotonic() - self.opened_at, 1),
+            "frames_in": self.frames_read,
+            "frames_out": self.seat.outbox.written,
+        }
+        logger.info("socket closed", extra={"fields": fields})

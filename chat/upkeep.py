@@ -140,7 +140,7 @@ class Upkeep:
                     last_seq, student_seq, teacher_seq = row
                     reads = {seat.student_user_id: student_seq, seat.teacher_user_id: teacher_seq}
                     if seat.outbox.catch_up(last_seq, reads):
-                        logger.info("healed conversation %s for user %s", seat.conversation_id, seat.user_id)
+                        seat.outbox.context.run(logger.info, "healed conversation %s", seat.conversation_id)
 
     async def _heal_inboxes(self, seats: Collection[InboxSeat]) -> None:
         for batch in _batches(seats, INBOXES_PER_QUERY):
@@ -197,7 +197,7 @@ class Upkeep:
         loop = asyncio.get_running_loop()
         since = self._uncertain.setdefault(seat, loop.time())
         if verdict.certain or loop.time() - since >= SAVING_SECONDS:
-            logger.info("socket of user %s closed with %s", seat.user_id, verdict.code)
+            seat.outbox.context.run(logger.info, "may not stay: %s", verdict.code)
             seat.close(verdict.code)
         else:
             loop.call_later(SAVING_SECONDS, self._doubt, [seat])

@@ -7,16 +7,19 @@ carries dozens. A message is told to sockets after its commit, never before.
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
 
-from chat import events
+from msgspec.structs import replace
+
+from chat import events, metrics
 from chat.batch import Draft, Outcome, Sent, store
 from chat.database import submit_write
 from chat.errors import UnavailableError
-from chat.loops import per_event_loop
+from chat.loops import per_event_loop, start_for_all
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ class Writer:
 
     def _wake(self) -> None:
         if self._task is None and self._waiting:
-            self._task = asyncio.get_running_loop().create_task(self._run(), name="writer")
+            self._task = start_for_all(self._run(), "writer")
 
     async def _run(self) -> None:
         try:
@@ -109,10 +112,13 @@ class Writer:
         if error is not None:
             logger.error("a batch failed", exc_info=error)
         outcomes = [UnavailableError()] * len(batch) if error is not None else done.result()
+        if error is None:
+            _measure(batch, outcomes)
+        now = time.time()
         for (_, result), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Sent):
                 # A repeated one too: its first commit may have gone untold when its answer was lost.
-                events.message_posted(outcome.event)
+                events.message_posted(replace(outcome.event, committed=now) if outcome.created else outcome.event)
             if result.done():
                 continue
             if isinstance(outcome, Sent):
@@ -121,9 +127,23 @@ class Writer:
                 result.set_exception(outcome)
 
 
+def _measure(batch: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:
+    now = time.monotonic()
+    created = 0
+    for (draft, _), outcome in zip(batch, outcomes, strict=True):
+        if isinstance(outcome, Sent) and outcome.created:
+            created += 1
+            metrics.COMMIT_SECONDS.observe(now - draft.since)
+        elif isinstance(outcome, Sent):
+            metrics.REPEATED.inc()
+    metrics.MESSAGES.inc(created)
+    metrics.BATCH_MESSAGES.observe(len(batch))
+
+
 def _give_up(draft: Draft, result: "asyncio.Future[Sent]") -> None:
     draft.given_up = True
     if not result.done():
+        metrics.DATABASE_ERRORS_OF_WRITER.inc()
         result.set_exception(UnavailableError())
 
 

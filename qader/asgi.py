@@ -11,6 +11,7 @@ http_application = get_asgi_application()  # loads the apps, whose models the im
 
 from accounts.middleware import AuthMiddlewareStack  # noqa: E402
 from chat.routing import websocket_urlpatterns  # noqa: E402
+from qader.access import Access  # noqa: E402
 from qader.body import BodyLimit  # noqa: E402
 from qader.deadline import HttpDeadline  # noqa: E402
 from qader.origins import FullOriginValidator, OriginGuard  # noqa: E402
@@ -23,3 +24,4 @@ application = ProtocolTypeRouter(
         ),
     }
 )
+application = Access(application)

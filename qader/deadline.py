@@ -41,7 +41,7 @@ class HttpDeadline:
         except asyncio.CancelledError:
             task.cancel()
             raise
-        logger.warning("no answer in time: %s", scope["path"])
+        logger.warning("no answer in time")
         self._late.add(task)
         task.add_done_callback(self._forget)
         headers = [(b"content-type", b"application/json"), (b"retry-after", b"5"), (b"cache-control", b"no-store")]

@@ -138,6 +138,22 @@ def database(pool_size: int, directory: Path) -> dict[str, Any]:
     }
 
 
+def secret(name: str, least: int) -> str:
+    """Read a text that nobody may guess; empty where there is none."""
+    text: str = env.str(name, "").strip()
+    if text and not (len(text) >= least and re.fullmatch(r"[!-~]+", text)):
+        raise EnvError(f"{name} must have at least {least} characters, none of them a space.")
+    return text
+
+
+def sentry_dsn() -> str:
+    """Return the address that errors are reported to; empty: to nobody."""
+    dsn: str = env.str("SENTRY_DSN", "").strip()
+    if dsn and not re.fullmatch(r"https?://[^/@\s]+@[^/@\s]+/\S+", dsn):
+        raise EnvError("SENTRY_DSN must be an address such as https://key@host/1.")
+    return dsn
+
+
 def redis_url() -> str:
     """Return the address of Redis, empty for none."""
     url: str = env.str("REDIS_URL", "")

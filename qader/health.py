@@ -15,15 +15,15 @@ from chat.database import in_database
 
 logger = logging.getLogger(__name__)
 
-PATHS = frozenset({"/healthz", "/readyz"})
+PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 PART_SECONDS = 2.5  # how long a part may take to answer
 
 
 class CommonMiddleware(common.CommonMiddleware):
-    """Django's own, but for health checks the Host header is free: load balancers ask by address."""
+    """Django's own, but the Host header is free for what load balancers and Prometheus ask, by address."""
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
-        """Refuse hosts that are not ours, except for health checks."""
+        """Refuse hosts that are not ours, except for `PATHS`."""
         return None if request.path_info in PATHS else super().process_request(request)
 
 

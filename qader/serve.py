@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from django.db import connections
 
+from qader import logs, sentry
 from qader.preflight import NotReadyError, prepare
 from qader.serving import Limits, Serving
 
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         listener = _listen(options.host, options.port)
     except NotReadyError as error:
         sys.exit(f"qader: {' '.join(str(error).split())}")
+    logs.log_all()
     _serve(options.server, listener)
 
 
@@ -53,6 +55,7 @@ def _serve(server: str, listener: socket.socket) -> None:
 
     from qader.asgi import application
 
+    sentry.start()  # only now: the application sets the log up anew
     module = importlib.import_module(f"qader.{server}_server")  # each alone: daphne's changes the event loop
     host, port = listener.getsockname()[:2]
     address = f"[{host}]" if ":" in host else host

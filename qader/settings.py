@@ -20,7 +20,9 @@ from qader.environment import (
     rate,
     redis_url,
     refuse_misspelt,
+    secret,
     secret_key,
+    sentry_dsn,
     texts,
 )
 
@@ -53,6 +55,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "qader.access.RouteMiddleware",
     "qader.headers.policies",
     "django.middleware.security.SecurityMiddleware",
     "corsheaders.middleware.CorsMiddleware",
@@ -142,7 +145,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 
 SECURE_SSL_REDIRECT = SECURE_SSL
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE_SSL else 0
 # Hosts below ours, and the list built into browsers, from which a name is not removed in months: only if asked for.
 HSTS_SCOPE = choice("HSTS_SCOPE", "host", "subdomains", "preload")
@@ -221,18 +224,22 @@ CHAT_HEAL_SECONDS = at_least(1, "CHAT_HEAL_SECONDS", 30)
 CHAT_MAX_FRAME_BYTES = 64 * 1024  # one message of a client; the server closes with 1009 above it
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024  # a POST; 4,000 escaped code points and the frame around them fit
 
+# Who may read /metrics: whoever brings this token; empty: whoever asks from this machine, by no proxy.
+METRICS_TOKEN = secret("METRICS_TOKEN", 16)
+SENTRY_DSN = sentry_dsn()
 LOG_LEVEL: int = env.log_level("LOG_LEVEL", logging.INFO)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
-    "filters": {"one line": {"()": "qader.refusals.OneLine"}},
+    "formatters": {"line": {"()": "qader.logs.ReadableLine" if DEBUG else "qader.logs.JsonLine"}},
+    "filters": {"one line": {"()": "qader.refusals.OneLine"}, "own words": {"()": "qader.logs.OwnWords"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
     # Django's own handler for this logger would print each server error twice.
     "loggers": {
         "django": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
         **{name: {"filters": ["one line"]} for name in refusals.LOGGERS},
+        "django.request": {"filters": ["own words", "one line"]},
     },
 }
 

@@ -160,17 +160,18 @@ class UvicornServer(uvicorn.Server):
             self._captured_signals.clear()
 
 
-def _without_traceback(record: logging.LogRecord) -> bool:
-    """Keep what any client can cause, text that is not UTF-8, to one line."""
+def _without_alarm(record: logging.LogRecord) -> bool:
+    """Keep what any client can cause, text that is not UTF-8, to one line, which is no error of ours."""
     if record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError):
         record.exc_info = None
+        record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
     return True
 
 
 def serve(serving: Serving) -> None:
     """Serve until SIGTERM or SIGINT, then close every WebSocket with 1012 and return."""
     limits = serving.limits
-    logging.getLogger("uvicorn.error").addFilter(_without_traceback)
+    logging.getLogger("uvicorn.error").addFilter(_without_alarm)
     config = uvicorn.Config(
         serving.application,
         loop="uvloop",

@@ -12,6 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from accounts.models import User
+from chat import metrics
 from chat.errors import UnavailableError
 from chat.management.commands.seed_demo import PASSWORD, PEOPLE
 from qader.languages import script_texts
@@ -75,6 +76,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if not request.path_info.startswith("/api/"):
         return defaults.server_error(request)
     if isinstance(sys.exc_info()[1], (OperationalError, InterfaceError)):  # outside a view, as in saving a session
+        metrics.DATABASE_ERRORS_OF_HTTP.inc()
         away = UnavailableError()
         return JsonResponse({"detail": away.text, "code": away.code}, status=away.status)
     return JsonResponse({"detail": "Internal server error."}, status=500)

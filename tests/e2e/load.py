@@ -69,7 +69,7 @@ class Load:
             for server in self.cluster.servers:
                 tell(
                     f"--- {server.url}",
-                    *[line for line in server.log.splitlines() if " INFO " not in line][-LOG_LINES:],
+                    *[line for line in server.log.splitlines() if '"INFO"' not in line][-LOG_LINES:],
                 )
 
     async def join(self, pair: Pair, students: Sequence[WebServer], teachers: Sequence[WebServer]) -> None:

@@ -57,6 +57,12 @@ class WebServer:
         return os.pread(number, os.fstat(number).st_size, 0).decode(errors="replace")
 
     @property
+    def failures(self) -> list[str]:
+        """The lines that tell of what failed in it; a traceback in the raw is one too."""
+        marks = ('"level": "ERROR"', '"level": "CRITICAL"', '"error": "', "Traceback")
+        return [line for line in self.log.splitlines() if any(mark in line for mark in marks)]
+
+    @property
     def megabytes(self) -> float:
         """The memory that the process holds."""
         return psutil.Process(self.pid).memory_info().rss / 2**20

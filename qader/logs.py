@@ -1,0 +1,112 @@
+"""How a log line looks: one JSON object in production, readable in development; what caused it stands on each.
+
+What a line must never hold is what people write, who they are, and what signs them in. So `extra` is left out but for
+`extra={"fields": {...}}`, which is ours, and of an exception only its kind and its way are told: its words may quote
+what was sent ("Failing row contains ...").
+"""
+
+import json
+import logging
+import sys
+import threading
+import traceback
+from datetime import UTC, datetime
+from typing import Any
+
+from accounts import tracing
+
+
+def event_of(record: logging.LogRecord) -> str:
+    """Return what happened, in one line: asyncio writes tasks and exceptions into further ones.
+
+    Without the path, which Django puts last where it logs of a request.
+    """
+    text = record.getMessage().partition("\n")[0]
+    if hasattr(record, "request") and isinstance(record.args, tuple) and record.args:
+        text = text.removesuffix(f": {record.args[-1]}")
+    return text
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """Return what is known of it: who caused it, and what the caller gave as `extra={"fields": {...}}`."""
+    fields: dict[str, Any] = {}
+    if trace := tracing.current():
+        fields[trace.kind] = trace.id
+        if trace.user_id is not None:
+            fields["user"] = trace.user_id
+    return fields | getattr(record, "fields", {})
+
+
+def error_of(error: BaseException) -> dict[str, Any]:
+    """Return the kind of an exception and the places it came through, those of what caused it first."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.insert(0, cause)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    places = [
+        f"{frame.filename}:{frame.lineno} {frame.name}"
+        for link in chain
+        for frame in traceback.extract_tb(link.__traceback__)
+    ]
+    return {"error": " > ".join(type(link).__name__ for link in chain), "stack": places}
+
+
+class JsonLine(logging.Formatter):
+    """One JSON object, in one line whatever happened."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "event": event_of(record),
+            **fields_of(record),
+        }
+        if record.exc_info and record.exc_info[1] is not None:
+            line |= error_of(record.exc_info[1])
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class ReadableLine(logging.Formatter):
+    """A line to read while developing, followed by the whole traceback where there is one."""
+
+    default_time_format = "%H:%M:%S"
+    default_msec_format = "%s.%03d"
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        fields = "".join(f" {name}={value}" for name, value in fields_of(record).items())
+        line = f"{self.formatTime(record)} {record.levelname:7} {record.name} {record.getMessage()}{fields}"
+        if record.exc_info and record.exc_info[1] is not None:
+            line += f"\n{self.formatException(record.exc_info)}"
+        return line
+
+
+class OwnWords(logging.Filter):
+    """Leaves out what Django logs of each answer from 400 on, its status and path: the access log has a line of it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether more is told than that."""
+        return bool(record.exc_info) or record.msg != "%s: %s"
+
+
+def log_all() -> None:
+    """Let warnings, and whatever nobody caught, come out as log lines, too."""
+    logger = logging.getLogger(__name__)
+    logging.captureWarnings(True)
+
+    def uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            return sys.__excepthook__(kind, error, trace)
+        logger.critical("not caught", exc_info=error)
+
+    def uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
+        if args.exc_type is not SystemExit:
+            logger.error("not caught in a thread", exc_info=args.exc_value)
+
+    def unraisable(args: Any) -> None:
+        logger.error("not raised", exc_info=args.exc_value)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = uncaught, uncaught_in_thread, unraisable

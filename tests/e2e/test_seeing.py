@@ -1,0 +1,145 @@
+"""What a real server tells of itself: its log, its metrics, what it reports; and nothing of what people wrote."""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests import servers
+from tests.e2e.cluster import CSRF, Cluster
+from tests.e2e.server import WebServer
+from tests.e2e.wire import entered, hear, say, start_together
+from tests.sink import sink
+
+SERVERS = pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+SECRET = "what nobody else may read"
+TOKEN = "a-token-of-many-characters"
+
+
+def lines(server: WebServer) -> list[dict[str, Any]]:
+    """Return what the server logged; fails where any of it is no JSON."""
+    first, *rest = server.log.splitlines()
+    assert first.startswith("Qader listens on http://")
+    return [json.loads(line) for line in rest]
+
+
+@SERVERS
+async def test_whatever_happens_each_line_is_json_and_holds_nothing_that_was_written(
+    cluster: Cluster, kind: str
+) -> None:
+    (pair,) = cluster.cast()
+    student, token = pair.student, "the-token-of-metrics"
+    with sink() as reported:
+        server = cluster.start(kind, SENTRY_DSN=reported.dsn, METRICS_TOKEN=token)
+        async with entered(student, server) as socket, student.http(server) as http:
+            await say(socket, message=SECRET)
+            assert (await hear(socket))["message"]["content"] == SECRET
+            with psycopg.connect(cluster.database_url, autocommit=True) as database:
+                database.execute("ALTER TABLE chat_message ADD CHECK (content NOT LIKE 'what %') NOT VALID")
+            await say(socket, message=SECRET)
+            assert (await hear(socket))["code"] == "temporarily_unavailable"
+            path = "chat/my-conversation/messages/"
+            assert (await http.post(path, json={"content": SECRET})).status_code == 503
+            assert (await http.get(path, params={"q": SECRET})).status_code == 200
+            assert (await http.get(f"{server.url}/metrics", headers={"Authorization": f"Bearer {token}"})).is_success
+            assert (await http.get(f"{server.url}/{student.username}@example.com")).status_code == 404
+        event = await asyncio.to_thread(reported.event)
+        code, _ = await asyncio.to_thread(server.terminate)
+        received = reported.received
+    assert code == 0
+
+    told = lines(server)
+    assert Counter((line["event"], line.get("route")) for line in told if line["logger"] != "chat.batch") == {
+        ("socket opened", None): 1,
+        ("request", "api:v1:chat:student-my-conversation-messages"): 2,
+        ("request", "unmatched"): 1,
+        ("socket closed", None): 1,
+    }
+    failures = [line for line in told if line["logger"] == "chat.batch"]
+    assert {(line["event"], line["level"], line["error"]) for line in failures} == {
+        ("a batch failed", "ERROR", "CheckViolation > IntegrityError")
+    }
+    opened, closed = (line for line in told if line["logger"] == "chat.sockets")
+    assert opened["connection"] == closed["connection"]
+    assert (closed["user"], closed["code"], closed["frames_in"]) == (student.user_id, 1000, 2)
+
+    assert event["logentry"] == {"message": "a batch failed"}
+    assert [value["type"] for value in event["exception"]["values"]] == ["CheckViolation", "IntegrityError"]
+    for hidden in (SECRET, student.session_key, CSRF, f"{student.username}@example.com", token):
+        assert hidden not in server.log
+        assert hidden not in received
+
+
+def figures(server: WebServer, **headers: str) -> dict[str, float]:
+    """Scrape a server; return what has no label, or one, by name and value of that."""
+    answer = httpx.get(f"{server.url}/metrics", headers=headers, trust_env=False, timeout=5)
+    assert answer.status_code == 200, answer.text
+    families = text_string_to_metric_families(answer.text)
+    return {" ".join([s.name, *s.labels.values()]): s.value for family in families for s in family.samples}
+
+
+async def test_each_process_tells_of_itself_alone(cluster: Cluster) -> None:
+    (pair,) = cluster.cast()
+    here, there = await asyncio.to_thread(start_together, cluster.server("daphne"), cluster.server("uvicorn"))
+    async with entered(pair.student, here) as student, entered(pair.teacher, there) as teacher:
+        await asyncio.sleep(1.3)  # the layer confirms no subscription
+        await say(student, message="hello")
+        assert await hear(student)
+        assert await hear(teacher)
+        told = [await asyncio.to_thread(figures, server) for server in (here, there)]
+    for name, expected in {
+        "qader_sockets conversation": [1, 1],
+        "qader_messages_total": [1, 0],
+        "qader_commit_seconds_count": [1, 0],
+        "qader_delivery_seconds_count": [1, 1],
+        "qader_layer_seconds_count": [0, 1],
+        "qader_layer_up": [1, 1],
+    }.items():
+        assert [one[name] for one in told] == expected, name
+    for one in told:
+        assert 0 < one["process_open_fds"] < one["process_max_fds"]
+        assert one["process_resident_memory_bytes"] > 2**20
+        assert one["process_cpu_seconds_total"] > 0
+        assert one["qader_database_pool_max"] == 20
+
+
+async def test_a_scrape_is_answered_while_the_database_is_stopped(
+    fragile_cluster: tuple[Cluster, servers.PostgreSQL, servers.Redis],
+) -> None:
+    cluster, postgresql, _ = fragile_cluster
+    (pair,) = cluster.cast()
+    server = cluster.start()
+    async with entered(pair.student, server) as student:
+        postgresql.freeze()
+        try:
+            await say(student, message="nobody home", client_id="one")
+            assert (await hear(student))["code"] == "temporarily_unavailable"
+            begin = time.monotonic()
+            told = await asyncio.to_thread(figures, server)
+            assert time.monotonic() - begin < 2
+        finally:
+            postgresql.thaw()
+    assert told["qader_database_errors_total writer"] >= 1
+    assert told["qader_errors_told_total temporarily_unavailable socket"] == 1
+
+
+@SERVERS
+def test_with_a_token_only_who_brings_it_may_read(lone_cluster: Cluster, kind: str) -> None:
+    server = lone_cluster.start(kind, METRICS_TOKEN=TOKEN)
+    assert figures(server, Authorization=f"Bearer {TOKEN}")["qader_layer_up"] == 1
+    for headers in ({}, {"Authorization": "Bearer wrong"}):
+        assert httpx.get(f"{server.url}/metrics", headers=headers, trust_env=False).status_code == 404
+
+
+@SERVERS
+def test_without_one_only_this_machine_and_by_no_proxy(lone_cluster: Cluster, kind: str) -> None:
+    server = lone_cluster.start(kind, TRUST_PROXY="1")
+    assert figures(server)["qader_layer_up"] == 1
+    for headers in ({"X-Real-IP": "127.0.0.1"}, {"X-Forwarded-For": "127.0.0.1"}):
+        assert httpx.get(f"{server.url}/metrics", headers=headers, trust_env=False).status_code == 404

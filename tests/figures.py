@@ -1,0 +1,34 @@
+"""What `/metrics` tells, to be compared: which figures moved, by their whole names and labels."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import REGISTRY
+
+import qader.metrics  # noqa: F401 - registers what only the server would import
+
+# How long something took, and the state of what is there: another value each time.
+UNSTEADY = ("_sum", "_bucket", "_info", "qader_database_pool_connections", "qader_database_pool_max")
+
+
+def figures() -> dict[str, float]:
+    """Return our figures as they stand, by name and labels, as Prometheus writes them."""
+    return {
+        sample.name + _shown(sample.labels): sample.value
+        for metric in REGISTRY.collect()
+        for sample in metric.samples
+        if sample.name.startswith("qader_") and not sample.name.endswith(UNSTEADY)
+    }
+
+
+def _shown(labels: dict[str, str]) -> str:
+    return "{" + ",".join(f'{name}="{value}"' for name, value in sorted(labels.items())) + "}" if labels else ""
+
+
+@contextmanager
+def moved() -> Iterator[dict[str, float]]:
+    """`with moved() as figures`: afterwards it holds by how much each figure moved that did."""
+    before, changed = figures(), dict[str, float]()
+    yield changed
+    after = figures()
+    changed |= {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)}

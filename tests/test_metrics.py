@@ -1,0 +1,429 @@
+"""Each figure of `/metrics` moves when its thing happens, by that much, and no other does."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any
+from unittest.mock import patch
+
+import psycopg
+import pytest
+from channels.testing import HttpCommunicator
+from django.contrib.sessions.models import Session
+from django.db import connection
+from prometheus_client import generate_latest
+
+from chat import entrance, upkeep
+from chat.metrics import LoopHistogram
+from chat.models import Conversation
+from chat.ratelimit import SendLimit
+from chat.writer import writer
+from tests.cast import PASSWORD, Cast, say, session_cookie
+from tests.conftest import Connect, Post
+from tests.figures import figures, moved
+from tests.measure import counted_queries
+from tests.other_process import ROUGH, OtherProcess, rough_layer
+from tests.outside import database_away
+from tests.servers import free_port
+from tests.sockets import STUDENT_MESSAGES, entered, http, in_thread, key_of, receive_many, settled
+
+NEVER = 1000
+SENT = {"qader_messages_total": 1, "qader_commit_seconds_count": 1, "qader_batch_messages_count": 1}
+
+
+@pytest.fixture(autouse=True)
+def _rounds_and_newcomers_do_nothing(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.CHAT_HEAL_SECONDS = NEVER
+    monkeypatch.setattr(upkeep, "NEWCOMER_SECONDS", 0.05)
+
+
+@pytest.fixture
+async def stack() -> Any:
+    async with AsyncExitStack() as opened:
+        yield opened
+
+
+async def test_sockets_come_and_go(connect: Connect, live_cast: Cast, stack: AsyncExitStack) -> None:
+    with moved() as opened:
+        await stack.enter_async_context(entered(connect, live_cast.student))
+        await stack.enter_async_context(connect(live_cast.student, "inbox/"))
+    assert opened == {
+        'qader_sockets{kind="conversation"}': 1,
+        'qader_sockets{kind="inbox"}': 1,
+        'qader_sockets_opened_total{kind="conversation"}': 1,
+        'qader_sockets_opened_total{kind="inbox"}': 1,
+    }
+    with moved() as left:
+        await stack.aclose()
+    assert left == {
+        'qader_sockets{kind="conversation"}': -1,
+        'qader_sockets{kind="inbox"}': -1,
+        'qader_sockets_closed_total{by="client",code="1000"}': 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("code", "counted"),
+    [
+        (1001, 'by="client",code="1001"'),
+        (1012, 'by="server",code="1012"'),  # of the server beneath us
+        (3999, 'by="client",code="other"'),  # a client may make up two thousand of them
+    ],
+)
+async def test_how_a_socket_ended(connect: Connect, live_cast: Cast, code: int, counted: str) -> None:
+    async with entered(connect, live_cast.student) as socket:
+        with moved() as changed:
+            await socket.send_input({"type": "websocket.disconnect", "code": code})
+            await socket.wait(5)
+    assert changed == {'qader_sockets{kind="conversation"}': -1, f"qader_sockets_closed_total{{{counted}}}": 1}
+
+
+async def test_a_socket_that_we_close_counts_as_ours(connect: Connect, live_cast: Cast) -> None:
+    async with entered(connect, live_cast.student) as socket:
+        with moved() as changed:
+            await Session.objects.filter(pk=key_of(socket)).adelete()
+            assert await socket.close_code() == 4401
+            await socket.disconnect(code=4401)
+    closed = 'qader_sockets_closed_total{by="server",code="4401"}'
+    assert changed == {'qader_sockets{kind="conversation"}': -1, closed: 1}
+
+
+@pytest.mark.parametrize(
+    ("who", "path", "reason"),
+    [
+        (None, None, "not_authenticated"),
+        ("teacher", None, "not_a_student"),
+        ("student", "conversations/1/", "not_a_mentor"),
+        ("teacher", "conversations/987654/", "conversation_not_found"),
+        ("stranger", None, "no_mentor"),
+        ("admin", "inbox/", "not_a_participant"),
+        ("student", "elsewhere/", "no_such_path"),
+    ],
+)
+async def test_who_is_not_let_in_and_why(
+    connect: Connect, live_cast: Cast, who: str | None, path: str | None, reason: str
+) -> None:
+    with moved() as changed:
+        _, accepted, _ = await connect.knock(getattr(live_cast, who) if who else None, path)
+    assert not accepted
+    assert changed == {f'qader_handshakes_refused_total{{reason="{reason}"}}': 1}
+
+
+async def test_refused_for_too_many_and_for_a_database_that_is_away(
+    connect: Connect, live_cast: Cast, settings: Any
+) -> None:
+    settings.CHAT_MAX_SOCKETS_PER_USER = 1
+    async with entered(connect, live_cast.student):
+        with moved() as changed:
+            await connect.knock(live_cast.student)
+    assert changed['qader_handshakes_refused_total{reason="too_many_sockets"}'] == 1
+    key = await in_thread(session_cookie, live_cast.student)
+    with moved() as changed, database_away():
+        _, accepted, code = await connect.knock(live_cast.student, key=key)
+    assert (accepted, code) == (False, 1013)
+    assert changed == {
+        'qader_handshakes_refused_total{reason="temporarily_unavailable"}': 1,
+        'qader_database_errors_total{by="sockets"}': 1,
+    }
+
+
+async def test_an_origin_that_is_not_ours_is_a_reason(live_cast: Cast) -> None:
+    from qader.asgi import application
+    from tests.conftest import Socket
+
+    socket = Socket(application, "/ws/chat/my-conversation/", [(b"origin", b"http://evil.example")])
+    with moved() as changed:
+        accepted, _ = await socket.connect(5)
+        await socket.disconnect()
+    assert not accepted
+    assert changed == {'qader_handshakes_refused_total{reason="origin"}': 1}
+
+
+async def test_a_client_that_leaves_before_it_is_let_in(live_cast: Cast) -> None:
+    from tests.sockets import socket_of
+
+    socket = await in_thread(socket_of, live_cast.student)
+    with moved() as changed:
+        await socket.send_input({"type": "websocket.disconnect", "code": 1006})
+        await socket.wait(5)
+    assert changed == {'qader_handshakes_refused_total{reason="abandoned"}': 1}
+
+
+async def test_a_message_is_stored_and_delivered(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation
+) -> None:
+    async with (
+        entered(connect, live_cast.student) as student,
+        entered(connect, live_cast.teacher, live_conversation) as teacher,
+    ):
+        await settled()
+        with moved() as changed:
+            await student.send_json({"message": "hello", "client_id": "one"})
+            for socket in (student, teacher):
+                await socket.receive_json()
+            await student.silence()
+            await teacher.silence()
+        assert changed == SENT | {"qader_delivery_seconds_count": 2}
+        with moved() as changed:
+            await student.send_json({"message": "hello", "client_id": "one"})
+            await student.silence()
+            await asyncio.wait_for(_until_idle(), 5)
+        assert changed == {"qader_messages_repeated_total": 1, "qader_batch_messages_count": 1}
+
+
+async def _until_idle() -> None:
+    while writer()._task is not None or writer()._under_way:  # noqa: ASYNC110 - nobody says when
+        await asyncio.sleep(0.01)
+
+
+async def test_a_message_over_rest(live_cast: Cast, post: Post) -> None:
+    with moved() as changed:
+        assert (await post(live_cast.student, STUDENT_MESSAGES, {"content": "hello"})).status_code == 201
+    assert changed == SENT
+
+
+async def test_errors_that_clients_are_told(connect: Connect, live_cast: Cast, post: Post, settings: Any) -> None:
+    settings.CHAT_RATE_LIMIT = (0.001, 1)
+    async with entered(connect, live_cast.student) as socket:
+        with moved() as changed:
+            await socket.send_json({"message": " "})
+            await socket.send_json({"message": "one"})
+            await socket.send_json({"message": "two"})
+            await receive_many(socket, 3)
+            await socket.silence()
+    assert changed == SENT | {
+        "qader_delivery_seconds_count": 1,
+        'qader_errors_told_total{code="empty_message",over="socket"}': 1,
+        'qader_errors_told_total{code="rate_limited",over="socket"}': 1,
+    }
+    with moved() as changed:
+        await post(live_cast.student, STUDENT_MESSAGES, {"content": "three"})
+        await post(live_cast.stranger, STUDENT_MESSAGES, {"content": "to nobody"})
+    assert changed == {
+        'qader_errors_told_total{code="rate_limited",over="rest"}': 1,
+        'qader_errors_told_total{code="no_mentor",over="rest"}': 1,
+    }
+
+
+@pytest.mark.parametrize("outcome", ["recovered", "too_far", "unknown"])
+async def test_resumes_by_outcome(
+    connect: Connect,
+    live_cast: Cast,
+    live_conversation: Conversation,
+    monkeypatch: pytest.MonkeyPatch,
+    outcome: str,
+) -> None:
+    monkeypatch.setattr(entrance, "MAX_REPLAY", 2)
+    messages = await in_thread(say, live_conversation, live_cast.teacher, *"abcd")
+    after = {"recovered": messages[1].pk, "too_far": messages[0].pk, "unknown": -1}[outcome]
+    with moved() as changed:
+        async with entered(connect, live_cast.student, None, f"?after={after}") as socket:
+            await socket.receive_json()
+    assert changed[f'qader_resumes_total{{outcome="{outcome}"}}'] == 1
+    assert sum(value for name, value in changed.items() if name.startswith("qader_resumes")) == 1
+
+
+async def test_what_another_process_said_and_what_the_layer_lost(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any, stack: AsyncExitStack
+) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
+    other = await stack.enter_async_context(OtherProcess())
+    teacher = await other.connect(live_cast.teacher, live_conversation)
+    student = await stack.enter_async_context(entered(connect, live_cast.student))
+    await settled()
+    await other.run(settled())
+    with moved() as changed:
+        await teacher.send_json({"message": "heard"})
+        await teacher.receive_json()
+        await student.receive_json()
+        await student.silence()
+        await teacher.silence()
+    assert changed == SENT | {"qader_delivery_seconds_count": 2, "qader_layer_seconds_count": 1}
+    rough_layer().drop = 1
+    await teacher.send_json({"message": "lost"})
+    await teacher.receive_json()
+    rough_layer().drop = 0
+    with moved() as changed:
+        await teacher.send_json({"message": "heard again"})
+        await teacher.receive_json()
+        await receive_many(student, 2)
+        await student.silence()
+        await teacher.silence()
+    # The student's own frames came from the database: when they were committed nobody here knows.
+    assert changed == SENT | {
+        "qader_delivery_seconds_count": 1,
+        "qader_layer_seconds_count": 1,
+        'qader_gaps_healed_total{what="messages"}': 1,
+    }
+
+
+async def test_read_marks_that_the_layer_lost(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any, stack: AsyncExitStack
+) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
+    one, two = await in_thread(say, live_conversation, live_cast.teacher, "one", "two")
+    other = await stack.enter_async_context(OtherProcess())
+    reader = await other.connect(live_cast.student, None, "?mark_read=false")
+    teacher = await stack.enter_async_context(entered(connect, live_cast.teacher, live_conversation))
+    await settled()
+    rough_layer().drop = 1
+    await reader.send_json({"type": "mark_read", "message_id": one.pk})
+    await reader.receive_json()
+    rough_layer().drop = 0
+    with moved() as changed:
+        await reader.send_json({"type": "mark_read", "message_id": two.pk})
+        await reader.receive_json()
+        await teacher.receive_json()
+        await teacher.silence()
+    assert changed == {"qader_layer_seconds_count": 1, 'qader_gaps_healed_total{what="reads"}': 1}
+
+
+async def test_a_layer_that_is_away_and_returns_though_nobody_speaks(
+    connect: Connect, live_cast: Cast, settings: Any
+) -> None:
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
+    async with entered(connect, live_cast.student) as socket:
+        await settled()
+        with moved() as changed:
+            rough_layer().mode = "raises"
+            await socket.send_json({"message": "anybody there?"})
+            await socket.receive_json()
+            await asyncio.wait_for(_until("qader_layer_up", 0), 5)
+        assert changed["qader_layer_up"] == -1
+        assert changed["qader_layer_errors_total"] >= 1
+        rough_layer().mode = ""
+        await asyncio.wait_for(_until("qader_layer_up", 1), 5)
+
+
+async def _until(name: str, value: float) -> None:
+    while figures()[name] != value:  # noqa: ASYNC110 - nobody says when
+        await asyncio.sleep(0.02)
+
+
+def cut_off(*_: Any, **__: Any) -> None:
+    """PostgreSQL is spoken to beside Django's cursors, too."""
+    raise psycopg.OperationalError("the connection is lost")
+
+
+async def test_a_database_that_is_away_from_the_writer_and_from_rest(
+    connect: Connect, live_cast: Cast, post: Post
+) -> None:
+    async with entered(connect, live_cast.student) as socket:
+        await settled()
+        with moved() as changed, database_away(), patch.object(psycopg.Cursor, "execute", cut_off):
+            await socket.send_json({"message": "lost?", "client_id": "one"})
+            assert (await socket.receive_json())["code"] == "temporarily_unavailable"
+    assert changed['qader_database_errors_total{by="writer"}'] == 1
+    assert changed['qader_errors_told_total{code="temporarily_unavailable",over="socket"}'] == 1
+    client = await http(live_cast.student)
+    with moved() as changed, database_away():
+        assert (await client.get(STUDENT_MESSAGES)).status_code == 503
+    assert changed == {
+        'qader_database_errors_total{by="http"}': 1,
+        'qader_errors_told_total{code="temporarily_unavailable",over="rest"}': 1,
+    }
+
+
+async def test_a_rate_limiter_without_redis(settings: Any) -> None:
+    settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
+    settings.CHAT_RATE_LIMIT = (1, 2)
+    limit = SendLimit()
+    with moved() as changed:
+        assert [await limit.take(1), await limit.take(1)] == [0, 0]
+    assert changed == {"qader_rate_limit_fallbacks_total": 1}  # then Redis is left alone for a while
+    await limit._redis.aclose()
+
+
+def test_tries_to_sign_in(cast: Cast, client: Any, settings: Any) -> None:
+    settings.LOGIN_LIMIT_ACCOUNT = 1
+
+    def sign_in(password: str) -> None:
+        body = {"username": "student", "password": password}
+        client.post("/api/v1/auth/login/", body, content_type="application/json")
+
+    with moved() as changed:
+        for password in (PASSWORD, "wrong", "wrong again", PASSWORD):
+            sign_in(password)
+    assert changed == {
+        'qader_logins_total{outcome="ok"}': 1,
+        'qader_logins_total{outcome="wrong"}': 1,
+        'qader_logins_total{outcome="throttled"}': 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "route", "counted_method", "status"),
+    [
+        ("GET", "/healthz", "healthz", "GET", 200),
+        ("GET", "/api/v1/chat/my-conversation/", "api:v1:chat:student-my-conversation", "GET", 401),
+        (
+            "POST",
+            "/api/v1/chat/conversations/7/mark-read/",
+            "api:v1:chat:conversation-mark-read",
+            "POST",
+            401,
+        ),
+        ("GET", "/someone@example.com", "unmatched", "GET", 404),
+        ("MADEUP", "/healthz", "healthz", "other", 403),
+    ],
+)
+@pytest.mark.django_db(transaction=True)
+async def test_http_by_the_name_of_its_route(
+    method: str, path: str, route: str, counted_method: str, status: int
+) -> None:
+    from qader.asgi import application
+
+    with moved() as changed:
+        request = HttpCommunicator(application, method, path, headers=[(b"host", b"localhost")])
+        assert (await request.get_response(5))["status"] == status
+        await request.wait(5)
+    assert changed == {
+        f'qader_http_requests_total{{method="{counted_method}",route="{route}",status="{status}"}}': 1,
+        f'qader_http_request_seconds_count{{method="{counted_method}",route="{route}"}}': 1,
+    }
+
+
+def test_the_pool_tells_of_itself(db: None) -> None:
+    connection.ensure_connection()
+    told = {line.split(" ")[0] for line in generate_latest().decode().splitlines() if "database_pool" in line}
+    names = {
+        'qader_database_pool_connections{state="held"}',
+        'qader_database_pool_connections{state="idle"}',
+        "qader_database_pool_max",
+        "qader_database_pool_waiting",
+        "qader_database_pool_timeouts_total",
+    }
+    assert told - {"#"} == (names if connection.vendor == "postgresql" else set())
+
+
+def test_what_runs_is_named() -> None:
+    (line,) = [line for line in generate_latest().decode().splitlines() if line.startswith("qader_build_info{")]
+    assert line.endswith(" 1.0")
+    for name in ("python", "django", "channels", "psycopg"):
+        assert f'{name}="' in line
+
+
+def test_a_scrape_asks_the_database_nothing(client: Any) -> None:
+    with counted_queries() as statements, database_away() as tried:
+        answer = client.get("/metrics")
+    assert answer.status_code == 200
+    assert b"qader_messages_total" in answer.content
+    assert (statements, tried.is_set()) == ([], False)
+
+
+def test_the_histogram_is_one_as_prometheus_knows_it() -> None:
+    from prometheus_client import REGISTRY
+
+    histogram = LoopHistogram("test_seconds", "A test.", (0.1, 1))
+    try:
+        for value in (0.1, 0.5, 2, -3):
+            histogram.observe(value)
+        (family,) = histogram.collect()
+        assert {(sample.name, *sample.labels.values()): sample.value for sample in family.samples} == {
+            ("test_seconds_bucket", "0.1"): 2,
+            ("test_seconds_bucket", "1.0"): 3,
+            ("test_seconds_bucket", "+Inf"): 4,
+            ("test_seconds_count",): 4,
+            ("test_seconds_sum",): 2.6,
+        }
+    finally:
+        REGISTRY.unregister(histogram)

@@ -1,0 +1,130 @@
+"""What is reported to Sentry, if anywhere: what failed, where and in whose name, and nothing that anybody wrote."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.sink import sink
+
+ROOT = Path(__file__).resolve().parent.parent
+SECRET = "what nobody else may read"
+
+BEGIN = """
+import logging, sys
+import django
+django.setup()
+from accounts import tracing
+from qader import sentry
+sentry.start()
+logger = logging.getLogger("chat.test")
+"""
+
+
+def run(program: str, dsn: str) -> str:
+    """Run a program in a process of its own; return what it printed."""
+    environment = os.environ | {"SENTRY_DSN": dsn, "DJANGO_SETTINGS_MODULE": "qader.settings"}
+    done = subprocess.run(
+        [sys.executable, "-c", BEGIN + program], cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+    )
+    return done.stdout
+
+
+def test_without_a_dsn_nothing_of_it_is_imported() -> None:
+    assert run("print(any(name.startswith('sentry_sdk') for name in sys.modules))", "") == "False\n"
+
+
+def test_an_error_is_told_by_its_kind_and_its_way_and_the_ids_of_whom_it_happened_to() -> None:
+    with sink() as reported:
+        run(
+            f"""
+def fail(content):
+    raise ValueError("invalid literal: " + content)
+tracing.begin("connection", "abc").user_id = 7
+logger.info("{SECRET}")
+try:
+    fail("{SECRET}")
+except ValueError as error:
+    try:
+        raise RuntimeError("{SECRET}") from error
+    except RuntimeError:
+        logger.exception("conversation %s failed", 5, extra={{"content": "{SECRET}", "cookies": "{SECRET}"}})
+""",
+            reported.dsn,
+        )
+        event = reported.event()
+        assert reported.empty
+        assert SECRET not in reported.received
+    assert set(event) == {
+        "event_id",
+        "timestamp",
+        "platform",
+        "level",
+        "logger",
+        "server_name",
+        "release",
+        "environment",
+        "sdk",
+        "logentry",
+        "exception",
+        "tags",
+        "user",
+    } - ({"release"} - set(event))
+    assert (event["level"], event["logger"]) == ("error", "chat.test")
+    assert event["logentry"] == {"message": "conversation 5 failed"}
+    assert (event["tags"], event["user"]) == ({"connection": "abc"}, {"id": "7"})
+    values = event["exception"]["values"]
+    assert [(value["type"], value.get("value")) for value in values] == [("ValueError", None), ("RuntimeError", None)]
+    frames = [frame["function"] for value in values for frame in value["stacktrace"]["frames"]]
+    assert frames == ["<module>", "fail", "<module>"]
+    assert not any("vars" in frame for value in values for frame in value["stacktrace"]["frames"])
+
+
+def test_what_a_task_that_nobody_awaits_fails_with_is_told_too() -> None:
+    with sink() as reported:
+        run(
+            f"""
+import asyncio, gc
+async def main():
+    async def fail():
+        raise ValueError("{SECRET}")
+    task = asyncio.create_task(fail())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    del task
+    gc.collect()
+asyncio.run(main())
+""",
+            reported.dsn,
+        )
+        event = reported.event()
+        assert SECRET not in reported.received
+    assert event["logentry"] == {"message": "Task exception was never retrieved"}
+    assert [value["type"] for value in event["exception"]["values"]] == ["ValueError"]
+
+
+def test_warnings_are_not_reported() -> None:
+    with sink() as reported:
+        run('logger.warning("channel layer away")', reported.dsn)
+        assert reported.received == ""
+
+
+@pytest.mark.parametrize("dsn", ["sentry.example.org", "https://sentry.example.org/1", "https://key@host"])
+def test_a_dsn_that_is_none_stops_the_start(dsn: str) -> None:
+    environment = os.environ | {"SENTRY_DSN": dsn}
+    command = [sys.executable, "-m", "qader.serve", "--port", "0"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "qader: SENTRY_DSN must be an address such as https://key@host/1.\n")
+
+
+@pytest.mark.parametrize("token", ["short", "with a space in between", "höchst geheim und lang"])
+def test_a_token_that_can_be_guessed_or_sent_by_nobody_stops_the_start(token: str) -> None:
+    environment = os.environ | {"METRICS_TOKEN": token}
+    command = [sys.executable, "-m", "qader.serve", "--port", "0"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert re.fullmatch(r"qader: METRICS_TOKEN must have at least 16 characters, none of them a space\.\n", done.stderr)
+    assert token not in done.stderr
