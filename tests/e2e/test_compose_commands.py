@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
 import threading
@@ -51,11 +53,11 @@ class Stack:
         return done.returncode, done.stdout + done.stderr
 
     @contextmanager
-    def web(self):
-        """One replica; yields its process and port."""
+    def web(self, **settings):
+        """One replica, with these settings from `.env`; yields its process and port."""
         port = free_port()
         command = [str(port) if word == "8000" else word for word in self.services["web"]["command"]]
-        with running(command, env=self.environment()) as process:
+        with running(command, env=self.environment() | settings) as process:
             wait_for(f"http://127.0.0.1:{port}/healthz", process)
             yield process, port
 
@@ -182,12 +184,36 @@ def test_the_health_check_fails_where_nobody_listens(migrated):
 
 def test_the_proxy_overwrites_what_clients_claim_about_themselves(echo_port, tmp_path):
     claims = {"X-Real-IP": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
+    claims["X-Request-ID"] = "claimed"
     with proxy(echo_port, tmp_path) as address:
         seen = {name.lower(): value for name, value in httpx.get(address, headers=claims).json().items()}
     assert seen["x-real-ip"] in {"127.0.0.1", "::1"}
     assert seen["x-forwarded-proto"] == "http"
+    assert re.fullmatch(r"[0-9a-f-]{36}", seen["x-request-id"])
     assert "203.0.113.9" not in seen.values()
     assert seen["host"] == address.removeprefix("http://")
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/", "/METRICS", "//metrics", "/%6Detrics", "/x/../metrics"])
+def test_nobody_reads_metrics_through_the_proxy_with_a_token_or_without(migrated, tmp_path, path):
+    token = "a-token-of-many-characters"
+    with migrated.web(METRICS_TOKEN=token) as (_, port), proxy(port, tmp_path) as address:
+        direct = httpx.get(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {token}"})
+        assert (direct.status_code, "qader_messages_total" in direct.text) == (200, True)
+        for headers in ({}, {"Authorization": f"Bearer {token}"}):
+            seen = raw_get(address, path, headers)
+            assert seen.startswith("HTTP/1.1 404 "), seen
+            assert "qader_" not in seen
+
+
+def raw_get(address, path, headers):
+    """Ask for a path as it is written, which clients would tidy up; return all of the answer."""
+    host = address.removeprefix("http://")
+    with socket.create_connection((host.split(":")[0], int(host.split(":")[1])), timeout=10) as connection:
+        lines = [f"GET {path} HTTP/1.1", f"Host: {host}", "Connection: close"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
 
 
 def test_a_student_chats_through_the_proxy(migrated, tmp_path):
