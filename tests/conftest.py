@@ -19,7 +19,7 @@ from accounts.models import User
 from chat.models import Conversation
 from tests.cast import Cast, make_cast, session_cookie
 from tests.contract import check_close, check_frame
-from tests.measure import the_pools_let_go
+from tests.measure import the_pools_rest
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,7 +27,7 @@ def _threads_let_go(django_db_setup: None) -> Iterator[None]:
     """What threads keep open must be closed before the test database can be dropped."""
     yield
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
-    the_pools_let_go()
+    the_pools_rest(connections.close_all)
 
 
 @pytest.fixture(autouse=True)
@@ -173,3 +173,4 @@ async def loop_is_idle() -> None:
     tasks = [task for task in asyncio.all_tasks() if task.get_name() in names]
     if tasks:
         await asyncio.wait(tasks, timeout=5)
+    await asyncio.to_thread(the_pools_rest)  # what a socket began goes on in its thread when the socket is gone

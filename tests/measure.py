@@ -8,24 +8,24 @@ from typing import Any
 from unittest.mock import patch
 
 import psycopg
-from django.db import connection, connections
+from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from django.test.utils import CaptureQueriesContext
 
 from chat.database import threads, write_threads
 
 
-def the_pools_let_go() -> None:
-    """Have every thread that works for sockets close the connection that it keeps."""
+def the_pools_rest(then: Callable[[], None] = lambda: None) -> None:
+    """Wait until no thread that works for sockets has anything to do, and have each do this."""
     for pool in (threads(), write_threads()):
         everyone = threading.Barrier(pool._max_workers)
 
-        def let_go(everyone: threading.Barrier = everyone) -> None:
+        def rest(everyone: threading.Barrier = everyone) -> None:
             everyone.wait(timeout=10)
-            connections.close_all()
+            then()
 
-        for closing in [pool.submit(let_go) for _ in range(pool._max_workers)]:
-            closing.result()
+        for resting in [pool.submit(rest) for _ in range(pool._max_workers)]:
+            resting.result()
 
 
 @contextmanager
