@@ -21,7 +21,7 @@ import autobahn.websocket.protocol
 from autobahn.websocket.types import ConnectionDeny
 from daphne.server import Server  # before the rest of twisted: it installs the asyncio reactor
 from daphne.ws_protocol import WebSocketProtocol
-from twisted.internet import defer, reactor
+from twisted.internet import reactor
 from twisted.logger import (
     FilteringLogObserver,
     LogLevel,
@@ -31,6 +31,7 @@ from twisted.logger import (
 )
 
 from qader.daphne_http import HttpFactory
+from qader.lifecycle import live
 from qader.serving import Serving
 
 # Autobahn pretty-prints all its options at each connection, for a debug log: an eighth of what a handshake costs.
@@ -51,7 +52,9 @@ class Socket(WebSocketProtocol):  # type: ignore[misc] # daphne has no types
     _drained: asyncio.Event | None = None  # set while the write buffer is full
 
     def onConnect(self, request: Any) -> Any:
-        """Refuse sub-protocols that are no ASCII; daphne raises at them."""
+        """Refuse everybody while the server stops, and sub-protocols that are no ASCII, at which daphne raises."""
+        if self.factory.server_class.refusing:
+            raise ConnectionDeny(503, "Service Unavailable")
         if not request.headers.get("sec-websocket-protocol", "").isascii():
             raise ConnectionDeny(400, "Bad Request")
         return super().onConnect(request)
@@ -133,17 +136,21 @@ class Socket(WebSocketProtocol):  # type: ignore[misc] # daphne has no types
         if self.state == self.STATE_OPEN and not application.cancelled() and application.exception() is None:
             self.serverClose(1011)
 
+    def refuse(self) -> None:
+        """Answer a handshake under way with 503."""
+        self.server.protocol_disconnected(self)
+        self.failHandshake("Service Unavailable", 503)
+
     def restart(self) -> None:
-        """Close with 1012, service restart; a handshake under way is refused with 503."""
+        """Close with 1012, service restart, unless it is closing already."""
         if self.state == self.STATE_OPEN:
             self.serverClose(1012)
-        elif self.state == self.STATE_CONNECTING:
-            self.server.protocol_disconnected(self)
-            self.failHandshake("Service Unavailable", 503)
 
 
 class DaphneServer(Server):  # type: ignore[misc]
-    """Daphne on a socket that listens already."""
+    """Daphne on a socket that listens already, which lives as `qader.lifecycle` says."""
+
+    refusing = False  # handshakes
 
     def __init__(self, serving: Serving) -> None:
         limits = serving.limits
@@ -156,6 +163,7 @@ class DaphneServer(Server):  # type: ignore[misc]
             websocket_max_frame_size=limits.frame_bytes,
             server_name="",
             verbosity=0,
+            signal_handlers=False,
             ready_callable=self._configure,
         )
         self.endpoints: list[str] = []  # checked by daphne not to be empty; its way to a given socket knows IPv4 only
@@ -176,7 +184,10 @@ class DaphneServer(Server):  # type: ignore[misc]
         self.http_factory = HttpFactory(self, limits)
         self._port = reactor.adoptStreamPort(listener.fileno(), listener.family, self.http_factory)
         listener.close()  # twisted has its own descriptor
-        reactor.callWhenRunning(self._serving.started)
+        reactor.callWhenRunning(self._begin)
+
+    def _begin(self) -> None:
+        self._life = asyncio.ensure_future(self._live())
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> "asyncio.Queue[Any] | None":
         """Start the application and return the queue it reads from: as daphne does, but paced, and watched."""
@@ -199,26 +210,39 @@ class DaphneServer(Server):  # type: ignore[misc]
             await protocol.writable()
         await super().handle_reply(protocol, message)
 
-    def kill_all_applications(self) -> defer.Deferred[None]:
-        """Called when the reactor stops, and waited for. Daphne's only cancels, and ends at the first that is."""
-        return defer.Deferred.fromFuture(asyncio.ensure_future(self._wind_down()))
-
-    async def _wind_down(self) -> None:
-        self._serving.stopping()
+    def refuse(self) -> None:
+        """Take no connection any more, and answer every handshake with 503, those under way at once."""
+        self.refusing = True
         self._port.stopListening()
-        running = {details.get("application_instance") for details in self.connections.values()} - {None}
-        for protocol in list(self.connections):
-            if isinstance(protocol, Socket):
-                protocol.restart()
-        if running:
-            await asyncio.wait(running, timeout=self._serving.limits.grace_seconds)
-        await self._serving.settle()
-        # Nothing may be left for the interpreter's exit, where tasks can no longer clean up.
-        rest = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in rest:
-            task.cancel()
-        if rest:
-            await asyncio.wait(rest, timeout=self._serving.limits.grace_seconds)
+        for socket in self._sockets(Socket.STATE_CONNECTING):
+            socket.refuse()
+
+    def sockets(self) -> list[Socket]:
+        """Return the open WebSockets, the oldest first."""
+        return self._sockets(Socket.STATE_OPEN)
+
+    def _sockets(self, state: int) -> list[Socket]:
+        return [protocol for protocol in self.connections if isinstance(protocol, Socket) and protocol.state == state]
+
+    async def idle(self) -> None:
+        """Return once every request is answered and every WebSocket has ended."""
+        if running := {details.get("application_instance") for details in self.connections.values()} - {None}:
+            await asyncio.wait(running)
+
+    def kill_all_applications(self) -> None:
+        """Do nothing more when the reactor stops: all is done by then. Daphne's cancels everybody."""
+
+    async def _live(self) -> None:
+        try:
+            await live(self, self._serving)
+            # Nothing may be left for the interpreter's exit, where tasks can no longer clean up.
+            rest = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in rest:
+                task.cancel()
+            if rest:
+                await asyncio.wait(rest, timeout=self._serving.limits.grace_seconds)
+        finally:
+            reactor.stop()
 
 
 def serve(serving: Serving) -> None:

@@ -15,6 +15,7 @@ SECRET_KEY_LENGTH = 50  # characters; Django's own advice (security.W009)
 DEVELOPMENT_KEY = "insecure-key-for-development-only"  # short, so that it starts nothing but development
 # A host name or an IPv6 address, with a port perhaps; no user, no path, no pattern.
 ORIGIN = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[^\x00-\x20\x7f\[\]/?#@:,\\*]+)(?::[0-9]{1,5})?", re.IGNORECASE)
+MAX_NOTICE_SECONDS = 2.5  # a process must end within 10 s of SIGTERM, and what follows the notice takes up to 7.25
 SIMILAR = 0.85  # how like ours a name is that must be meant for ours
 
 
@@ -46,6 +47,14 @@ def at_least(least: int, name: str, default: int) -> int:
     value: int = env.int(name, default)
     if value < least:
         raise EnvError(f"{name} must be at least {least}, not {value}.")
+    return value
+
+
+def between(least: float, most: float, name: str, default: float) -> float:
+    """Read a number with a fraction that must be neither smaller nor larger."""
+    value: float = env.float(name, default)
+    if not least <= value <= most:
+        raise EnvError(f"{name} must be between {least:g} and {most:g}, not {value:g}.")
     return value
 
 

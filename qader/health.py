@@ -1,7 +1,8 @@
-"""`/healthz` and `/readyz`: whether this process is alive, and whether what it stands on answers."""
+"""`/healthz` and `/readyz`: whether this process is alive, and whether to send it anybody."""
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable
 
 from channels.layers import get_channel_layer
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 PART_SECONDS = 2.5  # how long a part may take to answer
+stopping = threading.Event()  # set once this process has been told to stop
 
 
 class CommonMiddleware(common.CommonMiddleware):
@@ -37,11 +39,12 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 async def readyz(request: HttpRequest) -> JsonResponse:
-    """Answer which parts answer within `PART_SECONDS`: 200 if all, else 503."""
+    """Answer which parts answer within `PART_SECONDS`: 200 if all do and the process is not told to stop, else 503."""
     database, layer = await asyncio.gather(
         _answers("database", in_database(_ask_database)), _answers("channel layer", _ask_channel_layer())
     )
-    return JsonResponse({"database": database, "channel_layer": layer}, status=200 if database and layer else 503)
+    parts = {"database": database, "channel_layer": layer, "stopping": stopping.is_set()}
+    return JsonResponse(parts, status=200 if database and layer and not parts["stopping"] else 503)
 
 
 async def _answers(part: str, call: Awaitable[object]) -> bool:

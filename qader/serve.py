@@ -8,20 +8,22 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 
 from django.db import connections
 
-from qader import logs, sentry
+from qader import lifecycle, logs, sentry
 from qader.preflight import NotReadyError, prepare
 from qader.serving import Limits, Serving
 
-STOP_SECONDS = 8  # after SIGTERM the process ends, whatever still waits
+STOP_SECONDS = 7.25  # after SIGTERM and the notice the process ends, whatever still waits
 SETTLE_SECONDS = 1.5
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until SIGTERM or SIGINT and return, or exit with status 1 and one line on stderr that says why not."""
     options = _options(arguments)
+    lifecycle.end_at_signals()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "qader.settings")
     try:
         prepare()
@@ -53,6 +55,7 @@ def _listen(host: str, port: int) -> socket.socket:
 def _serve(server: str, listener: socket.socket) -> None:
     from django.conf import settings
 
+    from qader import health
     from qader.asgi import application
 
     sentry.start()  # only now: the application sets the log up anew
@@ -64,9 +67,13 @@ def _serve(server: str, listener: socket.socket) -> None:
         sys.stdout.write(f"Qader listens on http://{address}:{port}/ ({server})\n")
         sys.stdout.flush()
 
-    limits = Limits(frame_bytes=settings.CHAT_MAX_FRAME_BYTES)
+    def stopping() -> None:
+        health.stopping.set()
+        _end_within(settings.STOP_NOTICE_SECONDS + STOP_SECONDS)
+
+    limits = Limits(frame_bytes=settings.CHAT_MAX_FRAME_BYTES, notice_seconds=settings.STOP_NOTICE_SECONDS)
     try:
-        module.serve(Serving(application, listener, started, _end_soon, _settle, limits))
+        module.serve(Serving(application, listener, started, stopping, _settle, limits))
     finally:
         connections.close_all()
         for connection in connections.all(initialized_only=True):
@@ -76,15 +83,17 @@ def _serve(server: str, listener: socket.socket) -> None:
 
 async def _settle() -> None:
     """Let what is being committed be committed, and told; these tasks live only while they have something to do."""
-    for name in ("writer", "mailbox-publish"):
-        tasks = [task for task in asyncio.all_tasks() if task.get_name() == name]
-        if tasks:
-            await asyncio.wait(tasks, timeout=SETTLE_SECONDS)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SETTLE_SECONDS):
+            for name in ("writer", "mailbox-publish"):
+                tasks = [task for task in asyncio.all_tasks() if task.get_name() == name]
+                if tasks:
+                    await asyncio.wait(tasks)
 
 
-def _end_soon() -> None:
+def _end_within(seconds: float) -> None:
     """End the process in time even where a thread waits for a database that does not answer."""
-    timer = threading.Timer(STOP_SECONDS, os._exit, [0])
+    timer = threading.Timer(seconds, os._exit, [0])
     timer.daemon = True
     timer.start()
 

@@ -13,7 +13,11 @@ class Limits:
     frame_bytes: int = 64 * 1024  # one message of a client
     ping_seconds: int = 20  # between a pong and the next ping, and how long a pong may take
     close_seconds: int = 5  # what a client has left once closing began
-    grace_seconds: int = 2  # what requests under way have left once the server stops
+    notice_seconds: float = 0  # how long a server that was told to stop goes on as if nothing had happened
+    closes_per_second: int = 200  # WebSockets that it closes then, but
+    spread_seconds: int = 5  # all of them within this time
+    grace_seconds: int = 2  # what requests under way have left from the first of these closes on
+    last_seconds: float = 0.5  # and what whoever is left has after the last one
     request_seconds: int = 10  # how long a client may take over a request, its body included
     body_bytes: int = 2**20  # of a request; what the application takes is less, see `qader.body`
 
@@ -27,7 +31,7 @@ class Serving:
     """An ASGI application on a socket that listens already.
 
     `started` is called once it is served and `stopping` at SIGTERM or SIGINT; `settle` is awaited when requests and
-    sockets are done, before whatever is left is cancelled.
+    sockets are done, before whatever is left is cancelled. `qader.lifecycle` calls them.
     """
 
     application: Any

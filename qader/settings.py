@@ -10,8 +10,10 @@ from typing import Any
 
 from qader import refusals
 from qader.environment import (
+    MAX_NOTICE_SECONDS,
     allowed_hosts,
     at_least,
+    between,
     choice,
     cookie_domain,
     database,
@@ -36,6 +38,9 @@ CSRF_TRUSTED_ORIGINS = origins(DEBUG)
 DATABASE_POOL_SIZE = at_least(8, "DATABASE_POOL_SIZE", 20)
 REDIS_URL = redis_url()
 SECURE_SSL = env.bool("SECURE_SSL", not DEBUG)
+
+# How long the server goes on once it was told to stop, which is what a proxy needs to see a red /readyz.
+STOP_NOTICE_SECONDS = between(0, MAX_NOTICE_SECONDS, "STOP_NOTICE_SECONDS", 0 if DEBUG else 1.5)
 
 INSTALLED_APPS = [
     "qader",

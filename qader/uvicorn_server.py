@@ -5,15 +5,17 @@ import contextlib
 import logging
 from collections.abc import Generator
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from uvicorn.server import ServerState
 from websockets.frames import Frame
+from websockets.http11 import Request
 
+from qader.lifecycle import live
 from qader.serving import Limits, Serving
 
 
@@ -51,12 +53,21 @@ class Http(H11Protocol):
             self._deadline = None
 
 
+class State(ServerState):
+    """What the connections of a server share."""
+
+    refusing = False  # handshakes
+
+
 class Socket(WebSocketsSansIOProtocol):
     """One WebSocket, of which the client learns why it was closed, and which ends even if the client reads nothing.
 
     Uvicorn's own `transport.close()` does neither: with input unread it resets the connection, and the close frame
     is lost; with output unsent it waits for ever.
     """
+
+    state: State
+    since: float  # on the loop's clock
 
     def data_received(self, data: bytes) -> None:
         """Take what came in; uvicorn itself leaves a handshake that cannot be read without an answer."""
@@ -93,15 +104,40 @@ class Socket(WebSocketsSansIOProtocol):
         if not self.close_sent:
             self._close()
 
-    def shutdown(self) -> None:
-        """Close with 1012, service restart."""
-        if self.transport.is_closing():
-            self.transport.abort()
-        elif self.handshake_complete and not self.close_sent:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take over a connection."""
+        super().connection_made(transport)
+        self.since = self.loop.time()
+
+    def handle_connect(self, event: Request) -> None:
+        """Take a handshake, unless the server stops."""
+        if self.state.refusing:
+            self.refuse()
+        else:
+            super().handle_connect(event)
+
+    def refuse(self) -> None:
+        """Answer a handshake with 503."""
+        self.conn.send_response(self.conn.reject(503, "Service Unavailable"))
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.handshake_complete = self.close_sent = True
+        self.transport.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been let in and is not closing."""
+        return self.handshake_complete and not self.close_sent and not self.transport.is_closing()
+
+    def restart(self) -> None:
+        """Close with 1012, service restart, unless it is closing already."""
+        if self.is_open:
             self.conn.send_close(1012)
             self._close()
-        else:
-            super().shutdown()
+
+    def shutdown(self) -> None:
+        """End what uvicorn has closed already and what waits for a client that reads nothing."""
+        if self.transport.is_closing():
+            self.transport.abort()
 
     def _close(self) -> None:
         """Send the close frame that stands in `conn` and the end of the stream, and read on until the client's end."""
@@ -120,6 +156,7 @@ class Socket(WebSocketsSansIOProtocol):
 
 def _socket(limits: Limits, **arguments: Any) -> Socket:
     protocol = Socket(**arguments)
+    protocol.state = arguments["server_state"]
     protocol.close_timeout = limits.close_seconds
     return protocol
 
@@ -131,33 +168,48 @@ def _http(limits: Limits, *arguments: Any, **options: Any) -> Http:
 
 
 class UvicornServer(uvicorn.Server):
-    """Uvicorn that says when it serves and when it stops, and for which SIGTERM is no failure."""
+    """Uvicorn that lives as `qader.lifecycle` says."""
 
     def __init__(self, config: uvicorn.Config, serving: Serving) -> None:
         super().__init__(config)
+        self.server_state = self._state = State()
         self._serving = serving
 
-    async def startup(self, sockets: Any = None) -> None:
-        """Start, and tell."""
-        await super().startup(sockets)
-        self._serving.started()
+    async def main_loop(self) -> None:
+        """Serve, and stop."""
+        ticking = asyncio.create_task(super().main_loop())  # which keeps the date of the answers
+        await live(self, self._serving)
+        ticking.cancel()
 
     async def shutdown(self, sockets: Any = None) -> None:
-        """Close what is open, and let the rest settle."""
-        await super().shutdown(sockets)
-        await self._serving.settle()
+        """Do nothing more: all is done by then. Uvicorn's closes every WebSocket at once."""
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop, and tell."""
-        self._serving.stopping()
-        super().handle_exit(sig, frame)
+    def refuse(self) -> None:
+        """Take no connection any more, and answer every handshake with 503, those under way at once."""
+        self._state.refusing = True
+        for server in self.servers:
+            server.close()
+        for socket in self._sockets():
+            if socket.handshake_initiated and not socket.handshake_complete:
+                socket.refuse()
+
+    def sockets(self) -> list[Socket]:
+        """Return the open WebSockets, the oldest first."""
+        return sorted((socket for socket in self._sockets() if socket.is_open), key=lambda socket: socket.since)
+
+    def _sockets(self) -> list[Socket]:
+        return [connection for connection in self._state.connections if isinstance(connection, Socket)]
+
+    async def idle(self) -> None:
+        """Return once every request is answered and every WebSocket has ended."""
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        await self._wait_tasks_to_complete()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Stop at signals, but do not raise them again at the end, which would end the process with their status."""
-        with super().capture_signals():
-            yield
-            self._captured_signals.clear()
+        """Leave the signals to `qader.lifecycle`."""
+        yield
 
 
 def _without_alarm(record: logging.LogRecord) -> bool:
@@ -188,6 +240,5 @@ def serve(serving: Serving) -> None:
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=limits.grace_seconds,
     )
     UvicornServer(config, serving).run([serving.listener])

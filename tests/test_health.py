@@ -11,7 +11,7 @@ from django.test import AsyncClient, Client
 from qader import health
 
 NEVER_CACHED = "max-age=0, no-cache, no-store, must-revalidate, private"
-READY = {"database": True, "channel_layer": True}
+READY = {"database": True, "channel_layer": True, "stopping": False}
 
 
 def test_healthz_answers_without_the_database(client: Client) -> None:
@@ -71,6 +71,17 @@ async def test_a_layer_that_hangs_is_named_in_time(async_client: AsyncClient, mo
     monkeypatch.setattr(health, "get_channel_layer", Layer)
     response = await async_client.get("/readyz")
     assert (response.status_code, response.json()) == (503, READY | {"channel_layer": False})
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_process_that_stops_is_alive_but_not_ready(async_client: AsyncClient) -> None:
+    health.stopping.set()
+    try:
+        response = await async_client.get("/readyz")
+        assert (response.status_code, response.json()) == (503, READY | {"stopping": True})
+        assert (await async_client.get("/healthz")).status_code == 200
+    finally:
+        health.stopping.clear()
 
 
 @pytest.mark.parametrize("path", ["/api/", "/api/v1/nothing/", "/api/v1/chat/conversations/x/mark-read/"])

@@ -72,7 +72,8 @@ class School:
 class Cluster:
     """Any number of server processes on one database and, where they are several, one Redis.
 
-    All that differs from a production's settings is given here: the key, the hosts, and plain HTTP.
+    All that differs from a production's settings is given here: the key, the hosts, plain HTTP, and no notice before
+    the end, since there is no proxy that would have to take it.
     """
 
     def __init__(self, database_url: str, redis: Redis | None) -> None:
@@ -86,6 +87,7 @@ class Cluster:
             "SECRET_KEY": secrets.token_urlsafe(50),
             "DATABASE_URL": database_url,
             "REDIS_URL": redis.url if redis else "",
+            "STOP_NOTICE_SECONDS": "0",
         }
 
     def server(self, kind: str = "daphne", **settings: str) -> WebServer:

@@ -80,14 +80,21 @@ class WebServer:
     def start(self) -> "WebServer":
         """Start it and return when it listens."""
         before = len(self.log)
-        self.launch()
-        deadline = time.monotonic() + START_SECONDS
-        while not (found := re.search(r"listens on http://\S*:(\d+)/", self.log[before:])):
-            assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.log[before:]}"
-            assert time.monotonic() < deadline, f"does not listen:\n{self.log[before:]}"
-            time.sleep(0.02)
-        self.port = int(found[1])
+        self.launch().until_it_listens(before)
         return self
+
+    def until_it_listens(self, before: int = 0) -> None:
+        """Wait until it listens, by what it wrote behind this place of its log."""
+        self.port = int(self.until_it_says(r"listens on http://\S*:(\d+)/", before)[1])
+
+    def until_it_says(self, pattern: str, before: int = 0) -> re.Match[str]:
+        """Wait for these words in its log, behind this place."""
+        deadline = time.monotonic() + START_SECONDS
+        while not (found := re.search(pattern, self.log[before:])):
+            assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.log[before:]}"
+            assert time.monotonic() < deadline, f"does not say {pattern}:\n{self.log[before:]}"
+            time.sleep(0.02)
+        return found
 
     def exit_code(self) -> int:
         """Wait for its end."""

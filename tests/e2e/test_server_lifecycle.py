@@ -47,6 +47,7 @@ def test_it_serves_where_it_says(cluster: Cluster, kind: str) -> None:
             "qader: the database does not answer: ",
         ),
         ({"DATABASE_URL": "sqlite:////nowhere/x.sqlite3"}, "qader: the database does not answer: "),
+        ({"STOP_NOTICE_SECONDS": "3"}, "qader: STOP_NOTICE_SECONDS must be between 0 and 2.5, not 3."),
     ],
 )
 def test_a_bad_setting_stops_it_with_one_line(lone_cluster: Cluster, environment: dict[str, str], line: str) -> None:
@@ -151,7 +152,7 @@ async def test_sigterm_ends_it_in_time_while_the_database_hangs(
 ) -> None:
     cluster, postgresql, _ = fragile_cluster
     (pair,) = cluster.cast()
-    server = cluster.start(kind)
+    server = cluster.start(kind, STOP_NOTICE_SECONDS="1.5")
     async with pair.student.socket(server) as student:
         await student.recv()
         postgresql.freeze()

@@ -1,0 +1,226 @@
+"""SIGTERM: first the proxy takes notice, then the sockets go one after the other, each served until its turn."""
+
+import asyncio
+import json
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from qader import environment, serve
+from qader.serving import Limits
+from tests.e2e.cluster import Cluster
+from tests.e2e.conftest import Start
+from tests.e2e.rawsocket import HANDSHAKE, RawSocket
+from tests.e2e.server import WebServer
+from tests.e2e.wire import close_code, entered, hear, heard_until_pong, say, start_together
+
+SERVERS = pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+END_SECONDS = 10.0  # by the contract
+EARLY_SECONDS = 0.02  # by which the clocks of two processes may differ
+REQUEST = "GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n"
+
+
+@asynccontextmanager
+async def crowd(server: WebServer, size: int) -> AsyncIterator[list[ClientConnection]]:
+    """So many sockets of an echo server, in the order in which they were opened."""
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(connect(server.ws_url, proxy=None, ping_interval=None)) for _ in range(size)
+        ]
+
+
+async def ended(sockets: list[ClientConnection], begin: float) -> list[float]:
+    """The seconds from `begin` on after which each of them was closed with 1012."""
+
+    async def seconds(one: ClientConnection) -> float:
+        assert await close_code(one, 30) == 1012
+        return time.monotonic() - begin
+
+    return await asyncio.gather(*map(seconds, sockets))
+
+
+def readyz(server: WebServer) -> tuple[int, dict[str, bool]]:
+    answer = httpx.get(f"{server.url}/readyz", timeout=10, trust_env=False)
+    return answer.status_code, answer.json()
+
+
+def test_all_its_steps_fit_into_ten_seconds() -> None:
+    limits = Limits()
+    assert (limits.closes_per_second, limits.spread_seconds, limits.grace_seconds) == (200, 5, 2)
+    assert limits.spread_seconds + limits.last_seconds + serve.SETTLE_SECONDS <= serve.STOP_SECONDS
+    assert environment.MAX_NOTICE_SECONDS + serve.STOP_SECONDS < END_SECONDS
+
+
+@pytest.mark.parametrize(("debug", "seconds"), [("0", "1.5"), ("1", "0")])
+def test_the_proxy_has_a_notice_and_somebody_who_develops_need_not_wait(
+    lone_cluster: Cluster, debug: str, seconds: str
+) -> None:
+    del lone_cluster.environment["STOP_NOTICE_SECONDS"]
+    lone_cluster.environment["DEBUG"] = debug
+    lines = "from django.conf import settings; print(settings.STOP_NOTICE_SECONDS)"
+    shown = lone_cluster.run("-c", f"import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'qader.settings'; {lines}")
+    assert shown == f"{seconds}\n"
+
+
+@SERVERS
+async def test_during_the_notice_readyz_is_red_and_everything_is_served(cluster: Cluster, kind: str) -> None:
+    (pair,) = cluster.cast()
+    server = cluster.start(kind, STOP_NOTICE_SECONDS="2.5")
+    assert readyz(server) == (200, {"database": True, "channel_layer": True, "stopping": False})
+    async with entered(pair.student, server) as student:
+        begin = time.monotonic()
+        server.process.terminate()
+        while (answer := await asyncio.to_thread(readyz, server))[0] == 200:
+            assert time.monotonic() - begin < 2.5
+        assert answer == (503, {"database": True, "channel_layer": True, "stopping": True})
+        async with entered(pair.teacher, server) as teacher:
+            await say(student, message="still here?")
+            for one in (student, teacher):
+                assert (await hear(one))["message"]["content"] == "still here?"
+            async with pair.teacher.http(server) as http:
+                assert (await http.get("auth/me/")).status_code == 200
+                assert (await http.get(f"{server.url}/healthz")).status_code == 200
+            assert time.monotonic() - begin < 2.5
+            assert [await close_code(one, END_SECONDS) for one in (student, teacher)] == [1012, 1012]
+            assert time.monotonic() - begin > 2.5 - EARLY_SECONDS
+        assert await asyncio.to_thread(server.exit_code) == 0
+        assert time.monotonic() - begin < END_SECONDS
+
+
+async def test_sockets_are_closed_evenly_200_a_second(start: Start, ours: str) -> None:
+    server = start(ours)
+    async with crowd(server, 300) as sockets:
+        begin = time.monotonic()
+        server.process.terminate()
+        seconds = await ended(sockets, begin)
+    # Never too soon, which a slow machine cannot make them either.
+    assert all(one >= turn / 200 - EARLY_SECONDS for turn, one in enumerate(seconds))
+    assert server.exit_code() == 0
+    assert time.monotonic() - begin < END_SECONDS
+
+
+async def test_however_many_they_are_it_takes_as_long_as_it_may(start: Start, ours: str) -> None:
+    server = start(ours, spread_seconds=4, closes_per_second=1)
+    async with crowd(server, 300) as sockets:
+        begin = time.monotonic()
+        server.process.terminate()
+        seconds = await ended(sockets, begin)
+    assert all(one >= turn / 75 - EARLY_SECONDS for turn, one in enumerate(seconds))
+    assert seconds[-1] < 300 / 10  # far from one a second
+    # And not all of them at the end: a quarter of them each second, with much room for a busy machine.
+    parts = [sum(quarter <= one - seconds[0] < quarter + 1 for one in seconds) for quarter in range(4)]
+    assert all(part > 10 for part in parts), parts
+    assert server.exit_code() == 0
+
+
+async def test_while_it_drains_nobody_comes_in_and_who_is_there_is_served(start: Start, ours: str) -> None:
+    server = start(ours, closes_per_second=1)
+    with RawSocket(server.port, handshake=REQUEST) as kept_alive, RawSocket(server.port, handshake=REQUEST) as idle:
+        async with crowd(server, 5) as sockets:
+            server.process.terminate()
+            assert await close_code(sockets[0], END_SECONDS) == 1012
+            kept_alive.send_bytes(HANDSHAKE.format(path="/", host=f"127.0.0.1:{server.port}", headers="").encode())
+            assert kept_alive.answer().endswith(b"\r\n0")  # the rest of the first answer
+            assert kept_alive.answer().startswith(b"HTTP/1.1 503 ")
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(("127.0.0.1", server.port))
+            await sockets[-1].send("hello")
+            assert await sockets[-1].recv() == "got 5"
+            assert [await close_code(one, END_SECONDS) for one in sockets] == [1012] * 5
+        assert idle.status == 200
+        assert server.exit_code() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_second_signal_skips_the_notice(start: Start, ours: str, number: signal.Signals) -> None:
+    server = start(ours, notice_seconds=60)
+    async with crowd(server, 3) as sockets:
+        server.process.terminate()
+        await sockets[0].send("hello")
+        assert await sockets[0].recv() == "got 5"
+        begin = time.monotonic()
+        server.process.send_signal(number)
+        await ended(sockets, begin)
+        assert (server.exit_code(), time.monotonic() - begin < END_SECONDS) == (0, True)
+
+
+async def test_a_second_signal_skips_the_turns(start: Start, ours: str) -> None:
+    server = start(ours, closes_per_second=1, spread_seconds=60)
+    async with crowd(server, 60) as sockets:
+        server.process.terminate()
+        assert await close_code(sockets[0], END_SECONDS) == 1012
+        begin = time.monotonic()
+        server.process.terminate()
+        await ended(sockets[1:], begin)
+        assert (server.exit_code(), time.monotonic() - begin < END_SECONDS) == (0, True)
+
+
+@SERVERS
+async def test_what_is_sent_before_ones_turn_is_acknowledged_and_stored(cluster: Cluster, kind: str) -> None:
+    pair, others = cluster.cast(2)
+    server = cluster.start(kind, CHAT_RATE_LIMIT="0", CHAT_MAX_SOCKETS_PER_USER="1000")
+    async with AsyncExitStack() as stack:
+        sockets = [await stack.enter_async_context(entered(others.teacher, server)) for _ in range(300)]
+        student = await stack.enter_async_context(entered(pair.student, server))
+        teacher = await stack.enter_async_context(entered(pair.teacher, server))
+        server.process.terminate()
+        assert await close_code(sockets[0], END_SECONDS) == 1012
+        acknowledged, heard = await asyncio.gather(talk(student), listen(teacher))
+        assert await asyncio.to_thread(server.exit_code) == 0
+    assert acknowledged, "nobody was served while it drained"
+    assert heard[: len(acknowledged)] == acknowledged  # the teacher's turn came after the student's
+    server.restart()
+    async with pair.student.http(server) as http:
+        stored = (await http.get("chat/my-conversation/messages/?limit=200")).json()["results"]
+    contents = [message["content"] for message in stored]
+    assert contents[: len(acknowledged)] == acknowledged
+    assert len(contents) <= len(acknowledged) + 1  # the last one's acknowledgement may have been cut off
+
+
+async def talk(socket: ClientConnection) -> list[str]:
+    """Send one message after the other until the server restarts; return what was acknowledged."""
+    acknowledged: list[str] = []
+    try:
+        while True:
+            await say(socket, message=f"number {len(acknowledged)}")
+            acknowledged.append((await hear(socket))["message"]["content"])
+            await asyncio.sleep(0.02)
+    except ConnectionClosed as closed:
+        assert closed.rcvd and closed.rcvd.code == 1012
+    return acknowledged
+
+
+async def listen(socket: ClientConnection) -> list[str]:
+    """What was said until the server restarts."""
+    heard: list[str] = []
+    try:
+        while True:
+            heard.append(json.loads(await socket.recv())["message"]["content"])
+    except ConnectionClosed as closed:
+        assert closed.rcvd and closed.rcvd.code == 1012
+    return heard
+
+
+@SERVERS
+async def test_a_restart_costs_its_own_sockets_one_reconnect_and_others_nothing(cluster: Cluster, kind: str) -> None:
+    (pair,) = cluster.cast()
+    here, there = await asyncio.to_thread(start_together, cluster.server(kind), cluster.server(kind))
+    async with entered(pair.teacher, there) as teacher:
+        async with entered(pair.student, here) as student:
+            assert (await asyncio.to_thread(here.terminate))[0] == 0
+            assert await close_code(student, 1) == 1012
+        await asyncio.to_thread(here.start)
+        async with entered(pair.student, here) as student:
+            await say(student, message="back")
+            for one in (student, teacher):
+                assert (await hear(one))["message"]["content"] == "back"
+            assert (await asyncio.to_thread(there.terminate))[0] == 0
+            assert await close_code(teacher, 1) == 1012
+            assert await heard_until_pong(student) == []

@@ -1,0 +1,47 @@
+"""The order in which sockets are closed while a server stops; tests/e2e/test_server_drain.py sees it from outside."""
+
+import asyncio
+import time
+
+from qader import lifecycle
+from qader.serving import Limits
+
+
+class Socket:
+    """An open WebSocket that notes when it is closed."""
+
+    def __init__(self, number: int, closed: list[tuple[int, float]]) -> None:
+        self.number, self.closed = number, closed
+
+    def restart(self) -> None:
+        self.closed.append((self.number, time.monotonic()))
+
+
+async def closed_in_turn(size: int, limits: Limits, hurried: asyncio.Event) -> list[tuple[int, float]]:
+    """The numbers of so many sockets as they were closed, each with the seconds that it took."""
+    begin = time.monotonic()
+    closed: list[tuple[int, float]] = []
+    await lifecycle._close_in_turn([Socket(number, closed) for number in range(size)], limits, hurried)
+    assert [number for number, _ in closed] == list(range(size))
+    return [(number, moment - begin) for number, moment in closed]
+
+
+async def test_a_busy_server_does_not_take_longer() -> None:
+    async def work() -> None:
+        while True:
+            time.sleep(0.02)  # noqa: ASYNC251 - what keeps an event loop busy
+            await asyncio.sleep(0)
+
+    busy = asyncio.create_task(work())
+    closed = await closed_in_turn(500, Limits(spread_seconds=1), asyncio.Event())
+    busy.cancel()
+    assert all(seconds >= number / 500 - 0.01 for number, seconds in closed)
+    assert closed[-1][1] < 5  # one in each turn of the loop would take 10 s
+
+
+async def test_none_are_closed_in_no_time_and_in_a_hurry_all_of_them() -> None:
+    hurried = asyncio.Event()
+    assert await closed_in_turn(0, Limits(), hurried) == []
+    asyncio.get_running_loop().call_later(0.1, hurried.set)
+    closed = await closed_in_turn(100, Limits(closes_per_second=1, spread_seconds=60), hurried)
+    assert closed[-1][1] < 30
