@@ -167,8 +167,9 @@ def redis_url() -> str:
     """Return the address of Redis, empty for none."""
     url: str = env.str("REDIS_URL", "")
     try:
-        known = not url or urlsplit(url).scheme in {"redis", "rediss", "unix"}
-    except ValueError:  # half an IPv6 address
+        parts = urlsplit(url)
+        known = not url or (parts.scheme in {"redis", "rediss", "unix"} and parts.port != 0)
+    except ValueError:  # half an IPv6 address, or a port that is no number
         known = False
     if not known:
         raise EnvError("REDIS_URL must be a redis://, rediss:// or unix:// address.")

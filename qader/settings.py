@@ -39,7 +39,9 @@ DATABASE_POOL_SIZE = at_least(8, "DATABASE_POOL_SIZE", 20)
 REDIS_URL = redis_url()
 SECURE_SSL = env.bool("SECURE_SSL", not DEBUG)
 
-# How long the server goes on once it was told to stop, which is what a proxy needs to see a red /readyz.
+# How long the server waits at its start for database and Redis, and how long it goes on once it was told to stop, which
+# is what a proxy needs to see a red /readyz.
+START_WAIT_SECONDS = at_least(0, "START_WAIT_SECONDS", 60)
 STOP_NOTICE_SECONDS = between(0, MAX_NOTICE_SECONDS, "STOP_NOTICE_SECONDS", 0 if DEBUG else 1.5)
 
 INSTALLED_APPS = [

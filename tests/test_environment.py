@@ -109,6 +109,18 @@ def test_origins_are_compared_as_browsers_write_them(monkeypatch: pytest.MonkeyP
         ),
         (
             "REDIS_URL",
+            "redis://localhost:port/0",
+            environment.redis_url,
+            "REDIS_URL must be a redis://, rediss:// or unix:// address.",
+        ),
+        (
+            "STOP_NOTICE_SECONDS",
+            "-0.1",
+            lambda: environment.between(0, environment.MAX_NOTICE_SECONDS, "STOP_NOTICE_SECONDS", 1.5),
+            "STOP_NOTICE_SECONDS must be between 0 and 2.5, not -0.1.",
+        ),
+        (
+            "REDIS_URL",
             "redis://[",
             environment.redis_url,
             "REDIS_URL must be a redis://, rediss:// or unix:// address.",

@@ -32,7 +32,7 @@ async def redis_is_killed(ground: Ground, rng: random.Random) -> None:
 async def redis_is_stopped(ground: Ground, rng: random.Random) -> None:
     (pair,) = await asyncio.to_thread(ground.cluster.cast)
     ground.redis.freeze()
-    late = ground.cluster.server("daphne")  # a process that has never seen Redis
+    late = ground.cluster.server("daphne", START_WAIT_SECONDS="0")  # a process that has never seen Redis
     try:
         async with asyncio.TaskGroup() as at_once:
             at_once.create_task(asyncio.sleep(OUTAGE_SECONDS))

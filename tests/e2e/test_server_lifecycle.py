@@ -43,11 +43,15 @@ def test_it_serves_where_it_says(cluster: Cluster, kind: str) -> None:
         ),
         ({"DATABASE_URL": "mysql://nowhere/x"}, "qader: DATABASE_URL must be a postgresql:// or a sqlite:// address."),
         (
-            {"DATABASE_URL": "postgresql://somebody:the-password@127.0.0.1:1/x"},
+            {"DATABASE_URL": "postgresql://somebody:the-password@127.0.0.1:1/x", "START_WAIT_SECONDS": "0"},
             "qader: the database does not answer: ",
         ),
-        ({"DATABASE_URL": "sqlite:////nowhere/x.sqlite3"}, "qader: the database does not answer: "),
+        (
+            {"DATABASE_URL": "sqlite:////nowhere/x.sqlite3", "START_WAIT_SECONDS": "0"},
+            "qader: the database does not answer: ",
+        ),
         ({"STOP_NOTICE_SECONDS": "3"}, "qader: STOP_NOTICE_SECONDS must be between 0 and 2.5, not 3."),
+        ({"START_WAIT_SECONDS": "-1"}, "qader: START_WAIT_SECONDS must be at least 0, not -1."),
     ],
 )
 def test_a_bad_setting_stops_it_with_one_line(lone_cluster: Cluster, environment: dict[str, str], line: str) -> None:
