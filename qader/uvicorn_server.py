@@ -134,11 +134,6 @@ class Socket(WebSocketsSansIOProtocol):
             self.conn.send_close(1012)
             self._close()
 
-    def shutdown(self) -> None:
-        """End what uvicorn has closed already and what waits for a client that reads nothing."""
-        if self.transport.is_closing():
-            self.transport.abort()
-
     def _close(self) -> None:
         """Send the close frame that stands in `conn` and the end of the stream, and read on until the client's end."""
         self.stop_keepalive()
@@ -203,7 +198,12 @@ class UvicornServer(uvicorn.Server):
     async def idle(self) -> None:
         """Return once every request is answered and every WebSocket has ended."""
         for connection in list(self._state.connections):
-            connection.shutdown()
+            is_closing = connection.transport.is_closing()
+            if isinstance(connection, Socket):
+                if is_closing:  # it waits for a client that reads nothing
+                    connection.transport.abort()
+            elif not is_closing:
+                connection.shutdown()  # once it has answered
         await self._wait_tasks_to_complete()
 
     @contextlib.contextmanager

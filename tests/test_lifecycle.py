@@ -1,10 +1,65 @@
-"""The order in which sockets are closed while a server stops; tests/e2e/test_server_drain.py sees it from outside."""
+"""What comes after what when a server stops; tests/e2e/test_server_drain.py sees it from outside."""
 
 import asyncio
+import signal
+import socket
 import time
+from collections.abc import Iterator
+
+import pytest
 
 from qader import lifecycle
-from qader.serving import Limits
+from qader.serving import Limits, Serving
+
+
+@pytest.fixture
+def _own_signals() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in lifecycle.SIGNALS}
+    yield
+    for number, action in before.items():
+        signal.signal(number, action)
+
+
+class Server:
+    """A server with two sockets and a request that never ends; it notes what it is told."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def refuse(self) -> None:
+        self.steps.append("refuse")
+
+    def sockets(self) -> list["Server"]:
+        return [self, self]
+
+    def restart(self) -> None:
+        self.steps.append("restart")
+
+    async def idle(self) -> None:
+        self.steps.append("idle")
+        await asyncio.Event().wait()
+
+    async def settle(self) -> None:
+        self.steps.append("settle")
+
+
+@pytest.mark.usefixtures("_own_signals")
+@pytest.mark.parametrize("number", lifecycle.SIGNALS)
+async def test_each_step_comes_in_its_turn_and_what_never_ends_is_not_waited_for(number: signal.Signals) -> None:
+    server, loop = Server(), asyncio.get_running_loop()
+
+    def started() -> None:
+        server.steps.append("started")
+        loop.call_later(0.1, signal.raise_signal, number)
+
+    limits = Limits(notice_seconds=0.1, grace_seconds=0, last_seconds=0.1)
+    serving = Serving(None, socket.socket(), started, lambda: server.steps.append("stopping"), server.settle, limits)
+    with serving.listener:
+        begin = loop.time()
+        await lifecycle.live(server, serving)
+    assert server.steps == ["started", "stopping", "refuse", "restart", "restart", "idle", "settle"]
+    assert loop.time() - begin > 0.25
+    signal.raise_signal(number)  # one that comes too late has nothing to end
 
 
 class Socket:
