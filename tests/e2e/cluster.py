@@ -39,7 +39,7 @@ class Person:
 
         url = f"{server.ws_url}/ws/chat/{path or self.path}{query}"
         headers = {"Cookie": self.cookie}
-        options = {"create_connection": Connection, "proxy": None} | options
+        options = {"create_connection": Connection, "proxy": None, "ssl": server.tls} | options
         return connect(url, origin=server.url, additional_headers=headers, **options)
 
     def http(self, server: WebServer) -> httpx.AsyncClient:

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,8 @@ class WebServer:
 
     It keeps its port over restarts. `log` is all that it wrote, its former lives included.
     """
+
+    tls: ssl.SSLContext | None = None  # its clients speak in the clear; those of a proxy may not
 
     def __init__(
         self, environment: Mapping[str, str] | None = None, *, server: str = "daphne", command: list[str] | None = None

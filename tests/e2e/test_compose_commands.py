@@ -18,7 +18,9 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from qader import settings
 from tests.compose import ROOT, load_compose
+from tests.e2e.caddy import proxy
 from tests.servers import free_port, postgresql, redis
 
 DEADLINE_SECONDS = 20
@@ -37,7 +39,7 @@ class Stack:
         self.database_port, self.redis_port = database.port, cache.port
 
     def environment(self):
-        given = self.services["web"]["environment"]
+        given = self.services["web-1"]["environment"]
         assert given == self.services["migrate"]["environment"]
         here = {
             "DATABASE_URL": given["DATABASE_URL"].replace("@postgres:5432/", f"@127.0.0.1:{self.database_port}/"),
@@ -54,9 +56,9 @@ class Stack:
 
     @contextmanager
     def web(self, **settings):
-        """One replica, with these settings from `.env`; yields its process and port."""
+        """One process, with these settings from `.env`; yields its process and port."""
         port = free_port()
-        command = [str(port) if word == "8000" else word for word in self.services["web"]["command"]]
+        command = [str(port) if word == "8000" else word for word in self.services["web-1"]["command"]]
         with running(command, env=self.environment() | settings) as process:
             wait_for(f"http://127.0.0.1:{port}/healthz", process)
             yield process, port
@@ -98,27 +100,6 @@ def migrated(stack):
     return stack
 
 
-@contextmanager
-def proxy(upstream_port, folder):
-    """Caddy with the Caddyfile as shipped, at http://localhost on a free port; yields its address."""
-    port, admin = free_port(), free_port()
-    shipped = (ROOT / "deploy" / "Caddyfile").read_text()
-    here = shipped.replace("name web\n", "name 127.0.0.1\n").replace("port 8000\n", f"port {upstream_port}\n")
-    assert here.count("127.0.0.1") == here.count(str(upstream_port)) == 1
-    config = folder / "Caddyfile"
-    config.write_text(here)
-    address = load_compose(VARIABLES)["services"]["proxy"]["environment"]["SITE_ADDRESS"]
-    env = HOST_ENVIRONMENT | {
-        "SITE_ADDRESS": f"{address}:{port}",
-        "CADDY_ADMIN": f"127.0.0.1:{admin}",
-        "XDG_DATA_HOME": str(folder),
-        "XDG_CONFIG_HOME": str(folder),
-    }
-    with running([BIN / "caddy", "run", "--adapter", "caddyfile", "--config", config], env) as process:
-        wait_for(f"http://localhost:{port}/healthz", process)
-        yield f"http://localhost:{port}"
-
-
 class Echo(BaseHTTPRequestHandler):
     """Answers with the headers that arrived."""
 
@@ -128,6 +109,10 @@ class Echo(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.do_GET()
 
     def log_message(self, *_):
         pass
@@ -148,7 +133,7 @@ def test_web_refuses_to_start_before_migrate_has_run(stack):
         admin.execute("CREATE DATABASE empty OWNER qader")
     environment = stack.environment()
     environment["DATABASE_URL"] = environment["DATABASE_URL"].removesuffix("/qader") + "/empty"
-    command = [str(free_port()) if word == "8000" else word for word in stack.services["web"]["command"]]
+    command = [str(free_port()) if word == "8000" else word for word in stack.services["web-1"]["command"]]
     done = subprocess.run(command, cwd=ROOT, env=environment, check=False, timeout=30, capture_output=True, text=True)
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
@@ -161,31 +146,31 @@ def test_migrate_can_run_again(migrated):
     assert "No migrations to apply" in output
 
 
-def test_two_replicas_are_alive_ready_and_healthy_and_stop_in_time(migrated):
-    replicas = migrated.services["web"]["deploy"]["replicas"]
-    grace = int(migrated.services["web"]["stop_grace_period"].removesuffix("s"))
+def test_two_processes_are_alive_ready_and_healthy_and_stop_in_time(migrated):
+    grace = int(migrated.services["web-1"]["stop_grace_period"].removesuffix("s"))
     with ExitStack() as stack:
-        running_replicas = [stack.enter_context(migrated.web()) for _ in range(replicas)]
-        for _, port in running_replicas:
+        processes = [stack.enter_context(migrated.web()) for _ in range(2)]
+        for _, port in processes:
             assert httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
-            check = [word.replace(":8000/", f":{port}/") for word in migrated.services["web"]["healthcheck"]["test"]]
+            check = [word.replace(":8000/", f":{port}/") for word in migrated.services["web-1"]["healthcheck"]["test"]]
             assert check[0] == "CMD"
             code, output = migrated.run(check[1:])
             assert code == 0, output
-        for process, _ in running_replicas:
+        for process, _ in processes:
             process.terminate()
-        assert [process.wait(timeout=grace) for process, _ in running_replicas] == [0] * replicas
+        assert [process.wait(timeout=grace) for process, _ in processes] == [0, 0]
 
 
 def test_the_health_check_fails_where_nobody_listens(migrated):
-    check = [word.replace(":8000/", f":{free_port()}/") for word in migrated.services["web"]["healthcheck"]["test"]]
+    check = [word.replace(":8000/", f":{free_port()}/") for word in migrated.services["web-1"]["healthcheck"]["test"]]
     assert migrated.run(check[1:])[0] == 1
 
 
 def test_the_proxy_overwrites_what_clients_claim_about_themselves(echo_port, tmp_path):
     claims = {"X-Real-IP": "203.0.113.9", "X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
     claims["X-Request-ID"] = "claimed"
-    with proxy(echo_port, tmp_path) as address:
+    with proxy(echo_port, folder=tmp_path) as caddy:
+        address = caddy.url
         seen = {name.lower(): value for name, value in httpx.get(address, headers=claims).json().items()}
     assert seen["x-real-ip"] in {"127.0.0.1", "::1"}
     assert seen["x-forwarded-proto"] == "http"
@@ -194,14 +179,22 @@ def test_the_proxy_overwrites_what_clients_claim_about_themselves(echo_port, tmp
     assert seen["host"] == address.removeprefix("http://")
 
 
+def test_a_body_over_the_limit_never_reaches_a_process(echo_port, tmp_path):
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    with proxy(echo_port, folder=tmp_path) as caddy:
+        assert [httpx.post(caddy.url, content=b" " * size).status_code for size in (limit, limit + 1)] == [200, 413]
+        unannounced = iter([b" " * limit, b" "])
+        assert httpx.post(caddy.url, content=unannounced).status_code == 413
+
+
 @pytest.mark.parametrize("path", ["/metrics", "/metrics/", "/METRICS", "//metrics", "/%6Detrics", "/x/../metrics"])
 def test_nobody_reads_metrics_through_the_proxy_with_a_token_or_without(migrated, tmp_path, path):
     token = "a-token-of-many-characters"
-    with migrated.web(METRICS_TOKEN=token) as (_, port), proxy(port, tmp_path) as address:
+    with migrated.web(METRICS_TOKEN=token) as (_, port), proxy(port, folder=tmp_path) as caddy:
         direct = httpx.get(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": f"Bearer {token}"})
         assert (direct.status_code, "qader_messages_total" in direct.text) == (200, True)
         for headers in ({}, {"Authorization": f"Bearer {token}"}):
-            seen = raw_get(address, path, headers)
+            seen = raw_get(caddy.url, path, headers)
             assert seen.startswith("HTTP/1.1 404 "), seen
             assert "qader_" not in seen
 
@@ -219,7 +212,8 @@ def raw_get(address, path, headers):
 def test_a_student_chats_through_the_proxy(migrated, tmp_path):
     code, output = migrated.run(["python", "manage.py", "seed_demo", "--force"])
     assert code == 0, output
-    with migrated.web() as (_, port), proxy(port, tmp_path) as address, httpx.Client(base_url=address) as client:
+    with migrated.web() as (_, port), proxy(port, folder=tmp_path) as caddy, httpx.Client(base_url=caddy.url) as client:
+        address = caddy.url
         token = client.get("/api/v1/auth/csrf/").json()["csrfToken"]
         login = {"username": "student1", "password": DEMO_PASSWORD}
         headers = {"X-CSRFToken": token, "Origin": address}

@@ -1,0 +1,214 @@
+"""Two processes behind the reverse proxy that we ship, over TLS: who gets through, and who does not."""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from tests import servers
+from tests.e2e.caddy import Proxy, proxy
+from tests.e2e.cluster import Cluster, Databases, Pair, Person
+from tests.e2e.server import WebServer
+from tests.e2e.wire import entered, hear, say, start_together
+
+# As docker-compose.yml gives them with a DOMAIN.
+SETTINGS = {"SECURE_SSL": "1", "TRUST_PROXY": "1", "ALLOWED_HOSTS": "localhost"}
+LIMITS = {"LOGIN_LIMIT_ADDRESS": "3", "CHAT_HEAL_SECONDS": "2"}
+PASSWORD = "qader-demo-2026"
+SOON = 20  # seconds; for a machine that is busy
+HEAD_SECONDS = 10  # how long the head of a request may take
+
+
+class Site:
+    """All of it."""
+
+    def __init__(self, cluster: Cluster, redis: servers.Redis, front: Proxy) -> None:
+        self.cluster, self.redis, self.proxy = cluster, redis, front
+
+    @property
+    def web(self) -> list[WebServer]:
+        return self.cluster.servers
+
+
+@pytest.fixture(scope="module")
+def site(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with servers.redis() as redis:
+        cluster = Cluster(databases.create(), redis)
+        try:
+            web = start_together(*[cluster.server(kind, **SETTINGS, **LIMITS) for kind in ("daphne", "uvicorn")])
+            ports = [server.port for server in web]
+            with proxy(*ports, folder=tmp_path_factory.mktemp("caddy"), domain="localhost") as front:
+                yield Site(cluster, redis, front)
+        finally:
+            cluster.close()
+
+
+@pytest.fixture(scope="module")
+def pairs(site: Site) -> Iterator[Pair]:
+    return iter(site.cluster.cast(10))
+
+
+@pytest.fixture
+def pair(pairs: Iterator[Pair]) -> Pair:
+    return next(pairs)
+
+
+def sign_in(http: httpx.Client, person: Person, password: str = PASSWORD, **headers: str) -> httpx.Response:
+    token = http.get("/api/v1/auth/csrf/").json()["csrfToken"]
+    login = {"username": person.username, "password": password}
+    return http.post("/api/v1/auth/login/", json=login, headers={"X-CSRFToken": token, **headers})
+
+
+def signed_in(front: Proxy, person: Person) -> Person:
+    """The same person by a session of their own, got with a password through the proxy."""
+    with front.client() as http:
+        answer = sign_in(http, person)
+        assert answer.status_code == 200, answer.text
+        return Person(person.user_id, person.username, http.cookies["sessionid"], person.path)
+
+
+async def chat(front: Proxy, pair: Pair) -> None:
+    """Sign both in, connect them and let each hear the other, all of it through the proxy."""
+    student = await asyncio.to_thread(signed_in, front, pair.student)
+    teacher = await asyncio.to_thread(signed_in, front, pair.teacher)
+    async with entered(student, front) as here, entered(teacher, front) as there:
+        for speaker in (here, there):
+            await say(speaker, message="over TLS")
+            heard = [await hear(one, SOON) for one in (here, there)]
+            assert [(frame["type"], frame["message"]["content"]) for frame in heard] == [
+                ("new_message", "over TLS")
+            ] * 2
+
+
+async def test_two_people_chat_over_tls(site: Site, pair: Pair) -> None:
+    await chat(site.proxy, pair)
+
+
+async def test_nobody_else_is_let_in(site: Site, pair: Pair) -> None:
+    stranger = Person(0, "nobody", "no-session", pair.student.path)
+    with pytest.raises(InvalidStatus) as refused:
+        await hear(await stranger.socket(site.proxy))
+    assert refused.value.response.status_code == 403
+
+
+def test_plain_http_leads_to_tls_and_cookies_are_for_tls_alone(site: Site) -> None:
+    answer = httpx.get(f"http://127.0.0.1:{site.proxy.plain_port}/", headers={"Host": "localhost"}, trust_env=False)
+    assert (answer.status_code, answer.headers["Location"]) == (308, "https://localhost/")
+    with site.proxy.client() as http:
+        answer = http.get("/api/v1/auth/csrf/")
+    assert answer.headers["Set-Cookie"].startswith("csrftoken=")
+    assert "Secure" in answer.headers["Set-Cookie"]
+    assert answer.headers["Strict-Transport-Security"]
+
+
+def test_failed_log_ins_count_against_the_address_and_not_against_what_it_claims_to_be(site: Site, pair: Pair) -> None:
+    with site.proxy.client("127.0.0.2") as guesser, site.proxy.client("127.0.0.3") as neighbour:
+        for number in range(4):
+            claims = dict.fromkeys(("X-Real-IP", "X-Forwarded-For", "Forwarded"), f"198.51.100.{number}")
+            somebody = Person(0, f"somebody {number}", "", "")
+            answer = sign_in(guesser, somebody, "wrong", **claims)
+            assert answer.status_code == (400 if number < 3 else 429), answer.text
+        assert sign_in(guesser, pair.teacher).status_code == 429
+        claims = {"X-Real-IP": "127.0.0.2", "X-Forwarded-For": "127.0.0.2"}
+        assert sign_in(neighbour, pair.student, **claims).status_code == 200
+
+
+def test_larger_bodies_and_heads_are_refused(site: Site) -> None:
+    with site.proxy.client() as http:
+        assert http.post("/api/v1/auth/login/", content=b" " * 300_000).status_code == 413
+        assert http.get("/healthz", headers={"X-Long": "x" * 12_000}).status_code == 200
+        assert http.get("/healthz", headers={"X-Long": "x" * 24_000}).status_code == 431
+
+
+@pytest.mark.slow
+async def test_who_is_slow_to_ask_is_cut_and_who_is_silent_in_a_chat_is_not(site: Site, pair: Pair) -> None:
+    async with entered(pair.student, site.proxy) as silent:
+        head = b"GET /ws/chat/my-conversation/ HTTP/1.1\r\nHost: localhost\r\n"
+        seconds = await asyncio.to_thread(seconds_until_cut, site.proxy, head)
+        assert HEAD_SECONDS - 1 < seconds < HEAD_SECONDS + SOON
+        await say(silent, message="still here")
+        assert (await hear(silent))["message"]["content"] == "still here"
+
+
+def seconds_until_cut(front: Proxy, begin: bytes) -> float:
+    """Begin a request, and go on with a byte every half second until it is answered or cut."""
+    assert front.tls
+    started = time.monotonic()
+    with (
+        socket.create_connection(("127.0.0.1", front.port)) as plain,
+        front.tls.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        connection.sendall(begin)
+        connection.settimeout(0.5)
+        while time.monotonic() < started + HEAD_SECONDS + SOON:
+            try:
+                connection.sendall(b"x")
+                connection.recv(4096)
+                break  # an answer, or the end
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+    return time.monotonic() - started
+
+
+async def test_a_new_configuration_of_the_proxy_leaves_sockets_open(site: Site, pair: Pair) -> None:
+    async with entered(pair.student, site.proxy) as open_one:
+        await asyncio.to_thread(site.proxy.reload)
+        async with entered(pair.teacher, site.proxy) as new_one:
+            await say(open_one, message="still here")
+            for one in (open_one, new_one):
+                assert (await hear(one, SOON))["message"]["content"] == "still here"
+
+
+async def test_a_process_that_is_gone_costs_nobody_a_request(site: Site, pair: Pair) -> None:
+    gone, _ = site.web
+    gone.kill()
+    try:
+        with site.proxy.client() as http:
+            assert {http.get("/readyz").status_code for _ in range(30)} == {200}
+        await chat(site.proxy, pair)
+    finally:
+        await asyncio.to_thread(gone.start)
+
+
+async def test_while_redis_is_away_every_process_is_red_and_the_chat_goes_on(site: Site, pair: Pair) -> None:
+    before = {server: unready(server) for server in site.web}
+    site.redis.stop()
+    try:
+        await asyncio.to_thread(until, lambda: all(unready(server) >= before[server] + 3 for server in site.web))
+        with site.proxy.client() as http:
+            answer = http.get("/readyz")
+            assert (answer.status_code, answer.json()) == (503, {"database": True, "channel_layer": False})
+        await chat(site.proxy, pair)
+        gone, _ = site.web
+        gone.kill()  # and even with one process
+        try:
+            with site.proxy.client() as http:
+                assert {http.get("/healthz").status_code for _ in range(10)} == {200}
+        finally:
+            await asyncio.to_thread(gone.start)
+    finally:
+        site.redis.start()
+    await asyncio.to_thread(until, lambda: all(ready(server) for server in site.web))
+
+
+def unready(server: WebServer) -> int:
+    """How often it has told somebody, and that is the proxy, that it is not ready."""
+    return sum(json.loads(line)["event"].startswith("not ready") for line in server.log.splitlines() if line[0] == "{")
+
+
+def ready(server: WebServer) -> bool:
+    return httpx.get(f"{server.url}/readyz", trust_env=False).status_code == 200
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SOON
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
