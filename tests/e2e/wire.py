@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,6 +22,14 @@ def start_together(*servers: WebServer) -> tuple[WebServer, ...]:
     """Start them all at once: most of the time a start takes is spent in imports."""
     with ThreadPoolExecutor() as threads:
         return tuple(threads.map(WebServer.start, servers))
+
+
+def until(condition: Callable[[], object], what: str, seconds: float = 30) -> None:
+    """Look again and again for what happens in other processes; `what` is wrong where it does not."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
 
 
 async def say(socket: ClientConnection, **frame: Any) -> None:

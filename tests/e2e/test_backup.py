@@ -1,0 +1,161 @@
+"""The README's commands for backup and restore, as they stand there: dump while people chat, lose all, go on."""
+
+import asyncio
+import os
+import re
+import subprocess
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests import servers
+from tests.compose import ROOT, load_compose
+from tests.e2e.cluster import Cluster, Pair
+from tests.e2e.load import rows, start_both
+from tests.e2e.rest import Rest
+from tests.e2e.wire import entered, hear, say
+
+SERVICES = load_compose({"SECRET_KEY": "key", "POSTGRES_PASSWORD": "password"})["services"]
+SECTION = re.search(r"^### Backup and restore\n(.*?)^##", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+assert SECTION
+DUMP, RESTORE = (block.splitlines() for block in re.findall(r"^```sh\n(.*?)^```", SECTION[1], re.DOTALL | re.MULTILINE))
+IN_POSTGRES = "docker compose exec -T postgres "
+TIMEOUT_SECONDS = 60
+PAUSE_SECONDS = 0.02  # between two messages
+
+
+class Stack:
+    """A PostgreSQL as the image `postgres` makes it of the compose file, and a server of either kind."""
+
+    def __init__(self, postgresql: servers.PostgreSQL, redis: servers.Redis, folder: Path) -> None:
+        self.postgresql, self.folder = postgresql, folder
+        settings = SERVICES["postgres"]["environment"]
+        self.user, self.database = settings["POSTGRES_USER"], settings["POSTGRES_DB"]
+        with psycopg.connect(postgresql.url, autocommit=True) as admin:
+            admin.execute(f"CREATE ROLE {self.user} SUPERUSER LOGIN".encode())
+        self.make_database()
+        url = f"postgresql://{self.user}@127.0.0.1:{postgresql.port}/{self.database}"
+        self.cluster = Cluster(url, redis)
+        self.migrate()
+        self.web = start_both(self.cluster, CHAT_RATE_LIMIT="0")
+
+    def make_database(self) -> None:
+        """The empty one that there is on a new volume; the one before, if any, is lost."""
+        with psycopg.connect(self.postgresql.url, autocommit=True) as admin:
+            admin.execute(f"DROP DATABASE IF EXISTS {self.database} WITH (FORCE)".encode())
+            admin.execute(f"CREATE DATABASE {self.database} OWNER {self.user}".encode())
+
+    def migrate(self) -> None:
+        python, *arguments = SERVICES["migrate"]["command"]
+        assert python == "python"
+        self.cluster.run(*arguments)
+
+    def type(self, lines: list[str]) -> None:
+        """Do what Docker would do at these lines."""
+        ours: dict[str, Callable[[], object]] = {
+            "docker compose stop web-1 web-2": lambda: [server.terminate() for server in self.web],
+            "docker compose run --rm migrate": self.migrate,
+            "docker compose up --detach": lambda: [server.start() for server in self.web],
+        }
+        for line in lines:
+            if line in ours:
+                ours[line]()
+            else:
+                assert line.startswith(IN_POSTGRES), line
+                self.run_in_postgres(line.removeprefix(IN_POSTGRES))
+
+    def run_in_postgres(self, command: str) -> None:
+        """Run what stands behind `docker compose exec -T postgres`, with our shell's redirections."""
+        environment = {
+            "PATH": f"{self.postgresql.programs}:{os.environ['PATH']}",
+            "PGHOST": "127.0.0.1",
+            "PGPORT": str(self.postgresql.port),
+        }
+        done = subprocess.run(
+            ["/bin/sh", "-eu", "-c", command],
+            cwd=self.folder,
+            env=environment,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    with servers.postgresql() as postgresql, servers.redis() as redis:
+        made = Stack(postgresql, redis, tmp_path)
+        yield made
+        made.cluster.close()
+
+
+@asynccontextmanager
+async def talking(stack: Stack, pair: Pair) -> AsyncIterator[list[dict[str, Any]]]:
+    """The student writes without pause meanwhile; yields the messages that were acknowledged so far."""
+    acknowledged: list[dict[str, Any]] = []
+
+    async def talk() -> None:
+        async with entered(pair.student, stack.web[0]) as socket:
+            while True:
+                await say(socket, message=f"number {len(acknowledged)}")
+                acknowledged.append((await hear(socket))["message"])
+                await asyncio.sleep(PAUSE_SECONDS)
+
+    task = asyncio.create_task(talk())
+    try:
+        await said(acknowledged, 20, task)
+        yield acknowledged
+        await said(acknowledged, len(acknowledged) + 20, task)
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def said(acknowledged: list[dict[str, Any]], count: int, task: asyncio.Task[None]) -> None:
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while len(acknowledged) < count:
+            await asyncio.wait([task], timeout=0.05)
+            assert not task.done(), task.exception()
+
+
+async def test_a_chat_goes_on_from_its_backup(stack: Stack) -> None:
+    (pair,) = await asyncio.to_thread(stack.cluster.cast)
+    async with talking(stack, pair) as acknowledged:
+        before = len(acknowledged)
+        await asyncio.to_thread(stack.type, DUMP)
+        after = len(acknowledged)
+    lost = acknowledged[-1]["id"]
+
+    await asyncio.to_thread(stack.make_database)
+    await asyncio.to_thread(stack.type, RESTORE)
+
+    web = stack.web[1]
+    async with Rest(pair.student, web) as rest:
+        history = await rest.history()
+    kept = len(history)
+    assert before <= kept <= after
+    assert after < len(acknowledged), "nothing was lost"
+    assert history == acknowledged[:kept]
+
+    # Who had seen what is lost is told so, and can go on.
+    async with entered(pair.student, web, f"?after={lost}") as student, entered(pair.teacher, stack.web[0]) as teacher:
+        resumed = {"type": "resume_complete", "recovered": False, "count": 0, "read_up_to": None}
+        assert await hear(student) == resumed
+        await say(student, message="it goes on")
+        heard = [await hear(one, 40) for one in (student, teacher)]
+        assert [frame["message"]["content"] for frame in heard if frame["type"] == "new_message"][-1] == "it goes on"
+    async with entered(pair.student, web, f"?after={history[-2]['id']}&mark_read=false") as student:
+        frames = [await hear(student) for _ in range(3)]
+        contents = [frame["message"]["content"] for frame in frames[:2]]
+        assert contents == [history[-1]["content"], "it goes on"]
+        assert (frames[2]["type"], frames[2]["recovered"], frames[2]["count"]) == ("resume_complete", True, 2)
+    stored = rows(stack.cluster, pair.conversation_id)
+    assert [row["seq"] for row in stored] == list(range(1, kept + 2))
+    assert stored[-1]["id"] > lost, "an id of what was lost names something new"
