@@ -86,7 +86,7 @@ class ChatConsumer(SocketConsumer):
         draft = read(frame, SendMessage)
         await self.in_flight.acquire()
         try:
-            sent = await services.queue_message(self.conversation.pk, self.user_id, draft.content, draft.client_id)
+            sent = services.queue_message(self.conversation.pk, self.user_id, draft.content, draft.client_id)
         except BaseException:
             self.in_flight.release()
             raise

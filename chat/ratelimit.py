@@ -1,8 +1,14 @@
-"""How fast one user may write: a token bucket, shared by all processes through Redis, else per process."""
+"""How fast one user may write: a token bucket, decided here at once, and paid for in one that all processes share.
+
+No send waits for Redis. Each process takes from a bucket of its own and tells Redis every `TELL_SECONDS`, in one call,
+what was taken; the answer is what all processes have left of it, below zero where they took too much between two calls.
+So a user who writes through several processes gets at most one burst from each, once, and pays for it by waiting.
+"""
 
 import asyncio
 import logging
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,29 +16,31 @@ from django.conf import settings
 from redis import asyncio as redis
 
 from chat import metrics
-from chat.loops import per_event_loop
+from chat.loops import Tasks, per_event_loop
 
 logger = logging.getLogger(__name__)
 
-REDIS_SECONDS = 0.05  # how long an acknowledgement may be held up by the limiter
+TELL_SECONDS = 0.01  # between two calls: a lone one costs as much processor time as half a message
+REDIS_SECONDS = 1.0  # how long a call may take
 RETRY_SECONDS = 5.0  # how long a Redis that did not answer is not asked again
 PRUNE_ABOVE = 10_000  # full buckets are forgotten when there are more
 
-# One round trip, one clock: Redis's own. KEYS[1]: the bucket; ARGV: tokens per second, size. Returns seconds to wait,
-# as text, since Redis cuts numbers to integers.
+# One clock: Redis's own. KEYS: the buckets; ARGV: tokens per second, size, and what was taken of each bucket. Returns
+# what is left of each, as text, since Redis cuts numbers to integers.
 TAKE = """
 local now = redis.call('TIME')
 now = now[1] + now[2] / 1000000
-local rate, size = tonumber(ARGV[1]), tonumber(ARGV[2])
-local bucket = redis.call('HMGET', KEYS[1], 'tokens', 'at')
-local tokens = tonumber(bucket[1]) or size
-local at = tonumber(bucket[2]) or now
-tokens = math.min(size, tokens + math.max(0, now - at) * rate)
-local wait = 0
-if tokens >= 1 then tokens = tokens - 1 else wait = (1 - tokens) / rate end
-redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', string.format('%.6f', now))
-redis.call('PEXPIRE', KEYS[1], math.ceil(size / rate * 1000) + 1000)
-return tostring(wait)
+local rate, size, left = tonumber(ARGV[1]), tonumber(ARGV[2]), {}
+for i, key in ipairs(KEYS) do
+  local bucket = redis.call('HMGET', key, 'tokens', 'at')
+  local tokens = tonumber(bucket[1]) or size
+  local at = tonumber(bucket[2]) or now
+  tokens = math.min(size, tokens + math.max(0, now - at) * rate) - tonumber(ARGV[i + 2])
+  redis.call('HSET', key, 'tokens', tostring(tokens), 'at', string.format('%.6f', now))
+  redis.call('PEXPIRE', key, math.ceil((size - tokens) / rate * 1000) + 1000)
+  left[i] = tostring(tokens)
+end
+return left
 """
 
 
@@ -50,18 +58,28 @@ class Bucket:
 
     def take(self) -> float:
         """Take a token and return 0, or take none and return the seconds until there is one."""
-        now = time.monotonic()
-        self.tokens = min(self.size, self.tokens + (now - self.at) * self.rate)
-        self.at = now
+        self._fill()
         if self.tokens >= 1:
             self.tokens -= 1
             return 0.0
         return (1 - self.tokens) / self.rate
 
+    def lower(self, tokens: float) -> None:
+        """Have no more than these, which may be below zero; but for a part of one, which is the time the news took."""
+        self._fill()
+        if self.tokens - tokens >= 0.5:
+            self.tokens = tokens
+
     @property
     def full(self) -> bool:
         """Whether forgetting this bucket changes nothing."""
-        return self.tokens + (time.monotonic() - self.at) * self.rate >= self.size
+        self._fill()
+        return self.tokens >= self.size
+
+    def _fill(self) -> None:
+        now = time.monotonic()
+        self.tokens = min(self.size, self.tokens + (now - self.at) * self.rate)
+        self.at = now
 
 
 class SendLimit:
@@ -69,33 +87,49 @@ class SendLimit:
 
     def __init__(self) -> None:
         self._buckets: dict[int, Bucket] = {}
+        self._taken: Counter[int] = Counter()  # by user: what Redis was not told yet
+        self._tasks = Tasks("send-limit")
         self._redis: Any = None
-        self._script: Any = None
-        self._away_until = 0.0
         if settings.REDIS_URL:
-            timeouts = {"socket_timeout": REDIS_SECONDS * 4, "socket_connect_timeout": REDIS_SECONDS * 4}
+            timeouts = {"socket_timeout": REDIS_SECONDS, "socket_connect_timeout": REDIS_SECONDS}
             self._redis = redis.from_url(settings.REDIS_URL, **timeouts)
             self._script = self._redis.register_script(TAKE)
 
-    async def take(self, user_id: int) -> float:
-        """Return 0 where this user may write now, else the seconds until they may; never raises, 50 ms at the most."""
+    def take(self, user_id: int) -> float:
+        """Return 0 where this user may write now, else the seconds until they may."""
         if settings.CHAT_RATE_LIMIT is None:
             return 0.0
         rate, size = settings.CHAT_RATE_LIMIT
-        if self._script is not None and time.monotonic() >= self._away_until:
-            try:
-                async with asyncio.timeout(REDIS_SECONDS):
-                    return float(await self._script(keys=[f"qader:send:{user_id}"], args=[rate, size]))
-            except Exception as error:
-                logger.warning("rate limit falls back to this process: %s", type(error).__name__)
-                metrics.RATE_LIMIT_FALLBACKS.inc()
-                self._away_until = time.monotonic() + RETRY_SECONDS
-        return self._bucket(user_id, rate, size).take()
+        wait = self._bucket(user_id, rate, size).take()
+        if wait == 0 and self._redis is not None:
+            self._taken[user_id] += 1
+            self._tasks.run("tell", lambda: self._tell(rate, size))
+        return wait
 
     def _bucket(self, user_id: int, rate: float, size: float) -> Bucket:
         if len(self._buckets) > PRUNE_ABOVE:
             self._buckets = {user: bucket for user, bucket in self._buckets.items() if not bucket.full}
         return self._buckets.setdefault(user_id, Bucket(rate, size))
+
+    async def _tell(self, rate: float, size: float) -> None:
+        while self._taken:
+            await asyncio.sleep(TELL_SECONDS)
+            taken, self._taken = self._taken, Counter()
+            keys = [f"qader:send:{user}" for user in taken]
+            try:
+                async with asyncio.timeout(REDIS_SECONDS):
+                    left = await self._script(keys=keys, args=[rate, size, *taken.values()])
+            except Exception as error:
+                logger.warning("rate limit falls back to this process: %s", type(error).__name__)
+                metrics.RATE_LIMIT_FALLBACKS.inc()
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self._learn(dict(zip(taken, map(float, left), strict=True)))
+
+    def _learn(self, left: dict[int, float]) -> None:
+        for user, tokens in left.items():
+            if bucket := self._buckets.get(user):
+                bucket.lower(tokens - self._taken[user])
 
 
 # The running event loop's limit.

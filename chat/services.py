@@ -130,13 +130,11 @@ async def send_message(*, conversation_id: int, sender_id: int, content: str, cl
 
     Raises `rate_limited`, `conversation_closed`, or `temporarily_unavailable` where it is not known to be stored.
     """
-    return await (await queue_message(conversation_id, sender_id, content, client_id))
+    return await queue_message(conversation_id, sender_id, content, client_id)
 
 
-async def queue_message(
-    conversation_id: int, sender_id: int, content: str, client_id: str | None
-) -> "asyncio.Future[Sent]":
+def queue_message(conversation_id: int, sender_id: int, content: str, client_id: str | None) -> "asyncio.Future[Sent]":
     """Take a token of the sender's rate and queue the message; those queued in turn are stored in turn."""
-    if wait := await send_limit().take(sender_id):
+    if wait := send_limit().take(sender_id):
         raise ClientError("rate_limited", "You are writing too fast.", 429, retry_after=wait)
     return writer().write(Draft(conversation_id, sender_id, content, client_id))
