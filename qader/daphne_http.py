@@ -86,6 +86,7 @@ class HttpFactory(HTTPFactory):  # type: ignore[misc]
     def __init__(self, server: Server, limits: Limits) -> None:
         super().__init__(server)
         self.limits = limits
+        self.timeOut = limits.keep_alive_seconds
 
     def buildProtocol(self, addr: Any) -> Channel:
         """Return a connection."""

@@ -19,6 +19,9 @@ class Limits:
     grace_seconds: int = 2  # what requests under way have left from the first of these closes on
     last_seconds: float = 0.5  # and what whoever is left has after the last one
     request_seconds: int = 10  # how long a client may take over a request, its body included
+    # Between two requests on one connection. Longer than proxies keep an idle one (60 s): else they now and then send a
+    # request just when it is closed, and answer 502.
+    keep_alive_seconds: int = 75
     body_bytes: int = 2**20  # of a request; what the application takes is less, see `qader.body`
 
 

@@ -240,5 +240,6 @@ def serve(serving: Serving) -> None:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        timeout_keep_alive=limits.keep_alive_seconds,
     )
     UvicornServer(config, serving).run([serving.listener])

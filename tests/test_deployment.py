@@ -12,6 +12,7 @@ import pytest
 from environs import Env
 
 from qader import settings
+from qader.serving import Limits
 from tests.compose import ComposeError, load_compose
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,6 +79,11 @@ def test_the_proxy_asks_twice_at_least_within_the_notice_of_a_stop():
     notice = re.search(r"^#STOP_NOTICE_SECONDS=([\d.]+)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
     assert interval and notice
     assert 2 * int(interval[1]) < 1000 * float(notice[1])
+
+
+def test_the_proxy_lets_go_of_idle_connections_before_the_application_does():
+    kept = re.search(r"^\s+keepalive (\d+)s\b", (ROOT / "deploy" / "Caddyfile").read_text(), re.MULTILINE)
+    assert kept and int(kept[1]) < Limits().keep_alive_seconds
 
 
 def test_the_proxy_is_the_version_that_the_tests_start():

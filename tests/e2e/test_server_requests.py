@@ -66,6 +66,10 @@ def test_a_request_that_takes_too_long_is_cut_however_it_goes_on(start: Start, o
     assert {name: seconds for name, seconds in found.items() if not 1 < seconds < 12} == {}
 
 
+def test_a_connection_is_kept_for_another_request_but_not_for_ever(start: Start, ours: str) -> None:
+    assert 3 < seconds_open(start(ours, keep_alive_seconds=4, request_seconds=1), f"{HEAD}\r\n", "", limit=15) < 12
+
+
 def test_plain_daphne_bears_with_it(start: Start) -> None:
     found = all_at_once(start("plain"), limit=6)
     found.pop("a second request byte by byte")
