@@ -69,7 +69,7 @@ async def _measure(stand: Stand, kind: str) -> dict[str, object]:
         await asyncio.sleep(0.2)
     return {
         "closed with 1012": f"{codes[1012]:,}",
-        "port closed for, s": away,
+        "from SIGTERM to listening again, s": away,
         "half are back after, s": statistics.median(times),
         "the last is back after, s": max(times),
         "handshakes, tries included": f"{tries:,}",
@@ -89,7 +89,7 @@ def _greet(stand: Stand, people: Sequence[tuple[Address, Address]]) -> dict[int,
 
 
 async def _restart(process: Process) -> float:
-    """Restart it beside the load; returns how many seconds nobody listened, from the signal on."""
+    """Restart it beside the load; returns the seconds from the signal, which spreads its closes, until it listens."""
     begin = time.perf_counter()
     await asyncio.to_thread(process.stop)
     await asyncio.to_thread(process.start)
