@@ -19,9 +19,17 @@ from accounts import tracing
 def event_of(record: logging.LogRecord) -> str:
     """Return what happened, in one line: asyncio writes tasks and exceptions into further ones.
 
-    Without the path, which Django puts last where it logs of a request.
+    Without the words of exceptions, the path, which Django puts last where it logs of a request, and the arguments of
+    a callback that failed, which asyncio and uvloop write out: they may be messages.
     """
-    text = record.getMessage().partition("\n")[0]
+    text = str(record.msg)
+    if isinstance(record.args, tuple) and any(isinstance(arg, BaseException) for arg in record.args):
+        text %= tuple(type(arg).__name__ if isinstance(arg, BaseException) else arg for arg in record.args)
+    else:
+        text = record.getMessage()
+    text = text.partition("\n")[0]
+    if text.startswith("Exception in callback "):
+        text = text.partition("(")[0]
     if hasattr(record, "request") and isinstance(record.args, tuple) and record.args:
         text = text.removesuffix(f": {record.args[-1]}")
     return text

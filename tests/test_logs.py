@@ -9,10 +9,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from channels.testing import HttpCommunicator
 from django.contrib.sessions.models import Session
 from django.db import IntegrityError, OperationalError, connection
@@ -105,6 +107,30 @@ def test_an_exception_tells_its_kind_and_its_way_but_not_its_words() -> None:
 def test_what_asyncio_adds_to_its_message_is_left_out() -> None:
     given = record(f"Task exception was never retrieved\nfuture: <Task exception=ValueError('{SECRET}')>")
     assert json.loads(JsonLine().format(given))["event"] == "Task exception was never retrieved"
+
+
+def test_the_words_of_an_exception_are_left_out_of_the_event_too() -> None:
+    error = raised(ValueError(SECRET))
+    line = JsonLine().format(record("Exception inside application: %s", error, error=error))  # as daphne has it
+    assert json.loads(line)["event"] == "Exception inside application: ValueError"
+    assert SECRET not in line
+
+
+@pytest.mark.parametrize("make_loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
+def test_of_a_callback_that_fails_the_arguments_are_left_out(lines: Lines, make_loop: Any) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError
+
+    async def call() -> None:
+        asyncio.get_running_loop().call_soon(partial(fail, [Draft(1, 2, SECRET, None)]), Draft(1, 2, SECRET, None))
+        await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(call())
+    (line,) = (line for line in lines() if line["logger"] == "asyncio")
+    assert line["event"].startswith("Exception in callback ")
+    assert line["error"] == "ValueError"
+    assert SECRET not in json.dumps(line)
 
 
 def test_in_development_it_is_a_line_to_read_with_all_of_the_traceback() -> None:
