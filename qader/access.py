@@ -19,6 +19,7 @@ from qader import metrics
 logger = logging.getLogger(__name__)
 
 ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+CLIENT_GONE = 499  # before it was answered; by nginx's convention. A 500 would ring an alarm that any client can ring
 QUIET = frozenset({"healthz", "readyz", "metrics"})  # asked all day long by machines
 
 
@@ -41,16 +42,24 @@ class Access:
         trace = tracing.begin("request", _id(scope))
         begin = time.monotonic()
         status = 500  # what the server says where nothing is answered
+        begun = False
+
+        async def hear() -> Any:
+            nonlocal status
+            message = await receive()
+            if message["type"] == "http.disconnect" and not begun:
+                status = CLIENT_GONE
+            return message
 
         async def answer(message: dict[str, Any]) -> None:
-            nonlocal status
+            nonlocal status, begun
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, begun = message["status"], True
                 message = message | {"headers": [*message.get("headers", ()), (b"x-request-id", trace.id.encode())]}
             await send(message)
 
         try:
-            await self.application(scope, receive, answer)
+            await self.application(scope, hear, answer)
         finally:
             seconds = time.monotonic() - begin
             if status < 400 and scope["path"].startswith(settings.STATIC_URL):

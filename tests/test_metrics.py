@@ -384,6 +384,20 @@ async def test_http_by_the_name_of_its_route(
     }
 
 
+@pytest.mark.parametrize("more_body", [True, False])
+@pytest.mark.django_db(transaction=True)
+async def test_a_client_that_hangs_up_before_it_is_answered_is_no_failure_of_ours(more_body: bool) -> None:
+    from qader.asgi import application
+
+    with moved() as changed:
+        request = HttpCommunicator(application, "POST", "/api/v1/auth/login/", headers=[(b"host", b"localhost")])
+        await request.send_input({"type": "http.request", "body": b"{", "more_body": more_body})
+        await request.send_input({"type": "http.disconnect"})
+        await request.wait(5)
+    (counted,) = (name for name in changed if name.startswith("qader_http_requests_total"))
+    assert 'status="499"' in counted
+
+
 def test_the_pool_tells_of_itself(db: None) -> None:
     connection.ensure_connection()
     told = {line.split(" ")[0] for line in generate_latest().decode().splitlines() if "database_pool" in line}
