@@ -34,9 +34,12 @@ class Channel(HTTPChannel):  # type: ignore[misc] # twisted has no types
         super().allContentReceived()
 
     def requestDone(self, request: Any) -> None:
-        """Take another one."""
+        """Take another one, or close: in the end also where the client does not read its answer."""
         self._answering = False
         super().requestDone(request)
+        if not self.persistent:
+            self._expect_no_more()
+            self._deadline = self.callLater(self.factory.timeOut, self.forceAbortClient)
 
     def connectionLost(self, reason: Any) -> None:
         """Forget it."""
@@ -92,4 +95,5 @@ class HttpFactory(HTTPFactory):  # type: ignore[misc]
         """Return a connection."""
         channel: Channel = super().buildProtocol(addr)
         channel.requestFactory = Request
+        channel.abortTimeout = self.limits.close_seconds
         return channel

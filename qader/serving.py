@@ -20,7 +20,7 @@ class Limits:
     last_seconds: float = 0.5  # and what whoever is left has after the last one
     request_seconds: int = 10  # how long a client may take over a request, its body included
     # Between two requests on one connection. Longer than proxies keep an idle one (60 s): else they now and then send a
-    # request just when it is closed, and answer 502.
+    # request just when it is closed, and answer 502. A client that does not read its answer is borne with as long.
     keep_alive_seconds: int = 75
     body_bytes: int = 2**20  # of a request; what the application takes is less, see `qader.body`
 

@@ -20,10 +20,15 @@ from qader.serving import Limits, Serving
 
 
 class Http(H11Protocol):
-    """One HTTP connection, cut where a request takes too long: uvicorn waits as long as its client likes."""
+    """One HTTP connection, cut where a client takes too long over a request, or reads its answer too slowly.
+
+    Uvicorn waits as long as its client likes, and a request whose answer is not read keeps its thread and its
+    connection to the database.
+    """
 
     request_seconds = 0
     _deadline: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Expect a request."""
@@ -42,6 +47,38 @@ class Http(H11Protocol):
         """Expect nothing."""
         super().connection_lost(exc)
         self._expect_no_more()
+        self._is_read()
+
+    def pause_writing(self) -> None:
+        """Wait for the client to read."""
+        super().pause_writing()
+        self._abort_unless_read()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._is_read()
+
+    def on_response_complete(self) -> None:
+        """Take another request, or close: in the end also where the client does not read its answer."""
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._abort_unless_read()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection."""
+        super().timeout_keep_alive_handler()
+        self._abort_unless_read()
+
+    def _abort_unless_read(self) -> None:
+        if self._unread is None:
+            self._unread = self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
+
+    def _is_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _expect(self) -> None:
         if self._deadline is None:

@@ -11,6 +11,7 @@ import sys
 import time
 from typing import Any
 
+LARGE = 2**24  # bytes; far more than the system takes for a client that does not read
 # Bytes that the server took from "pour", applications that run, and messages heard behind a close.
 counts = {"poured": 0, "running": 0, "late": 0}
 
@@ -80,7 +81,8 @@ async def over_http(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if scope["path"] == "/slow":
         await asyncio.sleep(1)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
-    await send({"type": "http.response.body", "body": json.dumps(counts).encode()})
+    body = b"x" * LARGE if scope["path"] == "/large" else json.dumps(counts).encode()
+    await send({"type": "http.response.body", "body": body})
 
 
 def serve_plain(listener: socket.socket, limits: Any) -> None:

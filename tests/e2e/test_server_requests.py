@@ -1,5 +1,6 @@
 """How long a client may take over a request and how much it may send, each against a plain daphne."""
 
+import socket
 import threading
 import time
 from contextlib import suppress
@@ -7,6 +8,7 @@ from contextlib import suppress
 import pytest
 
 from tests.e2e.conftest import Start
+from tests.e2e.echo import LARGE
 from tests.e2e.rawsocket import RawSocket
 from tests.e2e.server import WebServer
 
@@ -35,14 +37,14 @@ SLOW = {
 def seconds_open(server: WebServer, first: str, then: str, limit: float) -> float:
     """How long the server bears with it."""
     begin = time.monotonic()
-    with RawSocket(server.port, handshake=first, wait=False) as socket, suppress(ConnectionError):
-        socket._socket.settimeout(0.1)
+    with RawSocket(server.port, handshake=first, wait=False) as raw, suppress(ConnectionError):
+        raw._socket.settimeout(0.1)
         while time.monotonic() - begin < limit:
             try:
-                if not socket._receive():
+                if not raw._receive():
                     break
             except TimeoutError:
-                socket.send_bytes(then.encode())
+                raw.send_bytes(then.encode())
     return time.monotonic() - begin
 
 
@@ -68,6 +70,20 @@ def test_a_request_that_takes_too_long_is_cut_however_it_goes_on(start: Start, o
 
 def test_a_connection_is_kept_for_another_request_but_not_for_ever(start: Start, ours: str) -> None:
     assert 3 < seconds_open(start(ours, keep_alive_seconds=4, request_seconds=1), f"{HEAD}\r\n", "", limit=15) < 12
+
+
+@pytest.mark.parametrize("header", ["", "Connection: close\r\n"])
+def test_a_client_that_does_not_read_its_answer_is_cut(start: Start, ours: str, header: str) -> None:
+    server = start(ours, keep_alive_seconds=1, close_seconds=1)
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(f"GET /large HTTP/1.1\r\nHost: x\r\n{header}\r\n".encode())
+        time.sleep(6)  # nothing tells a client which does not read
+        received = 0
+        client.settimeout(10)
+        with suppress(ConnectionError):
+            while received < LARGE and (data := client.recv(2**20)):
+                received += len(data)
+    assert received < LARGE
 
 
 def test_plain_daphne_bears_with_it(start: Start) -> None:
