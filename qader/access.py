@@ -64,9 +64,10 @@ class Access:
             seconds = time.monotonic() - begin
             if status < 400 and scope["path"].startswith(settings.STATIC_URL):
                 trace.route = "static"
-            metrics.answered(trace.route, scope["method"], status, seconds)
+            method = scope["method"] if scope["method"] in metrics.METHODS else "other"
+            metrics.answered(trace.route, method, status, seconds)
             level = logging.DEBUG if trace.route in QUIET else logging.INFO
-            fields = {"method": scope["method"], "route": trace.route, "status": status, "ms": round(seconds * 1000, 1)}
+            fields = {"method": method, "route": trace.route, "status": status, "ms": round(seconds * 1000, 1)}
             logger.log(level, "request", extra={"fields": fields})
 
     async def _socket(self, scope: dict[str, Any], receive: Any, send: Any) -> None:

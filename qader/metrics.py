@@ -34,8 +34,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
 
 def answered(route: str, method: str, status: int, seconds: float) -> None:
-    """Count a request."""
-    method = method if method in METHODS else "other"
+    """Count a request; `method` is one of METHODS or "other"."""
     HTTP_REQUESTS.labels(route, method, status).inc()
     HTTP_SECONDS.labels(route, method).observe(seconds)
 

@@ -407,6 +407,12 @@ async def test_a_request_has_one_line_with_its_route_instead_of_its_path(live_ca
     }
 
 
+async def test_a_method_that_a_client_makes_up_is_not_logged(live_cast: Cast, lines: Lines) -> None:
+    await ask("MADEUP", "/someone@example.com")
+    (line,) = lines()
+    assert line["method"] == "other"
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("path", "status", "route"),
