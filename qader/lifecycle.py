@@ -1,6 +1,7 @@
 """From the start of a server to its end: `live` says what comes after what, for daphne and uvicorn alike."""
 
 import asyncio
+import logging
 import signal
 import sys
 from collections.abc import Sequence
@@ -8,6 +9,8 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from qader.serving import Limits, Serving
+
+logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -77,7 +80,10 @@ async def _close_in_turn(sockets: Sequence[Socket], limits: Limits, hurried: asy
     for turn, socket in enumerate(sockets):
         if (seconds := begin + turn * gap - loop.time()) > 0:  # not where a busy loop is behind: it must catch up
             await _pause(seconds, hurried)
-        socket.restart()
+        try:
+            socket.restart()
+        except Exception:  # the others still have their turn, and what they sent its commit
+            logger.exception("a socket could not be closed")
 
 
 async def _pause(seconds: float, hurried: asyncio.Event) -> None:

@@ -21,7 +21,7 @@ def _own_signals() -> Iterator[None]:
 
 
 class Server:
-    """A server with two sockets and a request that never ends; it notes what it is told."""
+    """A server with two sockets that fail and a request that never ends; it notes what it is told."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []
@@ -34,6 +34,7 @@ class Server:
 
     def restart(self) -> None:
         self.steps.append("restart")
+        raise RuntimeError
 
     async def idle(self) -> None:
         self.steps.append("idle")
