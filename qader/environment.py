@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import dj_database_url
 from environs import Env, EnvError
+from redis.connection import parse_url
 
 env = Env()
 
@@ -167,12 +168,13 @@ def redis_url() -> str:
     """Return the address of Redis, empty for none."""
     url: str = env.str("REDIS_URL", "")
     try:
-        parts = urlsplit(url)
-        known = not url or (parts.scheme in {"redis", "rediss", "unix"} and parts.port != 0)
-    except ValueError:  # half an IPv6 address, or a port that is no number
+        if url:
+            parse_url(url)  # type: ignore[no-untyped-call]
+        known = urlsplit(url).port != 0
+    except ValueError:  # half an IPv6 address, a port that is no number, an option that is not what it should be
         known = False
     if not known:
-        raise EnvError("REDIS_URL must be a redis://, rediss:// or unix:// address.")
+        raise EnvError("REDIS_URL must be a redis://, rediss:// or unix:// address, with options that redis-py knows.")
     return url
 
 

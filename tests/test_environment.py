@@ -105,13 +105,19 @@ def test_origins_are_compared_as_browsers_write_them(monkeypatch: pytest.MonkeyP
             "REDIS_URL",
             "redis//[",
             environment.redis_url,
-            "REDIS_URL must be a redis://, rediss:// or unix:// address.",
+            "REDIS_URL must be a redis://, rediss:// or unix:// address, with options that redis-py knows.",
+        ),
+        (
+            "REDIS_URL",
+            "redis://localhost/0?socket_timeout=soon",
+            environment.redis_url,
+            "REDIS_URL must be a redis://, rediss:// or unix:// address, with options that redis-py knows.",
         ),
         (
             "REDIS_URL",
             "redis://localhost:port/0",
             environment.redis_url,
-            "REDIS_URL must be a redis://, rediss:// or unix:// address.",
+            "REDIS_URL must be a redis://, rediss:// or unix:// address, with options that redis-py knows.",
         ),
         (
             "STOP_NOTICE_SECONDS",
@@ -123,7 +129,7 @@ def test_origins_are_compared_as_browsers_write_them(monkeypatch: pytest.MonkeyP
             "REDIS_URL",
             "redis://[",
             environment.redis_url,
-            "REDIS_URL must be a redis://, rediss:// or unix:// address.",
+            "REDIS_URL must be a redis://, rediss:// or unix:// address, with options that redis-py knows.",
         ),
         (
             "DATABASE_URL",
