@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY
 import qader.metrics  # noqa: F401 - registers what only the server would import
 
 # How long something took, and the state of what is there: another value each time.
-UNSTEADY = ("_sum", "_bucket", "_info", "qader_database_pool_connections", "qader_database_pool_max")
+UNSTEADY = ("_sum", "_bucket", "_info", "_pool_connections", "_pool_max", "_pool_waiting")
 
 
 def figures() -> dict[str, float]:
