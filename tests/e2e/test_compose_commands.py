@@ -116,6 +116,9 @@ class Echo(BaseHTTPRequestHandler):
     def do_POST(self):
         self.posts.append(self.path)
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if "Transfer-Encoding" in self.headers:  # chunks, to their end: who answers before it is not cut off
+            while size := int(self.rfile.readline() or b"0", 16):
+                self.rfile.read(size + 2)
         self.do_GET()
 
     def log_message(self, *_):
