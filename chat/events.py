@@ -6,8 +6,8 @@ from functools import partial
 import msgspec
 from asgiref.sync import async_to_sync
 
-from chat.layers import Mailbox
 from chat.loops import per_event_loop
+from chat.mailbox import Mailbox
 from chat.serializers import MessageBody
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from chat import events, upkeep
 from chat.events import LookAgain
-from chat.layers import Mailbox
+from chat.mailbox import Mailbox
 from chat.models import Conversation, Message
 from tests.cast import Cast, say
 from tests.conftest import Connect

@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import pytest
 from django.conf import settings as django_settings
 
 from chat import layers
 from chat.events import LookAgain
-from chat.layers import Mailbox, RedisPubSubChannelLayer
+from chat.layers import RedisPubSubChannelLayer
+from chat.mailbox import Mailbox
 
 LAYER = "chat.layers.RedisPubSubChannelLayer"
 
@@ -61,7 +63,7 @@ async def test_a_subscription_that_is_dead_without_a_word_is_made_anew(network: 
     mailbox, heard, returned = Mailbox[LookAgain](LookAgain), asyncio.Queue[LookAgain](), asyncio.Event()
     mailbox.on_return = returned.set
     other = RedisPubSubChannelLayer(hosts=[django_settings.REDIS_URL])
-    message = {"group": "here", "from": "another process", "body": layers.msgspec.msgpack.encode(LookAgain(7))}
+    message = {"group": "here", "from": "another process", "body": msgspec.msgpack.encode(LookAgain(7))}
 
     async def says() -> LookAgain:
         await other.group_send("here", message)

@@ -10,7 +10,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection
 
 from chat.heartbeats import BEAT_SECONDS
-from chat.layers import LAYER_SECONDS
+from chat.mailbox import LAYER_SECONDS
 from chat.presence import GRACE_SECONDS
 from tests import servers
 from tests.e2e.cluster import Cluster, Databases, Person
