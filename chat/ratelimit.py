@@ -87,6 +87,7 @@ class SendLimit:
 
     def __init__(self) -> None:
         self._buckets: dict[int, Bucket] = {}
+        self._prune_above = PRUNE_ABOVE
         self._taken: Counter[int] = Counter()  # by user: what Redis was not told yet
         self._tasks = Tasks("send-limit")
         self._redis: Any = None
@@ -107,9 +108,12 @@ class SendLimit:
         return wait
 
     def _bucket(self, user_id: int, rate: float, size: float) -> Bucket:
-        if len(self._buckets) > PRUNE_ABOVE:
-            self._buckets = {user: bucket for user, bucket in self._buckets.items() if not bucket.full}
-        return self._buckets.setdefault(user_id, Bucket(rate, size))
+        if (bucket := self._buckets.get(user_id)) is None:
+            if len(self._buckets) > self._prune_above:
+                self._buckets = {user: bucket for user, bucket in self._buckets.items() if not bucket.full}
+                self._prune_above = max(PRUNE_ABOVE, 2 * len(self._buckets))  # not for each where none of them is full
+            bucket = self._buckets[user_id] = Bucket(rate, size)
+        return bucket
 
     async def _tell(self, rate: float, size: float) -> None:
         while self._taken:

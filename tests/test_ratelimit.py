@@ -116,6 +116,25 @@ async def test_full_buckets_are_forgotten_when_there_are_many(monkeypatch: pytes
     assert limit.take(105) > 0
 
 
+async def test_buckets_that_are_not_full_are_not_looked_at_for_each_send(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    looks = 0
+
+    def is_full(_: Bucket) -> bool:
+        nonlocal looks
+        looks += 1
+        return False
+
+    settings.REDIS_URL, settings.CHAT_RATE_LIMIT = "", (0.01, 2)
+    monkeypatch.setattr(ratelimit, "PRUNE_ABOVE", 10)
+    monkeypatch.setattr(Bucket, "full", property(is_full))
+    limit = SendLimit()
+    for user in range(1000):
+        limit.take(user)
+    assert looks < 2 * 1000
+
+
 @needs_redis
 async def test_processes_share_a_bucket(settings: Any) -> None:
     settings.CHAT_RATE_LIMIT = (0.05, 4)
