@@ -1,9 +1,11 @@
 """The fixtures: the cast, sockets, posts, and what every test needs around it."""
 
 import asyncio
+import io
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from django.test import AsyncClient
 
 from accounts.models import User
 from chat.models import Conversation
+from qader.logs import JsonLine
 from tests.cast import Cast, make_cast, session_cookie
 from tests.contract import check_close, check_frame
 from tests.measure import the_pools_rest
@@ -174,3 +177,27 @@ async def loop_is_idle() -> None:
     if tasks:
         await asyncio.wait(tasks, timeout=5)
     await asyncio.to_thread(the_pools_rest)  # what a socket began goes on in its thread when the socket is gone
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    """For sockets that stay open until the test ends."""
+    async with AsyncExitStack() as opened:
+        yield opened
+
+
+Lines = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    """`lines()`: what was logged so far, as production writes it."""
+    import qader.asgi  # noqa: F401 - sets the log up anew when it is first imported
+
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLine())
+    root = logging.getLogger()
+    root.addHandler(handler)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    root.removeHandler(handler)

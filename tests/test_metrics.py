@@ -7,20 +7,15 @@ from unittest.mock import patch
 
 import psycopg
 import pytest
-from channels.testing import HttpCommunicator
 from django.contrib.sessions.models import Session
-from django.db import connection
-from prometheus_client import generate_latest
 
 from chat import entrance, ratelimit, upkeep
-from chat.metrics import LoopHistogram
 from chat.models import Conversation
 from chat.ratelimit import SendLimit
 from chat.writer import writer
-from tests.cast import PASSWORD, Cast, say, session_cookie
+from tests.cast import Cast, say
 from tests.conftest import Connect, Post
 from tests.figures import figures, moved
-from tests.measure import counted_queries
 from tests.other_process import ROUGH, OtherProcess, rough_layer
 from tests.outside import database_away
 from tests.servers import free_port
@@ -34,12 +29,6 @@ SENT = {"qader_messages_total": 1, "qader_commit_seconds_count": 1, "qader_batch
 def _rounds_and_newcomers_do_nothing(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.CHAT_HEAL_SECONDS = NEVER
     monkeypatch.setattr(upkeep, "NEWCOMER_SECONDS", 0.05)
-
-
-@pytest.fixture
-async def stack() -> Any:
-    async with AsyncExitStack() as opened:
-        yield opened
 
 
 async def test_sockets_come_and_go(connect: Connect, live_cast: Cast, stack: AsyncExitStack) -> None:
@@ -85,67 +74,6 @@ async def test_a_socket_that_we_close_counts_as_ours(connect: Connect, live_cast
             await socket.disconnect(code=4401)
     closed = 'qader_sockets_closed_total{by="server",code="4401"}'
     assert changed == {'qader_sockets{kind="conversation"}': -1, closed: 1}
-
-
-@pytest.mark.parametrize(
-    ("who", "path", "reason"),
-    [
-        (None, None, "not_authenticated"),
-        ("teacher", None, "not_a_student"),
-        ("student", "conversations/1/", "not_a_mentor"),
-        ("teacher", "conversations/987654/", "conversation_not_found"),
-        ("stranger", None, "no_mentor"),
-        ("admin", "inbox/", "not_a_participant"),
-        ("student", "elsewhere/", "no_such_path"),
-    ],
-)
-async def test_who_is_not_let_in_and_why(
-    connect: Connect, live_cast: Cast, who: str | None, path: str | None, reason: str
-) -> None:
-    with moved() as changed:
-        _, accepted, _ = await connect.knock(getattr(live_cast, who) if who else None, path)
-    assert not accepted
-    assert changed == {f'qader_handshakes_refused_total{{reason="{reason}"}}': 1}
-
-
-async def test_refused_for_too_many_and_for_a_database_that_is_away(
-    connect: Connect, live_cast: Cast, settings: Any
-) -> None:
-    settings.CHAT_MAX_SOCKETS_PER_USER = 1
-    async with entered(connect, live_cast.student):
-        with moved() as changed:
-            await connect.knock(live_cast.student)
-    assert changed['qader_handshakes_refused_total{reason="too_many_sockets"}'] == 1
-    key = await in_thread(session_cookie, live_cast.student)
-    with moved() as changed, database_away():
-        _, accepted, code = await connect.knock(live_cast.student, key=key)
-    assert (accepted, code) == (False, 1013)
-    assert changed == {
-        'qader_handshakes_refused_total{reason="temporarily_unavailable"}': 1,
-        'qader_database_errors_total{by="sockets"}': 1,
-    }
-
-
-async def test_an_origin_that_is_not_ours_is_a_reason(live_cast: Cast) -> None:
-    from qader.asgi import application
-    from tests.conftest import Socket
-
-    socket = Socket(application, "/ws/chat/my-conversation/", [(b"origin", b"http://evil.example")])
-    with moved() as changed:
-        accepted, _ = await socket.connect(5)
-        await socket.disconnect()
-    assert not accepted
-    assert changed == {'qader_handshakes_refused_total{reason="origin"}': 1}
-
-
-async def test_a_client_that_leaves_before_it_is_let_in(live_cast: Cast) -> None:
-    from tests.sockets import socket_of
-
-    socket = await in_thread(socket_of, live_cast.student)
-    with moved() as changed:
-        await socket.send_input({"type": "websocket.disconnect", "code": 1006})
-        await socket.wait(5)
-    assert changed == {'qader_handshakes_refused_total{reason="abandoned"}': 1}
 
 
 async def test_a_message_is_stored_and_delivered(
@@ -333,113 +261,3 @@ async def test_a_rate_limiter_without_redis(settings: Any, monkeypatch: pytest.M
         await ended("send-limit-tell")
     assert changed == {"qader_rate_limit_fallbacks_total": 1}
     await limit._redis.aclose()
-
-
-def test_tries_to_sign_in(cast: Cast, client: Any, settings: Any) -> None:
-    settings.LOGIN_LIMIT_ACCOUNT = 1
-
-    def sign_in(password: str) -> None:
-        body = {"username": "student", "password": password}
-        client.post("/api/v1/auth/login/", body, content_type="application/json")
-
-    with moved() as changed:
-        for password in (PASSWORD, "wrong", "wrong again", PASSWORD):
-            sign_in(password)
-    assert changed == {
-        'qader_logins_total{outcome="ok"}': 1,
-        'qader_logins_total{outcome="wrong"}': 1,
-        'qader_logins_total{outcome="throttled"}': 2,
-    }
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "route", "counted_method", "status"),
-    [
-        ("GET", "/healthz", "healthz", "GET", 200),
-        ("GET", "/api/v1/chat/my-conversation/", "api:v1:chat:student-my-conversation", "GET", 401),
-        (
-            "POST",
-            "/api/v1/chat/conversations/7/mark-read/",
-            "api:v1:chat:conversation-mark-read",
-            "POST",
-            401,
-        ),
-        ("GET", "/someone@example.com", "unmatched", "GET", 404),
-        ("MADEUP", "/healthz", "healthz", "other", 403),
-    ],
-)
-@pytest.mark.django_db(transaction=True)
-async def test_http_by_the_name_of_its_route(
-    method: str, path: str, route: str, counted_method: str, status: int
-) -> None:
-    from qader.asgi import application
-
-    with moved() as changed:
-        request = HttpCommunicator(application, method, path, headers=[(b"host", b"localhost")])
-        assert (await request.get_response(5))["status"] == status
-        await request.wait(5)
-    assert changed == {
-        f'qader_http_requests_total{{method="{counted_method}",route="{route}",status="{status}"}}': 1,
-        f'qader_http_request_seconds_count{{method="{counted_method}",route="{route}"}}': 1,
-    }
-
-
-@pytest.mark.parametrize("more_body", [True, False])
-@pytest.mark.django_db(transaction=True)
-async def test_a_client_that_hangs_up_before_it_is_answered_is_no_failure_of_ours(more_body: bool) -> None:
-    from qader.asgi import application
-
-    with moved() as changed:
-        request = HttpCommunicator(application, "POST", "/api/v1/auth/login/", headers=[(b"host", b"localhost")])
-        await request.send_input({"type": "http.request", "body": b"{", "more_body": more_body})
-        await request.send_input({"type": "http.disconnect"})
-        await request.wait(5)
-    (counted,) = (name for name in changed if name.startswith("qader_http_requests_total"))
-    assert 'status="499"' in counted
-
-
-def test_the_pool_tells_of_itself(db: None) -> None:
-    connection.ensure_connection()
-    told = {line.split(" ")[0] for line in generate_latest().decode().splitlines() if "database_pool" in line}
-    names = {
-        'qader_database_pool_connections{state="held"}',
-        'qader_database_pool_connections{state="idle"}',
-        "qader_database_pool_max",
-        "qader_database_pool_waiting",
-        "qader_database_pool_timeouts_total",
-    }
-    assert told - {"#"} == (names if connection.vendor == "postgresql" else set())
-
-
-def test_what_runs_is_named() -> None:
-    (line,) = [line for line in generate_latest().decode().splitlines() if line.startswith("qader_build_info{")]
-    assert line.endswith(" 1.0")
-    for name in ("python", "django", "channels", "psycopg"):
-        assert f'{name}="' in line
-
-
-def test_a_scrape_asks_the_database_nothing(client: Any) -> None:
-    with counted_queries() as statements, database_away() as tried:
-        answer = client.get("/metrics")
-    assert answer.status_code == 200
-    assert b"qader_messages_total" in answer.content
-    assert (statements, tried.is_set()) == ([], False)
-
-
-def test_the_histogram_is_one_as_prometheus_knows_it() -> None:
-    from prometheus_client import REGISTRY
-
-    histogram = LoopHistogram("test_seconds", "A test.", (0.1, 1))
-    try:
-        for value in (0.1, 0.5, 2, -3):
-            histogram.observe(value)
-        (family,) = histogram.collect()
-        assert {(sample.name, *sample.labels.values()): sample.value for sample in family.samples} == {
-            ("test_seconds_bucket", "0.1"): 2,
-            ("test_seconds_bucket", "1.0"): 3,
-            ("test_seconds_bucket", "+Inf"): 4,
-            ("test_seconds_count",): 4,
-            ("test_seconds_sum",): 2.6,
-        }
-    finally:
-        REGISTRY.unregister(histogram)

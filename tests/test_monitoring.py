@@ -24,7 +24,7 @@ QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
 README = (ROOT / "README.md").read_text()
 VARIABLES = {"SECRET_KEY": "key", "POSTGRES_PASSWORD": "password", "METRICS_TOKEN": "t" * 16}
 
-# What a scrape adds, and what the pool, which SQLite has not, tells: see test_metrics.py.
+# What a scrape adds, and what the pool, which SQLite has not, tells: see test_metrics_of_http.py.
 ADDED = {
     "up": set(),
     "qader_database_pool_connections": {"state"},

@@ -1,0 +1,200 @@
+"""What is logged of sockets: in whose name, and nothing of what people write."""
+
+import asyncio
+import json
+import logging
+import re
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from django.contrib.sessions.models import Session
+from django.db import connection
+
+from accounts import tracing
+from chat import events, outbox, sockets
+from chat.batch import Draft
+from chat.database import in_database
+from chat.models import Conversation
+from chat.outbox import Outbox
+from chat.writer import writer
+from tests.cast import Cast
+from tests.conftest import Connect, Lines, loop_is_idle
+from tests.log_lines import SECRET, without_time
+from tests.sockets import entered, in_thread, key_of, settled, socket_of
+
+
+async def test_a_socket_has_a_line_for_its_opening_and_one_for_its_end(
+    connect: Connect, live_cast: Cast, lines: Lines
+) -> None:
+    async with entered(connect, live_cast.student) as socket:
+        await socket.silence()
+        await socket.disconnect(1001)
+    opened, closed = lines()
+    connection = opened["connection"]
+    assert re.fullmatch(r"[0-9a-f]{16}", connection)
+    common = {
+        "level": "INFO",
+        "logger": "chat.sockets",
+        "connection": connection,
+        "user": live_cast.student.pk,
+        "kind": "conversation",
+    }
+    assert without_time(opened) == common | {"event": "socket opened"}
+    assert without_time(closed) == common | {
+        "event": "socket closed",
+        "code": 1001,
+        "by": "client",
+        "frames_in": 1,
+        "frames_out": 2,
+    }
+    assert 0 <= closed["seconds"] < 60
+
+
+async def test_a_socket_that_is_refused_has_one_line(connect: Connect, live_cast: Cast, lines: Lines) -> None:
+    await connect.knock(live_cast.teacher)
+    (line,) = lines()
+    assert line.pop("connection")
+    assert without_time(line) == {
+        "level": "INFO",
+        "logger": "qader.access",
+        "event": "socket refused",
+        "reason": "not_a_student",
+    }
+
+
+async def test_what_is_found_out_for_a_socket_is_logged_in_its_name(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, lines: Lines, stack: AsyncExitStack
+) -> None:
+    student = await stack.enter_async_context(entered(connect, live_cast.student))
+    await stack.enter_async_context(entered(connect, live_cast.teacher, live_conversation))
+    await settled()
+    mine, theirs = (line["connection"] for line in lines())
+    assert mine != theirs
+    await Session.objects.filter(pk=key_of(student)).adelete()
+    assert await student.close_code() == 4401
+    await student.disconnect(4401)
+    told = lines()[2:]
+    assert [(line["event"], line["connection"], line["user"]) for line in told] == [
+        ("may not stay: 4401", mine, live_cast.student.pk),
+        ("socket closed", mine, live_cast.student.pk),
+    ]
+
+
+async def test_what_a_socket_cannot_be_sent_is_logged_in_its_own_name_not_in_the_senders(
+    monkeypatch: pytest.MonkeyPatch, lines: Lines
+) -> None:
+    """The sender's task brings the news; the receiver's writes it."""
+    monkeypatch.setattr(outbox, "SEND_SECONDS", 0.01)
+    closed = asyncio.Event()
+
+    async def never(text: str) -> None:
+        await asyncio.Event().wait()
+
+    async def receiver() -> Outbox:
+        tracing.begin("connection", "receiver")
+        box = Outbox(never, lambda code: closed.set())
+        box.begin([])
+        return box
+
+    box = await asyncio.create_task(receiver())
+
+    async def sender() -> None:
+        tracing.begin("connection", "sender")
+        box.say(json.dumps({"type": "pong"}))
+
+    await asyncio.create_task(sender())
+    await asyncio.wait_for(closed.wait(), 5)
+    assert [(line["event"], line["connection"]) for line in lines()] == [
+        ("socket closed, frame not sent: TimeoutError", "receiver")
+    ]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_threads_that_work_for_a_socket_log_in_its_name(lines: Lines) -> None:
+    tracing.begin("connection", "mine").user_id = 5
+    await in_database(logging.getLogger("chat.test").warning, "looked up")
+    (line,) = lines()
+    assert (line["event"], line["connection"], line["user"]) == ("looked up", "mine", 5)
+
+
+async def test_a_socket_that_cannot_be_closed_is_cut_in_its_own_name(
+    live_cast: Cast, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qader.asgi import application
+
+    monkeypatch.setattr(sockets, "CLOSE_SECONDS", 0.05)
+    client = await in_thread(socket_of, live_cast.student)
+    received: asyncio.Queue[Any] = asyncio.Queue()
+    received.put_nowait({"type": "websocket.connect"})
+    first_frame = asyncio.Event()
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "websocket.send":
+            first_frame.set()
+        if message["type"] == "websocket.close":
+            await asyncio.Event().wait()
+
+    served = asyncio.create_task(application(client.scope, received.get, send))
+    await asyncio.wait_for(first_frame.wait(), 5)
+    await Session.objects.filter(pk=key_of(client)).adelete()
+    await asyncio.wait_for(served, 5)
+    told = [(line["event"], line["connection"]) for line in lines()]
+    connection = told[0][1]
+    assert told == [
+        ("socket opened", connection),
+        ("may not stay: 4401", connection),
+        ("socket cut: TimeoutError", connection),
+        ("socket closed", connection),
+    ]
+
+
+async def test_what_serves_everybody_is_nobodys_doing(live_cast: Cast, live_conversation: Conversation) -> None:
+    """Whoever happened to wake the writer is no more the cause of its batch than the others in it."""
+    causes: asyncio.Queue[tracing.Trace | None] = asyncio.Queue()
+    group = [events.conversation_group(live_conversation.pk)]
+    tracing.begin("connection", "first")
+
+    def listener(_: events.AnyEvent) -> None:
+        causes.put_nowait(tracing.current())
+
+    await events.mailbox().join(group, listener)
+    await writer().write(Draft(live_conversation.pk, live_cast.student.pk, "hello", None))
+    assert await asyncio.wait_for(causes.get(), 5) is None
+    assert tracing.current() is not None
+    events.mailbox().leave(group, listener)
+    await loop_is_idle()
+
+
+async def test_content_that_the_database_quotes_is_not_logged(
+    connect: Connect, live_cast: Cast, live_conversation: Conversation, lines: Lines
+) -> None:
+    def forbid() -> None:
+        with connection.cursor() as cursor:
+            if connection.vendor == "postgresql":
+                cursor.execute("ALTER TABLE chat_message ADD CONSTRAINT forbidden CHECK (content NOT LIKE 'what %')")
+            else:
+                cursor.execute(
+                    "CREATE TRIGGER forbidden BEFORE INSERT ON chat_message WHEN NEW.content LIKE 'what %' "
+                    f"BEGIN SELECT RAISE(ABORT, '{SECRET}'); END"
+                )
+
+    def allow() -> None:
+        with connection.cursor() as cursor:
+            on_postgresql = connection.vendor == "postgresql"
+            cursor.execute(
+                "ALTER TABLE chat_message DROP CONSTRAINT forbidden" if on_postgresql else "DROP TRIGGER forbidden"
+            )
+
+    await in_thread(forbid)
+    try:
+        async with entered(connect, live_cast.student) as socket:
+            await socket.send_json({"message": SECRET})
+            assert (await socket.receive_json())["code"] == "temporarily_unavailable"
+            key = key_of(socket)
+    finally:
+        await in_thread(allow)
+    told = json.dumps(lines())
+    assert "IntegrityError" in told
+    for hidden in (SECRET, key, live_cast.student.email):
+        assert hidden not in told

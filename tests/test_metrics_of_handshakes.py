@@ -1,0 +1,72 @@
+"""What `/metrics` tells of sockets that are not let in, and why."""
+
+from typing import Any
+
+import pytest
+
+from tests.cast import Cast, session_cookie
+from tests.conftest import Connect
+from tests.figures import moved
+from tests.outside import database_away
+from tests.sockets import entered, in_thread
+
+
+@pytest.mark.parametrize(
+    ("who", "path", "reason"),
+    [
+        (None, None, "not_authenticated"),
+        ("teacher", None, "not_a_student"),
+        ("student", "conversations/1/", "not_a_mentor"),
+        ("teacher", "conversations/987654/", "conversation_not_found"),
+        ("stranger", None, "no_mentor"),
+        ("admin", "inbox/", "not_a_participant"),
+        ("student", "elsewhere/", "no_such_path"),
+    ],
+)
+async def test_who_is_not_let_in_and_why(
+    connect: Connect, live_cast: Cast, who: str | None, path: str | None, reason: str
+) -> None:
+    with moved() as changed:
+        _, accepted, _ = await connect.knock(getattr(live_cast, who) if who else None, path)
+    assert not accepted
+    assert changed == {f'qader_handshakes_refused_total{{reason="{reason}"}}': 1}
+
+
+async def test_refused_for_too_many_and_for_a_database_that_is_away(
+    connect: Connect, live_cast: Cast, settings: Any
+) -> None:
+    settings.CHAT_MAX_SOCKETS_PER_USER = 1
+    async with entered(connect, live_cast.student):
+        with moved() as changed:
+            await connect.knock(live_cast.student)
+    assert changed['qader_handshakes_refused_total{reason="too_many_sockets"}'] == 1
+    key = await in_thread(session_cookie, live_cast.student)
+    with moved() as changed, database_away():
+        _, accepted, code = await connect.knock(live_cast.student, key=key)
+    assert (accepted, code) == (False, 1013)
+    assert changed == {
+        'qader_handshakes_refused_total{reason="temporarily_unavailable"}': 1,
+        'qader_database_errors_total{by="sockets"}': 1,
+    }
+
+
+async def test_an_origin_that_is_not_ours_is_a_reason(live_cast: Cast) -> None:
+    from qader.asgi import application
+    from tests.conftest import Socket
+
+    socket = Socket(application, "/ws/chat/my-conversation/", [(b"origin", b"http://evil.example")])
+    with moved() as changed:
+        accepted, _ = await socket.connect(5)
+        await socket.disconnect()
+    assert not accepted
+    assert changed == {'qader_handshakes_refused_total{reason="origin"}': 1}
+
+
+async def test_a_client_that_leaves_before_it_is_let_in(live_cast: Cast) -> None:
+    from tests.sockets import socket_of
+
+    socket = await in_thread(socket_of, live_cast.student)
+    with moved() as changed:
+        await socket.send_input({"type": "websocket.disconnect", "code": 1006})
+        await socket.wait(5)
+    assert changed == {'qader_handshakes_refused_total{reason="abandoned"}': 1}
