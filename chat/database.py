@@ -82,7 +82,8 @@ def fetch(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]
     """Return the rows of a statement that never changes.
 
     PostgreSQL plans it once per connection: not by Django's cursor, which has it planned anew each time. Raises
-    Django's errors where the database is away, else psycopg's own.
+    Django's errors where the database is away, else psycopg's own. Within a transaction it may fail once after a
+    migration has changed a column.
     """
     if connection.vendor != "postgresql":
         with connection.cursor() as cursor:
@@ -90,7 +91,15 @@ def fetch(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]
             return list(cursor.fetchall())
     connection.ensure_connection()
     try:
-        return psycopg.Cursor(connection.connection).execute(statement, parameters, prepare=True).fetchall()
+        try:
+            return _fetch_prepared(statement, parameters)
+        except psycopg.errors.FeatureNotSupported:  # a column's type changed: "cached plan must not change result type"
+            connection.connection.execute("DEALLOCATE ALL")
+            return _fetch_prepared(statement, parameters)
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         connection.errors_occurred = True
         raise OperationalError(str(error)) from error
+
+
+def _fetch_prepared(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    return psycopg.Cursor(connection.connection).execute(statement, parameters, prepare=True).fetchall()

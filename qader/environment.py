@@ -1,6 +1,7 @@
 """Reads what the settings need from the environment; whatever cannot be right raises `environs.EnvError`."""
 
 import re
+import sys
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -136,15 +137,20 @@ def database(pool_size: int, directory: Path) -> dict[str, Any]:
         raise EnvError("DATABASE_URL must be a postgresql:// or a sqlite:// address.")
     # Below the 5 s in which a handshake, a send and an HTTP answer must end, as is DATABASE_SERVER_OPTIONS.
     # By default the pool waits longer from attempt to attempt: once the database is back, as long again as it was away.
+    given = found.get("OPTIONS", {})
     options = {
         "pool": {"min_size": 1, "max_size": pool_size, "timeout": 3, "reconnect_timeout": 1},
         "connect_timeout": 3,
         "tcp_user_timeout": 10_000,
+        # Whatever asks to be prepared (chat.database.fetch) is planned once per connection: with Django's threshold,
+        # None, it would be parsed and planned at each call, and by PostgreSQL's own choice planned at each call.
+        "prepare_threshold": sys.maxsize,
+        "options": f"{given.get('options', '')} -c plan_cache_mode=force_generic_plan".strip(),
     }
     return found | {
         "CONN_MAX_AGE": 0,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {**found.get("OPTIONS", {}), **options},
+        "OPTIONS": {**given, **options},
     }
 
 

@@ -51,7 +51,7 @@ def prepare() -> None:
     except (EnvError, ImproperlyConfigured) as error:
         raise NotReadyError(str(error)) from None
     if connection.vendor == "postgresql":
-        connection.settings_dict["OPTIONS"]["options"] = settings.DATABASE_SERVER_OPTIONS
+        connection.settings_dict["OPTIONS"]["options"] += f" {settings.DATABASE_SERVER_OPTIONS}"
     deadline = time.monotonic() + settings.START_WAIT_SECONDS
     _once_it_answers(_check_migrations, deadline)
     if not settings.REDIS_URL:

@@ -1,0 +1,52 @@
+"""Statements that never change are planned once per connection; PostgreSQL only."""
+
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from chat.batch import STATEMENT, store
+from chat.database import fetch
+from tests.cast import Cast
+from tests.outcomes import entry
+
+pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL keeps plans")
+
+
+def plans(start: str) -> list[tuple[Any, ...]]:
+    """How often this connection used a kept plan of the statement that begins so, and how often a new one."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE starts_with(statement, %s)", [start]
+        )
+        return list(cursor.fetchall())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_statement_is_planned_once_per_connection() -> None:
+    connection.close()
+    for number in range(10):
+        assert fetch("SELECT %(number)s + 1", {"number": number}) == [(number + 1,)]
+    assert plans("SELECT $1 + 1") == [(10, 0)]
+
+
+def test_messages_are_stored_by_a_statement_that_is_planned_once(live_cast: Cast) -> None:
+    connection.close()
+    for _ in range(10):
+        store([entry(live_cast.conversation, live_cast.student, "hello")])
+    assert plans(STATEMENT.partition("%")[0]) == [(10, 0)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_column_that_a_migration_changes_is_read_as_it_is_then() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE changing (word varchar(3))")
+        try:
+            cursor.execute("INSERT INTO changing VALUES ('one')")
+            assert fetch("SELECT word FROM changing", {}) == [("one",)]
+            cursor.execute("ALTER TABLE changing ALTER COLUMN word TYPE varchar(5)")
+            cursor.execute("UPDATE changing SET word = 'three'")
+            assert fetch("SELECT word FROM changing", {}) == [("three",)]
+            assert plans("SELECT word FROM changing") == [(1, 0)]
+        finally:
+            cursor.execute("DROP TABLE changing")
