@@ -26,37 +26,39 @@ logger = logging.getLogger(__name__)
 
 # Locks the conversations in the order of their ids, so that two processes never wait for each other in a ring, and
 # numbers and inserts what may be written. What it leaves out, for whatever reason, goes the portable way.
+# OFFSET 0 keeps PostgreSQL from joining whole tables: of each message it looks at a handful of rows, by their indexes.
 STATEMENT = """
-WITH entry AS (
-    SELECT * FROM unnest(%(n)s::int[], %(conversation)s::bigint[], %(sender)s::bigint[], %(content)s::text[],
+WITH entry AS MATERIALIZED (
+    SELECT entry.*, last_seq, student_id, teacher_id
+    FROM unnest(%(n)s::int[], %(conversation)s::bigint[], %(sender)s::bigint[], %(content)s::text[],
         %(client_id)s::text[]) AS entry (n, conversation_id, sender_id, content, client_id)
-), conversation AS MATERIALIZED (
-    SELECT id, last_seq, student_id, teacher_id FROM chat_conversation
-    WHERE id = ANY(%(conversation)s::bigint[]) ORDER BY id FOR NO KEY UPDATE
+    JOIN chat_conversation conversation ON conversation.id = conversation_id
+    ORDER BY conversation_id, n FOR NO KEY UPDATE OF conversation
 ), allowed AS (
-    SELECT entry.*, profile.id AS profile_id, profile.full_name, profile.role, "user".username, "user".email,
+    SELECT entry.*, sender.*, nextval('chat_message_id_seq') AS id,
         last_seq + row_number() OVER (PARTITION BY conversation_id ORDER BY n) AS seq
     FROM entry
-    JOIN conversation ON conversation.id = conversation_id
-    JOIN accounts_userprofile student ON student.id = student_id
-    JOIN accounts_userprofile teacher ON teacher.id = teacher_id
-    JOIN accounts_userprofile profile ON profile.id IN (student_id, teacher_id) AND profile.user_id = sender_id
-    JOIN accounts_user "user" ON "user".id = sender_id
-    WHERE "user".is_active AND student.role = %(student)s AND teacher.role = ANY(%(mentors)s::text[])
-        AND student.assigned_mentor_id = teacher_id
-        AND (client_id IS NULL OR NOT EXISTS (SELECT FROM chat_message stored WHERE stored.sender_id = entry.sender_id
-            AND stored.conversation_id = entry.conversation_id AND stored.client_id = entry.client_id))
+    CROSS JOIN LATERAL (
+        SELECT profile.id AS profile_id, profile.full_name, profile.role, "user".username, "user".email
+        FROM accounts_userprofile student
+        JOIN accounts_userprofile teacher ON teacher.id = student.assigned_mentor_id
+        JOIN accounts_userprofile profile ON profile.id IN (student_id, teacher_id)
+        JOIN accounts_user "user" ON "user".id = profile.user_id
+        WHERE student.id = student_id AND teacher.id = teacher_id AND profile.user_id = sender_id
+            AND student.role = %(student)s AND teacher.role = ANY(%(mentors)s::text[]) AND "user".is_active
+        OFFSET 0
+    ) sender
+    WHERE client_id IS NULL OR NOT EXISTS (SELECT FROM chat_message stored WHERE stored.sender_id = entry.sender_id
+        AND stored.conversation_id = entry.conversation_id AND stored.client_id = entry.client_id OFFSET 0)
 ), inserted AS (
-    INSERT INTO chat_message (conversation_id, sender_id, content, timestamp, is_read, seq, client_id)
-    SELECT conversation_id, sender_id, content, %(now)s, false, seq, client_id FROM allowed
-    RETURNING id, conversation_id, seq
+    INSERT INTO chat_message (id, conversation_id, sender_id, content, timestamp, is_read, seq, client_id)
+    SELECT id, conversation_id, sender_id, content, %(now)s, false, seq, client_id FROM allowed
 ), counted AS (
     UPDATE chat_conversation SET last_seq = newest.seq, updated_at = %(now)s
-    FROM (SELECT conversation_id, max(seq) AS seq FROM inserted GROUP BY conversation_id) newest
+    FROM (SELECT conversation_id, max(seq) AS seq FROM allowed GROUP BY conversation_id) newest
     WHERE id = newest.conversation_id
 )
-SELECT n, inserted.id, seq, profile_id, full_name, username, email, role
-FROM inserted JOIN allowed USING (conversation_id, seq)
+SELECT n, id, seq, profile_id, full_name, username, email, role FROM allowed
 """
 
 
