@@ -34,6 +34,8 @@ class Outbox:
         self._waiting: deque[str] = deque()
         self._latest: dict[Hashable, str] = {}
         self._writing: asyncio.Task[None] | None = None
+        self._began = 0.0  # to write the frame under way, in the loop's time
+        self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, frames: Iterable[Frame]) -> None:
         """Begin to write, with these frames."""
@@ -47,6 +49,8 @@ class Outbox:
         self._closed = True
         if self._writing is not None:
             self._writing.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def hear(self, event: AnyEvent) -> None:
         """Take what a group says."""
@@ -71,15 +75,35 @@ class Outbox:
     async def _write(self) -> None:
         try:
             while (text := self._next()) is not None:
-                async with asyncio.timeout(SEND_SECONDS):
-                    await self._send(text)
+                self._watch()
+                await self._send(text)
                 self.written += 1
         except Exception as error:
-            # Too slow, or gone under the frame: what was taken off the queue is not sent again, so it ends here.
-            logger.info("socket closed, frame not sent: %s", type(error).__name__)
-            self._close(CloseCode.TRY_LATER)
+            # Gone under the frame: what was taken off the queue is not sent again, so it ends here.
+            self._give_up(type(error).__name__)
         finally:
             self._writing = None
+
+    def _watch(self) -> None:
+        """Look after the frame that is begun now; one timer looks after all of `SEND_SECONDS`, for each costs."""
+        loop = asyncio.get_running_loop()
+        self._began = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_at(self._began + SEND_SECONDS, self._look, context=self.context)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._writing is None:
+            return
+        loop, due = asyncio.get_running_loop(), self._began + SEND_SECONDS
+        if loop.time() < due:
+            self._timer = loop.call_at(due, self._look, context=self.context)
+        else:
+            self._give_up("too slow")
+
+    def _give_up(self, why: str) -> None:
+        logger.info("socket closed, frame not sent: %s", why)
+        self._close(CloseCode.TRY_LATER)
 
     def _next(self) -> str | None:
         """Return the next frame to write; None where there is nothing, or nothing yet."""

@@ -106,7 +106,7 @@ async def test_what_a_socket_cannot_be_sent_is_logged_in_its_own_name_not_in_the
     await asyncio.create_task(sender())
     await asyncio.wait_for(closed.wait(), 5)
     assert [(line["event"], line["connection"]) for line in lines()] == [
-        ("socket closed, frame not sent: TimeoutError", "receiver")
+        ("socket closed, frame not sent: too slow", "receiver")
     ]
 
 
