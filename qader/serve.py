@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import importlib
 import os
 import socket
@@ -71,6 +72,8 @@ def _serve(server: str, listener: socket.socket) -> None:
         health.stopping.set()
         _end_within(settings.STOP_NOTICE_SECONDS + STOP_SECONDS)
 
+    gc.collect()
+    gc.freeze()  # what is loaded by now stays: not to be looked at by each collection, a twentieth of all time
     limits = Limits(frame_bytes=settings.CHAT_MAX_FRAME_BYTES, notice_seconds=settings.STOP_NOTICE_SECONDS)
     try:
         module.serve(Serving(application, listener, started, stopping, _settle, limits))
