@@ -76,7 +76,7 @@ def read_frame(text: str | None) -> dict[str, Any]:
     if text is None:
         raise ClientError("invalid_frame", "Binary frames are not supported.")
     try:
-        frame = json.loads(text, parse_constant=_no_constant)
+        frame = _decoder.decode(text)
     except (ValueError, RecursionError):
         raise ClientError("invalid_json", "The frame is not valid JSON.") from None
     if not isinstance(frame, dict):
@@ -87,6 +87,8 @@ def read_frame(text: str | None) -> dict[str, Any]:
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)  # NaN and Infinity are not JSON, though Python reads them
 
+
+_decoder = json.JSONDecoder(parse_constant=_no_constant)
 
 _KINDS: dict[object, type[ClientFrame]] = {"mark_read": MarkRead, "typing": SetTyping, "ping": Ping}
 
