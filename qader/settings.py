@@ -100,12 +100,13 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # Seconds. The cache only counts failed log-ins, which go on without it.
 CACHE_TIMEOUTS = {"socket_timeout": 1, "socket_connect_timeout": 1}
 # Channel layer. In memory: nothing may be dropped for age or number, since delivery bounds its own queues and a
-# message that expires would take its channel out of every group.
+# message that expires would take its channel out of every group. Redis: with protocol 3, the default, redis-py puts
+# every event that comes in into words for a debug log, whether it is kept or not.
 CHANNEL_LAYERS: dict[str, Any] = {
     "default": {
         "BACKEND": "chat.layers.RedisPubSubChannelLayer",
         "CONFIG": {
-            "hosts": [{"address": REDIS_URL, "socket_timeout": 2, "socket_connect_timeout": 2}],
+            "hosts": [{"address": REDIS_URL, "protocol": 2, "socket_timeout": 2, "socket_connect_timeout": 2}],
             "prefix": "qader",
         },
     }
