@@ -17,6 +17,7 @@ import uvloop
 
 asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # daphne makes its loop when it is imported
 
+import autobahn.twisted.websocket
 import autobahn.websocket.protocol
 from autobahn.websocket.types import ConnectionDeny
 from daphne.server import Server  # before the rest of twisted: it installs the asyncio reactor
@@ -34,8 +35,11 @@ from qader.daphne_http import HttpFactory
 from qader.lifecycle import live
 from qader.serving import Serving
 
-# Autobahn pretty-prints all its options at each connection, for a debug log: an eighth of what a handshake costs.
+# Autobahn makes words ready for a debug log that is off: it pretty-prints all its options at each connection, an eighth
+# of what a handshake costs, and colours a few values at each frame, a tenth of what a message costs.
 autobahn.websocket.protocol.pformat = repr
+for module in (autobahn.websocket.protocol, autobahn.twisted.websocket):
+    module.hltype = module.hlval = lambda value, **_: value
 
 MAX_UNREAD = 32  # messages of one socket that wait for the application before its client has to
 
