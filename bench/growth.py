@@ -42,7 +42,8 @@ async def run(stand: Stand) -> None:
     sizes = stand.sizes
     options = [f"--messages={_joined(sizes.messages)}", f"--conversations={_joined(sizes.conversations)}"]
     command = [sys.executable, "-m", "bench.growth", *options, f"--repeats={sizes.repeats}"]
-    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=dict(stand.environment))
+    environment = {**stand.environment, "LOG_LEVEL": "WARNING"}  # each socket would have its lines among the tables
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment)
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
             code = await process.wait()

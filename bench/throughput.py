@@ -26,6 +26,8 @@ async def run(stand: Stand) -> None:
     for _ in range(stand.rounds):
         for subject in subjects:
             await _messages(stand, subject, figures)
+    # Behind all of those: whoever came first would have to mark what daphne's and uvicorn's mentors have not read.
+    for _ in range(stand.rounds):
         for subject in subjects:
             await _sockets(stand, subject, figures)
     say(f"### One server process: {stand.sizes.seconds:g} s of closed loop each, median of {stand.rounds}")
