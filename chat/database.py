@@ -79,7 +79,7 @@ def submit_write(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
 
 
 def fetch(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Return the rows of a statement that never changes.
+    """Return the rows of a statement that never changes, and whose best plan does not depend on the parameters.
 
     PostgreSQL plans it once per connection: not by Django's cursor, which has it planned anew each time. Raises
     Django's errors where the database is away, else psycopg's own. Within a transaction it may fail once after a

@@ -12,6 +12,7 @@ from typing import Any, TypeGuard, TypeVar
 
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.base import SessionBase
+from django.db import connection
 from django.db.models import Model
 
 from accounts.authentication import session_fits, session_user_id
@@ -175,7 +176,9 @@ def _resume(user: User, conversation: Conversation, after: int | None) -> Entran
         return entrance(first=last, missed=[], recovered=None, read_up_to=None)
     other_read = next(seq for reader, seq in reads.items() if reader != user.pk)
     asked = {"after": after, "conversation": conversation.pk, "user": user.pk, "other_read": other_read}
-    [(first, read_up_to)] = fetch(RESUME_STATEMENT, asked)
+    with connection.cursor() as cursor:  # planned for this conversation: a plan for any would sort all of a long one
+        cursor.execute(RESUME_STATEMENT, asked)
+        [(first, read_up_to)] = cursor.fetchall()
     outcome = "unknown" if first is None else "too_far" if last - first > MAX_REPLAY else "recovered"
     metrics.RESUMES.labels(outcome).inc()
     if outcome != "recovered":
