@@ -13,6 +13,7 @@ from django.test import Client
 
 from accounts.models import User, UserProfile
 from chat import services
+from chat.entrance import enter
 from chat.models import Conversation, Message
 from chat.upkeep import upkeep
 from tests.cast import Cast, client_of
@@ -155,3 +156,36 @@ def first_read_marks_50000(client: Client, show: Show) -> None:
     steps = 50_000 // services.MARKED_AT_ONCE + 1  # the last one finds nothing
     assert len(queries) <= 2 + 4 + 3 * steps, len(queries)
     assert not Message.objects.filter(is_read=False, sender__username="teacher").exists()
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL counts what a statement looks at")
+@pytest.mark.parametrize("side", ["student", "teacher"])
+def test_who_comes_back_to_100000_messages_has_few_of_them_looked_at(cast: Cast, side: str) -> None:
+    """Also where others have few, so that a plan for any conversation is a bad one for this."""
+    conversation, user = cast.conversation, getattr(cast, side)
+    fill_all(100_000, unread=0)
+    pupils(cast.teacher, 300)
+    others = Conversation.objects.exclude(pk=conversation.pk).select_related("student")
+    Message.objects.bulk_create(
+        Message(conversation=other, sender_id=other.student.user_id, content="hello", seq=seq, is_read=True)
+        for other in others
+        for seq in range(1, 11)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+    after = Message.objects.get(conversation=conversation, seq=99_990).pk
+    before = rows_looked_at()
+    own = None if side == "student" else conversation.pk
+    entrance = enter(user=user, session=None, conversation_id=own, mark=True, after=after, check=lambda user_id: None)
+    assert [event.seq for event in entrance.missed] == list(range(99_991, 100_001))
+    assert rows_looked_at() - before < 100
+
+
+def rows_looked_at() -> int:
+    """How many messages the transaction under way has looked at."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'chat_message'"
+        )
+        [(count,)] = cursor.fetchall()
+    return int(count)
