@@ -42,14 +42,17 @@ WITH entry AS MATERIALIZED (
         SELECT profile.id AS profile_id, profile.full_name, profile.role, "user".username, "user".email
         FROM accounts_userprofile student
         JOIN accounts_userprofile teacher ON teacher.id = student.assigned_mentor_id
-        JOIN accounts_userprofile profile ON profile.id IN (student_id, teacher_id)
+        JOIN accounts_userprofile profile ON profile.id IN (entry.student_id, entry.teacher_id)
         JOIN accounts_user "user" ON "user".id = profile.user_id
-        WHERE student.id = student_id AND teacher.id = teacher_id AND profile.user_id = sender_id
+        WHERE student.id = entry.student_id AND teacher.id = entry.teacher_id AND profile.user_id = entry.sender_id
             AND student.role = %(student)s AND teacher.role = ANY(%(mentors)s::text[]) AND "user".is_active
         OFFSET 0
     ) sender
-    WHERE client_id IS NULL OR NOT EXISTS (SELECT FROM chat_message stored WHERE stored.sender_id = entry.sender_id
-        AND stored.conversation_id = entry.conversation_id AND stored.client_id = entry.client_id OFFSET 0)
+    WHERE entry.client_id IS NULL OR NOT EXISTS (
+        SELECT FROM chat_message stored WHERE stored.sender_id = entry.sender_id
+            AND stored.conversation_id = entry.conversation_id AND stored.client_id = entry.client_id
+        OFFSET 0
+    )
 ), inserted AS (
     INSERT INTO chat_message (id, conversation_id, sender_id, content, timestamp, is_read, seq, client_id)
     SELECT id, conversation_id, sender_id, content, %(now)s, false, seq, client_id FROM allowed

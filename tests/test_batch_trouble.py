@@ -13,7 +13,7 @@ from chat.batch import Draft, Sent, store
 from chat.errors import UnavailableError
 from chat.models import Conversation
 from tests.cast import Cast, conversation_of, make_user
-from tests.measure import at_once, watched_statements
+from tests.measure import at_once, recorded_queries, watched_statements
 from tests.outcomes import CLOSED, UNAVAILABLE, entry, event_of, refusal, stored
 
 
@@ -118,6 +118,36 @@ def test_by_either_way_conversations_are_locked_in_the_order_of_their_ids(live_c
         by_statement, by_rows = (call.result(timeout=10) for call in both)
     assert [type(outcome) for outcome in by_statement] == [Sent] * 3
     assert [type(outcome) for outcome in by_rows] == [Sent] * 3 + [UnavailableError]
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite locks no rows")
+def test_a_batch_that_waited_for_its_conversation_goes_on_behind_what_was_stored_meanwhile(live_cast: Cast) -> None:
+    """By its one statement: the seq is read anew where the row has changed, for each of several messages."""
+    conversation, student = live_cast.conversation, live_cast.student
+    made: list[str] = []
+
+    def writing() -> list[Any]:
+        try:
+            with recorded_queries() as queries:
+                outcomes = store([entry(conversation, student, text) for text in ("three", "four", "five")])
+            made.extend(queries)  # Django's: none, unless it went the portable way
+            return outcomes
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as threads:
+        with transaction.atomic():
+            store([entry(conversation, student, text) for text in ("one", "two")])
+            call = threads.submit(writing)
+            wait_for_locks(1)
+        outcomes = call.result(timeout=10)
+    assert [outcome.event.seq for outcome in outcomes] == [3, 4, 5]
+    assert [(seq, text) for seq, _, text, _ in stored(conversation)] == list(
+        enumerate(("one", "two", "three", "four", "five"), 1)
+    )
+    ids = list(conversation.messages.order_by("seq").values_list("pk", flat=True))
+    assert ids == sorted(ids)
+    assert made == []
 
 
 def wait_for_locks(count: int) -> None:
