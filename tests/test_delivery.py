@@ -240,6 +240,30 @@ async def test_a_client_that_takes_nothing_for_long_is_closed(
     assert await asyncio.wait_for(outside.closed.get(), 5) == TOO_SLOW
 
 
+async def test_a_client_that_takes_frame_after_frame_stays_until_there_is_one_that_it_does_not_take(
+    live_conversation: Conversation, live_cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long all of them take: what counts is the time of one."""
+    monkeypatch.setattr(outbox_module, "SEND_SECONDS", 1.0)
+    taken = asyncio.Semaphore(0)
+    closed: asyncio.Queue[int] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    async def send(text: str) -> None:
+        await taken.acquire()
+
+    delivery = Delivery(live_conversation.pk, live_cast.student.pk, send, closed.put_nowait)
+    delivery.start(first=0, last=0, reads={}, frames=[Pong()] * 16)
+    for _ in range(15):
+        await asyncio.sleep(0.1)  # a slow client; the first frame's second ends among these
+        last = loop.time()
+        taken.release()
+    assert closed.empty()
+    assert await asyncio.wait_for(closed.get(), 5) == TOO_SLOW
+    assert loop.time() - last >= 0.95
+    delivery.stop()
+
+
 async def test_a_client_that_is_gone_under_a_frame_is_closed(live_conversation: Conversation, live_cast: Cast) -> None:
     closed: asyncio.Queue[int] = asyncio.Queue()
 
