@@ -37,6 +37,17 @@ def test_only_development_has_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch) 
     assert environment.secret_key(debug=False) == "k" * 50
 
 
+def test_options_of_the_database_are_kept_beside_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me@host/x?sslmode=require&options=-c%20work_mem%3D8MB")
+    options = environment.database(20, DIRECTORY)["OPTIONS"]
+    assert (options["sslmode"], options["options"]) == (
+        "require",
+        "-c work_mem=8MB -c plan_cache_mode=force_generic_plan",
+    )
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me@host/x")
+    assert environment.database(20, DIRECTORY)["OPTIONS"]["options"] == "-c plan_cache_mode=force_generic_plan"
+
+
 @pytest.mark.parametrize("hosts", ["*", "chat.example.org,*"])
 def test_any_host_whatever(monkeypatch: pytest.MonkeyPatch, hosts: str) -> None:
     line = told(monkeypatch, "ALLOWED_HOSTS", hosts, lambda: environment.allowed_hosts(debug=False))
