@@ -23,13 +23,13 @@ async def run(stand: Stand) -> None:
 
         subjects += peers(stand)
     figures: Figures = defaultdict(lambda: defaultdict(list))
-    for _ in range(stand.rounds):
-        for subject in subjects:
-            await _messages(stand, subject, figures)
-    # Behind all of those: whoever came first would have to mark what daphne's and uvicorn's mentors have not read.
+    # Sockets first: after messages, whoever came first would mark what daphne's and uvicorn's mentors have not read.
     for _ in range(stand.rounds):
         for subject in subjects:
             await _sockets(stand, subject, figures)
+    for _ in range(stand.rounds):
+        for subject in subjects:
+            await _messages(stand, subject, figures)
     say(f"### One server process: {stand.sizes.seconds:g} s of closed loop each, median of {stand.rounds}")
     say()
     names = [subject.name for subject in subjects]
