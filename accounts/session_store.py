@@ -20,7 +20,7 @@ class SessionStore(db.SessionStore):
     """What `SESSION_ENGINE` names.
 
     Who changes their own password goes on under a new session key. Sockets opened under the old one belong to the
-    same session; by the note they find it (`chat.seats`). For everybody else a key with a note is no key.
+    same session; by the note they find it (`chat.live.seats`). For everybody else a key with a note is no key.
     """
 
     def _validate_session_key(self, key: str | None) -> bool:

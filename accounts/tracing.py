@@ -1,7 +1,7 @@
 """What causes what happens now: the request or the socket under way, which every log line then names.
 
 It stands in a context variable, so that tasks and threads which work for a request or a socket have it, too. Whatever
-works for all of them at once has none (`chat.loops.start_for_all`).
+works for all of them at once has none (`chat.runtime.event_loop.start_for_all`).
 """
 
 import contextvars

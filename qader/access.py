@@ -1,6 +1,6 @@
 """The outermost layer: names each request and each socket, and logs and counts how it ended.
 
-A socket that was let in logs its own opening and end (`chat.sockets`), since it alone knows what became of it.
+A socket that was let in logs its own opening and end (`chat.live.socket_consumer`): only it knows what became of it.
 """
 
 import logging

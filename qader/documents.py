@@ -5,7 +5,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 from drf_spectacular.views import SpectacularSwaggerSplitView
 
-from chat.asyncapi import asyncapi
+from chat.wire.asyncapi import asyncapi
 
 SESSION = {"$ref": "#/components/securitySchemes/session"}
 

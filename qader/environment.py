@@ -142,8 +142,8 @@ def database(pool_size: int, directory: Path) -> dict[str, Any]:
         "pool": {"min_size": 1, "max_size": pool_size, "timeout": 3, "reconnect_timeout": 1},
         "connect_timeout": 3,
         "tcp_user_timeout": 10_000,
-        # Whatever asks to be prepared (chat.database.fetch) is planned once per connection: with Django's threshold,
-        # None, it would be parsed and planned at each call, and by PostgreSQL's own choice planned at each call.
+        # What asks to be prepared (chat.runtime.database.fetch) is planned once per connection. With
+        # Django's threshold, None, it would be parsed and planned at each call; by PostgreSQL's own choice, planned.
         "prepare_threshold": sys.maxsize,
         "options": f"{given.get('options', '')} -c plan_cache_mode=force_generic_plan".strip(),
     }

@@ -12,7 +12,7 @@ from django.middleware import common
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from chat.database import in_database
+from chat.runtime.database import in_database
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from drf_spectacular import openapi
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.permissions import AllowAny
 
-from chat import schemas
-from chat.serializers import Problem
+from chat.wire import schemas
+from chat.wire.server_frames import Problem
 
 Shape = type | tuple[type, ...]
 

@@ -104,7 +104,7 @@ CACHE_TIMEOUTS = {"socket_timeout": 1, "socket_connect_timeout": 1}
 # every event that comes in into words for a debug log, whether it is kept or not.
 CHANNEL_LAYERS: dict[str, Any] = {
     "default": {
-        "BACKEND": "chat.layers.RedisPubSubChannelLayer",
+        "BACKEND": "chat.bus.redis_layer.RedisPubSubChannelLayer",
         "CONFIG": {
             "hosts": [{"address": REDIS_URL, "protocol": 2, "socket_timeout": 2, "socket_connect_timeout": 2}],
             "prefix": "qader",
@@ -181,7 +181,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "EXCEPTION_HANDLER": "chat.errors.exception_handler",
+    "EXCEPTION_HANDLER": "chat.exception_handler.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "qader.openapi.AutoSchema",
 }
 SPECTACULAR_SETTINGS = {

@@ -12,9 +12,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
 from accounts.models import User
-from chat import metrics
 from chat.errors import UnavailableError
 from chat.management.commands.seed_demo import PASSWORD, PEOPLE
+from chat.runtime import metrics
 from qader.languages import script_texts
 
 # What page.js imports, and what that imports: named, so that the browser need not find them one after the other.

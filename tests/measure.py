@@ -12,7 +12,7 @@ from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from django.test.utils import CaptureQueriesContext
 
-from chat.database import threads, write_threads
+from chat.runtime.database import threads, write_threads
 
 
 def the_pools_rest(then: Callable[[], None] = lambda: None) -> None:

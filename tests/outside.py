@@ -11,10 +11,10 @@ from unittest.mock import patch
 from django.db import OperationalError
 from django.db.backends.utils import CursorWrapper
 
-from chat.delivery import Delivery, messages_between
-from chat.events import MessagePosted, MessagesRead
+from chat.bus.events import MessagePosted, MessagesRead
+from chat.live.conversation_feed import Delivery, messages_between
 from chat.models import Conversation, Message
-from chat.serializers import Pong, encode
+from chat.wire.server_frames import Pong, encode
 from tests.cast import Cast
 from tests.contract import check_frame
 from tests.sockets import in_thread

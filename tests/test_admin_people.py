@@ -234,7 +234,7 @@ def test_people_are_deactivated_and_activated_but_nobody_themselves(cast: Cast, 
 def test_each_deactivated_user_is_announced_to_the_sockets(
     cast: Cast, browser: Client, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
 ) -> None:
-    from chat import events
+    from chat.bus import events
 
     announced: list[int] = []
     monkeypatch.setattr(events, "access_changed", announced.append)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat import schemas
 from chat.errors import ClientError
-from chat.incoming import MessagePost, SendMessage, kind_of, read, read_frame
+from chat.wire import schemas
+from chat.wire.client_frames import MessagePost, SendMessage, kind_of, read, read_frame
 from tests.contract import answers, check_close, check_frame
 
 CONVERSATION, INBOX = "/ws/chat/conversations/1/", "/ws/chat/inbox/"

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from django.db import ProgrammingError
 
-from chat import outbox as outbox_module
-from chat.delivery import Delivery, messages_between
-from chat.events import MessagesRead
+from chat.bus.events import MessagesRead
+from chat.live import subscriber as outbox_module
+from chat.live.conversation_feed import Delivery, messages_between
 from chat.models import Conversation, Message
-from chat.serializers import Pong, encode
+from chat.wire.server_frames import Pong, encode
 from tests.cast import Cast, say
 from tests.measure import counted_queries, held_up_after
 from tests.outside import Outside, database_away, write

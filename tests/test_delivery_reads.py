@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chat.events import MessagesRead
+from chat.bus.events import MessagesRead
 from chat.models import Conversation, Message
 from tests.cast import Cast
 from tests.measure import held_up_after

@@ -6,8 +6,8 @@ import pytest
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat import services
-from chat.entrance import Entrance, enter
 from chat.errors import ClientError
+from chat.live.handshake import Entrance, enter
 from tests.cast import Cast, fill, say
 from tests.outcomes import event_of, unread
 

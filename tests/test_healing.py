@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from chat import events, upkeep
-from chat.events import LookAgain
-from chat.mailbox import Mailbox
+from chat.bus import events
+from chat.bus.event_bus import Mailbox
+from chat.bus.events import LookAgain
+from chat.live import upkeep
 from chat.models import Conversation, Message
 from tests.cast import Cast, say
 from tests.conftest import Connect

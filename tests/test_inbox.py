@@ -10,10 +10,10 @@ import pytest
 from django.db import ProgrammingError
 
 from accounts.models import RoleChoices, User, UserProfile
-from chat import inbox as inbox_module
-from chat import upkeep
-from chat.events import MessagesRead
-from chat.inbox import Inbox
+from chat.bus.events import MessagesRead
+from chat.live import inbox_feed as inbox_module
+from chat.live import upkeep
+from chat.live.inbox_feed import Inbox
 from chat.models import Conversation, Message
 from tests.cast import Cast, client_of, conversation_object, conversation_of, make_user, say, session_cookie
 from tests.conftest import Connect, Post, Socket

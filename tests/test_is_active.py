@@ -6,9 +6,9 @@ import pytest
 from django.db import connection
 
 from accounts.models import RoleChoices, UserProfile
-from chat.batch import Draft, Sent, _store_by_statement, store
-from chat.inbox import states
+from chat.live.inbox_feed import states
 from chat.models import Conversation
+from chat.store.batch import Draft, Sent, _store_by_statement, store
 from tests.cast import Cast
 
 CASES = list(product(RoleChoices, RoleChoices, ["this mentor", "another", "none"]))

@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from django.conf import settings as django_settings
 
-from chat import layers
-from chat.events import LookAgain
-from chat.layers import RedisPubSubChannelLayer
-from chat.mailbox import Mailbox
+from chat.bus import redis_layer as layers
+from chat.bus.event_bus import Mailbox
+from chat.bus.events import LookAgain
+from chat.bus.redis_layer import RedisPubSubChannelLayer
 
-LAYER = "chat.layers.RedisPubSubChannelLayer"
+LAYER = "chat.bus.redis_layer.RedisPubSubChannelLayer"
 
 pytestmark = pytest.mark.skipif(not django_settings.REDIS_URL, reason="needs Redis")
 

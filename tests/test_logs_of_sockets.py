@@ -12,12 +12,14 @@ from django.contrib.sessions.models import Session
 from django.db import connection
 
 from accounts import tracing
-from chat import events, outbox, sockets
-from chat.batch import Draft
-from chat.database import in_database
+from chat.bus import events
+from chat.live import socket_consumer as sockets
+from chat.live import subscriber as outbox
+from chat.live.subscriber import Outbox
 from chat.models import Conversation
-from chat.outbox import Outbox
-from chat.writer import writer
+from chat.runtime.database import in_database
+from chat.store.batch import Draft
+from chat.store.writer import writer
 from tests.cast import Cast
 from tests.conftest import Connect, Lines, loop_is_idle
 from tests.log_lines import SECRET, without_time
@@ -35,7 +37,7 @@ async def test_a_socket_has_a_line_for_its_opening_and_one_for_its_end(
     assert re.fullmatch(r"[0-9a-f]{16}", connection)
     common = {
         "level": "INFO",
-        "logger": "chat.sockets",
+        "logger": "chat.live.socket_consumer",
         "connection": connection,
         "user": live_cast.student.pk,
         "kind": "conversation",

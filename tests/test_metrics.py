@@ -9,10 +9,12 @@ import psycopg
 import pytest
 from django.contrib.sessions.models import Session
 
-from chat import entrance, ratelimit, upkeep
+from chat.live import handshake as entrance
+from chat.live import upkeep
 from chat.models import Conversation
-from chat.ratelimit import SendLimit
-from chat.writer import writer
+from chat.runtime import rate_limit as ratelimit
+from chat.runtime.rate_limit import SendLimit
+from chat.store.writer import writer
 from tests.cast import Cast, say
 from tests.conftest import Connect, Post
 from tests.figures import figures, moved

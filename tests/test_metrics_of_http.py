@@ -7,7 +7,7 @@ from channels.testing import HttpCommunicator
 from django.db import connection
 from prometheus_client import generate_latest
 
-from chat.metrics import LoopHistogram
+from chat.runtime.metrics import LoopHistogram
 from tests.cast import PASSWORD, Cast
 from tests.figures import moved
 from tests.measure import counted_queries

@@ -11,10 +11,10 @@ from django.conf import settings as django_settings
 from django.utils import timezone
 
 from accounts.models import RoleChoices, User, UserProfile
-from chat import heartbeats, presence
-from chat.heartbeats import Heartbeats
+from chat.live import heartbeats, presence
+from chat.live.heartbeats import Heartbeats
+from chat.live.presence import last_seen, save_last_seen
 from chat.models import Conversation, LastSeen
-from chat.presence import last_seen, save_last_seen
 from tests.cast import Cast, conversation_of, make_user
 from tests.conftest import Connect, Socket
 from tests.measure import counted_queries

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 
-from chat import ratelimit
-from chat.ratelimit import Bucket, SendLimit
+from chat.runtime import rate_limit as ratelimit
+from chat.runtime.rate_limit import Bucket, SendLimit
 from tests.sockets import ended
 
 needs_redis = pytest.mark.skipif(not django_settings.REDIS_URL, reason="needs Redis")

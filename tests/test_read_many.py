@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from chat import delivery, events, services
-from chat.events import MessagesRead
+from chat import services
+from chat.bus import events
+from chat.bus.events import MessagesRead
+from chat.live import conversation_feed as delivery
 from chat.models import Conversation, Message
 from tests.cast import Cast, client_of, fill
 from tests.conftest import Connect

@@ -13,9 +13,9 @@ from django.test import Client
 
 from accounts.models import User, UserProfile
 from chat import services
-from chat.entrance import enter
+from chat.live.handshake import enter
+from chat.live.upkeep import upkeep
 from chat.models import Conversation, Message
-from chat.upkeep import upkeep
 from tests.cast import Cast, client_of
 from tests.conftest import Connect
 from tests.measure import recorded_queries

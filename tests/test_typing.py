@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from accounts.models import RoleChoices, User, UserProfile
-from chat import outbox as outbox_module
-from chat.events import TypingChanged
+from chat.bus.events import TypingChanged
+from chat.live import subscriber as outbox_module
 from chat.models import Conversation, Message
 from tests.cast import Cast, conversation_of, make_user
 from tests.conftest import Connect

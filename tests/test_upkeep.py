@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from django.db import ProgrammingError
 
-from chat import upkeep
+from chat.live import upkeep
 from chat.models import Conversation, Message
 from tests.cast import Cast, say
 from tests.conftest import Connect

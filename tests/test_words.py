@@ -11,10 +11,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from accounts.serializers import ProfileBody
+from chat.bus.events import AnyEvent, LookAgain, MessagePosted, MessagesRead
 from chat.errors import ClientError, UnavailableError
-from chat.events import AnyEvent, LookAgain, MessagePosted, MessagesRead
-from chat.incoming import MarkRead, MessagePost, SendMessage, parse_id, read, read_frame
-from chat.serializers import (
+from chat.wire.client_frames import MarkRead, MessagePost, SendMessage, parse_id, read, read_frame
+from chat.wire.server_frames import (
     ConnectionEstablished,
     MessageBody,
     NewMessage,

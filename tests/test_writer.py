@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from chat import writer
-from chat.batch import Draft
-from chat.database import WRITE_THREADS, write_threads
 from chat.errors import UnavailableError
 from chat.models import Message
-from chat.writer import BATCH, MAX_STUCK, Writer
+from chat.runtime.database import WRITE_THREADS, write_threads
+from chat.store import writer
+from chat.store.batch import Draft
+from chat.store.writer import BATCH, MAX_STUCK, Writer
 from tests.cast import Cast
 from tests.sockets import in_thread
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import ClientConnection
 
-from chat.heartbeats import BEAT_SECONDS
-from chat.mailbox import LAYER_SECONDS
-from chat.presence import GRACE_SECONDS
+from chat.bus.event_bus import LAYER_SECONDS
+from chat.live.heartbeats import BEAT_SECONDS
+from chat.live.presence import GRACE_SECONDS
 from tests import servers
 from tests.e2e.cluster import Cluster, Databases, Person
 from tests.e2e.load import start_both

@@ -1,4 +1,4 @@
-"""The words both edges speak, going out: the objects, and the frames of a socket."""
+"""What the server sends: the objects of REST, and the frames of sockets."""
 
 import math
 from datetime import datetime
@@ -170,14 +170,6 @@ ConversationFrame = (
     ConnectionEstablished | NewMessage | UpdateMessageStatus | ResumeComplete | Typing | Presence | Pong | ErrorFrame
 )
 InboxFrame = InboxEstablished | ConversationUpdate | Presence | Pong | ErrorFrame
-
-
-_encoder = msgspec.json.Encoder()
-
-
-def encode(frame: Frame | ErrorFrame) -> str:
-    """Return the frame's text on the wire."""
-    return _encoder.encode(frame).decode()
 
 
 def error_frame(error: ClientError) -> ErrorFrame:

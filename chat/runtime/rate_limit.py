@@ -1,8 +1,9 @@
-"""How fast one user may write: a token bucket, decided here at once, and paid for in one that all processes share.
+"""The rate limit of sends: token buckets in this process, kept in step with one bucket per user in Redis.
 
-No send waits for Redis. Each process takes from a bucket of its own and tells Redis every `TELL_SECONDS`, in one call,
-what was taken; the answer is what all processes have left of it, below zero where they took too much between two calls.
-So a user who writes through several processes gets at most one burst from each, once, and pays for it by waiting.
+No send waits for Redis. Each process takes tokens from a bucket of its own. Every `REPORT_SECONDS` it reports to Redis,
+in one call, what was taken, and gets back what is left over all processes; that is below zero where several processes
+took too much between two reports. So a user who writes through several processes gets at most one burst from each,
+once, and then waits until the debt is paid.
 """
 
 import asyncio
@@ -13,20 +14,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
-from redis import asyncio as redis
 
-from chat import metrics
-from chat.loops import Tasks, per_event_loop
+from chat.runtime import metrics
+from chat.runtime.event_loop import Tasks, per_event_loop
+from chat.runtime.redis import REDIS_SECONDS, redis_client
 
 logger = logging.getLogger(__name__)
 
-TELL_SECONDS = 0.01  # between two calls: a lone one costs as much processor time as half a message
-REDIS_SECONDS = 1.0  # how long a call may take
-RETRY_SECONDS = 5.0  # how long a Redis that did not answer is not asked again
-PRUNE_ABOVE = 10_000  # full buckets are forgotten when there are more
+REPORT_SECONDS = 0.01  # between two reports: a lone one costs as much processor time as half a message
+RETRY_SECONDS = 5.0  # pause after a report that Redis did not answer
+PRUNE_ABOVE = 10_000  # above this number of buckets, full ones are dropped
 
-# One clock: Redis's own. KEYS: the buckets; ARGV: tokens per second, size, and what was taken of each bucket. Returns
-# what is left of each, as text, since Redis cuts numbers to integers.
+# The only clock is Redis's own. KEYS: the buckets; ARGV: tokens per second, size, and the tokens taken from each
+# bucket. Returns what is left of each, as text, since Redis cuts numbers to integers.
 TAKE = """
 local now = redis.call('TIME')
 now = now[1] + now[2] / 1000000
@@ -65,14 +65,17 @@ class Bucket:
         return (1 - self.tokens) / self.rate
 
     def lower(self, tokens: float) -> None:
-        """Have no more than these, which may be below zero; but for a part of one, which is the time the news took."""
+        """Lower the bucket to `tokens`, which may be negative.
+
+        A difference of less than half a token is the delay of the report, and is ignored.
+        """
         self._fill()
         if self.tokens - tokens >= 0.5:
             self.tokens = tokens
 
     @property
     def full(self) -> bool:
-        """Whether forgetting this bucket changes nothing."""
+        """Whether it can be dropped: a new bucket is full, too."""
         self._fill()
         return self.tokens >= self.size
 
@@ -88,13 +91,10 @@ class SendLimit:
     def __init__(self) -> None:
         self._buckets: dict[int, Bucket] = {}
         self._prune_above = PRUNE_ABOVE
-        self._taken: Counter[int] = Counter()  # by user: what Redis was not told yet
+        self._taken: Counter[int] = Counter()  # tokens by user, not yet reported to Redis
         self._tasks = Tasks("send-limit")
-        self._redis: Any = None
-        if settings.REDIS_URL:
-            timeouts = {"socket_timeout": REDIS_SECONDS, "socket_connect_timeout": REDIS_SECONDS}
-            self._redis = redis.from_url(settings.REDIS_URL, **timeouts)
-            self._script = self._redis.register_script(TAKE)
+        redis = redis_client()
+        self._script: Any = redis.register_script(TAKE) if redis is not None else None
 
     def take(self, user_id: int) -> float:
         """Return 0 where this user may write now, else the seconds until they may."""
@@ -102,29 +102,30 @@ class SendLimit:
             return 0.0
         rate, size = settings.CHAT_RATE_LIMIT
         wait = self._bucket(user_id, rate, size).take()
-        if wait == 0 and self._redis is not None:
+        if wait == 0 and self._script is not None:
+            if not self._taken:
+                self._tasks.run("report", lambda: self._report(rate, size))
             self._taken[user_id] += 1
-            self._tasks.run("tell", lambda: self._tell(rate, size))
         return wait
 
     def _bucket(self, user_id: int, rate: float, size: float) -> Bucket:
         if (bucket := self._buckets.get(user_id)) is None:
             if len(self._buckets) > self._prune_above:
                 self._buckets = {user: bucket for user, bucket in self._buckets.items() if not bucket.full}
-                self._prune_above = max(PRUNE_ABOVE, 2 * len(self._buckets))  # not for each where none of them is full
+                self._prune_above = max(PRUNE_ABOVE, 2 * len(self._buckets))  # not at every new one while none is full
             bucket = self._buckets[user_id] = Bucket(rate, size)
         return bucket
 
-    async def _tell(self, rate: float, size: float) -> None:
+    async def _report(self, rate: float, size: float) -> None:
         while self._taken:
-            await asyncio.sleep(TELL_SECONDS)
+            await asyncio.sleep(REPORT_SECONDS)
             taken, self._taken = self._taken, Counter()
             keys = [f"qader:send:{user}" for user in taken]
             try:
                 async with asyncio.timeout(REDIS_SECONDS):
                     left = await self._script(keys=keys, args=[rate, size, *taken.values()])
             except Exception as error:
-                logger.warning("rate limit falls back to this process: %s", type(error).__name__)
+                logger.warning("rate limit counts in this process alone: %s", type(error).__name__)
                 metrics.RATE_LIMIT_FALLBACKS.inc()
                 await asyncio.sleep(RETRY_SECONDS)
             else:

@@ -6,10 +6,10 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from chat import schemas
 from chat.errors import ERROR_CODES, CloseCode
+from chat.wire import schemas
 
-TYPES = Path(__file__).with_name("static") / "chat" / "types.d.ts"
+TYPES = Path(__file__).parents[1] / "static" / "chat" / "types.d.ts"
 HEADER = "// Made by `make generate` from the structs that the server encodes and reads. Do not edit.\n"
 SIMPLE = {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"}
 WIDTH = 116

@@ -9,10 +9,10 @@ import msgspec
 from django.conf import settings
 
 from accounts.serializers import ProfileBody
-from chat import schemas
 from chat.errors import ERROR_CODES, CloseCode, FrameCode
-from chat.incoming import MarkRead, Ping, SendMessage, SetTyping
-from chat.serializers import (
+from chat.wire import schemas
+from chat.wire.client_frames import MarkRead, Ping, SendMessage, SetTyping
+from chat.wire.server_frames import (
     ConnectionEstablished,
     ConversationBody,
     ConversationUpdate,

@@ -14,13 +14,13 @@ from django.utils import timezone
 
 from accounts.models import MENTOR_ROLES, RoleChoices
 from accounts.serializers import ProfileBody
-from chat import metrics
-from chat.database import fetch
-from chat.delivery import posted
+from chat.bus.events import MessagePosted
 from chat.errors import ClientError, UnavailableError
-from chat.events import MessagePosted
 from chat.models import Conversation, Message
-from chat.serializers import MessageBody
+from chat.runtime import metrics
+from chat.runtime.database import fetch
+from chat.store.history import message_posted
+from chat.wire.server_frames import MessageBody
 
 logger = logging.getLogger(__name__)
 
@@ -241,4 +241,4 @@ def _insert(messages: list[Message]) -> None:
 
 def _sent(draft: Draft, new: dict[Draft, Message], stored: dict[tuple[int, int, str], Message]) -> Sent:
     message = new.get(draft) or stored[draft.key or (0, 0, "")]
-    return Sent(posted(message), created=draft in new)
+    return Sent(message_posted(message), created=draft in new)

@@ -1,4 +1,4 @@
-"""The words both edges speak, coming in: what a client may say, and how it is read or refused by name."""
+"""What clients send, over sockets and REST: each frame and object, how it is read, and what is wrong with it."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -47,7 +47,7 @@ class SendMessage(MessagePost, frozen=True, rename={"content": "message"}):
 
 
 class ClientFrame(msgspec.Struct, frozen=True, tag_field="type"):
-    """Something else a client says on a socket."""
+    """Any other frame of a client. A subclass is all that the protocol needs to know of a new kind."""
 
 
 class MarkRead(ClientFrame, frozen=True, tag="mark_read"):
@@ -71,8 +71,12 @@ class Ping(ClientFrame, frozen=True, tag="ping"):
     """Asks for a pong: browsers cannot send the ping of the WebSocket protocol."""
 
 
-def read_frame(text: str | None) -> dict[str, Any]:
-    """Return a client's frame as a mapping; raises `invalid_json` or `invalid_frame` for anything else."""
+def read_frame(text: str | None) -> tuple[type[ClientFrame] | type[SendMessage], dict[str, Any]]:
+    """Return a client's frame and its kind; raises `invalid_json` or `invalid_frame` for what is none.
+
+    A known `type` decides, whatever else there is. Without a known one, a frame with a `message` is a send, and so is
+    one without `type`.
+    """
     if text is None:
         raise ClientError("invalid_frame", "Binary frames are not supported.")
     try:
@@ -81,7 +85,12 @@ def read_frame(text: str | None) -> dict[str, Any]:
         raise ClientError("invalid_json", "The frame is not valid JSON.") from None
     if not isinstance(frame, dict):
         raise ClientError("invalid_frame", "A frame must be a JSON object.")
-    return frame
+    name = frame.get("type")
+    if isinstance(name, str) and name in _KINDS:
+        return _KINDS[name], frame
+    if name is not None and frame.get("message") is None:
+        raise ClientError("invalid_frame", "Unknown frame type.")
+    return SendMessage, frame
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -90,17 +99,7 @@ def _no_constant(name: str) -> NoReturn:
 
 _decoder = json.JSONDecoder(parse_constant=_no_constant)
 
-_KINDS: dict[object, type[ClientFrame]] = {"mark_read": MarkRead, "typing": SetTyping, "ping": Ping}
-
-
-def kind_of(frame: Mapping[str, Any]) -> type[ClientFrame] | type[SendMessage]:
-    """Return which frame this is: a known `type` wins, without any it is a send; raises `invalid_frame` for others."""
-    kind = frame.get("type")
-    if isinstance(kind, str) and kind in _KINDS:
-        return _KINDS[kind]
-    if kind is not None and frame.get("message") is None:
-        raise ClientError("invalid_frame", "Unknown frame type.")
-    return SendMessage
+_KINDS = {str(kind.__struct_config__.tag): kind for kind in ClientFrame.__subclasses__()}
 
 
 def read(body: Any, shape: type[S]) -> S:

@@ -16,8 +16,8 @@ from asgiref.sync import SyncToAsync
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
-from chat import metrics
 from chat.errors import UnavailableError
+from chat.runtime import metrics
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -1,4 +1,7 @@
-"""What belongs to an event loop: the server has one, tests and threads outside of a server have their own."""
+"""Objects and background tasks of an event loop.
+
+A server has one loop; tests, and threads outside a server, have others.
+"""
 
 import asyncio
 import logging
@@ -11,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-RETRY_SECONDS = 1.0
+RETRY_SECONDS = 1.0  # pause after work that failed, before it is tried again
 
 
 def per_event_loop(make: Callable[[], T]) -> Callable[[], T]:
@@ -28,29 +31,29 @@ def per_event_loop(make: Callable[[], T]) -> Callable[[], T]:
 
 
 def start_for_all(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """Start a task that works for everybody: what it logs is not the doing of the one who happened to start it."""
+    """Start a task that works for everybody: it logs in nobody's name, whoever happened to start it."""
     return asyncio.get_running_loop().create_task(work, name=name, context=Context())
 
 
 class Tasks:
-    """The background tasks of one owner: of each name there is one at a time."""
+    """The background tasks of one owner; one at a time under each name."""
 
     def __init__(self, owner: str) -> None:
         self._owner = owner
-        self._going_on: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
 
     def run(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Have `work` going on, unless it is; where it fails unexpectedly, once more after `RETRY_SECONDS`."""
-        if name not in self._going_on:
-            self._going_on[name] = start_for_all(self._run(name, work), f"{self._owner}-{name}")
+        """Start `work` unless it is running; where it fails unexpectedly, it is started again after `RETRY_SECONDS`."""
+        if name not in self._running:
+            self._running[name] = start_for_all(self._run(name, work), f"{self._owner}-{name}")
 
     def get(self, name: str) -> asyncio.Task[None] | None:
-        """Return the task that goes on under this name."""
-        return self._going_on.get(name)
+        """Return the task that is running under this name."""
+        return self._running.get(name)
 
     def cancel(self, name: str) -> None:
         """Stop the task of this name; it may be run again at once."""
-        if task := self._going_on.pop(name, None):
+        if task := self._running.pop(name, None):
             task.cancel()
 
     async def _run(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -62,6 +65,6 @@ class Tasks:
                     logger.exception("%s-%s failed", self._owner, name)
                 await asyncio.sleep(RETRY_SECONDS)
         finally:
-            # Here and not in a callback, which comes later: who asks in between would be taken for served.
-            if self._going_on.get(name) is asyncio.current_task():
-                del self._going_on[name]
+            # Not in a callback, which comes later: a `run` in between would take the ended task for a running one.
+            if self._running.get(name) is asyncio.current_task():
+                del self._running[name]

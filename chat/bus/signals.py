@@ -1,10 +1,9 @@
-"""Hears what Django tells of sessions, people and new conversations; every process looks at the sockets concerned.
+"""Receivers of Django's signals: when a session, user, profile or conversation changes, they publish an event.
 
-The one use of signals: `accounts` must not know `chat`, and the admin, the shell and Django's own views end sessions
-without asking us. What a `QuerySet.update` changes sends no signal; the rounds of `upkeep` find it.
+This is the one use of signals. `accounts` must not know `chat`, and the admin, the shell and Django's own views end
+sessions without calling us. A `QuerySet.update` sends no signal; the periodic rounds find what it changed.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from django.contrib.auth import SESSION_KEY
@@ -14,12 +13,13 @@ from django.db.models.signals import post_delete, post_save
 from django.utils import timezone
 
 from accounts.models import User, UserProfile
-from chat import events
+from chat.bus.event_bus import publish
+from chat.bus.events import AccessChanged, AnyEvent, ConversationStarted
 from chat.models import Conversation
 
 
 def connect() -> None:
-    """Start to listen; called once, when the app is ready."""
+    """Connect the receivers; called once, when the app is ready."""
     post_delete.connect(_session_ended, sender=Session)
     post_save.connect(_user_changed, sender=User)
     post_delete.connect(_user_changed, sender=User)
@@ -32,31 +32,26 @@ def _session_ended(instance: Session, **_: Any) -> None:
     """A session was deleted: by a log-out, a new log-in over it, or an administrator."""
     user_id = instance.get_decoded().get(SESSION_KEY)
     if user_id is not None and instance.expire_date > timezone.now():  # not for what `clearsessions` sweeps out
-        _announce(int(user_id))
+        _publish_on_commit(AccessChanged(int(user_id)))
 
 
 def _user_changed(instance: User, update_fields: Any = None, created: bool = False, **_: Any) -> None:
     """A password, `is_active`, or the user as a whole; signing in saves `last_login` alone."""
     if not created and set(update_fields or ()) != {"last_login"}:
-        _announce(instance.pk)
+        _publish_on_commit(AccessChanged(instance.pk))
 
 
 def _profile_changed(instance: UserProfile, created: bool = False, **_: Any) -> None:
     """A role or a mentor."""
     if not created:
-        _announce(instance.user_id)
+        _publish_on_commit(AccessChanged(instance.user_id))
 
 
 def _conversation_saved(instance: Conversation, created: bool = False, **_: Any) -> None:
-    """A student has come to a mentor for the first time."""
+    """A student and a mentor have their first conversation."""
     if created:
-        event = events.ConversationStarted(instance.student_id, instance.teacher_id)
-        _on_commit(lambda: events.conversation_started(event))
+        _publish_on_commit(ConversationStarted(instance.student_id, instance.teacher_id))
 
 
-def _announce(user_id: int) -> None:
-    _on_commit(lambda: events.access_changed(user_id))
-
-
-def _on_commit(announce: Callable[[], None]) -> None:
-    transaction.on_commit(announce, robust=True)
+def _publish_on_commit(event: AnyEvent) -> None:
+    transaction.on_commit(lambda: publish(event), robust=True)

@@ -9,8 +9,8 @@ from django.conf import settings
 
 from accounts.serializers import CsrfBody, LoginProblem, MeBody, ProfileBody
 from chat.errors import FrameCode, RestCode
-from chat.incoming import ClientFrame, MessagePost, Ping, SendMessage
-from chat.serializers import (
+from chat.wire.client_frames import ClientFrame, MessagePost, Ping, SendMessage
+from chat.wire.server_frames import (
     ConversationBody,
     ConversationFrame,
     ConversationPage,

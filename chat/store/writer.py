@@ -1,57 +1,59 @@
-"""The one path on which messages are written: whatever waits is committed together.
+"""The writer: the one path on which messages are stored. All that waits is committed together.
 
-While one transaction is under way the next one gathers, so a lone message never waits, and under load one commit
-carries dozens. A message is told to sockets after its commit, never before.
+While one batch is under way the next one gathers, so a lone message never waits, and under load one commit carries
+dozens of messages. Sockets are told of a message after its commit, never before.
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future
+from contextvars import Context
 from functools import partial
 
 from msgspec.structs import replace
 
-from chat import events, metrics
-from chat.batch import Draft, Outcome, Sent, store
-from chat.database import submit_write
+from chat.bus.event_bus import publish
 from chat.errors import UnavailableError
-from chat.loops import per_event_loop, start_for_all
+from chat.runtime import metrics
+from chat.runtime.database import submit_write
+from chat.runtime.event_loop import per_event_loop
+from chat.store.batch import Draft, Outcome, Sent, store
 
 logger = logging.getLogger(__name__)
 
 BATCH = 100  # messages in one transaction
 DRAFT_SECONDS = 4.2  # a message that is not committed by then is given up; its sender has 5 s
 STUCK_SECONDS = 1.0  # a batch that takes longer no longer holds up other conversations
-MAX_STUCK = 3  # batches under way beside the present one
+MAX_BATCHES = 4  # under way at once: one, and those that are stuck
+
+_FOR_ALL = Context()  # a batch is logged in nobody's name: it is not the doing of whoever happened to start it
 
 Entry = tuple[Draft, "asyncio.Future[Sent]"]
 
 
 class Writer:
-    """The waiting messages of one event loop."""
+    """The messages of one event loop that wait to be stored."""
 
     def __init__(self) -> None:
         self._waiting: dict[int, deque[Entry]] = {}  # by conversation, none empty; in turn
-        self._under_way: set[Future[list[Outcome]]] = set()
-        self._busy: set[int] = set()  # conversations in those: a later message must not overtake an earlier one
-        self._task: asyncio.Task[None] | None = None
+        self._busy: set[int] = set()  # conversations in a batch under way: no later message may overtake an earlier one
+        self._under_way = 0  # batches
+        self._current: asyncio.Future[list[Outcome]] | None = None  # the batch that the next one waits for
 
     def write(self, draft: Draft) -> "asyncio.Future[Sent]":
-        """Queue a message. The future brings `Sent` after the commit, or raises `ClientError` within 5 s."""
+        """Queue a message. The future brings `Sent` after the commit, or raises `ClientError`, within 5 s."""
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Sent] = loop.create_future()
         timer = loop.call_later(DRAFT_SECONDS, _give_up, draft, result)
         result.add_done_callback(partial(self._forget, draft.conversation_id, timer))
         self._waiting.setdefault(draft.conversation_id, deque()).append((draft, result))
-        self._wake()
+        self._start_batches()
         return result
 
     def _forget(self, conversation_id: int, timer: asyncio.TimerHandle, _: "asyncio.Future[Sent]") -> None:
-        """Let go of what was given up: while the database is away it would pile up."""
+        """Drop what was given up: while the database is away it would pile up."""
         timer.cancel()
         waiting = self._waiting.get(conversation_id)
         while waiting and waiting[0][1].done():
@@ -59,16 +61,21 @@ class Writer:
         if waiting is not None and not waiting:
             del self._waiting[conversation_id]
 
-    def _wake(self) -> None:
-        if self._task is None and self._waiting:
-            self._task = start_for_all(self._run(), "writer")
+    def _start_batches(self) -> None:
+        """Start the next batch, unless it has to wait for the current one or too many are under way."""
+        while self._current is None and self._under_way < MAX_BATCHES and (batch := self._next_batch()):
+            self._busy.update(draft.conversation_id for draft, _ in batch)
+            self._under_way += 1
+            self._current = future = asyncio.wrap_future(submit_write(store, [draft for draft, _ in batch]))
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(STUCK_SECONDS, self._found_stuck, future, context=_FOR_ALL)
+            future.add_done_callback(partial(self._settle, batch, timer), context=_FOR_ALL)
 
-    async def _run(self) -> None:
-        try:
-            while len(self._under_way) <= MAX_STUCK and (batch := self._next_batch()):
-                await self._start(batch)
-        finally:
-            self._task = None
+    def _found_stuck(self, future: "asyncio.Future[list[Outcome]]") -> None:
+        """Let other conversations go on beside a batch that takes long."""
+        if self._current is future:
+            self._current = None
+            self._start_batches()
 
     def _next_batch(self) -> list[Entry]:
         batch: list[Entry] = []
@@ -88,37 +95,27 @@ class Writer:
                 self._waiting[conversation_id] = waiting  # behind the others
         return batch
 
-    async def _start(self, batch: list[Entry]) -> None:
-        """Commit a batch in a thread; returns when it is settled, or stuck and left to settle by itself."""
-        drafts = [draft for draft, _ in batch]
-        self._busy |= {draft.conversation_id for draft in drafts}
-        call = submit_write(store, drafts)
-        self._under_way.add(call)
-        settled = asyncio.Event()
-        future = asyncio.wrap_future(call)
-        future.add_done_callback(partial(self._settle, batch, call))
-        future.add_done_callback(lambda _: settled.set())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STUCK_SECONDS):
-                await settled.wait()
-
     def _settle(
-        self, batch: Sequence[Entry], call: "Future[list[Outcome]]", done: "asyncio.Future[list[Outcome]]"
+        self, batch: Sequence[Entry], timer: asyncio.TimerHandle, done: "asyncio.Future[list[Outcome]]"
     ) -> None:
-        self._under_way.discard(call)
-        self._busy -= {draft.conversation_id for draft, _ in batch}
-        self._wake()
-        error = done.exception()
-        if error is not None:
+        """Start the next batch, and tell the sockets and the senders what became of this one."""
+        timer.cancel()
+        self._under_way -= 1
+        self._busy.difference_update([draft.conversation_id for draft, _ in batch])
+        if self._current is done:
+            self._current = None
+        self._start_batches()
+        if (error := done.exception()) is not None:
             logger.error("a batch failed", exc_info=error)
-        outcomes = [UnavailableError()] * len(batch) if error is not None else done.result()
-        if error is None:
+            outcomes: Sequence[Outcome] = [UnavailableError()] * len(batch)
+        else:
+            outcomes = done.result()
             _measure(batch, outcomes)
         now = time.time()
         for (_, result), outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Sent):
-                # A repeated one too: its first commit may have gone untold when its answer was lost.
-                events.message_posted(replace(outcome.event, committed=now) if outcome.created else outcome.event)
+                # A repeat, too: the event of its first commit may have been lost together with its answer.
+                publish(replace(outcome.event, committed=now) if outcome.created else outcome.event)
             if result.done():
                 continue
             if isinstance(outcome, Sent):

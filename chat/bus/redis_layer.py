@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from channels_redis import pubsub
 
-from chat.loops import start_for_all
+from chat.runtime.event_loop import start_for_all
 
 logger = logging.getLogger(__name__)
 
