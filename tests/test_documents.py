@@ -24,7 +24,8 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 PACKAGES = ("accounts", "bench", "chat", "deploy", "docs", "locale", "qader", "tests", ".ci")
 # A file or folder of the repository: below one of the packages, or at the top by the name of a file.
 REPOSITORY_PATH = re.compile(
-    rf"(?:{'|'.join(map(re.escape, PACKAGES))})/[\w./*-]*|[\w.*-]+\.(?:md|yml|toml|in|txt)|Makefile|Dockerfile|\.env\.example"
+    rf"(?:{'|'.join(map(re.escape, PACKAGES))})/[\w./*-]*"
+    r"|[\w.*-]+\.(?:md|yml|toml|in|txt)|Makefile|Dockerfile|\.env\.example"
 )
 
 in_each_document = pytest.mark.parametrize("name", DOCUMENTS)
