@@ -84,6 +84,13 @@ def test_every_repository_path_exists(name: str) -> None:
     assert sorted(path for path in paths if not list(ROOT.glob(path))) == []
 
 
+def test_the_readme_names_every_module_of_the_chat() -> None:
+    # Without management/ and migrations/.
+    modules = {str(path.relative_to(ROOT)) for path in [*ROOT.glob("chat/*.py"), *ROOT.glob("chat/[!m]*/*.py")]}
+    modules -= {name for name in modules if name.endswith(("__init__.py", "chat/apps.py"))}
+    assert sorted(modules - set(re.findall(r"`(chat/[\w/]+\.py)`", DOCUMENTS["README.md"]))) == []
+
+
 def test_the_readme_links_to_every_other_document() -> None:
     linked = set(re.findall(r"\]\(([^)\s#]+\.md)\)", DOCUMENTS["README.md"]))
     assert linked == set(DOCUMENTS) - {"README.md"}
