@@ -172,7 +172,7 @@ async def post(live_cast: Cast) -> AsyncIterator[Post]:
 
 async def loop_is_idle() -> None:
     """Let what ends with the last socket end, so that no thread holds the database when the test's data goes."""
-    names = ("mailbox-synchronize", "mailbox-publish", "writer", "presence-tell")
+    names = ("event-bus-synchronize", "event-bus-publish", "presence-report")
     tasks = [task for task in asyncio.all_tasks() if task.get_name() in names]
     if tasks:
         await asyncio.wait(tasks, timeout=5)

@@ -234,13 +234,14 @@ def test_people_are_deactivated_and_activated_but_nobody_themselves(cast: Cast, 
 def test_each_deactivated_user_is_announced_to_the_sockets(
     cast: Cast, browser: Client, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
 ) -> None:
-    from chat.bus import events
+    from chat.bus import signals
+    from chat.bus.events import AccessChanged
 
-    announced: list[int] = []
-    monkeypatch.setattr(events, "access_changed", announced.append)
+    announced: list[object] = []
+    monkeypatch.setattr(signals, "publish", announced.append)
     with django_capture_on_commit_callbacks(execute=True):
         act(browser, "deactivate", cast.student, cast.teacher)
-    assert announced == [cast.student.pk, cast.teacher.pk]
+    assert announced == [AccessChanged(cast.student.pk), AccessChanged(cast.teacher.pk)]
 
 
 def test_only_staff_with_the_permission_may_act(cast: Cast) -> None:

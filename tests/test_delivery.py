@@ -8,17 +8,16 @@ import pytest
 from django.db import ProgrammingError
 
 from chat.bus.events import MessagesRead
-from chat.live import subscriber as outbox_module
-from chat.live.conversation_feed import Delivery, messages_between
+from chat.live import subscriber
 from chat.models import Conversation, Message
-from chat.wire.server_frames import Pong, encode
+from chat.store.history import messages_between
+from chat.wire.server_frames import Pong
 from tests.cast import Cast, say
 from tests.measure import counted_queries, held_up_after
-from tests.outside import Outside, database_away, write
+from tests.outside import Outside, database_away, feed_of, handshake_of, write
 from tests.sockets import in_thread, new_message
 
 INTERNAL_ERROR, TOO_SLOW = 1011, 1013
-PONG = encode(Pong())
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ async def outside(live_cast: Cast, live_conversation: Conversation) -> Any:
     """A delivery that has not started."""
     outside = Outside(live_conversation, live_cast)
     yield outside
-    outside.delivery.stop()
+    outside.feed.stop()
 
 
 async def test_events_are_told_in_order_each_as_this_user_sees_it(outside: Outside, live_cast: Cast) -> None:
@@ -34,7 +33,7 @@ async def test_events_are_told_in_order_each_as_this_user_sees_it(outside: Outsi
     theirs = (await in_thread(say, outside.conversation, live_cast.teacher, "theirs"))[0]
     own = Message(conversation=outside.conversation, sender=live_cast.student, content="own", client_id="1")
     await own.asave()
-    outside.hear(*await in_thread(messages_between, outside.conversation.pk, 0, 2, 2))
+    outside.receive(*await in_thread(messages_between, outside.conversation.pk, 0, 2, 2))
     assert await outside.next() == await new_message(theirs, live_cast.student)
     assert await outside.next() == await new_message(own, live_cast.student, "1")
     await outside.nothing_more()
@@ -43,26 +42,26 @@ async def test_events_are_told_in_order_each_as_this_user_sees_it(outside: Outsi
 async def test_an_event_that_comes_again_is_dropped(outside: Outside) -> None:
     outside.start()
     one, two, three = await write(outside, 3)
-    outside.hear(one, one, two, one, two, three, three, one)
+    outside.receive(one, one, two, one, two, three, three, one)
     assert await outside.numbers(3) == [1, 2, 3]
-    outside.hear(one, two, three)
+    outside.receive(one, two, three)
     await outside.nothing_more()
-    assert outside.delivery._ahead == {}  # nor is it kept, in the place of what comes ahead of its turn
+    assert outside.feed._ahead == {}  # nor is it kept, in the place of what comes ahead of its turn
 
 
 async def test_a_gap_is_filled_from_the_database(outside: Outside) -> None:
     outside.start()
     events = await write(outside, 5)
-    outside.hear(events[0], events[4])
+    outside.receive(events[0], events[4])
     assert await outside.numbers(5) == [1, 2, 3, 4, 5]
-    outside.hear(*events)
+    outside.receive(*events)
     await outside.nothing_more()
 
 
 async def test_events_in_any_order_are_told_in_theirs(outside: Outside) -> None:
     outside.start()
     events = await write(outside, 3)
-    outside.hear(events[2], events[1], events[0])
+    outside.receive(events[2], events[1], events[0])
     assert await outside.numbers(3) == [1, 2, 3]
     await outside.nothing_more()
 
@@ -75,10 +74,10 @@ async def test_losing_doubling_and_shuffling_leaves_every_message_once(outside: 
     script = [event for event in events for _ in range(dice.choice([0, 1, 1, 1, 2]))]
     script.sort(key=lambda event: event.seq + dice.uniform(0, 8))
     for event in script:
-        outside.hear(event)
+        outside.receive(event)
         if dice.random() < 0.3:
             await asyncio.sleep(0)
-    outside.delivery.catch_up(60, {})
+    outside.feed.catch_up(60, {})
     assert await outside.numbers(60) == list(range(1, 61))
     await outside.nothing_more()
 
@@ -86,7 +85,7 @@ async def test_losing_doubling_and_shuffling_leaves_every_message_once(outside: 
 async def test_a_gap_larger_than_one_reading_is_filled(outside: Outside) -> None:
     outside.start()
     events = await write(outside, 950)
-    outside.hear(events[-1])
+    outside.receive(events[-1])
     assert await outside.numbers(950) == list(range(1, 951))
     await outside.nothing_more()
 
@@ -94,9 +93,9 @@ async def test_a_gap_larger_than_one_reading_is_filled(outside: Outside) -> None
 async def test_what_comes_while_a_gap_is_filled_comes_behind_it(outside: Outside) -> None:
     outside.start()
     events = await write(outside, 300)
-    outside.hear(events[250])
+    outside.receive(events[250])
     for event in events[251:]:
-        outside.hear(event)
+        outside.receive(event)
         await asyncio.sleep(0)
     assert await outside.numbers(300) == list(range(1, 301))
     await outside.nothing_more()
@@ -106,17 +105,17 @@ async def test_rows_that_vanished_are_skipped(outside: Outside) -> None:
     outside.start()
     events = await write(outside, 6)
     await Message.objects.filter(seq__in=[2, 3, 6]).adelete()
-    outside.hear(events[0], events[4])
+    outside.receive(events[0], events[4])
     assert await outside.numbers(3) == [1, 4, 5]
     with counted_queries() as queries, held_up_after('FROM "chat_message"') as (made, go_on):
-        assert outside.delivery.catch_up(6, {})  # which is gone, too
+        assert outside.feed.catch_up(6, {})  # which is gone, too
         assert await asyncio.to_thread(made.wait, 5)
         go_on.set()
         for _ in range(20):
             await in_thread(Conversation.objects.count)
     assert sum("chat_message" in sql for sql in queries) == 1  # and not looked for again and again
     seventh = await write(outside, 1)
-    outside.hear(*seventh)
+    outside.receive(*seventh)
     assert await outside.numbers(1) == [7]
     await outside.nothing_more()
 
@@ -125,26 +124,26 @@ async def test_many_vanished_rows_in_a_row_are_skipped(outside: Outside) -> None
     outside.start()
     events = await write(outside, 700)
     await Message.objects.filter(seq__range=(2, 650)).adelete()
-    outside.hear(events[699])
+    outside.receive(events[699])
     assert await outside.numbers(51) == [1, *range(651, 701)]
     await outside.nothing_more()
 
 
 async def test_nothing_is_written_before_the_start_and_nothing_of_it_twice(outside: Outside) -> None:
     events = await write(outside, 5)
-    outside.hear(*events[:4], MessagesRead(outside.conversation.pk, outside.cast.teacher.pk, 0, 1, [(1, 1)]))
+    outside.receive(*events[:4], MessagesRead(outside.conversation.pk, outside.cast.teacher.pk, 0, 1, [(1, 1)]))
     await asyncio.sleep(0)
     assert outside.sent.empty()
-    outside.start(3, first=1, frames=[outside.delivery.frame(event) for event in events[1:3]])
+    outside.start(3, missed=events[1:3])
     assert await outside.numbers(3) == [2, 3, 4]
-    outside.hear(*events)
+    outside.receive(*events)
     assert await outside.numbers(1) == [5]
     await outside.nothing_more()
 
 
 async def test_what_was_heard_out_of_order_before_the_start_is_made_whole(outside: Outside) -> None:
     events = await write(outside, 9)
-    outside.hear(events[8], events[5])
+    outside.receive(events[8], events[5])
     outside.start(2)
     assert await outside.numbers(7) == [3, 4, 5, 6, 7, 8, 9]
     await outside.nothing_more()
@@ -152,12 +151,12 @@ async def test_what_was_heard_out_of_order_before_the_start_is_made_whole(outsid
 
 async def test_catching_up_says_whether_something_was_missed(outside: Outside) -> None:
     outside.start()
-    assert not outside.delivery.catch_up(0, {outside.cast.teacher.pk: 0})
+    assert not outside.feed.catch_up(0, {outside.cast.teacher.pk: 0})
     await write(outside, 2)
-    assert outside.delivery.catch_up(2, {})
+    assert outside.feed.catch_up(2, {})
     assert await outside.numbers(2) == [1, 2]
-    assert not outside.delivery.catch_up(2, {})
-    assert not outside.delivery.catch_up(1, {})
+    assert not outside.feed.catch_up(2, {})
+    assert not outside.feed.catch_up(1, {})
     await outside.nothing_more()
 
 
@@ -165,7 +164,7 @@ async def test_a_database_that_fails_is_asked_again(outside: Outside) -> None:
     outside.start()
     events = await write(outside, 4)
     with database_away() as tried:
-        outside.hear(events[2])
+        outside.receive(events[2])
         assert await asyncio.to_thread(tried.wait, 5)
     assert await outside.numbers(3) == [1, 2, 3]
     await outside.nothing_more()
@@ -176,7 +175,7 @@ async def test_a_database_that_fails_holds_up_nothing_else(outside: Outside) -> 
     outside.start()
     events = await write(outside, 3)
     with database_away() as tried:
-        outside.hear(events[2])
+        outside.receive(events[2])
         await outside.nothing_more()
         assert await asyncio.to_thread(tried.wait, 5)
         await outside.nothing_more()
@@ -189,19 +188,19 @@ async def test_a_hole_that_can_never_be_filled_closes_the_socket(
     outside.start()
     events = await write(outside, 3)
     with database_away(ProgrammingError("no such table")):
-        outside.hear(events[2])
+        outside.receive(events[2])
         assert await asyncio.wait_for(outside.closed.get(), 5) == INTERNAL_ERROR
-    assert [record.message for record in caplog.records] == ["a hole could not be filled"]
+    assert [record.message for record in caplog.records] == ["a gap could not be filled"]
 
 
 async def test_while_the_database_fails_what_fits_without_it_is_told(outside: Outside) -> None:
     outside.start()
     events = await write(outside, 4)
     with database_away():
-        outside.hear(events[2])
-        outside.hear(events[1], events[0])
+        outside.receive(events[2])
+        outside.receive(events[1], events[0])
         assert await outside.numbers(3) == [1, 2, 3]
-        outside.hear(events[3])
+        outside.receive(events[3])
         assert await outside.numbers(1) == [4]
     await outside.nothing_more()
 
@@ -211,9 +210,9 @@ async def test_a_client_that_takes_nothing_costs_a_bounded_number_of_messages(ou
     outside.start()
     events = await write(outside, 1500)
     for event in events:
-        outside.hear(event)
+        outside.receive(event)
     await asyncio.sleep(0)
-    assert len(outside.delivery._ahead) <= 201
+    assert len(outside.feed._ahead) <= 201
     assert outside.closed.empty()
     outside.gate.set()  # and it catches up
     assert await outside.numbers(1500) == list(range(1, 1501))
@@ -223,20 +222,21 @@ async def test_a_client_that_takes_nothing_costs_a_bounded_number_of_messages(ou
 async def test_a_client_that_takes_nothing_is_closed_when_its_queue_is_full(outside: Outside) -> None:
     outside.gate.clear()
     outside.start()
+    await asyncio.sleep(0)  # the first frame is being written now
     for _ in range(1000):
-        outside.delivery.say(PONG)
+        outside.feed.send(Pong())
     assert outside.closed.empty()
-    outside.delivery.say(PONG)
+    outside.feed.send(Pong())
     assert await outside.closed.get() == TOO_SLOW
 
 
 async def test_a_client_that_takes_nothing_for_long_is_closed(
     outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox_module, "SEND_SECONDS", 0.05)
+    monkeypatch.setattr(subscriber, "SEND_SECONDS", 0.05)
     outside.gate.clear()
     outside.start()
-    outside.delivery.say(PONG)
+    outside.feed.send(Pong())
     assert await asyncio.wait_for(outside.closed.get(), 5) == TOO_SLOW
 
 
@@ -244,7 +244,7 @@ async def test_a_client_that_takes_frame_after_frame_stays_until_there_is_one_th
     live_conversation: Conversation, live_cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long all of them take: what counts is the time of one."""
-    monkeypatch.setattr(outbox_module, "SEND_SECONDS", 1.0)
+    monkeypatch.setattr(subscriber, "SEND_SECONDS", 1.0)
     taken = asyncio.Semaphore(0)
     closed: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -252,8 +252,10 @@ async def test_a_client_that_takes_frame_after_frame_stays_until_there_is_one_th
     async def send(text: str) -> None:
         await taken.acquire()
 
-    delivery = Delivery(live_conversation.pk, live_cast.student.pk, send, closed.put_nowait)
-    delivery.start(first=0, last=0, reads={}, frames=[Pong()] * 16)
+    feed = feed_of(live_conversation, live_cast.student.pk, send, closed.put_nowait)
+    feed.start(handshake_of(live_conversation, live_cast.student, 0, [], {}))
+    for _ in range(15):
+        feed.send(Pong())
     for _ in range(15):
         await asyncio.sleep(0.1)  # a slow client; the first frame's second ends among these
         last = loop.time()
@@ -261,7 +263,7 @@ async def test_a_client_that_takes_frame_after_frame_stays_until_there_is_one_th
     assert closed.empty()
     assert await asyncio.wait_for(closed.get(), 5) == TOO_SLOW
     assert loop.time() - last >= 0.95
-    delivery.stop()
+    feed.stop()
 
 
 async def test_a_client_that_is_gone_under_a_frame_is_closed(live_conversation: Conversation, live_cast: Cast) -> None:
@@ -270,22 +272,22 @@ async def test_a_client_that_is_gone_under_a_frame_is_closed(live_conversation: 
     async def send(text: str) -> None:
         raise ConnectionResetError
 
-    delivery = Delivery(live_conversation.pk, live_cast.student.pk, send, closed.put_nowait)
-    delivery.start(first=0, last=0, reads={}, frames=[Pong()])
+    feed = feed_of(live_conversation, live_cast.student.pk, send, closed.put_nowait)
+    feed.start(handshake_of(live_conversation, live_cast.student, 0, [], {}))
     assert await asyncio.wait_for(closed.get(), 5) == TOO_SLOW
-    delivery.stop()
+    feed.stop()
 
 
 async def test_after_the_stop_nothing_is_written(outside: Outside) -> None:
     outside.start()
     events = await write(outside, 3)
-    outside.hear(events[0])
+    outside.receive(events[0])
     assert await outside.numbers(1) == [1]
-    outside.hear(events[2])
-    outside.delivery.stop()
-    outside.hear(events[1], events[2])
-    outside.delivery.say(PONG)
-    outside.delivery.catch_up(3, {outside.cast.student.pk: 3})
+    outside.receive(events[2])
+    outside.feed.stop()
+    outside.receive(events[1], events[2])
+    outside.feed.send(Pong())
+    outside.feed.catch_up(3, {outside.cast.student.pk: 3})
     await asyncio.sleep(0.05)  # there is nothing to wait for
     assert outside.sent.empty()
     assert outside.closed.empty()
@@ -293,12 +295,12 @@ async def test_after_the_stop_nothing_is_written(outside: Outside) -> None:
 
 async def test_a_repeat_is_answered_where_the_client_has_not_had_the_message(outside: Outside) -> None:
     events = await write(outside, 6)
-    outside.start(4, first=2, frames=[outside.delivery.frame(event) for event in events[2:4]])
+    outside.start(4, missed=events[2:4])
     assert await outside.numbers(2) == [3, 4]
-    outside.delivery.repeat(events[3])  # was replayed
-    outside.delivery.repeat(events[0])  # is older than the socket
-    outside.delivery.repeat(events[0])
-    outside.delivery.repeat(events[5])  # has not come yet, nor what is before it
+    outside.feed.answer_repeat(events[3])  # was replayed
+    outside.feed.answer_repeat(events[0])  # is older than the socket
+    outside.feed.answer_repeat(events[0])
+    outside.feed.answer_repeat(events[5])  # has not come yet, nor what is before it
     assert await outside.numbers(3) == [1, 5, 6]
-    outside.delivery.repeat(events[5])
+    outside.feed.answer_repeat(events[5])
     await outside.nothing_more()

@@ -7,22 +7,22 @@ import pytest
 from accounts.models import RoleChoices, User, UserProfile
 from chat import services
 from chat.errors import ClientError
-from chat.live.handshake import Entrance, enter
+from chat.live.handshake import Handshake, connect_participant
 from tests.cast import Cast, fill, say
 from tests.outcomes import event_of, unread
 
 
-def entrance(cast: Cast, **changes: Any) -> Entrance:
+def entrance(cast: Cast, **changes: Any) -> Handshake:
     who: dict[str, Any] = {"user": cast.student, "conversation": cast.conversation}
     reads = {cast.student.pk: 0, cast.teacher.pk: 0}
     rest: dict[str, Any] = {"missed": [], "recovered": None, "read_up_to": None}
-    return Entrance(**who | {"first": 0, "last": 0, "reads": reads} | rest | changes)
+    return Handshake(**who | {"first": 0, "last": 0, "reads": reads} | rest | changes)
 
 
-def begin(cast: Cast, **changes: Any) -> Entrance:
+def begin(cast: Cast, **changes: Any) -> Handshake:
     arguments: dict[str, Any] = {"session": None, "conversation_id": None, "mark": False, "after": None}
     arguments["check"] = lambda user_id: None
-    return enter(**({"user": cast.student} | arguments | changes))
+    return connect_participant(**({"user": cast.student} | arguments | changes))
 
 
 def test_a_socket_of_an_empty_conversation_begins_at_zero(cast: Cast) -> None:

@@ -10,10 +10,11 @@ import pytest
 from django.contrib.sessions.models import Session
 
 from chat.live import handshake as entrance
-from chat.live import upkeep
+from chat.live import healing
 from chat.models import Conversation
 from chat.runtime import rate_limit as ratelimit
 from chat.runtime.rate_limit import SendLimit
+from chat.runtime.redis import redis_client
 from chat.store.writer import writer
 from tests.cast import Cast, say
 from tests.conftest import Connect, Post
@@ -30,7 +31,7 @@ SENT = {"qader_messages_total": 1, "qader_commit_seconds_count": 1, "qader_batch
 @pytest.fixture(autouse=True)
 def _rounds_and_newcomers_do_nothing(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.CHAT_HEAL_SECONDS = NEVER
-    monkeypatch.setattr(upkeep, "NEWCOMER_SECONDS", 0.05)
+    monkeypatch.setattr(healing, "CONFIRMED_SECONDS", 0.05)
 
 
 async def test_sockets_come_and_go(connect: Connect, live_cast: Cast, stack: AsyncExitStack) -> None:
@@ -101,7 +102,7 @@ async def test_a_message_is_stored_and_delivered(
 
 
 async def _until_idle() -> None:
-    while writer()._task is not None or writer()._under_way:  # noqa: ASYNC110 - nobody says when
+    while writer()._under_way:  # noqa: ASYNC110 - nobody says when
         await asyncio.sleep(0.01)
 
 
@@ -260,6 +261,6 @@ async def test_a_rate_limiter_without_redis(settings: Any, monkeypatch: pytest.M
     limit = SendLimit()
     with moved() as changed:
         assert [limit.take(1), limit.take(1)] == [0, 0]
-        await ended("send-limit-tell")
+        await ended("send-limit-report")
     assert changed == {"qader_rate_limit_fallbacks_total": 1}
-    await limit._redis.aclose()
+    await redis_client().aclose()

@@ -13,8 +13,8 @@ from django.utils import timezone
 from accounts.models import RoleChoices, User, UserProfile
 from chat.live import heartbeats, presence
 from chat.live.heartbeats import Heartbeats
-from chat.live.presence import last_seen, save_last_seen
 from chat.models import Conversation, LastSeen
+from chat.store.last_seen import load_last_seen, save_last_seen
 from tests.cast import Cast, conversation_of, make_user
 from tests.conftest import Connect, Socket
 from tests.measure import counted_queries
@@ -97,7 +97,7 @@ async def test_whoever_did_not_ask_hears_nothing_of_it(
         await inbox.receive_json()
         async with asking(connect, live_cast.teacher, live_conversation) as teacher:
             assert await teacher.receive_json() == online(live_cast.student)
-        await ended("presence-tell", "presence-look")
+        await ended("presence-report", "presence-look-ups-batches")
         await stay(student, tab, inbox)
 
 
@@ -181,7 +181,7 @@ async def test_a_former_mentor_is_told_nothing_until_they_are_assigned_again(
         asking(connect, live_cast.teacher, INBOX) as inbox,
     ):
         async with entered(connect, live_cast.student):
-            await ended("presence-tell", "presence-look")
+            await ended("presence-report", "presence-look-ups-batches")
             await stay(former, inbox)
         await assign(live_cast.student, live_cast.teacher)
         frame = await former.receive_json()
@@ -198,7 +198,7 @@ async def test_a_mentor_who_is_not_any_more_is_told_nothing_from_then_on(
         await assign(live_cast.student, None)
         assert (await inbox.receive_json())["conversation"]["is_active"] is False
         async with connect(live_cast.student, INBOX):
-            await ended("presence-tell", "presence-look")
+            await ended("presence-report", "presence-look-ups-batches")
             await inbox.silence()
 
 
@@ -230,7 +230,7 @@ async def test_messages_cost_nothing_for_it(
         while (await student.receive_json())["type"] == "presence":
             pass
         await teacher.receive_json()
-        await ended("presence-tell", "presence-look")
+        await ended("presence-report", "presence-look-ups-batches")
         calls: list[Any] = []
         monkeypatch.setattr(Heartbeats, "_call", lambda *args: calls.append(args))
         with counted_queries() as queries:
@@ -265,9 +265,9 @@ async def test_when_somebody_was_last_here_is_kept_and_forgotten_with_them(live_
     student, teacher = live_cast.student.pk, live_cast.teacher.pk
     await in_thread(save_last_seen, {student: first, teacher: first})
     await in_thread(save_last_seen, {student: then, 10**6: then})
-    assert await in_thread(last_seen, [student, teacher, 10**6]) == {student: then, teacher: first}
+    assert await in_thread(load_last_seen, [student, teacher, 10**6]) == {student: then, teacher: first}
     await live_cast.student.adelete()
-    assert await in_thread(last_seen, [student, teacher]) == {teacher: first}
+    assert await in_thread(load_last_seen, [student, teacher]) == {teacher: first}
 
 
 async def test_looking_up_many_costs_one_query(
@@ -316,7 +316,7 @@ class TestSeveralProcesses:
         self, connect: Connect, live_cast: Cast, live_conversation: Conversation
     ) -> None:
         async with entered(connect, live_cast.teacher, live_conversation), OtherProcess() as other:
-            await ended("presence-tell")
+            await ended("presence-report")
             student = await other.connect(live_cast.student, None, ASKED)
             assert await student.receive_json() == online(live_cast.teacher)
 
@@ -395,14 +395,14 @@ class TestSeveralProcesses:
         assert await process.beat([2, 3]) == {3}
         assert process.complete
         await process._redis.flushdb()
-        assert await process.look([1, 2]) == {}
+        assert await process.last_heartbeats([1, 2]) == {}
         assert not process.complete
         assert await process.beat([1, 2, 3]) == {1, 2, 3}
-        assert set(await process.look([1, 2, 3, 4])) == {1, 2, 3}
-        monkeypatch.setattr(process, "_doubtful_until", 0)
+        assert set(await process.last_heartbeats([1, 2, 3, 4])) == {1, 2, 3}
+        monkeypatch.setattr(process, "_incomplete_until", 0)
         assert process.complete
         assert await process.leave([2, 4]) == {2, 4}
-        assert set(await process.look([1, 2, 3, 4])) == {1, 3}
+        assert set(await process.last_heartbeats([1, 2, 3, 4])) == {1, 3}
 
     @pytest.mark.parametrize("hiccup", [True, False])
     async def test_only_a_redis_that_was_away_for_long_leaves_others_time_to_tell(
@@ -415,14 +415,15 @@ class TestSeveralProcesses:
         await process.beat([1])
         with monkeypatch.context() as context:
             context.setattr(process, "_scripts", dict.fromkeys(process._scripts, away))
-            assert (await process.beat([1]), await process.leave([1]), await process.look([1])) == (None,) * 3
+            answers = [await process.beat([1]), await process.leave([1]), await process.last_heartbeats([1])]
+            assert answers == [None, None, None]
             assert not process.complete
-        assert set(await process.look([1])) == {1}
+        assert set(await process.last_heartbeats([1])) == {1}
         assert process.complete == hiccup
 
 
 async def test_without_redis_a_process_knows_by_itself(settings: Any) -> None:
     settings.REDIS_URL = ""
     beats = Heartbeats()
-    assert (await beats.beat([1, 2]), await beats.leave([1]), await beats.look([1, 2])) == ({1, 2}, {1}, {})
+    assert (await beats.beat([1, 2]), await beats.leave([1]), await beats.last_heartbeats([1, 2])) == ({1, 2}, {1}, {})
     assert beats.complete

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from chat import services
-from chat.bus import events
+from chat.bus.event_bus import event_bus
 from chat.bus.events import MessagesRead
-from chat.live import conversation_feed as delivery
+from chat.live import conversation_feed
 from chat.models import Conversation, Message
 from tests.cast import Cast, client_of, fill
 from tests.conftest import Connect
@@ -43,7 +43,7 @@ async def test_each_step_is_told_by_itself_and_says_what_it_follows(
     monkeypatch.setattr(services, "MARKED_AT_ONCE", 10)
     ids = [message.pk for message in await in_thread(fill, live_conversation, 50)]
     heard: list[Any] = []
-    await events.mailbox().join([events.conversation_group(live_conversation.pk)], heard.append)
+    event_bus().on(MessagesRead, heard.append)
     read = {"conversation": live_conversation, "reader": live_cast.teacher}
     assert await in_thread(services.mark_read, **read) == 25
     theirs = [(ids[seq - 1], seq) for seq in range(1, 51, 2)]  # the student's
@@ -108,15 +108,15 @@ async def test_marking_over_rest_says_how_many_it_were(live_cast: Cast, live_con
 async def test_many_reads_that_were_not_heard_are_looked_up_in_steps(
     live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "MAX_READS", 2)
+    monkeypatch.setattr(conversation_feed, "MAX_READS", 2)
     outside = Outside(live_conversation, live_cast)
     outside.start(5)
     await write(outside, 5)
     ids = [pk async for pk in Message.objects.order_by("seq").values_list("pk", flat=True)]
     await Message.objects.aupdate(is_read=True)
-    assert outside.delivery.catch_up(5, {live_cast.student.pk: 5})
+    assert outside.feed.catch_up(5, {live_cast.student.pk: 5})
     for expected in (ids[:2], ids[2:4], ids[4:]):
         assert await outside.next() == message_status(live_cast.student, *expected)
-    assert not outside.delivery.catch_up(5, {live_cast.student.pk: 5})
+    assert not outside.feed.catch_up(5, {live_cast.student.pk: 5})
     await outside.nothing_more()
-    outside.delivery.stop()
+    outside.feed.stop()

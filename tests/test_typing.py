@@ -8,13 +8,14 @@ import pytest
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.bus.events import TypingChanged
-from chat.live import subscriber as outbox_module
+from chat.live import subscriber
 from chat.models import Conversation, Message
+from chat.wire.server_frames import Pong
 from tests.cast import Cast, conversation_of, make_user
 from tests.conftest import Connect
 from tests.measure import counted_queries
 from tests.other_process import ROUGH, OtherProcess
-from tests.outside import PONG, Outside
+from tests.outside import Outside
 from tests.room import Room, stay
 from tests.sockets import CLOSED, entered, established, in_thread, new_message, settled
 
@@ -156,14 +157,14 @@ async def test_of_what_a_slow_reader_has_not_been_told_only_the_newest_is_kept(
 ) -> None:
     outside = Outside(live_conversation, live_cast)
     outside.start()
-    for number in range(2 * outbox_module.MAX_WAITING + 1):
-        outside.delivery.hear(TypingChanged(live_conversation.pk, live_cast.teacher.pk, number % 2 == 0))
-    outside.delivery.say(PONG)
+    for number in range(2 * subscriber.MAX_WAITING + 1):
+        outside.feed.on_event(TypingChanged(live_conversation.pk, live_cast.teacher.pk, number % 2 == 0))
+    outside.feed.send(Pong())
     assert await outside.next() == {"type": "pong"}
     assert await outside.next() == typing(live_cast.teacher, True)
     await outside.nothing_more()
     assert outside.closed.empty()
-    outside.delivery.stop()
+    outside.feed.stop()
 
 
 async def test_it_stays_in_its_conversation(room: Room, connect: Connect, live_cast: Cast) -> None:

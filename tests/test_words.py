@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from accounts.serializers import ProfileBody
-from chat.bus.events import AnyEvent, LookAgain, MessagePosted, MessagesRead
+from chat.bus.events import AccessChanged, AnyEvent, MessagePosted, MessagesRead
 from chat.errors import ClientError, UnavailableError
 from chat.wire.client_frames import MarkRead, MessagePost, SendMessage, parse_id, read, read_frame
 from chat.wire.server_frames import (
@@ -278,7 +278,7 @@ def test_every_other_frame_has_exactly_its_keys(frame: Any, expected: dict[str, 
 events = (
     st.builds(MessagePosted, ids, ids, messages, st.none() | plain_text)
     | st.builds(MessagesRead, ids, ids, ids, ids, st.lists(st.tuples(ids, ids)))
-    | st.builds(LookAgain, ids)
+    | st.builds(AccessChanged, ids)
 )
 
 

@@ -13,11 +13,11 @@ from chat.models import Message
 from chat.runtime.database import WRITE_THREADS, write_threads
 from chat.store import writer
 from chat.store.batch import Draft
-from chat.store.writer import BATCH, MAX_STUCK, Writer
+from chat.store.writer import BATCH, MAX_BATCHES, Writer
 from tests.cast import Cast
 from tests.sockets import in_thread
 
-UNDER_WAY = BATCH * (1 + MAX_STUCK)
+UNDER_WAY = BATCH * MAX_BATCHES
 SENDERS = itertools.count(1_000_000)
 
 
@@ -51,7 +51,7 @@ async def given_up(results: "list[asyncio.Future[object]]") -> None:
 
 
 @pytest.mark.usefixtures("go_on", "transactional_db")
-@pytest.mark.parametrize("conversations", [1, 50, BATCH * MAX_STUCK, 10_000])
+@pytest.mark.parametrize("conversations", [1, 50, BATCH * (MAX_BATCHES - 1), 10_000])
 async def test_what_was_given_up_is_not_kept(monkeypatch: pytest.MonkeyPatch, sender: int, conversations: int) -> None:
     monkeypatch.setattr(writer, "DRAFT_SECONDS", 0.5)
     stuck, results = Writer(), []

@@ -1,6 +1,6 @@
 """The channel layer: Redis pub/sub, publishing many messages in one round trip and receiving without a poll.
 
-It may lose, repeat and reorder: what it brings is a hint, see `mailbox`.
+It may lose, repeat and reorder messages; see `event_bus`.
 """
 
 import asyncio

@@ -33,9 +33,9 @@ class Healing:
     """The healing of one event loop."""
 
     def __init__(self) -> None:
-        self._now = BatchQueue[Subscriber]("heal-now", self._heal_batch, SUBSCRIBERS_PER_BATCH)
+        self._now = BatchQueue[Subscriber]("healing-now", self._heal_batch, SUBSCRIBERS_PER_BATCH)
         self._later = BatchQueue[Subscriber](
-            "heal-later", self._heal_batch, SUBSCRIBERS_PER_BATCH, delay=CONFIRMED_SECONDS
+            "healing-later", self._heal_batch, SUBSCRIBERS_PER_BATCH, delay=CONFIRMED_SECONDS
         )
         self._tasks = Tasks("healing")
         event_bus().on(AccessChanged, self._person_changed)

@@ -54,7 +54,7 @@ class Presence:
         self._went: dict[int, datetime] = {}
         self._unsaved: dict[int, datetime] = {}
         self._known: dict[int, State] = {}  # of watched users
-        self._look_ups = BatchQueue[int]("presence", self._look_up_changed, USERS_PER_LOOK_UP)
+        self._look_ups = BatchQueue[int]("presence-look-ups", self._look_up_changed, USERS_PER_LOOK_UP)
         self._beating = asyncio.Lock()  # else a heartbeat on its way could arrive behind a leaving
         self._looking = asyncio.Lock()  # else an older answer could be sent behind a newer one
         self._tasks = Tasks("presence")

@@ -26,15 +26,15 @@ class BatchQueue(Generic[K]):
     """
 
     def __init__(self, name: str, work: Callable[[list[K]], Awaitable[bool]], size: int, delay: float = 0.0) -> None:
-        self._name, self._work, self._size, self._delay = name, work, size, delay
+        self._work, self._size, self._delay = work, size, delay
         self._waiting: dict[K, None] = {}
-        self._tasks = Tasks("queue")
+        self._tasks = Tasks(name)
 
     def add(self, keys: Collection[K]) -> None:
         """Have these worked on soon."""
         if keys:
             self._waiting.update(dict.fromkeys(keys))
-            self._tasks.run(self._name, self._run)
+            self._tasks.run("batches", self._run)
 
     def discard(self, key: K) -> None:
         """Forget this one if it waits."""

@@ -39,7 +39,7 @@ class Writer:
     def __init__(self) -> None:
         self._waiting: dict[int, deque[Entry]] = {}  # by conversation, none empty; in turn
         self._busy: set[int] = set()  # conversations in a batch under way: no later message may overtake an earlier one
-        self._under_way = 0  # batches
+        self._under_way: set[asyncio.Future[list[Outcome]]] = set()  # batches
         self._current: asyncio.Future[list[Outcome]] | None = None  # the batch that the next one waits for
 
     def write(self, draft: Draft) -> "asyncio.Future[Sent]":
@@ -52,6 +52,11 @@ class Writer:
         self._start_batches()
         return result
 
+    async def settle(self) -> None:
+        """Wait until all that was queued is stored or has failed, and its sockets are told."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+
     def _forget(self, conversation_id: int, timer: asyncio.TimerHandle, _: "asyncio.Future[Sent]") -> None:
         """Drop what was given up: while the database is away it would pile up."""
         timer.cancel()
@@ -63,10 +68,10 @@ class Writer:
 
     def _start_batches(self) -> None:
         """Start the next batch, unless it has to wait for the current one or too many are under way."""
-        while self._current is None and self._under_way < MAX_BATCHES and (batch := self._next_batch()):
+        while self._current is None and len(self._under_way) < MAX_BATCHES and (batch := self._next_batch()):
             self._busy.update(draft.conversation_id for draft, _ in batch)
-            self._under_way += 1
             self._current = future = asyncio.wrap_future(submit_write(store, [draft for draft, _ in batch]))
+            self._under_way.add(future)
             loop = asyncio.get_running_loop()
             timer = loop.call_later(STUCK_SECONDS, self._found_stuck, future, context=_FOR_ALL)
             future.add_done_callback(partial(self._settle, batch, timer), context=_FOR_ALL)
@@ -100,7 +105,7 @@ class Writer:
     ) -> None:
         """Start the next batch, and tell the sockets and the senders what became of this one."""
         timer.cancel()
-        self._under_way -= 1
+        self._under_way.discard(done)
         self._busy.difference_update([draft.conversation_id for draft, _ in batch])
         if self._current is done:
             self._current = None
