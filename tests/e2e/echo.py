@@ -107,7 +107,7 @@ def say(port: int) -> None:
 
 
 def main() -> None:
-    from qader.serving import Limits, Serving
+    from qader.server.options import Limits, ServerOptions
 
     server, limits = sys.argv[1], Limits(**json.loads(sys.argv[2]))
     listener = socket.create_server(("127.0.0.1", 0))
@@ -115,10 +115,10 @@ def main() -> None:
     if server == "plain":
         return serve_plain(listener, limits)
     if server == "daphne":
-        from qader.daphne_server import serve
+        from qader.server.daphne_server import serve
     else:
-        from qader.uvicorn_server import serve
-    serve(Serving(application, listener, lambda: say(port), limits=limits))
+        from qader.server.uvicorn_server import serve
+    serve(ServerOptions(application, listener, lambda: say(port), limits=limits))
 
 
 if __name__ == "__main__":
