@@ -19,7 +19,7 @@ from django.test import AsyncClient
 
 from accounts.models import User
 from chat.models import Conversation
-from qader.logs import JsonLine
+from qader.observability.log_format import JsonLine
 from tests.cast import Cast, make_cast, session_cookie
 from tests.contract import check_close, check_frame
 from tests.measure import the_pools_rest

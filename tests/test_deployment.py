@@ -12,7 +12,7 @@ import pytest
 from environs import Env
 
 from qader import settings
-from qader.serving import Limits
+from qader.server.options import Limits
 from tests.compose import ComposeError, load_compose
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -60,7 +60,7 @@ async def test_a_socket_that_is_refused_has_one_line(connect: Connect, live_cast
     assert line.pop("connection")
     assert without_time(line) == {
         "level": "INFO",
-        "logger": "qader.access",
+        "logger": "qader.observability.access_log",
         "event": "socket refused",
         "reason": "not_a_student",
     }

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
-import qader.metrics  # noqa: F401 - registers what only the server would import
+import qader.observability.metrics  # noqa: F401 - registers what only the server would import
 from tests.compose import load_compose
 from tests.promtool import promtool
 

@@ -13,8 +13,9 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from qader import environment, serve
-from qader.serving import Limits
+from qader import environment
+from qader.server import main
+from qader.server.options import Limits
 from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import Start
 from tests.e2e.rawsocket import HANDSHAKE, RawSocket
@@ -54,8 +55,8 @@ def readyz(server: WebServer) -> tuple[int, dict[str, bool]]:
 def test_all_its_steps_fit_into_ten_seconds() -> None:
     limits = Limits()
     assert (limits.closes_per_second, limits.spread_seconds, limits.grace_seconds) == (200, 5, 2)
-    assert limits.spread_seconds + limits.last_seconds + serve.SETTLE_SECONDS <= serve.STOP_SECONDS
-    assert environment.MAX_NOTICE_SECONDS + serve.STOP_SECONDS < END_SECONDS
+    assert limits.spread_seconds + limits.last_seconds + main.SETTLE_SECONDS <= main.STOP_SECONDS
+    assert environment.MAX_NOTICE_SECONDS + main.STOP_SECONDS < END_SECONDS
 
 
 @pytest.mark.parametrize(("debug", "seconds"), [("0", "1.5"), ("1", "0")])

@@ -1,4 +1,4 @@
-"""How the OpenAPI document comes about: the structs on the wire as schemas, and what any request may be answered."""
+"""Builds the OpenAPI document: wire structs become schemas, and answers common to many requests are added."""
 
 from collections.abc import Iterator
 from inspect import cleandoc
@@ -28,9 +28,9 @@ REFUSALS = {
 
 
 class AutoSchema(openapi.AutoSchema):
-    """Takes structs where drf-spectacular takes serializers, and several; a sentence is a `Problem` and its reason.
+    """Accepts msgspec structs, or a tuple of them, instead of serializers; a text means a `Problem` with that reason.
 
-    It cannot do so where serializers are handed out: `extend_schema` stands before that.
+    Overrides private methods: `extend_schema` replaces the public ones that return serializers.
     """
 
     def _get_request_for_media_type(self, serializer: Any, direction: Any = "request") -> Any:
@@ -39,7 +39,7 @@ class AutoSchema(openapi.AutoSchema):
         return super()._get_request_for_media_type(serializer, direction)
 
     def _get_response_bodies(self, direction: Any = "response") -> Any:
-        """Return the answers by status: the method's, the whole view's, and those that every request may meet."""
+        """Return the answers by status: of the method, of the whole view (`refusals`), and of every request."""
         answers: dict[int, Any] = {}
         common = {status: REFUSALS[status] for status in self._refusals()}
         own: Any = self.get_response_serializers()
@@ -68,11 +68,11 @@ class AutoSchema(openapi.AutoSchema):
         return AllowAny in self.view.permission_classes
 
     def get_override_parameters(self) -> list[Any]:
-        """Return the parameters that the view has besides its path's."""
+        """Return the parameters of the view that are not in its path, and `Retry-After`."""
         return [*super().get_override_parameters(), RETRY_AFTER]
 
     def get_auth(self) -> list[dict[str, Any]]:
-        """Return what must come with the request: the session's cookie, and the token where something changes."""
+        """Return what a request needs: the session cookie, and the CSRF token if it changes something."""
         cookie = [] if self._is_open() else ["cookieAuth"]
         token = ["csrfToken"] if self.method == "POST" else []
         return [{scheme: [] for scheme in cookie + token}]

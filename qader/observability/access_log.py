@@ -1,6 +1,6 @@
-"""The outermost layer: names each request and each socket, and logs and counts how it ended.
+"""The outermost ASGI wrapper: gives each request and socket an id, logs how it ended, and counts it.
 
-A socket that was let in logs its own opening and end (`chat.live.socket_consumer`): only it knows what became of it.
+An accepted socket logs its own opening and end (in `chat`), because only the consumer knows them.
 """
 
 import logging
@@ -14,16 +14,17 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from accounts import tracing
-from qader import metrics
+from qader.http.asgi import single_header
+from qader.observability import metrics
 
 logger = logging.getLogger(__name__)
 
-ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
-CLIENT_GONE = 499  # before it was answered; by nginx's convention. A 500 would ring an alarm that any client can ring
-QUIET = frozenset({"healthz", "readyz", "metrics"})  # asked all day long by machines
+REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left before the answer; 500 would raise an alert
+DEBUG_ROUTES = frozenset({"healthz", "readyz", "metrics"})  # requested every few seconds, so logged as DEBUG
 
 
-class Access:
+class AccessLog:
     """Wraps the whole application."""
 
     def __init__(self, application: Any) -> None:
@@ -39,39 +40,39 @@ class Access:
             await self.application(scope, receive, send)
 
     async def _request(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        trace = tracing.begin("request", _id(scope))
+        trace = tracing.begin("request", _request_id(scope))
         begin = time.monotonic()
-        status = 500  # what the server says where nothing is answered
-        begun = False
+        status = 500  # the server answers 500 if the application answers nothing
+        answered = False
 
-        async def hear() -> Any:
+        async def receive_noted() -> Any:
             nonlocal status
             message = await receive()
-            if message["type"] == "http.disconnect" and not begun:
-                status = CLIENT_GONE
+            if message["type"] == "http.disconnect" and not answered:
+                status = CLIENT_CLOSED_REQUEST
             return message
 
-        async def answer(message: dict[str, Any]) -> None:
-            nonlocal status, begun
+        async def send_noted(message: dict[str, Any]) -> None:
+            nonlocal status, answered
             if message["type"] == "http.response.start":
-                status, begun = message["status"], True
+                status, answered = message["status"], True
                 message = message | {"headers": [*message.get("headers", ()), (b"x-request-id", trace.id.encode())]}
             await send(message)
 
         try:
-            await self.application(scope, hear, answer)
+            await self.application(scope, receive_noted, send_noted)
         finally:
             seconds = time.monotonic() - begin
             if status < 400 and scope["path"].startswith(settings.STATIC_URL):
                 trace.route = "static"
             method = scope["method"] if scope["method"] in metrics.METHODS else "other"
-            metrics.answered(trace.route, method, status, seconds)
-            level = logging.DEBUG if trace.route in QUIET else logging.INFO
+            metrics.count_request(trace.route, method, status, seconds)
+            level = logging.DEBUG if trace.route in DEBUG_ROUTES else logging.INFO
             fields = {"method": method, "route": trace.route, "status": status, "ms": round(seconds * 1000, 1)}
             logger.log(level, "request", extra={"fields": fields})
 
     async def _socket(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        trace = tracing.begin("connection", _id(scope))
+        trace = tracing.begin("connection", _request_id(scope))
         try:
             await self.application(scope, receive, send)
         finally:
@@ -80,19 +81,16 @@ class Access:
                 logger.info("socket refused", extra={"fields": {"reason": trace.refusal}})
 
 
-def _id(scope: dict[str, Any]) -> str:
-    """Return the X-Request-ID that a trusted proxy gave, else a new one."""
-    if settings.TRUST_PROXY:
-        given = [value for name, value in scope["headers"] if name == b"x-request-id"]
-        if len(given) == 1 and ID.fullmatch(given[0]):
-            return str(given[0].decode())
-    return secrets.token_hex(8)
+def _request_id(scope: dict[str, Any]) -> str:
+    """Return the X-Request-ID of a trusted proxy, otherwise a new id."""
+    given = single_header(scope, b"x-request-id") if settings.TRUST_PROXY else None
+    return given if given and REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
 
 
 class RouteMiddleware:
-    """Notes the name of the URL pattern of a request: a path would hold ids, or whatever a client makes up.
+    """Notes the name of the URL pattern for log and metrics, which must not contain the path and its ids.
 
-    Before the view is called, whose end `HttpDeadline` may not wait for.
+    Before the view runs, because `HttpDeadline` may answer before the view returns.
     """
 
     sync_capable = async_capable = True
@@ -102,10 +100,10 @@ class RouteMiddleware:
         self.process_view: Any = _note_route
         if iscoroutinefunction(get_response):
             markcoroutinefunction(self)
-            self.process_view = _note_route_async  # else Django would hop to a thread for it
+            self.process_view = _note_route_async  # Django would call the synchronous one in a thread
 
     def __call__(self, request: HttpRequest) -> Any:
-        """Answer as the rest does."""
+        """Return the answer unchanged."""
         return self.get_response(request)
 
 

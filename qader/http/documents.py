@@ -1,4 +1,4 @@
-"""The contract as documents: OpenAPI for REST, with a page to try it, and AsyncAPI for sockets."""
+"""The API documents: AsyncAPI for sockets, and a page that shows the OpenAPI document of REST."""
 
 import yaml
 from django.http import HttpRequest, HttpResponse
@@ -12,7 +12,7 @@ SESSION = {"$ref": "#/components/securitySchemes/session"}
 
 @require_safe
 def asyncapi_yaml(request: HttpRequest) -> HttpResponse:
-    """Answer the AsyncAPI document, with the server that was asked."""
+    """Answer the AsyncAPI document; its server is the host of this request."""
     protocol = "wss" if request.is_secure() else "ws"
     server = {"host": request.get_host(), "protocol": protocol, "security": [SESSION]}
     text = yaml.safe_dump(asyncapi() | {"servers": {"this": server}}, sort_keys=False, allow_unicode=True)
@@ -20,7 +20,7 @@ def asyncapi_yaml(request: HttpRequest) -> HttpResponse:
 
 
 class DocsView(SpectacularSwaggerSplitView):
-    """Swagger UI over the OpenAPI document, from files of our own, without a script or a style inside the page."""
+    """Swagger UI for the OpenAPI document. Scripts and styles are our own files, none are inline."""
 
     schema = None  # not part of the document
     url_name = "schema"

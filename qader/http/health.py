@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`: whether this process is alive, and whether to send it anybody."""
+"""`/healthz`: the process is alive. `/readyz`: the proxy may send it clients."""
 
 import asyncio
 import logging
@@ -16,32 +16,32 @@ from chat.runtime.database import in_database
 
 logger = logging.getLogger(__name__)
 
-PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
-PART_SECONDS = 2.5  # how long a part may take to answer
-stopping = threading.Event()  # set once this process has been told to stop
+ANY_HOST_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
+PART_SECONDS = 2.5  # how long the database or the channel layer may take to answer
+stopping = threading.Event()  # set at SIGTERM or SIGINT
 
 
 class CommonMiddleware(common.CommonMiddleware):
-    """Django's own, but the Host header is free for what load balancers and Prometheus ask, by address."""
+    """Django's own, except that probes need no allowed Host: load balancers and Prometheus use the IP address."""
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
-        """Refuse hosts that are not ours, except for `PATHS`."""
-        return None if request.path_info in PATHS else super().process_request(request)
+        """Refuse hosts that are not in ALLOWED_HOSTS, except for `ANY_HOST_PATHS`."""
+        return None if request.path_info in ANY_HOST_PATHS else super().process_request(request)
 
 
 @never_cache
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
-    """Answer "ok": the process takes requests. Touches nothing, so that a database away gets no process restarted."""
+    """Answer "ok". Does not ask the database: a database outage must not restart the processes."""
     return HttpResponse("ok", content_type="text/plain")
 
 
 @never_cache
 @require_safe
 async def readyz(request: HttpRequest) -> JsonResponse:
-    """Answer which parts answer within `PART_SECONDS`: 200 if all do and the process is not told to stop, else 503."""
+    """Answer 200, or 503 if the process is stopping, or database or channel layer take over `PART_SECONDS`."""
     database, layer = await asyncio.gather(
-        _answers("database", in_database(_ask_database)), _answers("channel layer", _ask_channel_layer())
+        _answers("database", in_database(_query_database)), _answers("channel layer", _publish())
     )
     parts = {"database": database, "channel_layer": layer, "stopping": stopping.is_set()}
     return JsonResponse(parts, status=200 if database and layer and not parts["stopping"] else 503)
@@ -57,11 +57,11 @@ async def _answers(part: str, call: Awaitable[object]) -> bool:
     return True
 
 
-def _ask_database() -> None:
+def _query_database() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
 
 
-async def _ask_channel_layer() -> None:
-    # Nobody listens to this group; Redis answers the publish all the same.
+async def _publish() -> None:
+    # The group is empty; Redis answers PUBLISH anyway.
     await get_channel_layer().group_send("readyz", {"type": "readyz"})

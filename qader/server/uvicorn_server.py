@@ -1,4 +1,4 @@
-"""Uvicorn as we run it, to the same limits as daphne; tests/e2e/test_server_*.py hold both to them."""
+"""Uvicorn with the same limits as daphne. tests/e2e/test_server_overrides.py proves that each override is needed."""
 
 import asyncio
 import contextlib
@@ -15,106 +15,106 @@ from uvicorn.server import ServerState
 from websockets.frames import Frame
 from websockets.http11 import Request
 
-from qader.lifecycle import live
-from qader.serving import Limits, Serving
+from qader.observability.log_filters import make_warning
+from qader.server.lifecycle import run
+from qader.server.options import Limits, ServerOptions
 
 
 class Http(H11Protocol):
-    """One HTTP connection, cut where a client takes too long over a request, or reads its answer too slowly.
+    """One HTTP connection, aborted if the client takes too long to send a request or to read its answer.
 
-    Uvicorn waits as long as its client likes, and a request whose answer is not read keeps its thread and its
-    connection to the database.
+    Uvicorn has no such limits, and a request whose answer is not read keeps its thread and its database connection.
     """
 
     request_seconds = 0
-    _deadline: asyncio.TimerHandle | None = None
-    _unread: asyncio.TimerHandle | None = None
+    _request_limit: asyncio.TimerHandle | None = None
+    _read_limit: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        """Expect a request."""
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's own type
+        """Start the time limit of the first request."""
         super().connection_made(transport)
-        self._expect()
+        self._start_request_limit()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came in, and expect the rest of it."""
+        """Start or stop the time limit, depending on whether the request is complete."""
         super().data_received(data)
         if self.transport.get_protocol() is self and self.conn.their_state in {h11.IDLE, h11.SEND_BODY}:
-            self._expect()
+            self._start_request_limit()
         else:
-            self._expect_no_more()
+            self._stop_request_limit()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Expect nothing."""
+        """Stop both time limits."""
         super().connection_lost(exc)
-        self._expect_no_more()
-        self._is_read()
+        self._stop_request_limit()
+        self._stop_read_limit()
 
     def pause_writing(self) -> None:
-        """Wait for the client to read."""
+        """Start the time limit for reading: the write buffer is full."""
         super().pause_writing()
-        self._abort_unless_read()
+        self._start_read_limit()
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Stop the time limit for reading: the write buffer has room again."""
         super().resume_writing()
         if not self.transport.is_closing():
-            self._is_read()
+            self._stop_read_limit()
 
     def on_response_complete(self) -> None:
-        """Take another request, or close: in the end also where the client does not read its answer."""
+        """Start the time limit for reading if the connection closes after this answer."""
         super().on_response_complete()
         if self.transport.is_closing():
-            self._abort_unless_read()
+            self._start_read_limit()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection."""
+        """Close an idle connection, also if the client does not read the rest of its answer."""
         super().timeout_keep_alive_handler()
-        self._abort_unless_read()
+        self._start_read_limit()
 
-    def _abort_unless_read(self) -> None:
-        if self._unread is None:
-            self._unread = self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
+    def _start_read_limit(self) -> None:
+        if self._read_limit is None:
+            self._read_limit = self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
 
-    def _is_read(self) -> None:
-        if self._unread is not None:
-            self._unread.cancel()
-            self._unread = None
+    def _stop_read_limit(self) -> None:
+        if self._read_limit is not None:
+            self._read_limit.cancel()
+            self._read_limit = None
 
-    def _expect(self) -> None:
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(self.request_seconds, self.transport.abort)
+    def _start_request_limit(self) -> None:
+        if self._request_limit is None:
+            self._request_limit = self.loop.call_later(self.request_seconds, self.transport.abort)
 
-    def _expect_no_more(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+    def _stop_request_limit(self) -> None:
+        if self._request_limit is not None:
+            self._request_limit.cancel()
+            self._request_limit = None
 
 
 class State(ServerState):
-    """What the connections of a server share."""
+    """The state that all connections of a server share."""
 
     refusing = False  # handshakes
 
 
 class Socket(WebSocketsSansIOProtocol):
-    """One WebSocket, of which the client learns why it was closed, and which ends even if the client reads nothing.
+    """One WebSocket whose close code reaches the client, and which ends even if the client reads nothing.
 
-    Uvicorn's own `transport.close()` does neither: with input unread it resets the connection, and the close frame
-    is lost; with output unsent it waits for ever.
+    Uvicorn only calls `transport.close()`: with unread input that resets the connection and the close frame is lost;
+    with unsent output it waits for ever.
     """
 
     state: State
-    since: float  # on the loop's clock
+    opened_at: float  # on the event loop's clock
 
     def data_received(self, data: bytes) -> None:
-        """Take what came in; uvicorn itself leaves a handshake that cannot be read without an answer."""
+        """Answer 400 to a malformed handshake; uvicorn does not answer it."""
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
             self.transport.close()
 
     async def send(self, message: Any) -> None:
-        """Send what the application says once the client takes it; to a socket that is closing nothing, as daphne."""
+        """Send when the write buffer has room; send nothing on a closing socket, where uvicorn raises."""
         if message["type"] == "websocket.close":
             self._abort_soon()
         await self.writable.wait()
@@ -122,32 +122,32 @@ class Socket(WebSocketsSansIOProtocol):
             await super().send(message)
 
     def keepalive_timeout(self) -> None:
-        """Cut a client whose pong is missing."""
+        """Abort the connection if the pong is missing; uvicorn only closes it."""
         super().keepalive_timeout()
         self._abort_soon()
 
     def handle_ping(self) -> None:
-        """Answer, but nothing behind our close frame: the stream has ended there, and writing on would raise."""
+        """Answer, except after our close frame: we have sent the end of the stream, and writing would raise."""
         if not self.close_sent:
             super().handle_ping()
 
     def handle_close(self, event: Frame) -> None:
-        """Take the client's close frame."""
+        """Take the client's close frame, and abort if the client does not read our answer."""
         super().handle_close(event)
         self._abort_soon()
 
     def handle_parser_exception(self) -> None:
-        """Close for a message that is too big (1009) or malformed (1002, 1007)."""
+        """Close with 1009 (too large), 1002 or 1007 (malformed) so that the client receives the code."""
         if not self.close_sent:
             self._close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take over a connection."""
+        """Note when the socket was opened, for the order of closing."""
         super().connection_made(transport)
-        self.since = self.loop.time()
+        self.opened_at = self.loop.time()
 
     def handle_connect(self, event: Request) -> None:
-        """Take a handshake, unless the server stops."""
+        """Accept a handshake, unless the server stops."""
         if self.state.refusing:
             self.refuse()
         else:
@@ -162,7 +162,7 @@ class Socket(WebSocketsSansIOProtocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether it has been let in and is not closing."""
+        """Whether the handshake is complete and closing has not begun."""
         return self.handshake_complete and not self.close_sent and not self.transport.is_closing()
 
     def restart(self) -> None:
@@ -172,7 +172,7 @@ class Socket(WebSocketsSansIOProtocol):
             self._close()
 
     def _close(self) -> None:
-        """Send the close frame that stands in `conn` and the end of the stream, and read on until the client's end."""
+        """Send the close frame that `conn` holds and the end of the stream, then read until the client closes."""
         self.stop_keepalive()
         self.close_sent = True
         if frame := self.conn.close_sent:
@@ -200,24 +200,24 @@ def _http(limits: Limits, *arguments: Any, **options: Any) -> Http:
 
 
 class UvicornServer(uvicorn.Server):
-    """Uvicorn that lives as `qader.lifecycle` says."""
+    """Uvicorn, started and stopped by `qader.server.lifecycle`."""
 
-    def __init__(self, config: uvicorn.Config, serving: Serving) -> None:
+    def __init__(self, config: uvicorn.Config, options: ServerOptions) -> None:
         super().__init__(config)
         self.server_state = self._state = State()
-        self._serving = serving
+        self._options = options
 
     async def main_loop(self) -> None:
-        """Serve, and stop."""
-        ticking = asyncio.create_task(super().main_loop())  # which keeps the date of the answers
-        await live(self, self._serving)
+        """Serve until the shutdown sequence ends."""
+        ticking = asyncio.create_task(super().main_loop())  # updates the Date header
+        await run(self, self._options)
         ticking.cancel()
 
     async def shutdown(self, sockets: Any = None) -> None:
-        """Do nothing more: all is done by then. Uvicorn's closes every WebSocket at once."""
+        """Do nothing: `lifecycle.run` has ended everything. Uvicorn would close every WebSocket at once."""
 
     def refuse(self) -> None:
-        """Take no connection any more, and answer every handshake with 503, those under way at once."""
+        """Accept no more connections, and answer every handshake with 503, also those that are still running."""
         self._state.refusing = True
         for server in self.servers:
             server.close()
@@ -227,42 +227,41 @@ class UvicornServer(uvicorn.Server):
 
     def sockets(self) -> list[Socket]:
         """Return the open WebSockets, the oldest first."""
-        return sorted((socket for socket in self._sockets() if socket.is_open), key=lambda socket: socket.since)
+        return sorted((socket for socket in self._sockets() if socket.is_open), key=lambda socket: socket.opened_at)
 
     def _sockets(self) -> list[Socket]:
         return [connection for connection in self._state.connections if isinstance(connection, Socket)]
 
     async def idle(self) -> None:
-        """Return once every request is answered and every WebSocket has ended."""
+        """Return when every request is answered and every WebSocket has ended."""
         for connection in list(self._state.connections):
             is_closing = connection.transport.is_closing()
             if isinstance(connection, Socket):
-                if is_closing:  # it waits for a client that reads nothing
+                if is_closing:  # the client reads nothing
                     connection.transport.abort()
             elif not is_closing:
-                connection.shutdown()  # once it has answered
+                connection.shutdown()  # uvicorn closes it after the answer
         await self._wait_tasks_to_complete()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """Leave the signals to `qader.lifecycle`."""
+        """Leave the signals to `qader.server.lifecycle`; uvicorn would install its own handlers."""
         yield
 
 
-def _without_alarm(record: logging.LogRecord) -> bool:
-    """Keep what any client can cause, text that is not UTF-8, to one line, which is no error of ours."""
+def _client_errors_as_warnings(record: logging.LogRecord) -> bool:
+    """Log text that is not UTF-8 as a warning in one line: any client can send it, and it is not our error."""
     if record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError):
-        record.exc_info = None
-        record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+        make_warning(record)
     return True
 
 
-def serve(serving: Serving) -> None:
+def serve(options: ServerOptions) -> None:
     """Serve until SIGTERM or SIGINT, then close every WebSocket with 1012 and return."""
-    limits = serving.limits
-    logging.getLogger("uvicorn.error").addFilter(_without_alarm)
+    limits = options.limits
+    logging.getLogger("uvicorn.error").addFilter(_client_errors_as_warnings)
     config = uvicorn.Config(
-        serving.application,
+        options.application,
         loop="uvloop",
         http=partial(_http, limits),  # type: ignore[arg-type]
         ws=partial(_socket, limits),  # type: ignore[arg-type] # uvicorn only calls it
@@ -273,10 +272,10 @@ def serve(serving: Serving) -> None:
         lifespan="off",
         interface="asgi3",
         log_config=None,
-        log_level=logging.WARNING,  # below it every handshake is logged
+        log_level=logging.WARNING,  # with INFO every handshake is logged
         access_log=False,
         proxy_headers=False,
         server_header=False,
         timeout_keep_alive=limits.keep_alive_seconds,
     )
-    UvicornServer(config, serving).run([serving.listener])
+    UvicornServer(config, options).run([options.listener])

@@ -1,4 +1,4 @@
-"""Static files from the web process; in production under names that hold a hash, so that browsers keep them."""
+"""Static files, served by the web process; in production under names with a hash, so that browsers cache them."""
 
 from io import BytesIO
 from typing import Any
@@ -9,15 +9,15 @@ from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 
 class WhiteNoiseMiddleware(middleware.WhiteNoiseMiddleware):  # type: ignore[misc] # WhiteNoise has no types
-    """WhiteNoise, whose files are sent whole.
+    """WhiteNoise, except that it sends each file as a whole.
 
-    It streams them by an iterator that is not asynchronous, which Django under ASGI reads to its end all the same, and
-    warns of at every file. No setting changes that.
+    WhiteNoise streams with a synchronous iterator. Under ASGI Django reads it to its end anyway, and warns at every
+    file. No setting changes that.
     """
 
     @staticmethod
     def serve(static_file: Any, request: HttpRequest) -> HttpResponse:
-        """Return a file, or that it has not changed."""
+        """Answer the file, or 304 if the client has it."""
         found = static_file.get_response(request.method, request.META)
         with found.file or BytesIO() as file:
             response = HttpResponse(file.read(), status=int(found.status))
@@ -27,7 +27,7 @@ class WhiteNoiseMiddleware(middleware.WhiteNoiseMiddleware):  # type: ignore[mis
         return response
 
 
-class ModuleStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc] # the same
-    """WhiteNoise's, which also knows what JavaScript modules import from each other."""
+class ModuleStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]
+    """WhiteNoise's storage, which also replaces names in the imports of JavaScript modules."""
 
     support_js_module_import_aggregation = True

@@ -1,8 +1,8 @@
-"""How a log line looks: one JSON object in production, readable in development; what caused it stands on each.
+"""The format of log lines: one JSON object in production, readable text in development.
 
-What a line must never hold is what people write, who they are, and what signs them in. So `extra` is left out but for
-`extra={"fields": {...}}`, which is ours, and of an exception only its kind and its way are told: its words may quote
-what was sent ("Failing row contains ...").
+A line must never contain message texts, personal data or credentials. So of `extra` it has only our own
+`extra={"fields": {...}}`, and of an exception only types and stack: an exception's text may quote what a client sent
+("Failing row contains ...").
 """
 
 import json
@@ -17,10 +17,10 @@ from accounts import tracing
 
 
 def event_of(record: logging.LogRecord) -> str:
-    """Return what happened, in one line: asyncio writes tasks and exceptions into further ones.
+    """Return the first line of the log message; asyncio's further lines contain tasks and exceptions.
 
-    Without the words of exceptions, the path, which Django puts last where it logs of a request, and the arguments of
-    a callback that failed, which asyncio and uvloop write out: they may be messages.
+    Removed are the texts of exceptions, the path at the end of Django's lines about a request, and the arguments of a
+    failed callback in lines of asyncio and uvloop, which may be chat messages.
     """
     text = str(record.msg)
     if isinstance(record.args, tuple) and any(isinstance(arg, BaseException) for arg in record.args):
@@ -36,7 +36,7 @@ def event_of(record: logging.LogRecord) -> str:
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what is known of it: who caused it, and what the caller gave as `extra={"fields": {...}}`."""
+    """Return the id of the request or connection, the user id, and the caller's `extra={"fields": {...}}`."""
     fields: dict[str, Any] = {}
     if trace := tracing.current():
         fields[trace.kind] = trace.id
@@ -46,7 +46,7 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def error_of(error: BaseException) -> dict[str, Any]:
-    """Return the kind of an exception and the places it came through, those of what caused it first."""
+    """Return the types and the stack of an exception and its causes, the first cause first."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in chain:
@@ -61,7 +61,7 @@ def error_of(error: BaseException) -> dict[str, Any]:
 
 
 class JsonLine(logging.Formatter):
-    """One JSON object, in one line whatever happened."""
+    """One JSON object in one line."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -78,7 +78,7 @@ class JsonLine(logging.Formatter):
 
 
 class ReadableLine(logging.Formatter):
-    """A line to read while developing, followed by the whole traceback where there is one."""
+    """A line for developers, followed by the traceback if there is one."""
 
     default_time_format = "%H:%M:%S"
     default_msec_format = "%s.%03d"
@@ -92,29 +92,21 @@ class ReadableLine(logging.Formatter):
         return line
 
 
-class OwnWords(logging.Filter):
-    """Leaves out what Django logs of each answer from 400 on, its status and path: the access log has a line of it."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether more is told than that."""
-        return bool(record.exc_info) or record.msg != "%s: %s"
-
-
-def log_all() -> None:
-    """Let warnings, and whatever nobody caught, come out as log lines, too."""
+def log_uncaught() -> None:
+    """Log Python warnings and uncaught exceptions, so that they become log lines, too."""
     logger = logging.getLogger(__name__)
     logging.captureWarnings(True)
 
     def uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
         if issubclass(kind, KeyboardInterrupt):
             return sys.__excepthook__(kind, error, trace)
-        logger.critical("not caught", exc_info=error)
+        logger.critical("uncaught exception", exc_info=error)
 
     def uncaught_in_thread(args: threading.ExceptHookArgs) -> None:
         if args.exc_type is not SystemExit:
-            logger.error("not caught in a thread", exc_info=args.exc_value)
+            logger.error("uncaught exception in a thread", exc_info=args.exc_value)
 
     def unraisable(args: Any) -> None:
-        logger.error("not raised", exc_info=args.exc_value)
+        logger.error("exception that could not be raised", exc_info=args.exc_value)
 
     sys.excepthook, threading.excepthook, sys.unraisablehook = uncaught, uncaught_in_thread, unraisable

@@ -1,4 +1,4 @@
-"""The language that people read the page and the admin in: their cookie's, else their browser's."""
+"""The language of the page and the admin: the one in the cookie, otherwise the browser's."""
 
 from functools import cache
 from typing import Any
@@ -11,11 +11,11 @@ from django.utils import translation
 from django.utils.translation.trans_real import DjangoTranslation
 from django.views.i18n import JSONCatalog
 
-WIRE = "/api/"  # what is answered below it is read by programs
+API_PREFIX = "/api/"  # always answered in English
 
 
 class LocaleMiddleware(locale.LocaleMiddleware):
-    """Django's own, but for REST, which answers in English; needs no thread, since all it looks at is the request."""
+    """Django's own, except that REST answers in English, and that it needs no thread: it only reads the request."""
 
     async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
         """Answer in the language of the request."""
@@ -24,16 +24,16 @@ class LocaleMiddleware(locale.LocaleMiddleware):
         return self.process_response(request, response)
 
     def process_request(self, request: HttpRequest) -> None:
-        """Choose the language."""
-        if not request.path_info.startswith(WIRE):
+        """Activate the language."""
+        if not request.path_info.startswith(API_PREFIX):
             return super().process_request(request)
         translation.activate(settings.LANGUAGE_CODE)
         request.LANGUAGE_CODE = settings.LANGUAGE_CODE
         return None
 
     def process_response(self, request: HttpRequest, response: Any) -> HttpResponseBase:
-        """Say which language it was."""
-        if not request.path_info.startswith(WIRE):
+        """Set the headers that name the language."""
+        if not request.path_info.startswith(API_PREFIX):
             response = super().process_response(request, response)
         answered: HttpResponseBase = response
         return answered
@@ -41,7 +41,7 @@ class LocaleMiddleware(locale.LocaleMiddleware):
 
 @cache
 def script_texts(language: str) -> dict[str, Any]:
-    """What the page's scripts say in this language, by what they say in English; plural forms are lists."""
+    """Return the translations for the page's scripts, by English text; plural forms are lists."""
     catalog = JSONCatalog()
     catalog.translation = DjangoTranslation(
         language, domain="djangojs", localedirs=[str(path) for path in settings.LOCALE_PATHS]

@@ -1,9 +1,8 @@
-"""Daphne as we run it: all that daphne, autobahn and twisted need to be told, each with its reason.
+"""Daphne with our limits. Every override says why it is needed; tests/e2e/test_server_overrides.py proves each.
 
-The sources read were daphne 4.2, autobahn 26.10 and twisted 26.10; tests/e2e/test_server_*.py show for each
-point what a plain daphne does.
+Written for daphne 4.2, autobahn 26.10 and twisted 26.10.
 """
-# ruff: noqa: E402, N802, N815 - the loop is chosen before the imports; the names that autobahn and twisted call
+# ruff: noqa: E402, N802, N815 - the event loop policy comes before the imports; names given by autobahn and twisted
 
 import asyncio
 import logging
@@ -15,7 +14,7 @@ from typing import Any
 
 import uvloop
 
-asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # daphne makes its loop when it is imported
+asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # daphne creates its event loop on import
 
 import autobahn.twisted.websocket
 import autobahn.websocket.protocol
@@ -31,32 +30,32 @@ from twisted.logger import (
     globalLogPublisher,
 )
 
-from qader.daphne_http import HttpFactory
-from qader.lifecycle import live
-from qader.serving import Serving
+from qader.server.daphne_http import HttpFactory
+from qader.server.lifecycle import run
+from qader.server.options import ServerOptions
 
-# Autobahn makes words ready for a debug log that is off: it pretty-prints all its options at each connection, an eighth
-# of what a handshake costs, and colours a few values at each frame, a tenth of what a message costs.
+# Autobahn formats text for its debug log even if that log is off: all options at each connection (an eighth of the
+# processor time of a handshake), and coloured values at each frame (a tenth of the time of a message).
 autobahn.websocket.protocol.pformat = repr
 for module in (autobahn.websocket.protocol, autobahn.twisted.websocket):
     module.hltype = module.hlval = lambda value, **_: value
 
-MAX_UNREAD = 32  # messages of one socket that wait for the application before its client has to
+MAX_UNREAD = 32  # messages of one socket that may wait for the application; then we stop reading from the client
 
 
 class Socket(WebSocketProtocol):  # type: ignore[misc] # daphne has no types
-    """One WebSocket. Autobahn takes an option from its factory only where the class does not set it."""
+    """One WebSocket. An option that is set on the class here overrides the one of autobahn's factory."""
 
-    # Close oversize and malformed messages with 1009, 1007 or 1002; the default drops the connection (1006).
+    # Close with 1009, 1007 or 1002 for too large and malformed messages; the default drops the connection (1006).
     failByDrop = False
-    # One ping after the other, whatever else comes in. Daphne's own pings start anew with each message, so that a
-    # client which sends but never reads is never pinged, and overlap, so that a slow pong is taken for none.
+    # Ping regularly, whatever the client sends. By default each message postpones the next ping, so that a client
+    # which sends but never reads is never pinged.
     autoPingRestartOnAnyTraffic = False
 
-    _drained: asyncio.Event | None = None  # set while the write buffer is full
+    _writable: asyncio.Event | None = None  # exists while the write buffer is full
 
     def onConnect(self, request: Any) -> Any:
-        """Refuse everybody while the server stops, and sub-protocols that are no ASCII, at which daphne raises."""
+        """Refuse handshakes while the server stops, and non-ASCII sub-protocols, for which daphne raises."""
         if self.factory.server_class.refusing:
             raise ConnectionDeny(503, "Service Unavailable")
         if not request.headers.get("sec-websocket-protocol", "").isascii():
@@ -64,84 +63,84 @@ class Socket(WebSocketProtocol):  # type: ignore[misc] # daphne has no types
         return super().onConnect(request)
 
     def failHandshake(self, reason: str, code: int = 400, headers: Any = None) -> None:
-        """Refuse in the same words whatever it is for, and an Origin that autobahn cannot read like any other."""
+        """Answer with the plain HTTP reason. Autobahn would quote the error, and answer 400 to a malformed Origin."""
         status = HTTPStatus(403 if "origin" in reason.lower() else code)
         super().failHandshake(status.phrase, status.value, headers)
 
     def connectionMade(self) -> None:
-        """Have the transport tell us, not the HTTP channel that came before us, when its write buffer is full."""
+        """Become the transport's producer: otherwise the HTTP channel, not we, learns that the write buffer is full."""
         super().connectionMade()
         self.transport.unregisterProducer()
         self.transport.registerProducer(self, True)
 
     def pauseProducing(self) -> None:
         """The write buffer is full."""
-        self._drained = self._drained or asyncio.Event()
+        self._writable = self._writable or asyncio.Event()
 
     def resumeProducing(self) -> None:
-        """The write buffer is empty again, or the connection lost."""
-        if self._drained is not None:
-            self._drained.set()
-            self._drained = None
+        """The write buffer is empty again, or the connection is lost."""
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
 
     stopProducing = resumeProducing
 
-    async def writable(self) -> None:
-        """Wait while the client takes nothing: daphne itself would keep in memory whatever it is sent."""
-        while self._drained is not None:
-            await self._drained.wait()
+    async def wait_writable(self) -> None:
+        """Wait while the write buffer is full; daphne would keep everything in memory."""
+        while self._writable is not None:
+            await self._writable.wait()
 
     def onMessage(self, payload: bytes, is_binary: bool) -> None:
-        """Queue a message for the application, and stop reading while too many wait; daphne's queue has no end."""
+        """Queue a message for the application. Stop reading while too many wait: daphne's queue has no limit."""
         if self.state != self.STATE_OPEN:
-            return  # came in behind our close frame
+            return  # it arrived after our close frame
         super().onMessage(payload, is_binary)
         if self.application_queue.qsize() >= MAX_UNREAD:
             self.transport.pauseProducing()
 
-    def paced(self, unread: "asyncio.Queue[Any]") -> Callable[[], Any]:
-        """Return the application's `receive`, which resumes reading when it has caught up."""
+    def receive_from(self, queue: "asyncio.Queue[Any]") -> Callable[[], Any]:
+        """Return the application's `receive`, which resumes reading from the client when the queue is empty."""
 
         async def receive() -> Any:
-            message = await unread.get()
-            if unread.empty():
+            message = await queue.get()
+            if queue.empty():
                 self.transport.resumeProducing()
             return message
 
         return receive
 
     def onFrameData(self, payload: bytes) -> bool | None:
-        """Do not collect a control frame that was refused for its length: without failByDrop autobahn would go on."""
+        """Discard the rest of a control frame that is too long: without failByDrop autobahn would collect it."""
         if self.failedByMe and self.current_frame.opcode > 7:
             return None
         return super().onFrameData(payload)  # type: ignore[no-any-return]
 
     def serverClose(self, code: int | None = None) -> None:
-        """Close with any code. Autobahn's sendClose raises for 1001 to 2999, though 1012 and 1013 are registered."""
-        self.transport.resumeProducing()  # for the client's answer
+        """Close with any code. Autobahn's sendClose raises for 1001 to 2999, although 1012 and 1013 are registered."""
+        self.transport.resumeProducing()  # to read the client's close frame
         self.sendCloseFrame(code=code or 1000)
 
     def dropConnection(self, abort: bool = False) -> None:
-        """Close the connection, at the latest in a few seconds: loseConnection waits for a reader that has stopped."""
+        """Close the connection, and abort it later if the client reads nothing: loseConnection would wait for it."""
         super().dropConnection(abort)
         reactor.callLater(self.closeHandshakeTimeout, self.transport.abortConnection)
 
     def onClose(self, was_clean: bool, code: int | None, reason: str | None) -> None:
-        """Tell the application, and free those who wait to write."""
+        """Tell the application, and wake the tasks that wait to write."""
         self.resumeProducing()
-        if hasattr(self, "server"):  # else autobahn refused the handshake itself, which daphne raises at
+        if hasattr(self, "server"):  # not if autobahn itself refused the handshake: daphne would raise
             super().onClose(was_clean, code, reason)
 
     def application_ended(self, application: "asyncio.Future[Any]") -> None:
-        """Close with 1011 where the application returned without closing; daphne would keep a socket nobody serves.
+        """Close with 1011 if the application returned without closing; daphne would leave the socket open.
 
-        Where it failed, daphne logs that and closes.
+        If the application raised, daphne itself logs that and closes.
         """
         if self.state == self.STATE_OPEN and not application.cancelled() and application.exception() is None:
             self.serverClose(1011)
 
     def refuse(self) -> None:
-        """Answer a handshake under way with 503."""
+        """Answer a running handshake with 503."""
         self.server.protocol_disconnected(self)
         self.failHandshake("Service Unavailable", 503)
 
@@ -152,17 +151,17 @@ class Socket(WebSocketProtocol):  # type: ignore[misc] # daphne has no types
 
 
 class DaphneServer(Server):  # type: ignore[misc]
-    """Daphne on a socket that listens already, which lives as `qader.lifecycle` says."""
+    """Daphne on a given listening socket, started and stopped by `qader.server.lifecycle`."""
 
     refusing = False  # handshakes
 
-    def __init__(self, serving: Serving) -> None:
-        limits = serving.limits
+    def __init__(self, options: ServerOptions) -> None:
+        limits = options.limits
         super().__init__(
-            serving.application,
-            endpoints=["the listener"],
-            ping_interval=math.inf,  # autobahn pings, see Socket
-            websocket_timeout=-1,  # by default every socket is closed after 24 h, with 1000: "done"
+            options.application,
+            endpoints=["the listener"],  # daphne requires one; _configure listens instead
+            ping_interval=math.inf,  # daphne's pings are off; autobahn pings, see _configure
+            websocket_timeout=-1,  # the default closes every socket with 1000 after 24 h
             websocket_max_message_size=limits.frame_bytes,
             websocket_max_frame_size=limits.frame_bytes,
             server_name="",
@@ -170,36 +169,36 @@ class DaphneServer(Server):  # type: ignore[misc]
             signal_handlers=False,
             ready_callable=self._configure,
         )
-        self.endpoints: list[str] = []  # checked by daphne not to be empty; its way to a given socket knows IPv4 only
-        self._serving = serving
+        self.endpoints: list[str] = []  # daphne's own endpoint for an open socket supports IPv4 only
+        self._options = options
 
     def _configure(self) -> None:
-        limits, listener = self._serving.limits, self._serving.listener
+        limits, listener = self._options.limits, self._options.listener
         self.ws_factory.protocol = Socket
         self.ws_factory.setProtocolOptions(
             autoPingInterval=limits.ping_seconds,
             autoPingTimeout=limits.ping_seconds,
             closeHandshakeTimeout=limits.close_seconds,
         )
-        # Daphne sends twisted's log to nowhere, failures in our own protocol code with it.
+        # Daphne discards twisted's log, and with it failures in our own protocol code.
         failures = LogLevelFilterPredicate(defaultLogLevel=LogLevel.critical)
         globalLogPublisher.addObserver(FilteringLogObserver(STDLibLogObserver(__name__), [failures]))
         listener.setblocking(False)
         self.http_factory = HttpFactory(self, limits)
         self._port = reactor.adoptStreamPort(listener.fileno(), listener.family, self.http_factory)
-        listener.close()  # twisted has its own descriptor
-        reactor.callWhenRunning(self._begin)
+        listener.close()  # twisted has a duplicate of it
+        reactor.callWhenRunning(self._start)
 
-    def _begin(self) -> None:
-        self._life = asyncio.ensure_future(self._live())
+    def _start(self) -> None:
+        self._task = asyncio.ensure_future(self._run())
 
     def create_application(self, protocol: Any, scope: dict[str, Any]) -> "asyncio.Queue[Any] | None":
-        """Start the application and return the queue it reads from: as daphne does, but paced, and watched."""
+        """Start the application and return its queue, as daphne does, with back-pressure and `application_ended`."""
         if protocol not in self.connections:
             return None
-        scope["root_path"] = self.root_path  # a client may name another in a header of daphne's
+        scope["root_path"] = self.root_path  # daphne lets a client set it by a header
         queue: asyncio.Queue[Any] = asyncio.Queue()
-        receive = protocol.paced(queue) if isinstance(protocol, Socket) else queue.get
+        receive = protocol.receive_from(queue) if isinstance(protocol, Socket) else queue.get
         scope.setdefault("asgi", {"version": "3.0"})
         coroutine = self.application(scope=scope, receive=receive, send=partial(self.handle_reply, protocol))
         task = asyncio.ensure_future(coroutine)
@@ -209,13 +208,13 @@ class DaphneServer(Server):  # type: ignore[misc]
         return queue
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
-        """Pass on what the application sends, once the client takes it."""
+        """Send what the application sends, when the write buffer has room; daphne does not wait."""
         if message["type"] == "websocket.send":
-            await protocol.writable()
+            await protocol.wait_writable()
         await super().handle_reply(protocol, message)
 
     def refuse(self) -> None:
-        """Take no connection any more, and answer every handshake with 503, those under way at once."""
+        """Accept no more connections, and answer every handshake with 503, also those that are still running."""
         self.refusing = True
         self._port.stopListening()
         for socket in self._sockets(Socket.STATE_CONNECTING):
@@ -229,27 +228,27 @@ class DaphneServer(Server):  # type: ignore[misc]
         return [protocol for protocol in self.connections if isinstance(protocol, Socket) and protocol.state == state]
 
     async def idle(self) -> None:
-        """Return once every request is answered and every WebSocket has ended."""
+        """Return when every request is answered and every WebSocket has ended."""
         if running := {details.get("application_instance") for details in self.connections.values()} - {None}:
             await asyncio.wait(running)
 
     def kill_all_applications(self) -> None:
-        """Do nothing more when the reactor stops: all is done by then. Daphne's cancels everybody."""
+        """Do nothing when the reactor stops: `lifecycle.run` has ended everything. Daphne would cancel all at once."""
 
-    async def _live(self) -> None:
+    async def _run(self) -> None:
         try:
-            await live(self, self._serving)
-            # Nothing may be left for the interpreter's exit, where tasks can no longer clean up.
+            await run(self, self._options)
+            # Cancel what is left now: when the interpreter exits, tasks can no longer clean up.
             rest = asyncio.all_tasks() - {asyncio.current_task()}
             for task in rest:
                 task.cancel()
             if rest:
-                await asyncio.wait(rest, timeout=self._serving.limits.grace_seconds)
+                await asyncio.wait(rest, timeout=self._options.limits.grace_seconds)
         finally:
             reactor.stop()
 
 
-def serve(serving: Serving) -> None:
+def serve(options: ServerOptions) -> None:
     """Serve until SIGTERM or SIGINT, then close every WebSocket with 1012 and return."""
     logging.getLogger("daphne").setLevel(logging.WARNING)
-    DaphneServer(serving).run()
+    DaphneServer(options).run()

@@ -1,4 +1,4 @@
-"""What every answer tells browsers not to do, besides what Django's SecurityMiddleware does."""
+"""Security headers that Django's SecurityMiddleware does not set."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
 
-# Pages of ours, the admin's included, need nothing but files of ours; a view that needs another policy sets it.
+# Our pages, the admin included, load only our own files. A view that needs another policy sets its own header.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -20,7 +20,7 @@ PERMISSIONS_POLICY = ", ".join(
 
 @sync_and_async_middleware
 def policies(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
-    """Add the policies that a view has not set."""
+    """Add the policies, unless the view has set them."""
     if iscoroutinefunction(get_response):
 
         async def asynchronous(request: HttpRequest) -> HttpResponseBase:
@@ -36,7 +36,7 @@ def policies(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpReques
 
 def _with_policies(response: HttpResponseBase) -> HttpResponseBase:
     response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
-    # Django's own pages of errors in development have their styles and scripts inside.
+    # Django's debug pages have inline styles and scripts.
     if not (settings.DEBUG and response.status_code in {404, 500}):
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)
     return response

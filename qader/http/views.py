@@ -1,4 +1,4 @@
-"""The page at `/`, and what answers where nothing else does."""
+"""The chat page at `/`, and the answers 404 and 500."""
 
 import sys
 
@@ -15,9 +15,9 @@ from accounts.models import User
 from chat.errors import UnavailableError
 from chat.management.commands.seed_demo import PASSWORD, PEOPLE
 from chat.runtime import metrics
-from qader.languages import script_texts
+from qader.http.languages import script_texts
 
-# What page.js imports, and what that imports: named, so that the browser need not find them one after the other.
+# The modules that page.js imports, directly or not: preloaded, so that the browser does not find them one by one.
 MODULES = [
     f"chat/{name}.js"
     for name in (
@@ -38,7 +38,7 @@ MODULES = [
 @never_cache
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
-    """The chat as a page; in development it offers the demo accounts that exist."""
+    """Answer the chat page; in development it offers the demo accounts."""
     names = [person.username for person in PEOPLE] if settings.DEBUG else []
     accounts = User.objects.filter(username__in=names, profile__isnull=False).select_related("profile").order_by("pk")
     language = get_language() or settings.LANGUAGE_CODE
@@ -46,7 +46,7 @@ def page(request: HttpRequest) -> HttpResponse:
     context = {
         "demo_accounts": accounts if settings.DEBUG else [],
         "demo_password": PASSWORD,
-        "has_session": settings.SESSION_COOKIE_NAME in request.COOKIES,  # else there is nobody to ask for
+        "has_session": settings.SESSION_COOKIE_NAME in request.COOKIES,  # else the page need not ask
         "limit": settings.CHAT_MAX_MESSAGE_LENGTH,
         "modules": MODULES,
         "other_language": other,
@@ -55,7 +55,7 @@ def page(request: HttpRequest) -> HttpResponse:
     }
     response = render(request, "chat/page.html", context)
     host = request.get_host()
-    # Safari's 'self' does not mean the WebSocket of the same host.
+    # In Safari, 'self' does not include WebSockets of the same host.
     response["Content-Security-Policy"] = (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
         f"connect-src 'self' ws://{host} wss://{host}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
@@ -65,18 +65,18 @@ def page(request: HttpRequest) -> HttpResponse:
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """404 as JSON for REST clients, as a plain page for people."""
+    """Answer 404: JSON below `/api/`, otherwise a page."""
     if request.path_info.startswith("/api/"):
         return JsonResponse({"detail": "Not found."}, status=404)
     return defaults.page_not_found(request, exception)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """500 as JSON for REST clients, or 503 where the database is away; a plain page for people."""
+    """Answer 500, or 503 if the database is unreachable: JSON below `/api/`, otherwise a page."""
     if not request.path_info.startswith("/api/"):
         return defaults.server_error(request)
-    if isinstance(sys.exc_info()[1], (OperationalError, InterfaceError)):  # outside a view, as in saving a session
+    if isinstance(sys.exc_info()[1], (OperationalError, InterfaceError)):  # e.g. when a session is saved
         metrics.DATABASE_ERRORS_OF_HTTP.inc()
-        away = UnavailableError()
-        return JsonResponse({"detail": away.text, "code": away.code}, status=away.status)
+        error = UnavailableError()
+        return JsonResponse({"detail": error.text, "code": error.code}, status=error.status)
     return JsonResponse({"detail": "Internal server error."}, status=500)

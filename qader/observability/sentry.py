@@ -1,7 +1,7 @@
-"""Reports what is logged as an error to Sentry, where SENTRY_DSN names one; else nothing of it is even imported.
+"""Reports every log record of level ERROR to Sentry if SENTRY_DSN is set; otherwise the SDK is not even imported.
 
-One place brings everything there: requests, sockets, tasks and threads log what fails in them. None of the SDK's
-integrations that wrap Django and asyncio is needed for that; the latter would also wrap each task that writes a socket.
+The log is the only source, because requests, sockets, tasks and threads log their failures. So the SDK's integrations
+for Django and asyncio are off; the latter would also wrap every task that writes to a socket.
 """
 
 import logging
@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 
 from accounts import tracing
-from qader.logs import event_of
+from qader.observability.log_format import event_of
 
 if TYPE_CHECKING:
     from sentry_sdk.types import Event, Hint
 
-# Of an event nothing is sent but this, and what `scrubbed` adds: no request, no cookies, no variables, no breadcrumbs.
+# Only these parts of an event are sent, and what `scrubbed` adds: no request, cookies, variables or breadcrumbs.
 KEPT = ("event_id", "timestamp", "platform", "level", "logger", "server_name", "release", "environment", "sdk")
-KEPT_OF_EXCEPTION = ("type", "module", "mechanism", "stacktrace")  # its words may quote what was sent
+KEPT_OF_EXCEPTION = ("type", "module", "mechanism", "stacktrace")  # not its text, which may quote what a client sent
 
 
 def start() -> None:
-    """Report errors from now on, if a SENTRY_DSN is set."""
+    """Report errors from now on if SENTRY_DSN is set."""
     if not settings.SENTRY_DSN:
         return
     import sentry_sdk
@@ -37,7 +37,7 @@ def start() -> None:
         max_request_body_size="never",
         default_integrations=False,
         auto_enabling_integrations=False,
-        integrations=[AtexitIntegration(callback=lambda pending, timeout: None)],  # by default it prints
+        integrations=[AtexitIntegration(callback=lambda pending, timeout: None)],  # the default one prints
         auto_session_tracking=False,
         send_client_reports=False,
     )
@@ -45,17 +45,17 @@ def start() -> None:
 
 
 def scrubbed(event: "Event", hint: "Hint") -> "Event":
-    """Return what may be sent of an event: what failed, where, and the ids of whom it happened to."""
+    """Return the part of an event that may be sent: what failed, where, and ids of the request and the user."""
     given: dict[str, Any] = dict(event)
-    told: Any = {name: given[name] for name in KEPT if name in given}
+    kept: Any = {name: given[name] for name in KEPT if name in given}
     if record := hint.get("log_record"):
-        told["logentry"] = {"message": event_of(record)}
+        kept["logentry"] = {"message": event_of(record)}
     if values := given.get("exception", {}).get("values"):
-        told["exception"] = {
+        kept["exception"] = {
             "values": [{name: value[name] for name in KEPT_OF_EXCEPTION if name in value} for value in values]
         }
     if trace := tracing.current():
-        told["tags"] = {trace.kind: trace.id}
+        kept["tags"] = {trace.kind: trace.id}
         if trace.user_id is not None:
-            told["user"] = {"id": str(trace.user_id)}
-    return told  # type: ignore[no-any-return]
+            kept["user"] = {"id": str(trace.user_id)}
+    return kept  # type: ignore[no-any-return]

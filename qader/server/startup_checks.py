@@ -1,4 +1,4 @@
-"""What must hold before the server starts, each failure told in one line."""
+"""What must be true before the server starts; every failure is one line."""
 
 import fcntl
 import hashlib
@@ -23,27 +23,27 @@ from redis.retry import Retry
 
 logger = logging.getLogger(__name__)
 
-TRY_SECONDS = 1  # from one look at what is away to the next
-TELL_SECONDS = 5  # from one line about it to the next
+RETRY_SECONDS = 1  # between two attempts to reach the database or Redis
+LOG_SECONDS = 5  # between two log lines about it
 
 
 class NotReadyError(Exception):
     """Why the server cannot start."""
 
 
-class AwayError(NotReadyError):
-    """What does not answer, and may do so later."""
+class UnreachableError(NotReadyError):
+    """The database or Redis does not answer; it may answer later."""
 
     def __init__(self, name: str, error: Exception) -> None:
         self.name, self.reason = name, " ".join(str(error).split())
         super().__init__(f"{name} does not answer: {self.reason}")
 
 
-def prepare() -> None:
-    """Load the settings and the apps, wait for database and Redis, and look whether the one has what they need.
+def run_startup_checks() -> None:
+    """Load settings and apps, run Django's system checks, wait for database and Redis, check the migrations.
 
-    Raises `NotReadyError`. Without Redis this process also takes the database for itself, until it ends: the channel
-    layer in memory would not reach a second one's sockets.
+    Raises `NotReadyError`. Without Redis this process also locks the database until it ends: events of the in-memory
+    channel layer would not reach the sockets of a second process.
     """
     try:
         django.setup()
@@ -53,11 +53,11 @@ def prepare() -> None:
     if connection.vendor == "postgresql":
         connection.settings_dict["OPTIONS"]["options"] += f" {settings.DATABASE_SERVER_OPTIONS}"
     deadline = time.monotonic() + settings.START_WAIT_SECONDS
-    _once_it_answers(_check_migrations, deadline)
+    _retry_until_reachable(_check_migrations, deadline)
     if not settings.REDIS_URL:
-        _take_database()
-    elif settings.START_WAIT_SECONDS:  # else it may be away, as it may later
-        _once_it_answers(_ask_redis, deadline)
+        _lock_database()
+    elif settings.START_WAIT_SECONDS:  # with 0 the server starts without Redis
+        _retry_until_reachable(_ping_redis, deadline)
 
 
 def _check_system() -> None:
@@ -66,48 +66,48 @@ def _check_system() -> None:
             raise NotReadyError(f"{message.msg} ({message.id})")
 
 
-def _once_it_answers(look: Callable[[], None], deadline: float) -> None:
-    """Look again and again until what is looked at answers, and say meanwhile what is waited for and why."""
-    told = -float(TELL_SECONDS)
+def _retry_until_reachable(check: Callable[[], None], deadline: float) -> None:
+    """Repeat the check until it raises no `UnreachableError`, and log what the server waits for and why."""
+    logged_at = -float(LOG_SECONDS)
     while True:
         try:
-            return look()
-        except AwayError as away:
+            return check()
+        except UnreachableError as error:
             now = time.monotonic()
             if now >= deadline:
                 raise
-            if now - told >= TELL_SECONDS:
-                logger.warning("waiting for %s: %s", away.name, away.reason)
-                told = now
-            time.sleep(min(TRY_SECONDS, deadline - now))
+            if now - logged_at >= LOG_SECONDS:
+                logger.warning("waiting for %s: %s", error.name, error.reason)
+                logged_at = now
+            time.sleep(min(RETRY_SECONDS, deadline - now))
 
 
-def _ask_redis() -> None:
+def _ping_redis() -> None:
     client = redis.Redis.from_url(settings.REDIS_URL, **settings.CACHE_TIMEOUTS, retry=Retry(NoBackoff(), 0))
     try:
         client.ping()
     except redis.RedisError as error:
-        raise AwayError("Redis", error) from None
+        raise UnreachableError("Redis", error) from None
     finally:
         client.close()
 
 
 def _check_migrations() -> None:
-    # Without the pool, which would go on trying in the background and tell nobody why.
-    alone: BaseDatabaseWrapper = connection.copy()
-    alone.settings_dict["OPTIONS"].pop("pool", None)
+    # Without the pool, which would retry in the background and hide the reason.
+    without_pool: BaseDatabaseWrapper = connection.copy()
+    without_pool.settings_dict["OPTIONS"].pop("pool", None)
     try:
-        executor = MigrationExecutor(alone)
+        executor = MigrationExecutor(without_pool)
         missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
     except Error as error:
-        raise AwayError("the database", error) from None
+        raise UnreachableError("the database", error) from None
     finally:
-        alone.close()
+        without_pool.close()
     if missing:
         raise NotReadyError(f"{len(missing)} migrations are missing in the database: run manage.py migrate first.")
 
 
-def _take_database() -> None:
+def _lock_database() -> None:
     path = _lock_path()
     if path is None:
         return
@@ -116,14 +116,14 @@ def _take_database() -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise NotReadyError(
-            "another server has this database open, and without REDIS_URL they would not hear each other."
+            "another server process uses this database; two processes need REDIS_URL to exchange events."
         ) from None
     except OSError as error:
         raise NotReadyError(f"{path} cannot be locked: {error.strerror}.") from None
 
 
 def _lock_path() -> Path | None:
-    """Return the file that stands for the database: beside an SQLite file, else named by server and database."""
+    """Return the lock file of the database: next to an SQLite file, otherwise named by server and database."""
     database = connection.settings_dict
     if connection.vendor != "sqlite":
         name = f"{database['HOST']}:{database['PORT']}/{database['NAME']}"

@@ -1,5 +1,5 @@
-"""HTTP under daphne: what a client may take its time over, and how much it may send."""
-# ruff: noqa: N802 - the names that twisted calls
+"""HTTP time and size limits under daphne."""
+# ruff: noqa: N802 - names given by twisted
 
 from typing import Any
 
@@ -7,66 +7,66 @@ from daphne.http_protocol import HTTPFactory, WebRequest
 from daphne.server import Server
 from twisted.web.http import HTTPChannel
 
-from qader.serving import Limits
+from qader.server.options import Limits
 
 
 class Channel(HTTPChannel):  # type: ignore[misc] # twisted has no types
-    """One HTTP connection, cut where a request takes too long: twisted's own clock starts anew with each byte."""
+    """One HTTP connection, aborted if a request takes too long: each byte restarts twisted's own timeout."""
 
     _deadline: Any = None
     _answering = False
 
     def connectionMade(self) -> None:
-        """Expect a request."""
+        """Start the time limit of the first request."""
         super().connectionMade()
-        self._expect()
+        self._start_limit()
 
     def dataReceived(self, data: bytes) -> None:
-        """Expect the rest of it."""
+        """Start the time limit of the next request with its first byte."""
         if self._deadline is None and not self._answering:
-            self._expect()
+            self._start_limit()
         super().dataReceived(data)
 
     def allContentReceived(self) -> None:
-        """Answer it."""
+        """Stop the time limit: the request is complete."""
         self._answering = True
-        self._expect_no_more()
+        self._stop_limit()
         super().allContentReceived()
 
     def requestDone(self, request: Any) -> None:
-        """Take another one, or close: in the end also where the client does not read its answer."""
+        """Abort a closing connection after a while: twisted would wait for a client that does not read its answer."""
         self._answering = False
         super().requestDone(request)
         if not self.persistent:
-            self._expect_no_more()
+            self._stop_limit()
             self._deadline = self.callLater(self.factory.timeOut, self.forceAbortClient)
 
     def connectionLost(self, reason: Any) -> None:
-        """Forget it."""
-        self._expect_no_more()
+        """Stop the time limit."""
+        self._stop_limit()
         super().connectionLost(reason)
 
-    def _expect(self) -> None:
+    def _start_limit(self) -> None:
         self._deadline = self.callLater(self.factory.limits.request_seconds, self.forceAbortClient)
 
-    def _expect_no_more(self) -> None:
+    def _stop_limit(self) -> None:
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
         self._deadline = None
 
 
 class Request(WebRequest):  # type: ignore[misc]
-    """One request, whose body has an end: twisted would write any to the disk before anybody is asked."""
+    """One request with a limited body: twisted writes a body of any size to disk before it calls the application."""
 
     _received = 0
 
     def gotLength(self, length: int | None) -> None:
-        """Refuse a body that is announced as too long."""
+        """Refuse a body whose Content-Length is too large."""
         super().gotLength(length)
         self._limit(length or 0)
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Take a part of the body, or refuse it where it became too long."""
+        """Take a part of the body, or refuse the body if it is now too large."""
         self._received += len(data)
         if self._limit(self._received):
             super().handleContentChunk(data)
@@ -82,7 +82,7 @@ class Request(WebRequest):  # type: ignore[misc]
 
 
 class HttpFactory(HTTPFactory):  # type: ignore[misc]
-    """Makes these for every connection."""
+    """Makes a `Channel` with our limits for every connection."""
 
     protocol = Channel
 
@@ -92,7 +92,7 @@ class HttpFactory(HTTPFactory):  # type: ignore[misc]
         self.timeOut = limits.keep_alive_seconds
 
     def buildProtocol(self, addr: Any) -> Channel:
-        """Return a connection."""
+        """Return the channel of a new connection."""
         channel: Channel = super().buildProtocol(addr)
         channel.requestFactory = Request
         channel.abortTimeout = self.limits.close_seconds
