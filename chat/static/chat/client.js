@@ -1,5 +1,5 @@
 /**
- * The chat's client; what it offers is told in client.d.ts.
+ * The chat's client. client.d.ts describes.
  *
  *     createApi                 REST
  *     createChat, createInbox   one conversation; all of them
@@ -369,7 +369,8 @@ export function createChat(options = {}) {
 	}
 
 	function established({ conversation_id }) {
-		if (conversation_id !== `${entered}`) line.drop(4403); // another mentor since we asked
+		if (conversation_id !== `${entered}`)
+			line.drop(4403); // another mentor since we asked
 		else if (!early) load();
 	}
 
@@ -543,7 +544,7 @@ export function createChat(options = {}) {
 
 	function markVisible(messageId) {
 		seen = Math.max(seen, messageId);
-		markTimer ??= setTimeout(mark, COALESCE);
+		if (!markTimer) markTimer = setTimeout(mark, COALESCE);
 	}
 
 	function mark() {
@@ -565,7 +566,14 @@ export function createInbox(options = {}) {
 	const store = createStore({ user, conversations: [], unreadTotal: 0 });
 	const { set, getSnapshot } = store;
 	const identify = async () => ({ user: await api.me() });
-	const line = createLine(env, store, { identify, address: () => "inbox/", hear, stored() {}, gone: "no_mentor", sure: user });
+	const line = createLine(env, store, {
+		identify,
+		address: () => "inbox/",
+		hear,
+		stored() {},
+		gone: "no_mentor",
+		sure: user,
+	});
 	let early; // what is told while the list is on its way
 
 	function hear({ type, conversation }) {

@@ -45,7 +45,10 @@ export function createConversationView(stopped) {
 
 	async function loadOlder() {
 		const asked = chat;
-		const failed = await chat.loadOlder().then(() => false, () => true);
+		const failed = await chat.loadOlder().then(
+			() => false,
+			() => true,
+		);
 		if (asked === chat) $("older").hidden = !failed;
 	}
 
@@ -69,7 +72,10 @@ export function createConversationView(stopped) {
 	}
 
 	const otherOf = (conversation) =>
-		conversation && (conversation.student_profile.user_id === user.profile.user_id ? conversation.teacher_profile : conversation.student_profile);
+		conversation &&
+		(conversation.student_profile.user_id === user.profile.user_id
+			? conversation.teacher_profile
+			: conversation.student_profile);
 
 	function showPerson(person) {
 		setText($("with").firstElementChild, nameOf(person));
@@ -88,7 +94,10 @@ export function createConversationView(stopped) {
 		$("composer").hidden = isClosed;
 		if (!isClosed) return;
 		const name = nameOf(conversation.student_profile);
-		setText($("closed").lastElementChild, gettext("{name} has another mentor now. You can read this conversation, and not write in it any more.", { name }));
+		setText(
+			$("closed").lastElementChild,
+			gettext("{name} has another mentor now. You can read this conversation, and not write in it any more.", { name }),
+		);
 	}
 
 	return {

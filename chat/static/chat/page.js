@@ -173,7 +173,9 @@ for (const link of document.querySelectorAll(".skip"))
 		const target = $(link.hash.slice(1));
 		(target.querySelector("a") ?? target).focus();
 	});
-$("conversations").addEventListener("click", (event) => event.target.closest("a") && (cameFromList = true));
+$("conversations").addEventListener("click", (event) => {
+	if (event.target.closest("a")) cameFromList = true;
+});
 $("back").addEventListener("click", (event) => {
 	if (!history.state?.isFromList) return;
 	event.preventDefault();

@@ -22,19 +22,19 @@ import type { Chat, ChatOptions, ChatSnapshot, Inbox, InboxSnapshot, Known, Opti
 
 /** What is used of React, 18 or newer. */
 export interface ReactLike {
-  useEffect(effect: () => () => void, dependencies: readonly unknown[]): void;
-  useMemo<T>(create: () => T, dependencies: readonly unknown[]): T;
-  useSyncExternalStore<T>(subscribe: (listener: () => void) => () => void, get: () => T, getOnServer: () => T): T;
+	useEffect(effect: () => () => void, dependencies: readonly unknown[]): void;
+	useMemo<T>(create: () => T, dependencies: readonly unknown[]): T;
+	useSyncExternalStore<T>(subscribe: (listener: () => void) => () => void, get: () => T, getOnServer: () => T): T;
 }
 
 export interface Hooks {
-  /**
-   * One conversation: all of its snapshot and of its functions. Another `conversationId`, `user` (by its id), `baseUrl` or
-   * `socketUrl` is another chat; other options count when it begins.
-   */
-  useChat(options?: ChatOptions): ChatSnapshot & Chat;
-  /** All conversations, in the same way. */
-  useInbox(options?: Options & Known): InboxSnapshot & Inbox;
+	/**
+	 * One conversation: all of its snapshot and of its functions. Another `conversationId`, `user` (by its id), `baseUrl` or
+	 * `socketUrl` is another chat; other options count when it begins.
+	 */
+	useChat(options?: ChatOptions): ChatSnapshot & Chat;
+	/** All conversations, in the same way. */
+	useInbox(options?: Options & Known): InboxSnapshot & Inbox;
 }
 
 export function createUseChat(react: ReactLike): Hooks;

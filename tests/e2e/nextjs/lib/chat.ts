@@ -6,8 +6,8 @@ import { createUseChat } from "./qader/use-chat";
 
 /** Where browsers find the backend's REST and its sockets; each undefined where that is this page's own origin. */
 export const backend = {
-  baseUrl: process.env.NEXT_PUBLIC_CHAT_BASE_URL,
-  socketUrl: process.env.NEXT_PUBLIC_CHAT_SOCKET_URL,
+	baseUrl: process.env.NEXT_PUBLIC_CHAT_BASE_URL,
+	socketUrl: process.env.NEXT_PUBLIC_CHAT_SOCKET_URL,
 };
 export const api = createApi(backend);
 export const { useChat, useInbox } = createUseChat(React);

@@ -6,15 +6,15 @@ import { getUser } from "@/lib/session";
 
 /** A mentor's: the list stays, and stays connected, while the conversation beside it changes. */
 export default async function Layout({ children }: { children: ReactNode }) {
-  const user = await getUser();
-  if (!user) redirect("/");
-  return (
-    <>
-      <Header user={user} />
-      <div className="columns">
-        <Inbox user={user} />
-        {children}
-      </div>
-    </>
-  );
+	const user = await getUser();
+	if (!user) redirect("/");
+	return (
+		<>
+			<Header user={user} />
+			<div className="columns">
+				<Inbox user={user} />
+				{children}
+			</div>
+		</>
+	);
 }
