@@ -1,4 +1,4 @@
-/** Whether there is a connection, in words: nothing while there is one. */
+/** A bar that says that there is no connection, and why. Hidden while there is one. */
 
 import { tell } from "./elements.js";
 import { gettext, ngettext, timeOf } from "./texts.js";
@@ -15,7 +15,7 @@ function textOf({ status, reason, isLoaded }, since) {
 	return gettext("No connection since {time}.", { time });
 }
 
-/** `retry` is called where somebody does not want to wait. */
+/** Calls `retry` when the user does not want to wait. */
 export function createConnection(element, retry) {
 	const [words, retryIn, button] = element.children;
 	let snapshot = null;

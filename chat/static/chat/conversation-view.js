@@ -1,4 +1,4 @@
-/** One conversation on the page: who with, what was said, what is being written. */
+/** One conversation on the page: the other participant, the messages and the composer. */
 
 import { createComposer } from "./composer.js";
 import { createConnection } from "./connection.js";
@@ -6,7 +6,7 @@ import { $, nameOf, setAvatar, setText, tell } from "./elements.js";
 import { createMessageList } from "./message-list.js";
 import { dayOf, gettext, timeOf } from "./texts.js";
 
-/** Whether the other side is there, in words. */
+/** The presence of the other participant, in words. */
 function presenceOf({ status, typing, presence }) {
 	if (status !== "open") return "";
 	if (typing) return gettext("typing…");
@@ -21,14 +21,14 @@ const DELAYS = {
 	temporarily_unavailable: () => gettext("The server is busy. Sending goes on as soon as it can."),
 };
 
-/** `user` is who looks; `stopped` is called with the reason where a chat will not go on by itself. */
+/** Calls `stopped` with the reason when a chat stops and will not reconnect by itself. */
 export function createConversationView(stopped) {
 	let chat = null;
 	let user = null;
 	let unsubscribe;
 	const list = createMessageList({
 		seen: (id) => chat.markVisible(id),
-		needOlder: () => $("older").hidden && loadOlder(), // else it is for the reader to say so
+		needOlder: () => $("older").hidden && loadOlder(), // after a failure, only the button asks again
 		again: () => show(chat.getSnapshot()),
 		retry: (clientId) => chat.retry(clientId),
 		discard: (clientId) => chat.discard(clientId),
@@ -101,7 +101,7 @@ export function createConversationView(stopped) {
 	}
 
 	return {
-		/** Show a chat; it is opened by whoever made it. */
+		/** Show a chat. Its creator opens it. */
 		open(newChat, newUser) {
 			this.close();
 			chat = newChat;

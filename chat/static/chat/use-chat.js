@@ -1,4 +1,4 @@
-/** The client as React hooks; what they promise is told in use-chat.d.ts. */
+/** The client as React hooks. use-chat.d.ts describes them. */
 
 import { createChat, createInbox } from "./client.js";
 
