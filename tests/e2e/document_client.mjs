@@ -2,21 +2,21 @@
 //
 // node document_client.mjs ORIGIN COOKIE WS_PATH HISTORY_PATH
 //
-// Speaks lines of JSON. In: {"type": TEXT} types into the field and presses Enter. Out: {"shown": {...}} after each
-// rendering that changed what a user sees, {"console": [...]} for what the client wrote with console.error.
+// Reads and writes lines of JSON. In: {"type": TEXT} types into the field and presses Enter. Out: {"shown": {...}} after
+// each rendering that changed what a user sees, {"console": [...]} for each console.error of the client.
 
 import { createInterface } from 'node:readline';
 
 const [origin, cookie, wsPathArgument, historyPath] = process.argv.slice(2);
 const out = (line) => process.stdout.write(`${JSON.stringify(line)}\n`);
 
-// --- the thinnest host: what a browser and React give to the component, and no more
+// --- a minimal host: only what the component needs of a browser and of React
 
 globalThis.window = { location: new URL(origin) };
 console.log = () => {};
 console.error = (...words) => out({ console: words.map((word) => (typeof word === 'string' ? word : String(word))) });
 
-// A browser sends cookie and origin by itself; Node takes them as an option.
+// A browser sends cookie and origin by itself; in Node they are an option.
 globalThis.WebSocket = class extends globalThis.WebSocket {
 	constructor(url) {
 		super(url, { headers: { cookie, origin } });
@@ -54,8 +54,8 @@ const useEffect = (effect, dependencies) => {
 };
 const element = (type, properties, ...children) => ({ type, properties: properties ?? {}, children: children.flat() });
 
-// --- the document's component, word for word but for three things: the protocol test without its stray word, JSX as
-// calls of element(), and the history, fetched where the document's comment wants it
+// --- the document's component, word for word except for three things: a stray word in the test of the protocol is gone,
+// JSX is written as calls of element(), and the history is fetched where the document's comment says so
 
 const ChatInterface = ({ wsPath, conversationIdForDisplay }) => {
 	const [messages, setMessages] = useState([]);
@@ -202,7 +202,7 @@ render();
 
 for await (const line of createInterface({ input: process.stdin })) {
 	view.children[2].properties.onChange({ target: { value: JSON.parse(line).type } });
-	await new Promise(queueMicrotask); // the field shows it, as in a browser, before the next key
+	await new Promise(queueMicrotask); // the field must show it before the next key, as in a browser
 	view.children[2].properties.onKeyPress({ key: 'Enter' });
 }
 for (const own of slots) own.cleanUp?.(); // as React does when the page is left

@@ -1,6 +1,6 @@
 /**
- * A real server process, the people who use it and their clients. `tests/e2e/test_client.py` tells in `QADER_TEST` on what
- * it stands: `{python, root, environment, pairs}`.
+ * A real server process, its users and their clients. `tests/e2e/test_client.py` passes the settings in `QADER_TEST`:
+ * `{python, root, environment, pairs}`.
  */
 
 import assert from "node:assert/strict";
@@ -15,10 +15,10 @@ import { Origin } from "./page.js";
 import { TcpProxy } from "./proxy.js";
 
 const given = JSON.parse(process.env.QADER_TEST);
-const SECONDS = 40; // for a machine that is busy with other things, too
+const SECONDS = 40; // enough for a busy machine
 
 export const pairs = given.pairs;
-/** A student and their mentor that no other test has: `{student, teacher, conversation_id}`. */
+/** A student and their mentor, used by no other test: `{student, teacher, conversation_id}`. */
 export const newPair = () => pairs.pop();
 
 export class Backend {
@@ -60,7 +60,7 @@ export class Backend {
 	kill = () => this.stop("SIGKILL");
 }
 
-/** A network of this test's own. */
+/** A proxy before the backend, for this test only. */
 export async function proxyOf(test, backend) {
 	const proxy = new TcpProxy(backend.port);
 	test.after(() => proxy.stop());
@@ -85,7 +85,7 @@ export async function django(code) {
 	return done.stdout;
 }
 
-/** The options with which a client is this person's. `server` is a backend or a proxy. */
+/** The options of a client that is signed in as this person. `server` is a backend or a proxy. */
 export function signedIn(person, server, { tab = new Origin().tab(), ...options } = {}) {
 	const cookie = `sessionid=${person.session_key}; csrftoken=0123456789abcdef0123456789abcdef`;
 	const headers = { cookie, origin: server.url };
@@ -122,7 +122,7 @@ function opened(test, store) {
 	return store;
 }
 
-/** Wait until the snapshot is so; returns it. */
+/** Wait for a snapshot for which `isSo` is true; returns it. */
 export async function until(store, isSo, seconds = SECONDS) {
 	const from = new Error("was waited for here");
 	return new Promise((resolve, reject) => {
@@ -155,7 +155,7 @@ export const shows =
 export const settled = ({ messages }) => messages.every(({ id }) => id !== null);
 export const numbers = (count, from = 1) => Array.from({ length: count }, (_, index) => String(from + index));
 
-/** What the server has of this person's conversation, oldest first. */
+/** The texts that the server has stored in this person's conversation, oldest first. */
 export async function stored(person, server) {
 	const { get } = apiOf(person, server);
 	const path = person.path.startsWith("my") ? "chat/my-conversation/" : `chat/teacher/${person.path}`;
@@ -169,8 +169,8 @@ export async function stored(person, server) {
 }
 
 /**
- * Check at each change that what is shown makes sense: ordered, without doubles, nothing shown before is gone, unless
- * a page was fetched anew; returns a function to end with.
+ * Check each snapshot: messages in order, pending ones last, none shown twice. Returns a function that asserts that no
+ * snapshot broke this.
  */
 export function watched(chat) {
 	const faults = [];

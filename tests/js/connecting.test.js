@@ -1,4 +1,4 @@
-/** When the client connects, waits and gives up, on a clock that the test winds. */
+/** When the client connects, waits and gives up, with a clock that the test moves. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { createChat } from "../../chat/static/chat/client.js";
 import { CONVERSATION, ME, message, Script, settle, shown, theirs } from "./script.js";
 
-test("the addresses are those of the page, or those that are given", async (t) => {
+test("the addresses are those of the page, unless options name others", async (t) => {
 	const script = new Script(t);
 	const page = { baseUrl: undefined, user: ME, conversation: CONVERSATION };
 	t.after(() => delete globalThis.location);
@@ -30,7 +30,7 @@ test("the addresses are those of the page, or those that are given", async (t) =
 	assert.deepEqual(script.requests, []);
 });
 
-test("nothing happens before it is opened, and a strict React's second opening is the only one", async (t) => {
+test("nothing happens before open(), and a strict React that opens twice connects once", async (t) => {
 	const script = new Script(t);
 	const chat = createChat(script.options);
 	await script.pass(60_000);
@@ -51,7 +51,7 @@ test("nothing happens before it is opened, and a strict React's second opening i
 	assert.equal(script.sockets.length, 1);
 });
 
-test("waits double from half a second to thirty, and begin anew after a stable connection", async (t) => {
+test("waits double from 0.5 s to 30 s, and start again after a stable connection", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat(message(1));
 	const waits = [];
@@ -73,7 +73,7 @@ test("waits double from half a second to thirty, and begin anew after a stable c
 	assert.equal(chat.getSnapshot().retryAt - Date.now(), 500);
 });
 
-test("waits are drawn from nothing to their limit", async (t) => {
+test("a wait is a random time between 0 and its limit", async (t) => {
 	const script = new Script(t, { random: 0.25 });
 	const chat = await script.openChat();
 	script.socket.end(1006);
@@ -118,7 +118,7 @@ test("each close code has its meaning", async (t) => {
 	assert.equal(script.sockets.length, length);
 });
 
-test("after a refused handshake REST says why", async (t) => {
+test("after a refused handshake the client asks REST for the reason", async (t) => {
 	const cases = [
 		[{ "auth/me/": { status: 401, body: {} } }, ["stopped", "signed_out"]],
 		[{ "chat/my-conversation/": { status: 403, body: {} } }, ["stopped", "not_allowed"]],
@@ -134,7 +134,7 @@ test("after a refused handshake REST says why", async (t) => {
 		const chat = await script.openChat(message(1));
 		script.socket.end(1006);
 		await script.pass(500);
-		script.socket.end(1006); // without having been accepted
+		script.socket.end(1006); // before it was accepted
 		const before = script.answers;
 		script.answers = { ...before, ...answers };
 		await script.pass(1000);
@@ -144,19 +144,19 @@ test("after a refused handshake REST says why", async (t) => {
 	}
 });
 
-test("a handshake that is refused although REST is for it means too many", async (t) => {
+test("a handshake that is refused although REST allows it means too many sockets", async (t) => {
 	const script = new Script(t);
 	const chat = await script.chat();
 	script.socket.end(1006);
 	assert.deepEqual([...shown(chat), chat.getSnapshot().retryAt - Date.now()], ["waiting", "too_many", 500]);
-	script.tab.online(); // the network may have been the reason all the same
+	script.tab.online(); // the reason may also have been the network
 	await settle();
 	script.socket.accept();
 	await settle();
 	assert.deepEqual(shown(chat), ["open"]);
 });
 
-test("a mentor's conversation is looked for on all pages of the list", async (t) => {
+test("a mentor's conversation is found on any page of the list", async (t) => {
 	const script = new Script(t);
 	const chat = await script.chat({ conversationId: 7 });
 	assert.deepEqual(chat.getSnapshot().conversation, CONVERSATION);
@@ -168,7 +168,7 @@ test("a mentor's conversation is looked for on all pages of the list", async (t)
 	);
 });
 
-test("coming online, or back to the page, ends the wait at once", async (t) => {
+test("going online or returning to the page ends the wait at once", async (t) => {
 	const script = new Script(t);
 	await script.openChat(message(1));
 	for (const event of [() => script.tab.online(), () => script.tab.show()]) {
@@ -185,7 +185,7 @@ test("coming online, or back to the page, ends the wait at once", async (t) => {
 	}
 });
 
-test("a quiet connection is asked, and a dead one given up", async (t) => {
+test("a quiet connection is pinged, and a dead one is replaced", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat(message(1));
 	const [first] = script.sockets;
@@ -200,12 +200,12 @@ test("a quiet connection is asked, and a dead one given up", async (t) => {
 	assert.deepEqual(shown(chat), ["open"]);
 	await script.pass(1);
 	assert.deepEqual([shown(chat), first.readyState], [["waiting", "unavailable"], 3]);
-	first.say({ type: "new_message", message: message(2) }); // it was not dead, and is no longer heard
+	first.say({ type: "new_message", message: message(2) }); // the socket was alive, but the client has left it
 	first.end(4401);
 	assert.deepEqual([shown(chat), chat.getSnapshot().messages.length], [["waiting", "unavailable"], 1]);
 });
 
-test("who comes back to the page learns soon whether the connection still lives", async (t) => {
+test("on a return to the page, a dead connection is noticed within 4 s", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat(message(1));
 	script.tab.hide();
@@ -216,7 +216,7 @@ test("who comes back to the page learns soon whether the connection still lives"
 	assert.deepEqual(shown(chat), ["waiting", "unavailable"]);
 });
 
-test("a handshake that never ends is given up", async (t) => {
+test("a handshake without an answer is given up", async (t) => {
 	const script = new Script(t);
 	const chat = await script.chat();
 	await script.pass(9_999);
@@ -225,7 +225,7 @@ test("a handshake that never ends is given up", async (t) => {
 	assert.deepEqual(shown(chat), ["waiting", "too_many"]);
 });
 
-test("without its history a connection is none", async (t) => {
+test("a connection without its history is closed and tried again", async (t) => {
 	const script = new Script(t);
 	script.answers["chat/my-conversation/messages/"] = {
 		status: 503,
@@ -240,7 +240,7 @@ test("without its history a connection is none", async (t) => {
 	assert.deepEqual(shown(chat), ["stopped", "signed_out"]);
 });
 
-test("an answer that comes after its connection ended is not used", async (t) => {
+test("an answer that comes after its connection has ended is ignored", async (t) => {
 	const script = new Script(t);
 	const chat = await script.chat();
 	script.answers["chat/my-conversation/messages/"] = { results: [theirs(1)], previous: null, next: null };

@@ -1,4 +1,4 @@
-/** Connections that the server does not let in, or ends for a reason. */
+/** Connections that the server refuses or closes. */
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -39,7 +39,7 @@ function counted(t, person, options = signedIn(person, backend)) {
 	return [chat, options.sockets];
 }
 
-test("signing out in one tab ends the chats of all, and nothing is tried again", async (t) => {
+test("signing out in one tab stops the chats of all tabs, and none reconnects", async (t) => {
 	const { student } = newPair();
 	const [chat, sockets] = counted(t, student);
 	const inbox = inboxOf(t, student, backend);
@@ -61,7 +61,7 @@ test("a deactivated user is signed out", async (t) => {
 	await until(chat, isStopped("signed_out"));
 });
 
-test("who is not signed in, has no mentor, or is no part of it, is told so", async (t) => {
+test("a user who is not signed in, has no mentor or is no participant gets the reason", async (t) => {
 	const [{ student, teacher }, other] = [newPair(), newPair()];
 	const [nobody, sockets] = counted(t, {}, signedIn({ ...student, session_key: "x" }, backend));
 	await until(nobody, isStopped("signed_out"));
@@ -79,13 +79,13 @@ test("who is not signed in, has no mentor, or is no part of it, is told so", asy
 	await django(`profile = ${profile(student)}; profile.assigned_mentor = None; profile.save()`);
 	const [lonely] = counted(t, student);
 	await until(lonely, isStopped("no_mentor"));
-	// One that believes to know better opens a socket, which is refused, and asks then.
+	// With stale options the client opens a socket at once, which is refused; then it asks REST.
 	const [late, tried] = counted(t, student, { ...signedIn(student, backend), user, conversation });
 	await until(late, isStopped("no_mentor"));
 	assert.equal(tried.length, 1);
 });
 
-test("one socket too many is told, and waits for its turn", async (t) => {
+test("one socket too many waits until another one is closed", async (t) => {
 	const { student } = newPair();
 	const chats = Array.from({ length: MOST_SOCKETS }, () => chatOf(t, student, backend));
 	await Promise.all(chats.map((chat) => until(chat, isOpen)));
@@ -95,7 +95,7 @@ test("one socket too many is told, and waits for its turn", async (t) => {
 	await until(last, isOpen);
 });
 
-test("with another mentor the chat becomes another one, and the old one can still be read", async (t) => {
+test("after a change of mentor the student has a new conversation, and the old mentor can still read", async (t) => {
 	const [{ student, teacher, conversation_id }, { teacher: next }] = [newPair(), newPair()];
 	const [one, former] = [chatOf(t, student, backend), chatOf(t, teacher, backend)];
 	one.send("Hello");
@@ -115,7 +115,7 @@ test("with another mentor the chat becomes another one, and the old one can stil
 	await until(mentor, shows("Hello, new mentor"));
 });
 
-test("what could not be sent before the mentor changed fails, and goes to no other", async (t) => {
+test("a message that could not be sent before the mentor changed fails, and the new mentor does not get it", async (t) => {
 	const [{ student, teacher }, { teacher: next }] = [newPair(), newPair()];
 	const proxy = await proxyOf(t, backend);
 	const chat = chatOf(t, student, proxy);
@@ -131,7 +131,7 @@ test("what could not be sent before the mentor changed fails, and goes to no oth
 	await until(chat, ({ messages }) => messages[0].state === "sent");
 });
 
-test("a conversation that is gone is over for its mentor, and begun anew for its student", async (t) => {
+test("a deleted conversation stops for its mentor, and begins again for its student", async (t) => {
 	const { student, teacher, conversation_id } = newPair();
 	const [one, other] = [chatOf(t, student, backend), chatOf(t, teacher, backend)];
 	await Promise.all([until(one, isOpen), until(other, isOpen)]);
@@ -140,7 +140,7 @@ test("a conversation that is gone is over for its mentor, and begun anew for its
 	await until(one, (snapshot) => isOpen(snapshot) && snapshot.conversation.id !== conversation_id);
 });
 
-test("a frame that is too big ends the connection, and only its own message fails", async (t) => {
+test("a frame that is too big closes the connection, and only its own message fails", async (t) => {
 	const { student } = newPair();
 	const [chat, sockets] = counted(t, student);
 	await until(chat, isOpen);
@@ -157,7 +157,7 @@ test("a frame that is too big ends the connection, and only its own message fail
 	assert.equal(sockets.length, 2);
 });
 
-test("a flood is answered with a long pause, which nothing shortens", async (t) => {
+test("a flood leads to a long wait, which going online does not shorten", async (t) => {
 	const { student } = newPair();
 	const options = signedIn(student, backend);
 	const [chat] = counted(t, student, options);
@@ -170,7 +170,7 @@ test("a flood is answered with a long pause, which nothing shortens", async (t) 
 	assert.equal(chat.getSnapshot().status, "waiting");
 });
 
-test("where somebody else signed in meanwhile, the chat is over and shows nothing of theirs", async (t) => {
+test("when another user has signed in, the chat stops and shows nothing of theirs", async (t) => {
 	const [{ student }, { student: other }] = [newPair(), newPair()];
 	const proxy = await proxyOf(t, backend);
 	let person = student;

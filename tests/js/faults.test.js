@@ -1,4 +1,4 @@
-/** Two people talk while the network and the server fail them: every message once, in order, on both sides. */
+/** Two people talk while the network and the server fail: both see every message once, in the same order. */
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -76,7 +76,7 @@ test("the server is killed while sending, and started again", async (t) => {
 	for (const check of checks) check();
 });
 
-test("a server that restarts for good reasons is come back to", async (t) => {
+test("clients reconnect after a server restart", async (t) => {
 	const { student, teacher } = newPair();
 	t.mock.method(Math, "random", () => 0.1);
 	const [one, other] = [chatOf(t, student, fragile), chatOf(t, teacher, fragile)];
@@ -88,7 +88,7 @@ test("a server that restarts for good reasons is come back to", async (t) => {
 	await until(other, arrived("Hello"));
 });
 
-test("what was sent when the page was reloaded is sent, once, and never shown twice", async (t) => {
+test("messages on their way during a reload are sent once, and never shown twice", async (t) => {
 	const { student, teacher } = newPair();
 	const tab = new Origin().tab();
 	const proxy = await proxyOf(t, backend);
@@ -99,7 +99,7 @@ test("what was sent when the page was reloaded is sent, once, and never shown tw
 	before.send("1");
 	before.send("2");
 	before.close();
-	// The first of them is stored, and its answer was lost: as if the stall had been on the way back.
+	// Store the first one over REST, as if only its acknowledgement had been lost.
 	const [key] = [...tab.origin.items.keys()].sort((a, b) => at(tab, a) - at(tab, b));
 	const { content, clientId } = JSON.parse(tab.origin.items.get(key));
 	await apiOf(student, backend).post("chat/my-conversation/messages/", { content, client_id: clientId });
@@ -115,7 +115,7 @@ test("what was sent when the page was reloaded is sent, once, and never shown tw
 
 const at = (tab, key) => JSON.parse(tab.origin.items.get(key)).at;
 
-test("two tabs of a student show the same, and send each message once", async (t) => {
+test("two tabs of a student show the same messages, and send each one once", async (t) => {
 	const { student, teacher } = newPair();
 	const origin = new Origin();
 	const [one, two] = [origin.tab(), origin.tab()].map((tab) => chatOf(t, student, backend, { tab }));
@@ -144,7 +144,7 @@ test("two tabs of a student show the same, and send each message once", async (t
 	for (const check of checks) check();
 });
 
-test("what a closed tab could not send, another one sends", async (t) => {
+test("another tab sends what a closed one could not", async (t) => {
 	const { student, teacher } = newPair();
 	const origin = new Origin();
 	const [broken, whole] = [origin.tab(), origin.tab()];
@@ -162,7 +162,7 @@ test("what a closed tab could not send, another one sends", async (t) => {
 	assert.equal(origin.items.size, 0);
 });
 
-test("who was away for a while gets what was missed, and what became read", async (t) => {
+test("after a short absence a client gets the missed messages and read marks", async (t) => {
 	const { student, teacher } = newPair();
 	const proxy = await proxyOf(t, backend);
 	const [one, other] = [chatOf(t, student, proxy), chatOf(t, teacher, backend)];
@@ -198,7 +198,7 @@ test("who was away for a while gets what was missed, and what became read", asyn
 	assert.notEqual(first.state, back.messages.find(({ id }) => id === first.id).is_read);
 });
 
-test("who missed more than can be replayed gets the newest page, and the rest on demand", async (t) => {
+test("a client that missed more than the server replays gets the newest page, and older ones on demand", async (t) => {
 	const { student, teacher, conversation_id } = newPair();
 	const proxy = await proxyOf(t, backend);
 	const chat = chatOf(t, student, proxy);
@@ -222,7 +222,7 @@ Conversation.objects.filter(pk=conversation.pk).update(last_seq=602)
 	assert.equal((await stored(teacher, backend)).length, 603);
 });
 
-test("the rate limit holds messages up, and changes neither their order nor their number", async (t) => {
+test("the rate limit delays messages, but changes neither their order nor their number", async (t) => {
 	const { student, teacher } = newPair();
 	const [one, other] = [chatOf(t, student, backend), chatOf(t, teacher, backend)];
 	const check = watched(one);

@@ -1,4 +1,4 @@
-/** Uses the types of the wire; it is compiled by `tsc --strict` and never run. */
+/** Uses the types of all frames. `tsc --strict` compiles it; it never runs. */
 
 import type {
 	CloseCode,
@@ -35,7 +35,7 @@ export const said: ConversationClientFrame[] = [
 	{ type: "mark_read", message_id: "101" },
 	{ type: "typing", is_typing: true },
 	{ type: "ping" },
-	// @ts-expect-error it must be said which
+	// @ts-expect-error `is_typing` is required
 	{ type: "typing" },
 	// @ts-expect-error no such frame
 	{ type: "delete", message_id: 1 },

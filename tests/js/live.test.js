@@ -1,4 +1,4 @@
-/** Two people talk, each with the client, on a real server that nothing happens to. */
+/** Two people talk, each with the client, on a real server without faults. */
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -23,7 +23,7 @@ const backend = new Backend({ CHAT_RATE_LIMIT: "0" });
 before(() => backend.start());
 after(() => backend.stop());
 
-test("a message is shown at once, sent when it is stored, and read when the other side saw it", async (t) => {
+test("a message is shown at once, sent once it is stored, and read once the other side has seen it", async (t) => {
 	const { student, teacher } = newPair();
 	const [one, other] = [chatOf(t, student, backend), chatOf(t, teacher, backend)];
 	await Promise.all([until(one, isOpen), until(other, isOpen)]);
@@ -46,7 +46,7 @@ test("a message is shown at once, sent when it is stored, and read when the othe
 	await until(other, ({ messages }) => messages[0].is_read);
 });
 
-test("many messages in a row come in their order", async (t) => {
+test("many messages in a row arrive in order", async (t) => {
 	const { student, teacher } = newPair();
 	const [one, other] = [chatOf(t, student, backend), chatOf(t, teacher, backend)];
 	const checks = [watched(one), watched(other)];
@@ -80,7 +80,7 @@ test("the history is fetched page by page", async (t) => {
 	check();
 });
 
-test("what was read is read on older pages, too", async (t) => {
+test("messages that were read are also read on older pages", async (t) => {
 	const { student, teacher } = newPair();
 	const writer = chatOf(t, student, backend);
 	numbers(60).forEach(writer.send);
@@ -93,7 +93,7 @@ test("what was read is read on older pages, too", async (t) => {
 	assert.ok(reader.getSnapshot().messages.every(({ is_read }) => is_read));
 });
 
-test("what is on the screen of a hidden page is not read", async (t) => {
+test("a message on a hidden page is not read", async (t) => {
 	const { student, teacher } = newPair();
 	const tab = new Origin().tab();
 	const [one, other] = [chatOf(t, student, backend), chatOf(t, teacher, backend, { tab })];
@@ -110,7 +110,7 @@ test("what is on the screen of a hidden page is not read", async (t) => {
 	assert.equal(messages[1].state, "sent");
 });
 
-test("what is refused fails with its code, and what comes behind it is sent", async (t) => {
+test("a refused message fails with its code, and those behind it are sent", async (t) => {
 	const { student } = newPair();
 	const chat = chatOf(t, student, backend);
 	const tooLong = chat.send("x".repeat(4001));
@@ -132,7 +132,7 @@ test("what is refused fails with its code, and what comes behind it is sent", as
 	assert.equal(chat.send(" \n"), null);
 });
 
-test("the other side's typing is told, until they stop or send", async (t) => {
+test("typing is shown until the other side stops or sends", async (t) => {
 	const { student, teacher } = newPair();
 	const [one, other] = [chatOf(t, student, backend), chatOf(t, teacher, backend)];
 	await Promise.all([until(one, isOpen), until(other, isOpen)]);
@@ -146,7 +146,7 @@ test("the other side's typing is told, until they stop or send", async (t) => {
 	await until(one, ({ typing, messages }) => !typing && messages.length === 1);
 });
 
-test("the other side's coming and going is told", async (t) => {
+test("the presence of the other side is shown", async (t) => {
 	const { student, teacher } = newPair();
 	const one = chatOf(t, student, backend);
 	await until(one, ({ presence }) => presence?.is_online === false);
@@ -157,7 +157,7 @@ test("the other side's coming and going is told", async (t) => {
 	assert.ok(Date.now() - Date.parse(presence.last_seen) < 60_000);
 });
 
-test("an inbox shows what is new in each conversation", async (t) => {
+test("an inbox shows the news of each conversation", async (t) => {
 	const { student, teacher, conversation_id } = newPair();
 	const [inbox, own] = [inboxOf(t, teacher, backend), inboxOf(t, student, backend)];
 	await Promise.all([until(inbox, isOpen), until(own, isOpen)]);
@@ -182,9 +182,9 @@ test("an inbox shows what is new in each conversation", async (t) => {
 	await until(inbox, ({ unreadTotal }) => unreadTotal === 0);
 });
 
-test("signing in, asking who one is, and signing out", async () => {
+test("sign in, ask who is signed in, sign out", async () => {
 	const { student } = newPair();
-	const cookies = new Map(); // a browser keeps them by itself
+	const cookies = new Map(); // a browser does this by itself
 	const fetchWithCookies = async (url, init) => {
 		const cookie = [...cookies].map(([name, value]) => `${name}=${value}`).join("; ");
 		const answer = await fetch(url, { ...init, headers: { ...init.headers, cookie, origin: backend.url } });

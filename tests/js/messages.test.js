@@ -1,4 +1,4 @@
-/** What the client shows and sends, told frame by frame. */
+/** What the client shows and sends, frame by frame. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -17,7 +17,7 @@ const ack = (id, { message: content, client_id }) => ({
 const kept = (script) => [...script.tab.origin.items.values()].map((text) => JSON.parse(text).content);
 const unavailable = { error: "...", code: "temporarily_unavailable" };
 
-test("history and live messages are one list, whatever came first", async (t) => {
+test("history and live messages form one list, whichever comes first", async (t) => {
 	const script = new Script(t);
 	script.answers["chat/my-conversation/messages/"] = { results: [message(1), theirs(2)], previous: "...", next: null };
 	const chat = await script.chat();
@@ -34,7 +34,7 @@ test("history and live messages are one list, whatever came first", async (t) =>
 	assert.deepEqual(script.requests.slice(2), ["chat/my-conversation/messages/?mark_read=false&limit=50"]);
 });
 
-test("a snapshot is the same until something changes, and what did not change is the same in the next", async (t) => {
+test("a snapshot is the same object until something changes, and unchanged messages stay the same objects", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat(message(1), message(2));
 	const before = chat.getSnapshot();
@@ -58,7 +58,7 @@ test("a snapshot is the same until something changes, and what did not change is
 	assert.equal(calls, 0);
 });
 
-test("what one side has read includes what came before", async (t) => {
+test("a read mark includes all earlier messages", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat(message(1), theirs(2), message(3), theirs(4));
 	script.socket.say({ type: "update_message_status", message_ids: [3], is_read: true, reader: 12 });
@@ -70,7 +70,7 @@ test("what one side has read includes what came before", async (t) => {
 	assert.ok(chat.getSnapshot().messages.every(({ is_read }) => is_read));
 });
 
-test("what came while away is shown at once, not one by one", async (t) => {
+test("missed messages are shown together, not one by one", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat(message(1));
 	script.socket.end(1006);
@@ -84,12 +84,12 @@ test("what came while away is shown at once, not one by one", async (t) => {
 	assert.equal(script.requests.length, 3, "nothing shown was unread, nothing had to be asked");
 });
 
-test("what was read elsewhere while away is asked for", async (t) => {
+test("after a reconnect the client asks what was read elsewhere", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat(theirs(2), theirs(3));
 	script.socket.end(1006);
 	chat.send("a");
-	// It is under way when REST already has it, and is not shown twice.
+	// REST already has the message that is still pending here: it must not be shown twice.
 	script.answers["chat/my-conversation/messages/"].results = [1, 2]
 		.map((id) => theirs(id, { is_read: true }))
 		.concat(theirs(3), message(4, "a"));
@@ -104,7 +104,7 @@ test("what was read elsewhere while away is asked for", async (t) => {
 	);
 });
 
-test("where too much was missed, the newest page is shown, and no hole", async (t) => {
+test("when too much was missed, the newest page replaces the list, without a gap", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat(message(1), message(2));
 	script.socket.end(1006);
@@ -122,7 +122,7 @@ test("where too much was missed, the newest page is shown, and no hole", async (
 	assert.equal(chat.getSnapshot().hasOlder, true);
 });
 
-test("a page that was asked for is not put before another list", async (t) => {
+test("an older page is ignored when the list was replaced meanwhile", async (t) => {
 	const script = new Script(t);
 	script.answers["chat/my-conversation/messages/"] = { results: [message(50)], previous: "...", next: null };
 	const chat = await script.chat();
@@ -142,7 +142,7 @@ test("a page that was asked for is not put before another list", async (t) => {
 	assert.deepEqual([contents(chat), chat.getSnapshot().hasOlder], [["900"], false]);
 });
 
-test("a page that does not come is told to who asked for it", async (t) => {
+test("loadOlder rejects when the page cannot be fetched", async (t) => {
 	const script = new Script(t);
 	script.answers["chat/my-conversation/messages/"] = { results: [message(50)], previous: "...", next: null };
 	const chat = await script.chat();
@@ -177,7 +177,7 @@ test("messages are sent one after the other", async (t) => {
 	assert.deepEqual(kept(script), []);
 });
 
-test("the rate limit is waited for, and nothing overtakes", async (t) => {
+test("a rate-limited message is repeated, and nothing overtakes it", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat();
 	["a", "b"].forEach(chat.send);
@@ -192,7 +192,7 @@ test("the rate limit is waited for, and nothing overtakes", async (t) => {
 	assert.deepEqual(states(chat), ["a sending", "b sending"]);
 });
 
-test("what the server could not do is repeated until it can", async (t) => {
+test("a send is repeated while the server is temporarily unavailable", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat();
 	chat.send("a");
@@ -202,19 +202,19 @@ test("what the server could not do is repeated until it can", async (t) => {
 		assert.equal(sends(script.socket).length, n + 1);
 	}
 	script.socket.say(unavailable);
-	script.socket.say(ack(1, script.socket.said[0])); // committed after all
+	script.socket.say(ack(1, script.socket.said[0])); // it was committed
 	assert.deepEqual(states(chat), ["a sent"]);
 	await script.pass(9_000);
 	assert.deepEqual([sends(script.socket).length, ...shown(chat)], [5, "open"]);
 });
 
-test("a passing error may be about a mark: what was under way is repeated, and never taken for refused", async (t) => {
+test("a temporary error may be about a mark: the pending send is repeated and does not fail", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat(theirs(1));
 	chat.markVisible(1);
 	await script.pass(200);
 	chat.send("a");
-	script.socket.say(unavailable); // the mark's
+	script.socket.say(unavailable); // about the mark
 	script.socket.say({ error: "...", code: "message_not_found" });
 	await script.pass(1000);
 	assert.deepEqual(
@@ -225,7 +225,7 @@ test("a passing error may be about a mark: what was under way is repeated, and n
 	assert.deepEqual(states(chat), ["1 received", "a sent"]);
 });
 
-test("a refusal is about the message under way", async (t) => {
+test("a refusal is about the pending message", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat();
 	["a", "b", "c"].forEach(chat.send);
@@ -244,13 +244,13 @@ test("a refusal is about the message under way", async (t) => {
 	chat.retry(first);
 	assert.deepEqual(states(chat), ["b sent", "c failed", "a sending"]);
 	assert.deepEqual(sends(script.socket), ["a", "b", "c", "a"]);
-	chat.discard(first); // it is under way
+	chat.discard(first); // still pending: ignored
 	chat.discard(second);
 	chat.retry("unknown");
 	assert.deepEqual([states(chat), kept(script)], [["b sent", "a sending"], ["a"]]);
 });
 
-test("a send that nothing answers ends the connection, and is repeated on the next", async (t) => {
+test("a send without an answer ends the connection, and is repeated on the next", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat(message(1));
 	chat.send("a");
@@ -264,7 +264,7 @@ test("a send that nothing answers ends the connection, and is repeated on the ne
 	assert.equal(script.socket.query.get("after"), "1");
 });
 
-test("a replay that holds what was under way acknowledges it", async (t) => {
+test("a replay that contains the pending message acknowledges it", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat(message(1));
 	chat.send("a");
@@ -274,7 +274,7 @@ test("a replay that holds what was under way acknowledges it", async (t) => {
 	assert.deepEqual([states(chat), sends(script.socket)], [["1 sent", "a sent"], []]);
 });
 
-test("a message that the history had first keeps its key when its repeat is answered", async (t) => {
+test("a message that came first with the history keeps its key when its repeat is acknowledged", async (t) => {
 	const script = new Script(t);
 	const chat = await script.chat();
 	chat.send("a");
@@ -288,7 +288,7 @@ test("a message that the history had first keeps its key when its repeat is answ
 	);
 });
 
-test("an old message that a repeat is answered with does not tear the list", async (t) => {
+test("a repeat that is acknowledged with an old message leaves no gap in the list", async (t) => {
 	const script = new Script(t);
 	script.answers["chat/my-conversation/messages/"] = {
 		results: [message(50), message(51)],
@@ -303,7 +303,7 @@ test("an old message that a repeat is answered with does not tear the list", asy
 	assert.deepEqual([contents(chat), kept(script)], [["50", "51"], []]);
 });
 
-test("what the outbox holds is sent after a reload, in its order", async (t) => {
+test("the outbox is sent after a reload, in order", async (t) => {
 	const script = new Script(t);
 	const before = await script.chat();
 	["a", "b", "c"].forEach(before.send);
@@ -322,7 +322,7 @@ test("what the outbox holds is sent after a reload, in its order", async (t) => 
 	);
 });
 
-test("after a reload the chat resumes behind what was shown when it was sent, and shows nothing twice", async (t) => {
+test("after a reload the chat resumes after the last message before the outbox, and shows nothing twice", async (t) => {
 	const script = new Script(t);
 	const before = await script.openChat(message(1));
 	before.send("a");
@@ -339,7 +339,7 @@ test("after a reload the chat resumes behind what was shown when it was sent, an
 	assert.deepEqual([...new Set(lists)], ["1,a"]);
 });
 
-test("another tab's message is shown, and sent only if that tab does not get through", async (t) => {
+test("another tab's message is shown, and sent only if that tab cannot send it", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat(message(1));
 	const { storage } = script.tab.origin.tab();
@@ -360,7 +360,7 @@ test("another tab's message is shown, and sent only if that tab does not get thr
 	assert.deepEqual(sends(script.socket), ["own", "y"]);
 });
 
-test("what fails or is discarded in one tab is so in the other, and other items are none of ours", async (t) => {
+test("failures and discards are shown in other tabs, and other storage items are ignored", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat();
 	const { storage } = script.tab.origin.tab();
@@ -377,7 +377,7 @@ test("what fails or is discarded in one tab is so in the other, and other items 
 	assert.equal(chat.getSnapshot(), before);
 });
 
-test("a frame that was too big takes only its own message with it", async (t) => {
+test("a frame that was too big fails only its own message", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat(message(1));
 	["big", "small"].forEach(chat.send);
@@ -387,7 +387,7 @@ test("a frame that was too big takes only its own message with it", async (t) =>
 	assert.deepEqual(sends(script.socket), ["small"]);
 });
 
-test("another conversation begins empty, and what was meant for the former one is not sent to it", async (t) => {
+test("another conversation begins empty, and messages for the former one are not sent to it", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat(message(1));
 	chat.send("a");
@@ -409,7 +409,7 @@ test("another conversation begins empty, and what was meant for the former one i
 	);
 });
 
-test("a conversation that changed between asking and connecting is asked for again", async (t) => {
+test("a conversation that changed before the socket was open is asked for again", async (t) => {
 	const script = new Script(t);
 	const chat = await script.chat();
 	script.socket.readyState = 1;
@@ -420,7 +420,7 @@ test("a conversation that changed between asking and connecting is asked for aga
 	assert.equal(chat.getSnapshot().conversation.id, 8);
 });
 
-test("a full, forbidden or missing storage keeps nothing and breaks nothing", async (t) => {
+test("the chat works with a full, forbidden or missing storage", async (t) => {
 	const fail = () => {
 		throw new DOMException("full", "QuotaExceededError");
 	};
@@ -436,19 +436,19 @@ test("a full, forbidden or missing storage keeps nothing and breaks nothing", as
 	}
 });
 
-test("pages without a secure context have client ids, too", async (t) => {
+test("client ids are unique without a secure context, too", async (t) => {
 	const script = new Script(t);
 	const { randomUUID } = crypto;
 	t.after(() => Object.defineProperty(crypto, "randomUUID", { value: randomUUID, configurable: true }));
 	Object.defineProperty(crypto, "randomUUID", { value: undefined, configurable: true });
-	t.mock.restoreAll(); // chance again
+	t.mock.restoreAll(); // the real Math.random
 	const chat = await script.chat();
 	const ids = new Set(Array.from({ length: 1000 }, () => chat.send("x")));
 	assert.equal(ids.size, 1000);
 	assert.ok([...ids].every((id) => id.length <= 64));
 });
 
-test("marks are few, go upwards, and wait until the page is seen", async (t) => {
+test("read marks are combined, only go up, and wait until the page is visible", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat(theirs(1), message(2), theirs(3), theirs(4));
 	const marks = () => script.socket.said.filter(({ type }) => type === "mark_read").map(({ message_id }) => message_id);
@@ -474,7 +474,7 @@ test("marks are few, go upwards, and wait until the page is seen", async (t) => 
 	assert.deepEqual(marks(), [4]);
 });
 
-test("typing is told sparingly, and forgotten after a while", async (t) => {
+test("typing is sent sparingly, and a received one expires", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat();
 	const told = () => script.socket.said.filter(({ type }) => type === "typing").map(({ is_typing }) => is_typing);
@@ -489,7 +489,7 @@ test("typing is told sparingly, and forgotten after a while", async (t) => {
 	assert.deepEqual(told(), [true, true, false]);
 	chat.setTyping(true);
 	chat.send("a");
-	chat.setTyping(false); // the field is empty; the message has said as much
+	chat.setTyping(false); // the sent message has ended the typing already
 	chat.setTyping(true);
 	assert.deepEqual(told(), [true, true, false, true, true]);
 	script.socket.say(
@@ -513,7 +513,7 @@ test("typing is told sparingly, and forgotten after a while", async (t) => {
 	assert.equal(chat.getSnapshot().typing, false);
 });
 
-test("presence is what was told last, and not known while away", async (t) => {
+test("presence is the last one received, and unknown while disconnected", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat(message(1));
 	const presence = { type: "presence", user: 12, is_online: true, last_seen: null };
@@ -561,7 +561,7 @@ test("an inbox is sorted, counted, and fetched again after each connection", asy
 	assert.deepEqual([order(), inbox.getSnapshot().unreadTotal, ...shown(inbox)], [[2, 3, 1], 3, "open"]);
 });
 
-test("a student's inbox is their one conversation, or the lack of a mentor", async (t) => {
+test("a student's inbox has their one conversation, or stops without a mentor", async (t) => {
 	const script = new Script(t);
 	const inbox = await script.inbox();
 	const established = { type: "inbox_established", unread_total: 0 };
@@ -576,7 +576,7 @@ test("a student's inbox is their one conversation, or the lack of a mentor", asy
 	assert.deepEqual(shown(inbox), ["stopped", "no_mentor"]);
 });
 
-test("errors of REST say what there is to say", async () => {
+test("an ApiError has the status, the code and the seconds to wait", async () => {
 	const answer = (...parts) => createApi({ fetch: async () => new Response(...parts) }).me();
 	const gone = createApi({ fetch: () => Promise.reject(new TypeError("Failed to fetch")) });
 	await assert.rejects(

@@ -1,11 +1,11 @@
-/** What a browser gives to a page, for clients that run in Node: storage shared by tabs, visibility, being online. */
+/** Browser features for clients in Node: storage shared by tabs, visibility, going online. */
 
-/** The `localStorage` of one origin, as each of its tabs sees it. */
+/** One origin: its tabs, and the `localStorage` that they share. */
 export class Origin {
 	items = new Map();
 	tabs = new Set();
 
-	/** A new tab: `{storage, window, document}`, options of the client. */
+	/** A new tab; its `options` are options of the client. */
 	tab() {
 		const tab = new Tab(this);
 		this.tabs.add(tab);
@@ -60,7 +60,7 @@ class Tab {
 		this.document.dispatchEvent(new Event("visibilitychange"));
 	}
 
-	/** The person closes it: nothing reaches it any more. */
+	/** The user closes it: it gets no more events. */
 	close() {
 		this.origin.tabs.delete(this);
 	}

@@ -1,4 +1,4 @@
-/** The network between a client and the server, which can be cut, stalled and mended. */
+/** A proxy between client and server, as a network that a test can cut, stall and mend. */
 
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
@@ -28,7 +28,7 @@ export class TcpProxy {
 		const pair = [near, far];
 		this.#pairs.add(pair);
 		for (const [from, to] of [pair, [far, near]]) {
-			from.on("data", (bytes) => this.#stalled || to.write(bytes)); // what is written into a stall is gone
+			from.on("data", (bytes) => this.#stalled || to.write(bytes)); // a stall loses bytes
 			from.on("error", () => {});
 			from.on("close", () => {
 				to.destroy();
@@ -37,17 +37,17 @@ export class TcpProxy {
 		}
 	}
 
-	/** End all connections at once; new ones are let through. */
+	/** End all connections at once; new ones work. */
 	cut() {
 		for (const [near] of this.#pairs) near.destroy();
 	}
 
-	/** Let nothing through, in either direction, without ending anything. */
+	/** Lose all bytes in both directions; connections stay open. */
 	stall() {
 		this.#stalled = true;
 	}
 
-	/** After `stall`: what was open has lost bytes, so it is cut. */
+	/** End a stall. Open connections have lost bytes, so they are cut. */
 	mend() {
 		this.#stalled = false;
 		this.cut();

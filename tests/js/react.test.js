@@ -13,7 +13,7 @@ import { CONVERSATION, ME, message, Script, settle } from "./script.js";
 const { useChat, useInbox } = createUseChat(React);
 const html = React.createElement;
 
-/** A page with this root; `act` renders what a change leads to. */
+/** A page with an element for a React root. */
 async function pageOf(t) {
 	const { document, window } = new Window();
 	globalThis.IS_REACT_ACT_ENVIRONMENT = true;
@@ -67,7 +67,7 @@ test("a server renders the empty snapshot and connects nowhere; the page takes i
 	assert.equal(script.socket.readyState, 3);
 });
 
-test("a component is connected once while it is mounted, however strict React is", async (t) => {
+test("a mounted component is connected once, in a strict React, too", async (t) => {
 	const script = new Script(t);
 	const { container, createRoot } = await pageOf(t);
 	const root = createRoot(container);
@@ -82,7 +82,7 @@ test("a component is connected once while it is mounted, however strict React is
 	await begin({ type: "new_message", message: message(1) });
 	assert.deepEqual([script.sockets.length, container.textContent], [1, "open1function"]);
 
-	await render({ ...script.options, user: { ...ME } }); // other objects, the same chat
+	await render({ ...script.options, user: { ...ME } }); // another object with the same id: the same chat
 	await React.act(() => script.pass(1000));
 	assert.deepEqual([script.sockets.length, container.textContent], [1, "open1function"]);
 	await React.act(() => container.querySelector("button").click());

@@ -1,4 +1,4 @@
-/** A backend that says what the test tells it to, and a clock that goes on when the test says so. */
+/** A backend whose answers and frames the test decides, and a clock that the test moves. */
 
 import { createChat, createInbox } from "../../chat/static/chat/client.js";
 import { Origin } from "./page.js";
@@ -32,7 +32,7 @@ export const message = (id, content = String(id), rest = {}) => ({
 export const theirs = (id, rest = {}) =>
 	message(id, String(id), { sender: 12, sender_profile: TEACHER, is_own_message: false, ...rest });
 
-/** Let promises that can be settled settle. */
+/** Wait until all promises that can settle have settled. */
 export const settle = async () => {
 	for (let turn = 0; turn < 10; turn += 1) await new Promise(setImmediate);
 };
@@ -55,7 +55,7 @@ class ScriptedSocket {
 		this.readyState = 3;
 	}
 
-	/** The server accepts it, and says this. */
+	/** The server accepts the socket and sends these frames. */
 	accept(...frames) {
 		this.readyState = 1;
 		this.onopen?.({});
@@ -66,7 +66,7 @@ class ScriptedSocket {
 		for (const frame of frames) this.onmessage?.({ data: JSON.stringify(frame) });
 	}
 
-	/** The server, or whatever lies between, ends it. */
+	/** The server or the network closes it. */
 	end(code) {
 		this.readyState = 3;
 		this.onclose?.({ code });
@@ -77,7 +77,7 @@ export class Script {
 	sockets = [];
 	requests = [];
 	tab = new Origin().tab();
-	/** What REST answers, by path: an object, `{status, body}`, an Error for none, or a promise of one of these. */
+	/** The answers of REST by path: an object, `{status, body}`, an Error for no answer, or a promise of one of these. */
 	answers = {
 		"auth/me/": ME,
 		"chat/my-conversation/": CONVERSATION,
@@ -119,7 +119,7 @@ export class Script {
 		return this.sockets.at(-1);
 	}
 
-	/** Time goes on. */
+	/** Move the clock. */
 	async pass(milliseconds) {
 		this.test.mock.timers.tick(milliseconds);
 		await settle();
@@ -149,7 +149,7 @@ export class Script {
 		return chat;
 	}
 
-	/** Come back after an end, resumed behind what was shown. */
+	/** Reconnect and resume after the last shown message. */
 	async back(...frames) {
 		await this.pass(30_000);
 		this.socket.accept(...frames);

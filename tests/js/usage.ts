@@ -1,4 +1,4 @@
-/** Uses the whole API once; it is compiled by `tsc --strict` and never run. */
+/** Uses the whole API once. `tsc --strict` compiles it; it never runs. */
 
 import * as React from "react";
 import {

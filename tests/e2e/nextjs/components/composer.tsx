@@ -7,7 +7,7 @@ interface Properties {
 	onTyping: (isTyping: boolean) => void;
 }
 
-/** Works without a connection, too: what is sent then goes out as soon as there is one, even after a reload. */
+/** Also works without a connection: the message is sent once there is one, even after a reload. */
 export function Composer({ onSend, onTyping }: Properties) {
 	const [text, setText] = useState("");
 

@@ -5,7 +5,7 @@ import { useEffect } from "react";
 import type { ConnectionSnapshot } from "@/lib/qader/client";
 import { connectionInWords } from "@/lib/words";
 
-/** How the connection stands, in words. When the session has ended, the server decides what this page shows now. */
+/** The state of the connection, in words. When the session has ended, the server renders the page again. */
 export function Connection({ of }: { of: ConnectionSnapshot & { open: () => void } }) {
 	const router = useRouter();
 	const isSignedOut = of.reason === "signed_out";

@@ -7,7 +7,7 @@ import { Composer } from "./composer";
 import { Connection } from "./connection";
 import { Message } from "./message";
 
-/** A student's conversation; with `conversationId`, one of a mentor's. */
+/** A student's conversation, or with `conversationId` one of a mentor's. */
 export function Conversation({ user, conversationId }: { user: Me; conversationId?: number }) {
 	const chat = useChat({ ...backend, user, conversationId });
 	const { conversation, messages, hasOlder, isLoadingOlder, isLoaded } = chat;
@@ -16,7 +16,7 @@ export function Conversation({ user, conversationId }: { user: Me; conversationI
 
 	function send(text: string): boolean {
 		const isSent = chat.send(text) !== null;
-		if (isSent) scroller.current?.scrollTo(0, 0); // where the newest is, see globals.css
+		if (isSent) scroller.current?.scrollTo(0, 0); // the newest message is there, see globals.css
 		return isSent;
 	}
 

@@ -11,7 +11,7 @@ interface Failure {
 	problem: string;
 }
 
-/** `api.login` fetches the CSRF token by itself; the cookies are set on our own origin, through the rewrites. */
+/** `api.login` fetches the CSRF token by itself. The rewrites make the cookies those of our own origin. */
 export function SignIn() {
 	const router = useRouter();
 

@@ -4,7 +4,7 @@ import { useRouter } from "next/navigation";
 import { useTransition } from "react";
 import { api } from "@/lib/chat";
 
-/** Ends the session, whose sockets the backend closes in every tab; each tab then shows the sign-in. */
+/** Ends the session. The backend closes its sockets in every tab, and each tab shows the sign-in. */
 export function SignOut() {
 	const router = useRouter();
 	const [isPending, startTransition] = useTransition();

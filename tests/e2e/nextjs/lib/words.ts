@@ -1,6 +1,6 @@
 import type { ApiError, ConnectionSnapshot, Reason, SendError } from "./qader/client";
 
-/** What people read; the backend's own texts are English and stay on the wire. */
+/** The texts that users read. Those of the backend are English and are not shown. */
 
 const reasons: Record<Reason, string> = {
 	signed_out: "You are signed out.",
