@@ -1,4 +1,7 @@
-"""The contract's objects, frames and codes as TypeScript, from their JSON Schemas: `static/chat/types.d.ts`."""
+"""The contract's objects, frames and codes as TypeScript, from their JSON Schemas: `static/chat/types.d.ts`.
+
+The output has the format of Biome (biome.jsonc), which `make check` runs over it.
+"""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -12,7 +15,9 @@ from chat.wire import schemas
 TYPES = Path(__file__).parents[1] / "static" / "chat" / "types.d.ts"
 HEADER = "// Made by `make generate` from the structs that the server encodes and reads. Do not edit.\n"
 SIMPLE = {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "null": "null"}
-WIDTH = 116
+COMMENT_WIDTH = 116
+LINE_WIDTH = 120  # as in biome.jsonc
+TAB = "\t"
 
 
 def typescript() -> str:
@@ -46,7 +51,7 @@ def _declaration(name: str, schema: schemas.Schema) -> str:
 def _fields(schema: schemas.Schema) -> Iterator[str]:
     for name, field in schema["properties"].items():
         optional = "" if name in schema.get("required", ()) else "?"
-        yield f"{_comment(_description(field), '  ')}  {name}{optional}: {_type(field)};\n"
+        yield f"{_comment(_description(field), TAB)}{TAB}{name}{optional}: {_type(field)};\n"
 
 
 def _description(field: schemas.Schema) -> str | None:
@@ -69,14 +74,18 @@ def _type(schema: schemas.Schema) -> str:
 
 def _union(name: str, members: Iterable[str], description: str | None, meanings: dict[str, Any] | None = None) -> str:
     meanings = meanings or {}
-    lines = "".join(f"{_comment(meanings.get(member), '  ')}  | {member}\n" for member in members)
-    return f"{_comment(description)}export type {name} =\n{lines.rstrip()};\n"
+    members = list(members)
+    line = f"export type {name} = {' | '.join(members)};\n"
+    if len(line) > LINE_WIDTH + 1 or any(member in meanings for member in members):
+        lines = "".join(f"{_comment(meanings.get(member), TAB)}{TAB}| {member}\n" for member in members)
+        line = f"export type {name} =\n{lines.rstrip()};\n"
+    return _comment(description) + line
 
 
 def _comment(text: str | None, indent: str = "") -> str:
     if not text:
         return ""
-    lines = [line for part in text.splitlines() for line in (wrap(part, WIDTH - len(indent) - 7) or [""])]
+    lines = [line for part in text.splitlines() for line in (wrap(part, COMMENT_WIDTH - len(indent) - 7) or [""])]
     if len(lines) == 1:
         return f"{indent}/** {lines[0]} */\n"
     return "".join([f"{indent}/**\n", *(f"{indent} * {line}".rstrip() + "\n" for line in lines), f"{indent} */\n"])
