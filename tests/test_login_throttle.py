@@ -13,7 +13,7 @@ from django.test import Client
 
 from accounts import throttling
 from accounts.throttling import Failures, TooManyFailuresError, account_name, client_address
-from tests.cast import PASSWORD, Cast, make_user
+from tests.people import PASSWORD, Cast, make_user
 
 LOGIN = "/api/v1/auth/login/"
 ADMIN_LOGIN = "/admin/login/"

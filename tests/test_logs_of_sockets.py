@@ -18,9 +18,9 @@ from chat.database import in_database
 from chat.models import Conversation
 from chat.outbox import Outbox
 from chat.writer import writer
-from tests.cast import Cast
 from tests.conftest import Connect, Lines, loop_is_idle
 from tests.log_lines import SECRET, without_time
+from tests.people import Cast
 from tests.sockets import entered, in_thread, key_of, settled, socket_of
 
 

@@ -13,11 +13,11 @@ from chat import entrance, ratelimit, upkeep
 from chat.models import Conversation
 from chat.ratelimit import SendLimit
 from chat.writer import writer
-from tests.cast import Cast, say
 from tests.conftest import Connect, Post
-from tests.figures import figures, moved
+from tests.delivery_harness import database_away
+from tests.metric_values import figures, moved
 from tests.other_process import ROUGH, OtherProcess, rough_layer
-from tests.outside import database_away
+from tests.people import Cast, say
 from tests.servers import free_port
 from tests.sockets import STUDENT_MESSAGES, ended, entered, http, in_thread, key_of, receive_many, settled
 

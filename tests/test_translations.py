@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 
 from accounts.models import User
 from qader.languages import script_texts
-from tests.cast import PASSWORD
+from tests.people import PASSWORD
 
 FORMS = ["zero", "one", "two", "few", "many", "other"]  # as gettext counts them, and the page's texts.js
 

@@ -14,7 +14,7 @@ from chat.database import WRITE_THREADS, write_threads
 from chat.errors import UnavailableError
 from chat.models import Message
 from chat.writer import BATCH, MAX_STUCK, Writer
-from tests.cast import Cast
+from tests.people import Cast
 from tests.sockets import in_thread
 
 UNDER_WAY = BATCH * (1 + MAX_STUCK)

@@ -15,8 +15,8 @@ from chat.delivery import Delivery, messages_between
 from chat.events import MessagePosted, MessagesRead
 from chat.models import Conversation, Message
 from chat.serializers import Pong, encode
-from tests.cast import Cast
 from tests.contract import check_frame
+from tests.people import Cast
 from tests.sockets import in_thread
 
 PONG = encode(Pong())
