@@ -12,8 +12,8 @@ import time
 
 import uvloop
 
+from bench.environment import QUICK, Sizes, Stand, say
 from bench.process import ServerFailedError
-from bench.stand import QUICK, Sizes, Stand, say
 from tests.e2e.cluster import Cluster
 from tests.servers import postgresql, redis
 

@@ -25,9 +25,9 @@ from bench.cost import (
     Operations,
     measure,
 )
-from bench.filling import fill, message_id, pupils, settle
+from bench.database_content import fill, message_id, pupils, settle
+from bench.environment import Row, Stand, say, table
 from bench.process import ROOT
-from bench.stand import Row, Stand, say, table
 
 UNREAD = 10  # of the other side, at the end of an ordinary conversation
 SMALL = 100  # messages in each conversation of a teacher who has many

@@ -3,8 +3,8 @@
 import asyncio
 from contextlib import ExitStack
 
+from bench.environment import Row, Stand, at, say, table
 from bench.load import open_sockets
-from bench.stand import Row, Stand, at, say, table
 from bench.wire import Socket
 
 SETTLE_SECONDS = 2.0

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from bench.stand import Sizes
+from bench.environment import Sizes
 from bench.wire import Address, Socket
 
 AT_ONCE = 50  # handshakes under way

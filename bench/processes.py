@@ -3,8 +3,8 @@
 from collections import defaultdict
 from contextlib import ExitStack
 
+from bench.environment import Row, Stand, say, table
 from bench.load import closed_loop, median
-from bench.stand import Row, Stand, say, table
 from bench.wire import Address
 
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import psycopg
 
+from bench.environment import Row, Stand, at, say, table
 from bench.load import Load, Sample, open_sockets
 from bench.process import Process, Subject
-from bench.stand import Row, Stand, at, say, table
 from bench.wire import Address, RefusedError, Socket
 
 PAUSE_SECONDS = 0.1  # between a message that arrived and the sender's next one

@@ -6,9 +6,9 @@ With `PEERS=1` also of what somebody would write instead, in turn (A B A B ...),
 import asyncio
 from collections import defaultdict
 
+from bench.environment import Row, Stand, at, say, table
 from bench.load import closed_loop, median, open_sockets
 from bench.process import Subject
-from bench.stand import Row, Stand, at, say, table
 from bench.wire import Address
 
 SETTLE_SECONDS = 2.0

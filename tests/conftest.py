@@ -20,9 +20,9 @@ from django.test import AsyncClient
 from accounts.models import User
 from chat.models import Conversation
 from qader.observability.log_format import JsonLine
-from tests.cast import Cast, make_cast, session_cookie
 from tests.contract import check_close, check_frame
-from tests.measure import the_pools_rest
+from tests.people import Cast, make_cast, session_cookie
+from tests.queries import the_pools_rest
 
 
 @pytest.fixture(scope="session", autouse=True)

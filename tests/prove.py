@@ -19,7 +19,7 @@ CONCURRENCY = f"{E2E}concurrency.py::test_"
 PROOFS: Sequence[tuple[str, Sequence[str]]] = [
     ("processes killed under twenty pairs", [f"{E2E}kills.py"]),
     ("Redis and PostgreSQL killed, stopped, cut", [f"{E2E}faults.py", f"{E2E}stopped_database.py"]),
-    ("a layer that drops, repeats and reorders", ["tests/test_healing.py", "tests/test_delivery.py"]),
+    ("a layer that drops, repeats and reorders", ["tests/test_healing.py", "tests/test_conversation_feed.py"]),
     ("1,000 connects while the other side sends", [f"{CONCURRENCY}connecting_while"]),
     (
         "50 sends with one client_id",
@@ -30,7 +30,7 @@ PROOFS: Sequence[tuple[str, Sequence[str]]] = [
     ("who may see what", ["tests/test_access_matrix.py", f"{E2E}access_sockets.py"]),
     (
         "sessions and places that end",
-        ["tests/test_sessions.py", f"{E2E}sessions_across_processes.py", f"{E2E}sessions_without_layer.py"],
+        ["tests/test_signals.py", f"{E2E}sessions_across_processes.py", f"{E2E}sessions_without_layer.py"],
     ),
     ("every kind of frame", [f"{E2E}fuzz.py", "tests/test_socket_frames.py"]),
     ("old state and events equal a fresh fetch", [f"{E2E}convergence.py", f"{E2E}inbox.py"]),

@@ -10,8 +10,8 @@ from django.test import AsyncClient
 
 from accounts.models import User
 from chat.models import Conversation, Message
-from tests.cast import Cast, message_object, session_cookie
 from tests.conftest import Connect, Socket
+from tests.people import Cast, message_object, session_cookie
 
 T = TypeVar("T")
 

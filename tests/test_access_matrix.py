@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
-from tests.cast import Cast, conversation_of, make_user, say, session_cookie
+from tests.people import Cast, conversation_of, make_user, say, session_cookie
 
 SECRET_TEXTS = ("said by the student", "said by the teacher")
 

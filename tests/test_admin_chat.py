@@ -17,8 +17,8 @@ from accounts.models import RoleChoices, UserProfile
 from chat import admin as chat_admin
 from chat.models import Conversation, Message
 from tests.admin import CONVERSATIONS, MESSAGES, act, change_url, rows
-from tests.cast import Cast, client_of, conversation_of, make_user, say
-from tests.measure import recorded_queries
+from tests.people import Cast, client_of, conversation_of, make_user, say
+from tests.queries import recorded_queries
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from accounts.admin import WHY_NOT_DELETED
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation
 from tests.admin import CONVERSATIONS, MESSAGES, USERS, act, change_url, rows, told
-from tests.cast import PASSWORD, Cast, client_of, conversation_of, make_user, say
-from tests.measure import recorded_queries
+from tests.people import PASSWORD, Cast, client_of, conversation_of, make_user, say
+from tests.queries import recorded_queries
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 
 from accounts.models import RoleChoices, UserProfile
-from tests.cast import PASSWORD, Cast, client_of, make_user, profile_object
-from tests.measure import recorded_queries
+from tests.people import PASSWORD, Cast, client_of, make_user, profile_object
+from tests.queries import recorded_queries
 
 AUTH = "/api/v1/auth/"
 WRONG = {"detail": "Wrong user name or password."}

@@ -9,9 +9,9 @@ from django.utils import timezone
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
 from chat.store.batch import Sent, store
-from tests.cast import Cast, say
-from tests.measure import at_once
-from tests.outcomes import CLOSED, UNAVAILABLE, entry, posted, reassign, refusal, stored
+from tests.people import Cast, say
+from tests.queries import at_once
+from tests.service_results import CLOSED, UNAVAILABLE, entry, posted, reassign, refusal, stored
 
 
 def test_a_batch_numbers_each_conversations_messages_in_the_order_they_came(cast: Cast) -> None:

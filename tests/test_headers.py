@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from tests.cast import PASSWORD, Cast, client_of
+from tests.people import PASSWORD, Cast, client_of
 
 FRONTEND = "https://app.qader.vip"
 ME, LOGIN = "/api/v1/auth/me/", "/api/v1/auth/login/"

@@ -10,10 +10,10 @@ from chat.bus.event_bus import EventBus
 from chat.bus.events import AccessChanged
 from chat.live import healing
 from chat.models import Conversation, Message
-from tests.cast import Cast, say
 from tests.conftest import Connect
-from tests.measure import ENTRANCE, held_up_after
 from tests.other_process import ROUGH, OtherProcess, RoughLayer, rough_layer
+from tests.people import Cast, say
+from tests.queries import ENTRANCE, held_up_after
 from tests.sockets import ended, entered, established, in_thread, message_status, new_message, receive_many, settled
 
 NEVER = 1000

@@ -9,7 +9,7 @@ from accounts.models import RoleChoices, UserProfile
 from chat.models import Conversation
 from chat.store.batch import Draft, Sent, _store_by_statement, store
 from chat.store.overview import entry_states
-from tests.cast import Cast
+from tests.people import Cast
 
 CASES = list(product(RoleChoices, RoleChoices, ["this mentor", "another", "none"]))
 

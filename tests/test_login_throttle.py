@@ -14,7 +14,7 @@ from django.test import Client
 from accounts import throttling
 from accounts.addresses import client_address
 from accounts.throttling import Failures, TooManyFailuresError, account_name
-from tests.cast import PASSWORD, Cast, make_user
+from tests.people import PASSWORD, Cast, make_user
 
 LOGIN = "/api/v1/auth/login/"
 ADMIN_LOGIN = "/admin/login/"

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from channels.testing import HttpCommunicator
 
-from tests.cast import Cast, session_cookie
 from tests.conftest import Lines
+from tests.delivery_harness import database_away
 from tests.log_lines import SECRET, without_time
-from tests.outside import database_away
+from tests.people import Cast, session_cookie
 from tests.sockets import in_thread
 
 

@@ -21,9 +21,9 @@ from chat.runtime.database import in_database
 from chat.store.batch import Draft
 from chat.store.writer import writer
 from chat.wire.server_frames import Pong
-from tests.cast import Cast
 from tests.conftest import Connect, Lines, loop_is_idle
 from tests.log_lines import SECRET, without_time
+from tests.people import Cast
 from tests.sockets import entered, in_thread, key_of, settled, socket_of
 
 

@@ -16,11 +16,11 @@ from chat.runtime import rate_limit as ratelimit
 from chat.runtime.rate_limit import SendLimit
 from chat.runtime.redis import redis_client
 from chat.store.writer import writer
-from tests.cast import Cast, say
 from tests.conftest import Connect, Post
-from tests.figures import figures, moved
+from tests.delivery_harness import database_away
+from tests.metric_values import figures, moved
 from tests.other_process import ROUGH, OtherProcess, rough_layer
-from tests.outside import database_away
+from tests.people import Cast, say
 from tests.servers import free_port
 from tests.sockets import STUDENT_MESSAGES, ended, entered, http, in_thread, key_of, receive_many, settled
 

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from tests.cast import Cast, session_cookie
 from tests.conftest import Connect
-from tests.figures import moved
-from tests.outside import database_away
+from tests.delivery_harness import database_away
+from tests.metric_values import moved
+from tests.people import Cast, session_cookie
 from tests.sockets import entered, in_thread
 
 

@@ -8,10 +8,10 @@ from django.db import connection
 from prometheus_client import generate_latest
 
 from chat.runtime.metrics import LoopHistogram
-from tests.cast import PASSWORD, Cast
-from tests.figures import moved
-from tests.measure import counted_queries
-from tests.outside import database_away
+from tests.delivery_harness import database_away
+from tests.metric_values import moved
+from tests.people import PASSWORD, Cast
+from tests.queries import counted_queries
 
 
 def test_tries_to_sign_in(cast: Cast, client: Any, settings: Any) -> None:

@@ -9,8 +9,8 @@ from django.db import IntegrityError
 
 from accounts.models import RoleChoices, UserProfile
 from chat.models import Conversation, Message
-from tests.cast import Cast, conversation_of, make_user, say
-from tests.measure import at_once
+from tests.people import Cast, conversation_of, make_user, say
+from tests.queries import at_once
 
 COUNTERS = ("last_seq", "student_read_seq", "teacher_read_seq", "updated_at")
 

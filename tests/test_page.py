@@ -13,7 +13,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import translation
 
-from tests.cast import PASSWORD
+from tests.people import PASSWORD
 
 STATIC = Path("chat/static/chat")
 SCRIPTS = sorted({path.name for path in STATIC.glob("*.js")} - {"use-chat.js"})

@@ -14,7 +14,7 @@ from django.test import Client
 from accounts.hashers import HASHES_AT_ONCE
 from accounts.models import User
 from qader.settings import PASSWORD_HASHERS
-from tests.measure import at_once
+from tests.queries import at_once
 
 
 @pytest.fixture(autouse=True)

@@ -15,12 +15,12 @@ from chat.live import heartbeats, presence
 from chat.live.heartbeats import Heartbeats
 from chat.models import Conversation, LastSeen
 from chat.store.last_seen import load_last_seen, save_last_seen
-from tests.cast import Cast, conversation_of, make_user
 from tests.conftest import Connect, Socket
-from tests.measure import counted_queries
+from tests.conversation_sockets import stay
+from tests.delivery_harness import database_away
 from tests.other_process import ROUGH, OtherProcess, rough_layer
-from tests.outside import database_away
-from tests.room import stay
+from tests.people import Cast, conversation_of, make_user
+from tests.queries import counted_queries
 from tests.sockets import ended, entered, established, in_thread, settled
 
 NEVER = 1000

@@ -9,9 +9,9 @@ from chat.bus.event_bus import event_bus
 from chat.bus.events import MessagesRead
 from chat.live import conversation_feed
 from chat.models import Conversation, Message
-from tests.cast import Cast, client_of, fill
 from tests.conftest import Connect
-from tests.outside import Outside, write
+from tests.delivery_harness import Outside, write
+from tests.people import Cast, client_of, fill
 from tests.sockets import entered, http, in_thread, message_status
 
 MANY = 30_000  # by both sides in turn

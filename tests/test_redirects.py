@@ -3,7 +3,7 @@
 import pytest
 from django.test import Client
 
-from tests.cast import PASSWORD, Cast, client_of
+from tests.people import PASSWORD, Cast, client_of
 
 ELSEWHERE = [
     "https://evil.example/",

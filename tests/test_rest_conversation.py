@@ -8,8 +8,8 @@ from django.urls import reverse
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
-from tests.cast import Cast, client_of, conversation_object, conversation_of, make_user, say
-from tests.measure import recorded_queries
+from tests.people import Cast, client_of, conversation_object, conversation_of, make_user, say
+from tests.queries import recorded_queries
 
 MINE = "/api/v1/chat/my-conversation/"
 STUDENTS = "/api/v1/chat/teacher/conversations/"

@@ -6,9 +6,9 @@ import pytest
 from django.test import Client
 
 from chat.models import Conversation, Message
-from tests.cast import Cast, client_of, fill, message_object, say
-from tests.measure import recorded_queries
-from tests.outcomes import read_flags
+from tests.people import Cast, client_of, fill, message_object, say
+from tests.queries import recorded_queries
+from tests.service_results import read_flags
 
 MINE = "/api/v1/chat/my-conversation/messages/"
 URL = f"http://testserver{MINE}"

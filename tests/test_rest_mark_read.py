@@ -6,9 +6,9 @@ import pytest
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
-from tests.cast import Cast, client_of, fill, say
-from tests.measure import recorded_queries
-from tests.outcomes import read_flags
+from tests.people import Cast, client_of, fill, say
+from tests.queries import recorded_queries
+from tests.service_results import read_flags
 
 NOT_SIGNED_IN = {"detail": "Authentication credentials were not provided."}
 NOT_YOURS = {"detail": "You are not part of this conversation.", "code": "not_a_participant"}

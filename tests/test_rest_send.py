@@ -10,8 +10,8 @@ from django.http import HttpResponse
 
 from accounts.models import UserProfile
 from chat.models import Conversation, Message
-from tests.cast import Cast, conversation_of, message_object
 from tests.conftest import Connect, Post
+from tests.people import Cast, conversation_of, message_object
 
 MINE = "/api/v1/chat/my-conversation/messages/"
 NOT_SIGNED_IN = {"detail": "Authentication credentials were not provided."}

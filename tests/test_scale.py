@@ -16,9 +16,9 @@ from chat import services
 from chat.live.handshake import connect_participant
 from chat.live.healing import healing
 from chat.models import Conversation, Message
-from tests.cast import Cast, client_of
 from tests.conftest import Connect
-from tests.measure import recorded_queries
+from tests.people import Cast, client_of
+from tests.queries import recorded_queries
 from tests.sockets import entered, in_thread, settled
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 
 from accounts.models import User, UserProfile
 from chat.models import Conversation, Message
-from tests.cast import PASSWORD, client_of
+from tests.people import PASSWORD, client_of
 
 pytestmark = pytest.mark.django_db
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sink import sink
+from tests.sentry_server import sink
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "what nobody else may read"

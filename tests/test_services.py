@@ -6,9 +6,9 @@ from accounts.models import RoleChoices, User, UserProfile
 from chat import services
 from chat.errors import ClientError
 from chat.models import Conversation
-from tests.cast import Cast, conversation_of, say
-from tests.measure import at_once
-from tests.outcomes import reassign, told, unread
+from tests.people import Cast, conversation_of, say
+from tests.queries import at_once
+from tests.service_results import reassign, told, unread
 
 NO_MENTOR = ("no_mentor", "No mentor is assigned.", 404, None, None)
 

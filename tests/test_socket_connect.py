@@ -13,9 +13,9 @@ from django.db import connection
 from accounts.models import RoleChoices, User
 from chat.consumers import ChatConsumer
 from chat.models import Conversation, Message
-from tests.cast import Cast, conversation_of, say, session_cookie
 from tests.conftest import Connect
-from tests.measure import counted_queries
+from tests.people import Cast, conversation_of, say, session_cookie
+from tests.queries import counted_queries
 from tests.sockets import entered, established, http, in_thread, message_status, new_message, receive_many, settled
 
 SIGNED_OUT, NOT_ALLOWED, NOT_FOUND = 4401, 4403, 4404

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from chat.models import Conversation, Message
-from tests.cast import Cast
 from tests.conftest import Connect, Socket, loop_is_idle
+from tests.people import Cast
 from tests.sockets import NO_MESSAGE, STUDENT_MESSAGES, entered, http, receive_many, still_works
 
 BAD_JSON = {"error": "The frame is not valid JSON.", "code": "invalid_json"}

@@ -12,8 +12,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from chat.models import Conversation, Message
-from tests.cast import Cast
 from tests.conftest import Connect, Socket
+from tests.people import Cast
 from tests.sockets import EMPTY, NO_MESSAGE, entered, new_message, receive_many, still_works
 
 BAD_JSON = {"error": "The frame is not valid JSON.", "code": "invalid_json"}

@@ -10,10 +10,10 @@ import pytest
 from django.db import ProgrammingError
 
 from chat.models import Conversation, Message
-from tests.cast import Cast, conversation_of, say
 from tests.conftest import Connect, Socket
+from tests.delivery_harness import database_away
 from tests.other_process import ROUGH, OtherProcess, rough_layer
-from tests.outside import database_away
+from tests.people import Cast, conversation_of, say
 from tests.sockets import NO_MESSAGE, STUDENT_MESSAGES, entered, http, in_thread, message_status, new_message, settled
 
 

@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from accounts.models import RoleChoices, User
 from chat.models import Conversation
-from tests.cast import Cast, make_user, say, session_cookie
 from tests.conftest import Connect, Socket
-from tests.measure import counted_queries
+from tests.people import Cast, make_user, say, session_cookie
+from tests.queries import counted_queries
 from tests.sockets import established, in_thread
 
 SIGNED_OUT, NOT_ALLOWED, NOT_FOUND, TOO_MANY = 4401, 4403, 4404, 4429

@@ -6,8 +6,8 @@ from typing import Any
 
 from accounts.models import User, UserProfile
 from chat.models import Conversation, Message
-from tests.cast import Cast, conversation_of, say
 from tests.conftest import Connect, Socket
+from tests.people import Cast, conversation_of, say
 from tests.sockets import STUDENT_MESSAGES, entered, http, in_thread, new_message, receive_many
 
 

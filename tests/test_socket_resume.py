@@ -8,8 +8,8 @@ import pytest
 from django.db import transaction
 
 from chat.models import Conversation, Message
-from tests.cast import Cast, conversation_of, say
 from tests.conftest import Connect
+from tests.people import Cast, conversation_of, say
 from tests.sockets import (
     entered,
     established,

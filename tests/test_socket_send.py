@@ -9,8 +9,8 @@ from django.db.models import Max
 
 from accounts.models import User, UserProfile
 from chat.models import Conversation, Message
-from tests.cast import Cast, conversation_of, say
 from tests.conftest import Connect
+from tests.people import Cast, conversation_of, say
 from tests.sockets import CLOSED, STUDENT_MESSAGES, entered, established, http, in_thread, new_message, receive_many
 
 

@@ -17,7 +17,7 @@ from django.utils.translation import ngettext
 
 from accounts.models import User
 from qader.http.languages import LocaleMiddleware, script_texts
-from tests.cast import PASSWORD
+from tests.people import PASSWORD
 
 FORMS = ["zero", "one", "two", "few", "many", "other"]  # as gettext counts them, and the page's texts.js
 

@@ -11,12 +11,12 @@ from chat.bus.events import TypingChanged
 from chat.live import subscriber
 from chat.models import Conversation, Message
 from chat.wire.server_frames import Pong
-from tests.cast import Cast, conversation_of, make_user
 from tests.conftest import Connect
-from tests.measure import counted_queries
+from tests.conversation_sockets import Room, stay
+from tests.delivery_harness import Outside
 from tests.other_process import ROUGH, OtherProcess
-from tests.outside import Outside
-from tests.room import Room, stay
+from tests.people import Cast, conversation_of, make_user
+from tests.queries import counted_queries
 from tests.sockets import CLOSED, entered, established, in_thread, new_message, settled
 
 NO_FLAG = {"error": "is_typing must be true or false.", "code": "invalid_frame"}

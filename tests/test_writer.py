@@ -14,7 +14,7 @@ from chat.runtime.database import WRITE_THREADS, write_threads
 from chat.store import writer
 from chat.store.batch import Draft
 from chat.store.writer import BATCH, MAX_BATCHES, Writer
-from tests.cast import Cast
+from tests.people import Cast
 from tests.sockets import in_thread
 
 UNDER_WAY = BATCH * MAX_BATCHES

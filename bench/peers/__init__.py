@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import msgspec
 import psycopg
 
+from bench.environment import Stand
 from bench.process import Subject
-from bench.stand import Stand
 from bench.wire import Address, Socket
 
 HERE = Path(__file__).resolve().parent

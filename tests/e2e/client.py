@@ -17,10 +17,10 @@ import httpx
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.e2e.cluster import Person
-from tests.e2e.life import Life, Sending
+from tests.e2e.connection import Life, Sending
 from tests.e2e.rest import Message, Rest
 from tests.e2e.server import WebServer
-from tests.e2e.shown import Shown
+from tests.e2e.shown_messages import Shown
 
 SHOWN_OUT = {4401, 4403, 4404}  # close codes after which coming back by oneself is no use
 BACKOFF_SECONDS = 0.05, 1.0

@@ -61,7 +61,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class School:
-    """What tests.e2e.school made: people by their part, and the ids of conversations."""
+    """What tests.e2e.page_data made: people by their part, and the ids of conversations."""
 
     people: dict[str, Person]
     ids: dict[str, int]  # of the busy mentor's, by the student's name

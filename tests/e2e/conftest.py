@@ -13,7 +13,7 @@ from playwright.async_api import Browser
 from tests import servers
 from tests.e2e import browser as browsers
 from tests.e2e.cluster import Cluster, Databases, Pair, Person, School
-from tests.e2e.ground import Ground, stand
+from tests.e2e.fault_cluster import Ground, stand
 from tests.e2e.server import WebServer
 from tests.e2e.windows import Windows, windows
 
@@ -135,7 +135,7 @@ def pair(_pairs: Iterator[Pair]) -> Pair:
 @pytest.fixture(scope="session")
 def school(house: Cluster) -> School:
     """Mentors with ten students, a long history, a closed conversation, and people without one."""
-    made = json.loads(house.run("-m", "tests.e2e.school"))
+    made = json.loads(house.run("-m", "tests.e2e.page_data"))
     people = {name: Person(**person) for name, person in made.pop("people").items()}
     return School(people=people, **made)
 

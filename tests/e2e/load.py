@@ -16,7 +16,7 @@ import psycopg
 
 from tests.e2e.client import Client
 from tests.e2e.cluster import Cluster, Pair
-from tests.e2e.life import Life
+from tests.e2e.connection import Life
 from tests.e2e.rest import Message, Rest
 from tests.e2e.server import WebServer
 

@@ -45,7 +45,7 @@ def make_people(names: list[str], password: str, role: str) -> list[Any]:
 
 
 def person(profile: Any, path: str) -> dict[str, Any]:
-    from tests.cast import session_cookie
+    from tests.people import session_cookie
 
     user = profile.user
     return {"user_id": user.pk, "username": user.username, "session_key": session_cookie(user), "path": path}

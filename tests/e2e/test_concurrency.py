@@ -13,7 +13,7 @@ import psycopg
 
 from tests.e2e.client import Client
 from tests.e2e.cluster import Cluster, Person
-from tests.e2e.ground import Ground
+from tests.e2e.fault_cluster import Ground
 from tests.e2e.load import rows, seeded, tell
 from tests.e2e.rest import Rest
 from tests.e2e.server import WebServer

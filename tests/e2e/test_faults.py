@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.client import Client
 from tests.e2e.cluster import Person
-from tests.e2e.ground import Ground, under_load
+from tests.e2e.fault_cluster import Ground, under_load
 from tests.e2e.load import equal_to_rest, seeded, start_both, tell
 from tests.e2e.rest import Rest
 from tests.e2e.server import WebServer

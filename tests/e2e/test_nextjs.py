@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from tests.e2e import frontend
+from tests.e2e import nextjs_app
 from tests.e2e.cluster import Cluster, Databases, Pair, Person
+from tests.e2e.nextjs_tab import SECONDS, Desk, Screen
 from tests.e2e.rest import Rest
-from tests.e2e.screen import SECONDS, Desk, Screen
 from tests.e2e.seed import PASSWORD
 from tests.e2e.server import WebServer
 from tests.servers import free_port
@@ -40,7 +40,7 @@ class Site:
 @pytest.fixture(scope="module")
 def prepared() -> None:
     """The application, ready to be built."""
-    frontend.prepare()
+    nextjs_app.prepare()
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +57,9 @@ def site(databases: Databases, prepared: None) -> Iterator[Site]:
             CHAT_RATE_LIMIT="0",
         )
         sockets = f"http://{BACKEND_HOST}:{backend.port}"
-        env = frontend.settings(backend, NEXT_PUBLIC_CHAT_SOCKET_URL=sockets)
-        frontend.run("build", env)
-        with frontend.served("start", port, env):
+        env = nextjs_app.settings(backend, NEXT_PUBLIC_CHAT_SOCKET_URL=sockets)
+        nextjs_app.run("build", env)
+        with nextjs_app.served("start", port, env):
             yield Site(cluster, backend, url, cluster.cast(PAIRS))
     finally:
         cluster.close()
@@ -102,7 +102,7 @@ async def history(backend: WebServer, person: Person) -> list[str]:
 
 
 async def test_its_types_hold(site: Site) -> None:
-    await asyncio.to_thread(frontend.run, "types")
+    await asyncio.to_thread(nextjs_app.run, "types")
 
 
 def asking(site: Site, **cookies: str) -> httpx.AsyncClient:
@@ -265,9 +265,9 @@ async def test_in_development_and_without_rewrites_a_strict_react_leaves_one_soc
     port = free_port()
     backend = await asyncio.to_thread(lone_cluster.start, CSRF_TRUSTED_ORIGINS=f"http://localhost:{port}")
     (pair,) = await asyncio.to_thread(lone_cluster.cast)
-    env = frontend.settings(backend, NEXT_PUBLIC_CHAT_BASE_URL=f"http://localhost:{backend.port}")
+    env = nextjs_app.settings(backend, NEXT_PUBLIC_CHAT_BASE_URL=f"http://localhost:{backend.port}")
     env["NEXT_PUBLIC_CHAT_SOCKET_URL"] = ""  # instead of that in .env.development: as REST
-    with frontend.served("dev", port, env):
+    with nextjs_app.served("dev", port, env):
         student = await desk.screen(f"http://localhost:{port}")
         await (await student.sign_in(pair.student)).is_connected()
         await say(backend, pair.teacher, "once")

@@ -7,7 +7,7 @@ from playwright.async_api import expect
 
 from tests.e2e.cluster import Cluster, Pair, School
 from tests.e2e.load import tell
-from tests.e2e.school import HISTORY
+from tests.e2e.page_data import HISTORY
 from tests.e2e.windows import NETWORK, PHONE, Window, Windows
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -4,7 +4,7 @@ import pytest
 from playwright.async_api import Locator, expect
 
 from tests.e2e.cluster import Cluster, Person, School
-from tests.e2e.school import STUDENTS
+from tests.e2e.page_data import STUDENTS
 from tests.e2e.windows import NETWORK, PHONE, Window, Windows
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -57,7 +57,7 @@ def world(databases: Databases) -> Iterator[World]:
 
 
 def make_admin(cluster: Cluster) -> Person:
-    code = "User.objects.create_superuser('chief', 'chief@example.com', 'x'); from tests.cast import session_cookie"
+    code = "User.objects.create_superuser('chief', 'chief@example.com', 'x'); from tests.people import session_cookie"
     code += "; user = User.objects.get(username='chief'); print(user.pk, session_cookie(user))"
     user_id, key = cluster.run("manage.py", "shell", "--verbosity", "0", "-c", code).split()
     return Person(int(user_id), "chief", key, "")

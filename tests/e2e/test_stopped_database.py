@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from tests.e2e.cluster import Pair, Person
-from tests.e2e.ground import Ground, under_load
+from tests.e2e.fault_cluster import Ground, under_load
 from tests.e2e.load import rows, seeded
 from tests.e2e.rest import Rest
 from tests.e2e.server import WebServer

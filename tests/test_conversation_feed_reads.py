@@ -7,9 +7,9 @@ import pytest
 
 from chat.bus.events import MessagesRead
 from chat.models import Conversation, Message
-from tests.cast import Cast
-from tests.measure import held_up_after
-from tests.outside import Outside, database_away, write
+from tests.delivery_harness import Outside, database_away, write
+from tests.people import Cast
+from tests.queries import held_up_after
 from tests.sockets import message_status
 
 

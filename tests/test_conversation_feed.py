@@ -12,9 +12,9 @@ from chat.live import subscriber
 from chat.models import Conversation, Message
 from chat.store.history import messages_between
 from chat.wire.server_frames import Pong
-from tests.cast import Cast, say
-from tests.measure import counted_queries, held_up_after
-from tests.outside import Outside, database_away, feed_of, handshake_of, write
+from tests.delivery_harness import Outside, database_away, feed_of, handshake_of, write
+from tests.people import Cast, say
+from tests.queries import counted_queries, held_up_after
 from tests.sockets import in_thread, new_message
 
 INTERNAL_ERROR, TOO_SLOW = 1011, 1013

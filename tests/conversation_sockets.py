@@ -3,9 +3,9 @@
 from contextlib import AsyncExitStack
 
 from chat.models import Conversation
-from tests.cast import Cast, conversation_of
 from tests.conftest import Connect, Socket
 from tests.other_process import RemoteSocket
+from tests.people import Cast, conversation_of
 from tests.sockets import entered, in_thread
 
 

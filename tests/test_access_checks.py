@@ -10,9 +10,9 @@ from django.utils import timezone
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation
-from tests.cast import Cast, session_cookie
 from tests.conftest import Connect
-from tests.room import Room, stay
+from tests.conversation_sockets import Room, stay
+from tests.people import Cast, session_cookie
 from tests.sockets import in_thread
 
 SIGNED_OUT, NOT_ALLOWED, NOT_FOUND = 4401, 4403, 4404

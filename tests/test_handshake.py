@@ -8,8 +8,8 @@ from accounts.models import RoleChoices, User, UserProfile
 from chat import services
 from chat.errors import ClientError
 from chat.live.handshake import Handshake, connect_participant
-from tests.cast import Cast, fill, say
-from tests.outcomes import event_of, unread
+from tests.people import Cast, fill, say
+from tests.service_results import event_of, unread
 
 
 def entrance(cast: Cast, **changes: Any) -> Handshake:

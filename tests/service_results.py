@@ -9,7 +9,7 @@ from chat.errors import ClientError
 from chat.models import Conversation, Message
 from chat.store.batch import Draft, Sent
 from chat.wire.server_frames import MessageBody
-from tests.cast import profile_object
+from tests.people import profile_object
 
 CLOSED = ("conversation_closed", "This conversation is closed.", 403, None, None)
 UNAVAILABLE = ("temporarily_unavailable", "Temporarily unavailable. Try again.", 503, None, None)

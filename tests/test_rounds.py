@@ -11,10 +11,10 @@ from django.db import ProgrammingError
 
 from chat.live import healing
 from chat.models import Conversation, Message
-from tests.cast import Cast, say
 from tests.conftest import Connect
+from tests.delivery_harness import database_away
 from tests.other_process import ROUGH, OtherProcess, rough_layer
-from tests.outside import database_away
+from tests.people import Cast, say
 from tests.sockets import entered, in_thread, new_message, settled
 
 NEVER = 1000

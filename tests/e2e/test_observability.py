@@ -15,7 +15,7 @@ from tests import servers
 from tests.e2e.cluster import CSRF, Cluster
 from tests.e2e.server import WebServer
 from tests.e2e.wire import entered, hear, say, start_together
-from tests.sink import sink
+from tests.sentry_server import sink
 
 SERVERS = pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
 SECRET = "what nobody else may read"

@@ -18,8 +18,8 @@ from chat.live.handshake import Handshake
 from chat.models import Conversation, Message
 from chat.store.history import messages_between
 from chat.wire.server_frames import Pong
-from tests.cast import Cast
 from tests.contract import check_frame
+from tests.people import Cast
 from tests.sockets import in_thread
 
 AWAY = OperationalError("server closed the connection unexpectedly")

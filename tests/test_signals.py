@@ -9,10 +9,10 @@ from django.contrib.sessions.models import Session
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
-from tests.cast import PASSWORD, Cast, conversation_of, say, session_cookie
 from tests.conftest import Connect
+from tests.conversation_sockets import Room, stay
 from tests.other_process import ROUGH, OtherProcess
-from tests.room import Room, stay
+from tests.people import PASSWORD, Cast, conversation_of, say, session_cookie
 from tests.sockets import CLOSED, entered, established, http, in_thread, key_of, new_message
 
 SIGNED_OUT, NOT_ALLOWED, NOT_FOUND = 4401, 4403, 4404

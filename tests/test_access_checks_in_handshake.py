@@ -6,10 +6,10 @@ from typing import Any
 from django.contrib.sessions.models import Session
 
 from chat.models import Conversation
-from tests.cast import Cast, session_cookie
 from tests.conftest import Connect
-from tests.measure import ENTRANCE, held_up_after
 from tests.other_process import ROUGH, rough_layer
+from tests.people import Cast, session_cookie
+from tests.queries import ENTRANCE, held_up_after
 from tests.sockets import entered, in_thread, key_of, socket_of
 
 SIGNED_OUT = 4401

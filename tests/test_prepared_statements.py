@@ -7,8 +7,8 @@ from django.db import connection
 
 from chat.runtime.database import fetch
 from chat.store.batch import STATEMENT, store
-from tests.cast import Cast
-from tests.outcomes import entry
+from tests.people import Cast
+from tests.service_results import entry
 
 pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL keeps plans")
 

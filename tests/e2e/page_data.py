@@ -1,4 +1,4 @@
-"""Make the people that the tests of the page need beside plain pairs, and print them: `python -m tests.e2e.school`."""
+"""Make the people and conversations of the page's tests, and print them: `python -m tests.e2e.page_data`."""
 
 import json
 import os

@@ -16,11 +16,11 @@ from chat.live import inbox_feed as inbox_module
 from chat.live.inbox_feed import InboxFeed
 from chat.models import Conversation, Message
 from chat.store.overview import list_entries
-from tests.cast import Cast, client_of, conversation_object, conversation_of, make_user, say, session_cookie
 from tests.conftest import Connect, Post, Socket
-from tests.measure import counted_queries
+from tests.delivery_harness import database_away
 from tests.other_process import ROUGH, OtherProcess, rough_layer
-from tests.outside import database_away
+from tests.people import Cast, client_of, conversation_object, conversation_of, make_user, say, session_cookie
+from tests.queries import counted_queries
 from tests.sockets import ended, entered, in_thread, new_message, settled
 
 SIGNED_OUT, NOT_ALLOWED = 4401, 4403

@@ -12,9 +12,9 @@ from accounts.models import RoleChoices
 from chat.errors import UnavailableError
 from chat.models import Conversation
 from chat.store.batch import Draft, Sent, store
-from tests.cast import Cast, conversation_of, make_user
-from tests.measure import at_once, recorded_queries, watched_statements
-from tests.outcomes import CLOSED, UNAVAILABLE, entry, event_of, refusal, stored
+from tests.people import Cast, conversation_of, make_user
+from tests.queries import at_once, recorded_queries, watched_statements
+from tests.service_results import CLOSED, UNAVAILABLE, entry, event_of, refusal, stored
 
 
 def test_a_batch_that_nobody_waits_for_is_rolled_back(cast: Cast) -> None:

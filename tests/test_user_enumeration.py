@@ -13,8 +13,8 @@ from django.utils import timezone
 from accounts.models import RoleChoices
 from chat.models import Conversation, Message
 from qader.settings import PASSWORD_HASHERS
-from tests.cast import Cast, client_of, make_user, say, session_cookie
-from tests.measure import recorded_queries
+from tests.people import Cast, client_of, make_user, say, session_cookie
+from tests.queries import recorded_queries
 from tests.test_auth import login
 
 
