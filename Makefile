@@ -27,7 +27,7 @@ JS := tests/js/node_modules/.installed
 BIOME := $(BIN)/python -m tests.node biome
 STATIC_FILES := $(shell find accounts chat qader -path '*/static/*' -type f)
 
-.PHONY: help install run serve test prove check format generate bench lock
+.PHONY: help install run serve test prove trace check format generate bench lock
 
 help: ## List the commands.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -51,6 +51,9 @@ test: install $(VENV)/.dev $(JS) ## Run every test; FAST=1 leaves tests/e2e out,
 
 prove: install $(VENV)/.dev ## The eleven proofs of the promises, each with its seed, counts and time; SEED= repeats one.
 	@$(BIN)/python -m tests.prove
+
+trace: install $(VENV)/.dev ## Send one message through the running application and print the functions it passes.
+	@$(BIN)/python -m tests.trace_message
 
 check: install $(VENV)/.dev $(JS) ## Formatters and linters (Python, JavaScript, CSS), types, import directions, translations, missing migrations, deployment settings.
 	$(BIN)/ruff format --check --quiet .

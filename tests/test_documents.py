@@ -141,7 +141,7 @@ def test_the_protocol_page_has_every_close_code() -> None:
 
 def test_the_protocol_page_has_every_frame() -> None:
     types = (ROOT / "chat" / "static" / "chat" / "types.d.ts").read_text()
-    frames = set(re.findall(r"^  type: \"(\w+)\";$", types, re.MULTILINE))
+    frames = set(re.findall(r"^\ttype: \"(\w+)\";$", types, re.MULTILINE))
     assert len(frames) > 10
     assert frames == set(re.findall(r"`\{\"type\": \"(\w+)\"", DOCUMENTS["docs/protocol.md"]))
 

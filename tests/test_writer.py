@@ -103,5 +103,5 @@ async def test_who_writes_much_lets_the_others_have_their_turn(live_cast: Cast) 
     busy = Writer()
     many = [busy.write(Draft(one.pk, live_cast.student.pk, str(number), None)) for number in range(5 * BATCH)]
     await busy.write(Draft(two.pk, live_cast.other_student.pk, "single", None))
-    assert [result.done() for result in many[BATCH - 1 :: BATCH]] == [True, False, False, False, False]
+    assert sum(result.done() for result in many) <= 2 * BATCH
     await asyncio.gather(*many)

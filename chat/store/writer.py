@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextvars import Context
 from functools import partial
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -30,7 +31,13 @@ MAX_BATCHES = 4  # under way at once: one, and those that are stuck
 
 _FOR_ALL = Context()  # a batch is logged in nobody's name: it is not the doing of whoever happened to start it
 
-Entry = tuple[Draft, "asyncio.Future[Sent]"]
+
+class Entry(NamedTuple):
+    """A message that waits, the future of its sender, and the timer that gives it up."""
+
+    draft: Draft
+    result: "asyncio.Future[Sent]"
+    timer: asyncio.TimerHandle
 
 
 class Writer:
@@ -46,9 +53,8 @@ class Writer:
         """Queue a message. The future brings `Sent` after the commit, or raises `ClientError`, within 5 s."""
         loop = asyncio.get_running_loop()
         result: asyncio.Future[Sent] = loop.create_future()
-        timer = loop.call_later(DRAFT_SECONDS, _give_up, draft, result)
-        result.add_done_callback(partial(self._forget, draft.conversation_id, timer))
-        self._waiting.setdefault(draft.conversation_id, deque()).append((draft, result))
+        timer = loop.call_later(DRAFT_SECONDS, self._give_up, draft, result)
+        self._waiting.setdefault(draft.conversation_id, deque()).append(Entry(draft, result, timer))
         self._start_batches()
         return result
 
@@ -57,20 +63,24 @@ class Writer:
         while self._under_way:
             await asyncio.wait(self._under_way)
 
-    def _forget(self, conversation_id: int, timer: asyncio.TimerHandle, _: "asyncio.Future[Sent]") -> None:
-        """Drop what was given up: while the database is away it would pile up."""
-        timer.cancel()
-        waiting = self._waiting.get(conversation_id)
-        while waiting and waiting[0][1].done():
+    def _give_up(self, draft: Draft, result: "asyncio.Future[Sent]") -> None:
+        """Answer a sender who has waited long enough, and drop what nobody waits for: it would pile up."""
+        draft.given_up = True
+        if not result.done():
+            metrics.DATABASE_ERRORS_OF_WRITER.inc()
+            result.set_exception(UnavailableError())
+        waiting = self._waiting.get(draft.conversation_id)
+        while waiting and waiting[0].result.done():
             waiting.popleft()
         if waiting is not None and not waiting:
-            del self._waiting[conversation_id]
+            del self._waiting[draft.conversation_id]
 
     def _start_batches(self) -> None:
         """Start the next batch, unless it has to wait for the current one or too many are under way."""
         while self._current is None and len(self._under_way) < MAX_BATCHES and (batch := self._next_batch()):
-            self._busy.update(draft.conversation_id for draft, _ in batch)
-            self._current = future = asyncio.wrap_future(submit_write(store, [draft for draft, _ in batch]))
+            drafts = [entry.draft for entry in batch]
+            self._busy.update([draft.conversation_id for draft in drafts])
+            self._current = future = asyncio.wrap_future(submit_write(store, drafts))
             self._under_way.add(future)
             loop = asyncio.get_running_loop()
             timer = loop.call_later(STUCK_SECONDS, self._found_stuck, future, context=_FOR_ALL)
@@ -93,7 +103,9 @@ class Writer:
             looked_at.append(conversation_id)
             while waiting and len(batch) < BATCH:
                 entry = waiting.popleft()
-                if not entry[1].done():
+                if entry.result.done():
+                    entry.timer.cancel()
+                else:
                     batch.append(entry)
         for conversation_id in looked_at:
             if waiting := self._waiting.pop(conversation_id):
@@ -106,7 +118,7 @@ class Writer:
         """Start the next batch, and tell the sockets and the senders what became of this one."""
         timer.cancel()
         self._under_way.discard(done)
-        self._busy.difference_update([draft.conversation_id for draft, _ in batch])
+        self._busy.difference_update([entry.draft.conversation_id for entry in batch])
         if self._current is done:
             self._current = None
         self._start_batches()
@@ -117,7 +129,8 @@ class Writer:
             outcomes = done.result()
             _measure(batch, outcomes)
         now = time.time()
-        for (_, result), outcome in zip(batch, outcomes, strict=True):
+        for (_, result, give_up), outcome in zip(batch, outcomes, strict=True):
+            give_up.cancel()
             if isinstance(outcome, Sent):
                 # A repeat, too: the event of its first commit may have been lost together with its answer.
                 publish(replace(outcome.event, committed=now) if outcome.created else outcome.event)
@@ -132,22 +145,15 @@ class Writer:
 def _measure(batch: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:
     now = time.monotonic()
     created = 0
-    for (draft, _), outcome in zip(batch, outcomes, strict=True):
+    for entry, outcome in zip(batch, outcomes, strict=True):
         if isinstance(outcome, Sent) and outcome.created:
             created += 1
-            metrics.COMMIT_SECONDS.observe(now - draft.since)
+            metrics.COMMIT_SECONDS.observe(now - entry.draft.since)
         elif isinstance(outcome, Sent):
             metrics.REPEATED.inc()
     metrics.MESSAGES.inc(created)
     metrics.BATCH_MESSAGES.observe(len(batch))
 
 
-def _give_up(draft: Draft, result: "asyncio.Future[Sent]") -> None:
-    draft.given_up = True
-    if not result.done():
-        metrics.DATABASE_ERRORS_OF_WRITER.inc()
-        result.set_exception(UnavailableError())
-
-
-# The running event loop's writer.
+# The writer of the running event loop.
 writer = per_event_loop(Writer)
