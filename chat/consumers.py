@@ -26,7 +26,7 @@ from chat.live.socket_lifecycle import SocketLifecycle
 from chat.runtime import metrics
 from chat.runtime.database import in_database
 from chat.runtime.rate_limit import Bucket
-from chat.store.batch import Sent
+from chat.store.batch import Outcome
 from chat.store.overview import EntryState, entry_states, unread_total
 from chat.wire.client_frames import ClientFrame, MarkRead, Ping, SendMessage, SetTyping, parse_id, read, read_frame
 from chat.wire.server_frames import Pong, error_frame
@@ -165,24 +165,20 @@ class ChatConsumer(SocketConsumer):
         draft = read(frame, SendMessage)
         await self.in_flight.acquire()
         try:
-            sent = services.queue_message(self.conversation.pk, self.user_id, draft.content, draft.client_id)
+            services.queue_message(self.conversation.pk, self.user_id, draft.content, draft.client_id, self._sent)
         except BaseException:
             self.in_flight.release()
             raise
-        sent.add_done_callback(self._sent)
         if self.is_typing:
             self._tell_typing(False)
 
-    def _sent(self, sent: "asyncio.Future[Sent]") -> None:
+    def _sent(self, outcome: Outcome) -> None:
         """Answer a send that failed or was a repeat; a new message has reached this socket as an event already."""
         self.in_flight.release()
-        if sent.cancelled():
-            return
-        error = sent.exception()
-        if isinstance(error, ClientError):
-            self.refuse(error)
-        elif error is None and not sent.result().created and self.subscriber is not None:
-            self.subscriber.answer_repeat(sent.result().event)
+        if isinstance(outcome, ClientError):
+            self.refuse(outcome)
+        elif not outcome.created and self.subscriber is not None:
+            self.subscriber.answer_repeat(outcome.event)
 
     async def mark_read(self, frame: dict[str, Any]) -> None:
         """Mark what the other side sent as read, up to a message or all."""

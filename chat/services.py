@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
@@ -14,7 +15,7 @@ from chat.bus.events import MessagesRead
 from chat.errors import ClientError
 from chat.models import Conversation, MessageQuerySet
 from chat.runtime.rate_limit import send_limit
-from chat.store.batch import Draft, Sent
+from chat.store.batch import Draft, Outcome, Sent
 from chat.store.writer import writer
 
 # Marking many messages is done in steps, so that a reader does not wait for all of them, nor do the conversation's
@@ -131,11 +132,32 @@ async def send_message(*, conversation_id: int, sender_id: int, content: str, cl
 
     Raises `rate_limited`, `conversation_closed`, or `temporarily_unavailable` where it is not known to be stored.
     """
-    return await queue_message(conversation_id, sender_id, content, client_id)
+    sent: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+    def tell(outcome: Outcome) -> None:
+        if not sent.done():
+            sent.set_result(outcome)
+
+    draft = queue_message(conversation_id, sender_id, content, client_id, tell)
+    try:
+        outcome = await sent
+    except asyncio.CancelledError:
+        draft.given_up = True
+        raise
+    if isinstance(outcome, ClientError):
+        raise outcome
+    return outcome
 
 
-def queue_message(conversation_id: int, sender_id: int, content: str, client_id: str | None) -> "asyncio.Future[Sent]":
-    """Take a token of the sender's rate and queue the message; those queued in turn are stored in turn."""
+def queue_message(
+    conversation_id: int, sender_id: int, content: str, client_id: str | None, tell: Callable[[Outcome], None]
+) -> Draft:
+    """Take a token of the sender's rate and queue the message; those queued in turn are stored in turn.
+
+    `tell` is called with what became of it, within 5 s. Raises `rate_limited`.
+    """
     if wait := send_limit().take(sender_id):
         raise ClientError("rate_limited", "You are writing too fast.", 429, retry_after=wait)
-    return writer().write(Draft(conversation_id, sender_id, content, client_id))
+    draft = Draft(conversation_id, sender_id, content, client_id)
+    writer().write(draft, tell)
+    return draft

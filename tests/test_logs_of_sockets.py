@@ -163,7 +163,7 @@ async def test_what_serves_everybody_is_nobodys_doing(live_cast: Cast, live_conv
         causes.put_nowait(tracing.current())
 
     event_bus().on(MessagePosted, handler)
-    await writer().write(Draft(live_conversation.pk, live_cast.student.pk, "hello", None))
+    writer().write(Draft(live_conversation.pk, live_cast.student.pk, "hello", None), lambda outcome: None)
     assert await asyncio.wait_for(causes.get(), 5) is None
     assert tracing.current() is not None
     await loop_is_idle()

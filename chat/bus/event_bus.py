@@ -155,7 +155,7 @@ class EventBus:
             if message["from"] != self._name:
                 self._handle(self._decoder.decode(message["body"]))
                 if "at" in message:  # an older release does not send it
-                    metrics.LAYER_SECONDS.observe(time.time() - message["at"])
+                    metrics.LAYER_SECONDS.observe(max(0.0, time.time() - message["at"]))  # two clocks
         except (KeyError, msgspec.MsgspecError) as error:
             logger.warning("an event was not understood: %s", type(error).__name__)
 

@@ -157,7 +157,7 @@ class ConversationFeed(Subscriber):
 
     def _next(self) -> str | None:
         if self._committed:  # the message is written now
-            metrics.DELIVERY_SECONDS.observe(time.time() - self._committed)
+            metrics.DELIVERY_SECONDS.observe(max(0.0, time.time() - self._committed))  # clocks of two processes
             self._committed = 0.0
         if (text := super()._next()) is not None:
             return text

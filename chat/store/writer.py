@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from functools import partial
 from typing import NamedTuple
@@ -33,10 +33,10 @@ _FOR_ALL = Context()  # a batch is logged in nobody's name: it is not the doing 
 
 
 class Entry(NamedTuple):
-    """A message that waits, the future of its sender, and the timer that gives it up."""
+    """A message that waits, who is told what became of it, and the timer that gives it up."""
 
     draft: Draft
-    result: "asyncio.Future[Sent]"
+    tell: Callable[[Outcome], None]
     timer: asyncio.TimerHandle
 
 
@@ -48,35 +48,40 @@ class Writer:
         self._busy: set[int] = set()  # conversations in a batch under way: no later message may overtake an earlier one
         self._under_way: set[asyncio.Future[list[Outcome]]] = set()  # batches
         self._current: asyncio.Future[list[Outcome]] | None = None  # the batch that the next one waits for
+        self._starting: asyncio.Handle | None = None
 
-    def write(self, draft: Draft) -> "asyncio.Future[Sent]":
-        """Queue a message. The future brings `Sent` after the commit, or raises `ClientError`, within 5 s."""
+    def write(self, draft: Draft, tell: Callable[[Outcome], None]) -> None:
+        """Queue a message. `tell` is called within 5 s: with `Sent` after the commit, or with the error.
+
+        It is not called for a draft that its sender has given up.
+        """
         loop = asyncio.get_running_loop()
-        result: asyncio.Future[Sent] = loop.create_future()
-        timer = loop.call_later(DRAFT_SECONDS, self._give_up, draft, result)
-        self._waiting.setdefault(draft.conversation_id, deque()).append(Entry(draft, result, timer))
-        self._start_batches()
-        return result
+        timer = loop.call_later(DRAFT_SECONDS, self._give_up, draft, tell)
+        self._waiting.setdefault(draft.conversation_id, deque()).append(Entry(draft, tell, timer))
+        if self._current is None and self._starting is None:
+            # Not now: what else comes in this turn of the event loop goes into the same batch.
+            self._starting = loop.call_soon(self._start_batches, context=_FOR_ALL)
 
     async def settle(self) -> None:
         """Wait until all that was queued is stored or has failed, and its sockets are told."""
-        while self._under_way:
-            await asyncio.wait(self._under_way)
+        while self._under_way or self._starting:
+            await (asyncio.wait(self._under_way) if self._under_way else asyncio.sleep(0))
 
-    def _give_up(self, draft: Draft, result: "asyncio.Future[Sent]") -> None:
+    def _give_up(self, draft: Draft, tell: Callable[[Outcome], None]) -> None:
         """Answer a sender who has waited long enough, and drop what nobody waits for: it would pile up."""
-        draft.given_up = True
-        if not result.done():
+        if not draft.given_up:
+            draft.given_up = True
             metrics.DATABASE_ERRORS_OF_WRITER.inc()
-            result.set_exception(UnavailableError())
+            tell(UnavailableError())
         waiting = self._waiting.get(draft.conversation_id)
-        while waiting and waiting[0].result.done():
-            waiting.popleft()
+        while waiting and waiting[0].draft.given_up:
+            waiting.popleft().timer.cancel()
         if waiting is not None and not waiting:
             del self._waiting[draft.conversation_id]
 
     def _start_batches(self) -> None:
         """Start the next batch, unless it has to wait for the current one or too many are under way."""
+        self._starting = None
         while self._current is None and len(self._under_way) < MAX_BATCHES and (batch := self._next_batch()):
             drafts = [entry.draft for entry in batch]
             self._busy.update([draft.conversation_id for draft in drafts])
@@ -103,7 +108,7 @@ class Writer:
             looked_at.append(conversation_id)
             while waiting and len(batch) < BATCH:
                 entry = waiting.popleft()
-                if entry.result.done():
+                if entry.draft.given_up:
                     entry.timer.cancel()
                 else:
                     batch.append(entry)
@@ -129,17 +134,16 @@ class Writer:
             outcomes = done.result()
             _measure(batch, outcomes)
         now = time.time()
-        for (_, result, give_up), outcome in zip(batch, outcomes, strict=True):
-            give_up.cancel()
+        for entry, outcome in zip(batch, outcomes, strict=True):
+            entry.timer.cancel()
             if isinstance(outcome, Sent):
                 # A repeat, too: the event of its first commit may have been lost together with its answer.
                 publish(replace(outcome.event, committed=now) if outcome.created else outcome.event)
-            if result.done():
-                continue
-            if isinstance(outcome, Sent):
-                result.set_result(outcome)
-            else:
-                result.set_exception(outcome)
+            if not entry.draft.given_up:
+                try:
+                    entry.tell(outcome)
+                except Exception:  # the others in the batch must be told all the same
+                    logger.exception("a sender could not be told")
 
 
 def _measure(batch: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:
