@@ -1,4 +1,4 @@
-"""The Prometheus metrics of sockets, messages and what they depend on: defined here, updated where the events happen."""
+"""Prometheus metrics of sockets, messages and what they depend on. Defined here, updated where the events happen."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
