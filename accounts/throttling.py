@@ -74,7 +74,7 @@ class Failures:
     def refuse(self) -> None:
         """Raise `TooManyFailuresError` if a window has no free slot."""
         slots = [slot for window in self._windows for slot in window]
-        self._occupied = self._ask(lambda: cache.get_many(slots), {})
+        self._occupied = self._call_cache(lambda: cache.get_many(slots), {})
         full = [window for window in self._windows if all(slot in self._occupied for slot in window)]
         if full:
             free_at = max(min(self._occupied[slot] for slot in window) for window in full)
@@ -90,9 +90,9 @@ class Failures:
 
     def _occupy(self, window: list[str], until: int) -> bool:
         free = (slot for slot in window if slot not in self._occupied)
-        return any(self._ask(partial(cache.add, slot, until, WINDOW_SECONDS), True) for slot in free)
+        return any(self._call_cache(partial(cache.add, slot, until, WINDOW_SECONDS), True) for slot in free)
 
-    def _ask(self, call: Callable[[], T], otherwise: T) -> T:
+    def _call_cache(self, call: Callable[[], T], otherwise: T) -> T:
         """Call the cache, but not again after it failed: the person waits for the answer."""
         if self._cache_failed:
             return otherwise

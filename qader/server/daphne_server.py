@@ -160,7 +160,8 @@ class DaphneServer(Server):  # type: ignore[misc]
         super().__init__(
             options.application,
             endpoints=["the listener"],  # daphne requires one; _configure listens instead
-            ping_interval=math.inf,  # daphne's pings are off; autobahn pings, see _configure
+            # No pings of daphne: they overlap, so that a slow pong counts as missing. Autobahn pings instead.
+            ping_interval=math.inf,
             websocket_timeout=-1,  # the default closes every socket with 1000 after 24 h
             websocket_max_message_size=limits.frame_bytes,
             websocket_max_frame_size=limits.frame_bytes,
