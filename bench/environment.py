@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import psycopg
 
+from bench.chat_socket import Address
 from bench.process import ROOT, Subject
-from bench.wire import Address
 from tests.e2e.cluster import Cluster, Person
 
 KINDS = ("daphne", "uvicorn")

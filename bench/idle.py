@@ -3,9 +3,9 @@
 import asyncio
 from contextlib import ExitStack
 
+from bench.chat_socket import ChatSocket
 from bench.environment import Row, Stand, at, say, table
 from bench.load import open_sockets
-from bench.wire import Socket
 
 SETTLE_SECONDS = 2.0
 
@@ -17,13 +17,13 @@ async def run(stand: Stand) -> None:
     rows: list[Row] = []
     with ExitStack() as stack:
         processes = [stack.enter_context(subject.serve()) for subject in subjects]
-        sockets: list[list[Socket]] = [[] for _ in subjects]
+        sockets: list[list[ChatSocket]] = [[] for _ in subjects]
         await asyncio.sleep(SETTLE_SECONDS)
         empty = [process.kilobytes() for process in processes]
         for count in stand.sizes.idle_sockets:
             for subject, process, mine in zip(subjects, processes, sockets, strict=True):
                 addresses = [address for pair in at(process.port, subject.people) for address in pair]
-                mine.extend(await open_sockets(subject.wire, addresses[len(mine) : count]))
+                mine.extend(await open_sockets(subject.socket_class, addresses[len(mine) : count]))
             await asyncio.sleep(SETTLE_SECONDS)
             before = [process.cpu_seconds() for process in processes]
             await asyncio.sleep(seconds)
@@ -38,7 +38,7 @@ async def run(stand: Stand) -> None:
                 f"{subject.name}, idle", [f"closed with {s.close_code}" for s in mine if s.close_code is not None]
             )
             for socket in mine:
-                socket.close()
+                socket.leave()
     say(f"### Idle sockets in one process (watched for {seconds} s, and healed once in that time; 30 s by default)")
     say()
     columns = ("MB", "kB a socket", "CPU, %")

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from bench.chat_socket import Address, ChatSocket
 from bench.environment import Sizes
-from bench.wire import Address, Socket
 
 AT_ONCE = 50  # handshakes under way
 DRAIN_SECONDS = 5.0
@@ -46,7 +46,7 @@ def percentile_ms(latencies: Sequence[float], share: float) -> float:
 class Pair:
     """A student's and a mentor's socket."""
 
-    def __init__(self, student: Socket, mentor: Socket) -> None:
+    def __init__(self, student: ChatSocket, mentor: ChatSocket) -> None:
         self.student, self.mentor = student, mentor
         self.latencies: list[float] = []
         self.pause = 0.0
@@ -60,7 +60,7 @@ class Pair:
         self._number += 1
         content = f"message {self._number} of the pair: how far did you get with the exercises?"
         self._mark, self.waiting, self._begin = content.encode(), True, time.perf_counter()
-        self.student.say(content)
+        self.student.send_message(content)
 
     def _received(self, frame: bytes) -> None:
         if not self.waiting or self._mark not in frame:
@@ -85,13 +85,15 @@ class Pair:
         return [*self.student.faults, *self.mentor.faults, *cut, *(["a message never came"] if self.waiting else [])]
 
 
-async def open_sockets(wire: type[Socket], addresses: Sequence[Address], at_once: int = AT_ONCE) -> list[Socket]:
+async def open_sockets(
+    socket_class: type[ChatSocket], addresses: Sequence[Address], at_once: int = AT_ONCE
+) -> list[ChatSocket]:
     """Connect to all of them, in their order."""
     gate = asyncio.Semaphore(at_once)
 
-    async def opened(address: Address) -> Socket:
+    async def opened(address: Address) -> ChatSocket:
         async with gate:
-            return await wire(address).connect()
+            return await socket_class(address).connect()
 
     tasks = [asyncio.create_task(opened(address)) for address in addresses]
     try:
@@ -100,27 +102,29 @@ async def open_sockets(wire: type[Socket], addresses: Sequence[Address], at_once
         for task in tasks:
             task.cancel()
         for socket in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(socket, Socket):
-                socket.close()
+            if isinstance(socket, ChatSocket):
+                socket.leave()
         raise
 
 
 class Load:
-    """`async with Load(wire, people) as load`: the open pairs."""
+    """`async with Load(socket_class, people) as load`: the open pairs."""
 
-    def __init__(self, wire: type[Socket], people: Sequence[tuple[Address, Address]], pause: float = 0) -> None:
-        self._wire, self._people, self._pause = wire, people, pause
+    def __init__(
+        self, socket_class: type[ChatSocket], people: Sequence[tuple[Address, Address]], pause: float = 0
+    ) -> None:
+        self._socket_class, self._people, self._pause = socket_class, people, pause
         self.pairs: list[Pair] = []
 
     async def __aenter__(self) -> "Load":
-        sockets = await open_sockets(self._wire, [address for pair in self._people for address in pair])
+        sockets = await open_sockets(self._socket_class, [address for pair in self._people for address in pair])
         self.pairs = [Pair(*two) for two in zip(sockets[::2], sockets[1::2], strict=True)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for pair in self.pairs:
-            pair.student.close()
-            pair.mentor.close()
+            pair.student.leave()
+            pair.mentor.leave()
         await asyncio.sleep(0.2)
 
     def begin(self) -> None:
@@ -159,10 +163,10 @@ class Load:
 
 
 async def closed_loop(
-    wire: type[Socket], people: Sequence[tuple[Address, Address]], sizes: Sizes, cpu: Meter
+    socket_class: type[ChatSocket], people: Sequence[tuple[Address, Address]], sizes: Sizes, cpu: Meter
 ) -> tuple[Sample, list[str]]:
     """Run these pairs, and watch them after a warm-up; returns the figures and what went wrong."""
-    async with Load(wire, people) as load:
+    async with Load(socket_class, people) as load:
         load.begin()
         await asyncio.sleep(sizes.warm_up_seconds)
         sample = await load.sample(sizes.seconds, cpu)

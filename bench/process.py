@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.wire import HOST, Address, Socket
+from bench.chat_socket import HOST, Address, ChatSocket
 from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -107,7 +107,7 @@ class Subject:
     command: list[str]
     environment: Mapping[str, str]
     people: list[tuple[Address, Address]]
-    wire: type[Socket] = Socket
+    socket_class: type[ChatSocket] = ChatSocket
     cwd: Path = ROOT
 
     @contextmanager

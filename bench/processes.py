@@ -3,9 +3,9 @@
 from collections import defaultdict
 from contextlib import ExitStack
 
+from bench.chat_socket import Address
 from bench.environment import Row, Stand, say, table
 from bench.load import closed_loop, median
-from bench.wire import Address
 
 
 async def run(stand: Stand) -> None:
@@ -38,7 +38,7 @@ async def _measure(stand: Stand, kind: str, count: int, row: dict[str, list[floa
         def cpu() -> float:
             return sum(process.cpu_seconds() for process in processes)
 
-        sample, faults = await closed_loop(subject.wire, people, stand.sizes, cpu)
+        sample, faults = await closed_loop(subject.socket_class, people, stand.sizes, cpu)
     stand.fault(f"{kind}, {count} processes", faults)
     row["messages/s"].append(sample.per_second)
     row["p50"].append(sample.ms(0.5))

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import psycopg
 
+from bench.chat_socket import Address, ChatSocket
 from bench.environment import Row, Stand, at, say, table
 from bench.load import Load, Sample, open_sockets
 from bench.process import Process, Subject
-from bench.wire import Address, RefusedError, Socket
+from tests.websocket_client import HandshakeRefusedError
 
 PAUSE_SECONDS = 0.1  # between a message that arrived and the sender's next one
 TRY_SECONDS = 10.0
@@ -50,9 +51,9 @@ async def _measure(stand: Stand, kind: str) -> dict[str, object]:
     after = _greet(stand, others[: sizes.storm_sockets // 2])
     with subject.serve() as first, subject.serve() as second:
         here = [address for pair in at(first.port, others) for address in pair][: sizes.storm_sockets]
-        sockets = await open_sockets(subject.wire, here)
+        sockets = await open_sockets(subject.socket_class, here)
         back = [address._replace(path=f"{address.path}?after={after[address.conversation_id]}") for address in here]
-        async with Load(subject.wire, at(second.port, writers), PAUSE_SECONDS) as load:
+        async with Load(subject.socket_class, at(second.port, writers), PAUSE_SECONDS) as load:
             load.begin()
             await asyncio.sleep(sizes.warm_up_seconds)
             calm = await load.sample(sizes.seconds)
@@ -65,7 +66,7 @@ async def _measure(stand: Stand, kind: str) -> dict[str, object]:
             meanwhile = load.taken(begin, cpu, second.cpu_seconds)
             stand.fault(f"{kind}, storm", await load.end())
         for socket in returned:
-            socket.close()
+            socket.leave()
         await asyncio.sleep(0.2)
     return {
         "closed with 1012": f"{codes[1012]:,}",
@@ -96,18 +97,20 @@ async def _restart(process: Process) -> float:
     return time.perf_counter() - begin
 
 
-async def _storm(subject: Subject, addresses: Sequence[Address], stand: Stand) -> tuple[list[Socket], list[float], int]:
+async def _storm(
+    subject: Subject, addresses: Sequence[Address], stand: Stand
+) -> tuple[list[ChatSocket], list[float], int]:
     """Connect to all at once, each as often as it takes; returns the sockets, the seconds each took, and the tries."""
     begin, tries = time.perf_counter(), 0
     times: list[float] = []
 
-    async def come_back(address: Address) -> Socket:
+    async def come_back(address: Address) -> ChatSocket:
         nonlocal tries
         while True:
             tries += 1
             try:
-                socket = await subject.wire(address).connect(TRY_SECONDS)
-            except (OSError, RefusedError, TimeoutError):
+                socket = await subject.socket_class(address).connect(TRY_SECONDS)
+            except (OSError, HandshakeRefusedError, TimeoutError):
                 await asyncio.sleep(RETRY_SECONDS)
             else:
                 times.append(time.perf_counter() - begin)

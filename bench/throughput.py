@@ -6,10 +6,10 @@ With `PEERS=1` also of what somebody would write instead, in turn (A B A B ...),
 import asyncio
 from collections import defaultdict
 
+from bench.chat_socket import Address
 from bench.environment import Row, Stand, at, say, table
 from bench.load import closed_loop, median, open_sockets
 from bench.process import Subject
-from bench.wire import Address
 
 SETTLE_SECONDS = 2.0
 Figures = dict[str, dict[str, list[float]]]  # by row and subject: one value a round
@@ -47,7 +47,7 @@ async def _messages(stand: Stand, subject: Subject, figures: Figures) -> None:
     with subject.serve() as process:
         for count in stand.sizes.pairs:
             people = at(process.port, subject.people[:count])
-            sample, faults = await closed_loop(subject.wire, people, stand.sizes, process.cpu_seconds)
+            sample, faults = await closed_loop(subject.socket_class, people, stand.sizes, process.cpu_seconds)
             stand.fault(f"{subject.name}, {count} pairs", faults)
             pairs = "1 pair" if count == 1 else f"{count} pairs"
             figures[f"{pairs}: messages/s"][subject.name].append(sample.per_second)
@@ -64,13 +64,13 @@ async def _sockets(stand: Stand, subject: Subject, figures: Figures) -> None:
         addresses: list[Address] = [a for pair in at(process.port, subject.people) for a in pair]
         addresses = addresses[: 2 * stand.sizes.idle_pairs]
         begin = asyncio.get_running_loop().time()
-        sockets = await open_sockets(subject.wire, addresses)
+        sockets = await open_sockets(subject.socket_class, addresses)
         seconds = asyncio.get_running_loop().time() - begin
         await asyncio.sleep(SETTLE_SECONDS)
         grown = process.kilobytes() - before
         stand.fault(subject.name, [f"closed with {s.close_code}" for s in sockets if s.close_code is not None])
         for socket in sockets:
-            socket.close()
+            socket.leave()
         await asyncio.sleep(0.2)
     figures["connects/s"][subject.name].append(len(sockets) / seconds)
     figures[f"{len(sockets):,} idle sockets: kB each"][subject.name].append(grown / len(sockets))

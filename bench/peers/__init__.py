@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 import msgspec
 import psycopg
 
+from bench.chat_socket import Address, ChatSocket
 from bench.environment import Stand
 from bench.process import Subject
-from bench.wire import Address, Socket
+from tests.websocket_client.frames import TEXT
 
 HERE = Path(__file__).resolve().parent
 INSTALL_SECONDS = 300
@@ -34,25 +35,25 @@ INSERT INTO peer_conversation SELECT n, 2 * n - 1, 2 * n, now() FROM generate_se
 """
 
 
-class SocketIOSocket(Socket):
+class SocketIOSocket(ChatSocket):
     """Engine.IO 4 packets (0 open, 2 ping, 3 pong, 4 message) that carry Socket.IO's (40 connect, 42 event)."""
 
-    def say(self, content: str) -> None:
-        """Send a message."""
-        self.text(b"42" + msgspec.json.encode(["message", {"message": content}]))
+    def send_message(self, content: str) -> None:
+        """Send a message without waiting."""
+        self.write(TEXT, b"42" + msgspec.json.encode(["message", {"message": content}]))
 
-    def heard(self, frame: bytes) -> None:
+    def received(self, payload: bytes) -> None:
         """Handle a packet."""
-        if frame.startswith(b'42["new_message"'):
-            self.on_message(frame)
-        elif frame == b"2":
-            self.text(b"3")
-        elif frame[:1] == b"0":
-            self.text(b"40" + msgspec.json.encode({"conversation": self.address.conversation_id}))
-        elif frame.startswith(b'42["connection_established"'):
-            self.is_established()
-        elif frame[:2] in (b"42", b"44"):
-            self.faults.append(frame.decode())
+        if payload.startswith(b'42["new_message"'):
+            self.on_message(payload)
+        elif payload == b"2":
+            self.write(TEXT, b"3")
+        elif payload[:1] == b"0":
+            self.write(TEXT, b"40" + msgspec.json.encode({"conversation": self.address.conversation_id}))
+        elif payload.startswith(b'42["connection_established"'):
+            self.is_ready()
+        elif payload[:2] in (b"42", b"44"):
+            self.faults.append(payload.decode())
 
 
 def subjects(stand: Stand) -> list[Subject]:

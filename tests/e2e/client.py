@@ -14,13 +14,13 @@ from contextlib import suppress
 from typing import Any
 
 import httpx
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.e2e.cluster import Person
 from tests.e2e.connection import Life, Sending
 from tests.e2e.rest import Message, Rest
 from tests.e2e.server import WebServer
 from tests.e2e.shown_messages import Shown
+from tests.websocket_client import HandshakeRefusedError, SocketClosedError
 
 SHOWN_OUT = {4401, 4403, 4404}  # close codes after which coming back by oneself is no use
 BACKOFF_SECONDS = 0.05, 1.0
@@ -129,7 +129,7 @@ class Client(Shown):
         while True:
             life = Life(max(self.messages, default=None), self.rng.choice(self.servers))
             self.lives.append(life)
-            with suppress(OSError, TimeoutError, InvalidHandshake, ConnectionClosed, httpx.HTTPError):
+            with suppress(OSError, TimeoutError, HandshakeRefusedError, SocketClosedError, httpx.HTTPError):
                 await self._live(life)
             life.ended, self._socket = True, None
             self._changed.set()
@@ -143,8 +143,7 @@ class Client(Shown):
         parts += [f"after={life.after}"] if life.after is not None else []
         parts += [] if self._mark_read else ["mark_read=false"]
         query = "?" + "&".join(parts) if parts else ""
-        options = {"open_timeout": 8, "close_timeout": 1, "ping_interval": None, "compression": None}
-        async with self.person.socket(life.server, query, **options) as socket:
+        async with self.person.socket(life.server, query, open_seconds=8, close_seconds=1) as socket:
             try:
                 async for text in socket:
                     frame = json.loads(text)
@@ -256,7 +255,7 @@ class Client(Shown):
 
     async def _send(self, frame: dict[str, Any]) -> None:
         if self._socket is not None:
-            with suppress(ConnectionClosed):
+            with suppress(SocketClosedError):
                 await self._socket.send(json.dumps(frame))
 
     async def _patience(self, sending: Sending) -> None:

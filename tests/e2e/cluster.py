@@ -8,14 +8,17 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx
 import psycopg
-from websockets.asyncio.client import connect
 
 from tests.e2e.server import ROOT, WebServer
 from tests.servers import Redis
+
+if TYPE_CHECKING:
+    from tests.e2e.chat_socket import ChatSocket
 
 CSRF = "0123456789abcdef0123456789abcdef"
 
@@ -33,18 +36,17 @@ class Person:
     def cookie(self) -> str:
         return f"sessionid={self.session_key}; csrftoken={CSRF}"
 
-    def socket(self, server: WebServer, query: str = "", *, path: str | None = None, **options: object) -> connect:
-        """`async with person.socket(server) as socket`; more options as `websockets` has them."""
-        from tests.e2e.checked import Connection  # here, since it needs Django, which the benchmark has not set up
+    def socket(self, server: WebServer, query: str = "", *, path: str | None = None, **options: Any) -> "ChatSocket":
+        """`async with person.socket(server) as socket`; `options` are those of `WebSocket`."""
+        from tests.e2e.chat_socket import ChatSocket  # here: it needs Django, which the benchmark has not set up
 
         url = f"{server.ws_url}/ws/chat/{path or self.path}{query}"
-        headers = {"Cookie": self.cookie}
-        options = {"create_connection": Connection, "proxy": None, "ssl": server.tls} | options
-        return connect(url, origin=server.url, additional_headers=headers, **options)
+        headers = {"Cookie": self.cookie, "Origin": server.url}
+        return ChatSocket(url, headers=headers, tls=server.tls, **options)
 
     def http(self, server: WebServer) -> httpx.AsyncClient:
         """`async with person.http(server) as http`; paths are relative to `/api/v1/`."""
-        from tests.e2e.checked import Http
+        from tests.e2e.checked_http import Http
 
         headers = {"Cookie": self.cookie, "X-CSRFToken": CSRF, "Origin": server.url}
         return Http(base_url=f"{server.url}/api/v1/", headers=headers, timeout=20, trust_env=False)

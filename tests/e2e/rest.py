@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from tests.e2e.checked import Http
+from tests.e2e.checked_http import Http
 from tests.e2e.cluster import CSRF, Person
 from tests.e2e.server import WebServer
 

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import pytest
-from websockets.exceptions import InvalidStatus
 
 from tests import servers
 from tests.e2e.cluster import Cluster, Databases, Pair, Person
-from tests.e2e.server import WebServer
-from tests.e2e.wire import hear, heard_until_pong, say, start_together
+from tests.e2e.server import WebServer, start_together
+from tests.websocket_client import HandshakeRefusedError
 
 # Who comes; where they are let in: its (own: another conversation of their own) or refused.
 MATRIX = """
@@ -127,29 +126,29 @@ async def knock(world: World, server: WebServer, kind: str, path: str) -> str:
     """Where this person gets in: the conversation's id, and "yes" or "no" for writing; else the HTTP status."""
     try:
         async with world.person(kind).socket(server, path=path) as socket:
-            established = await hear(socket)
+            established = await socket.receive_json()
             assert list(established) == ["type", "conversation_id", "room_group_name"]
-            await say(socket, message="may I?")
-            answer = await hear(socket)
+            await socket.send_json({"message": "may I?"})
+            answer = await socket.receive_json()
             may = {"new_message": "yes", None: "no"}[answer.get("type")]
             if may == "no":
                 assert answer == {"error": "This conversation is closed.", "code": "conversation_closed"}
-            assert await heard_until_pong(socket) == []
+            assert await socket.receive_until_pong() == []
             return f"{established['conversation_id']} {may}"
-    except InvalidStatus as refused:
-        return str(refused.response.status_code)
+    except HandshakeRefusedError as refused:
+        return str(refused.status)
 
 
 async def open_inbox(world: World, server: WebServer, kind: str) -> str:
     """Whether this person gets an inbox: "yes", or the HTTP status."""
     try:
         async with world.person(kind).socket(server, path="inbox/") as socket:
-            assert list(await hear(socket)) == ["type", "unread_total"]
-            await say(socket, message="may I?")
-            assert (await hear(socket))["code"] == "conversation_not_established"
+            assert list(await socket.receive_json()) == ["type", "unread_total"]
+            await socket.send_json({"message": "may I?"})
+            assert (await socket.receive_json())["code"] == "conversation_not_established"
             return "yes"
-    except InvalidStatus as refused:
-        return str(refused.response.status_code)
+    except HandshakeRefusedError as refused:
+        return str(refused.status)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=KINDS)

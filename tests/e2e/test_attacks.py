@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import pytest
 
 from tests.e2e.cluster import CSRF, Cluster, Databases, Pair
-from tests.e2e.rawsocket import HANDSHAKE, RawSocket, frame
 from tests.e2e.server import WebServer
+from tests.websocket_client import RawSocket
+from tests.websocket_client.frames import HANDSHAKE, frame
 
 MESSAGES = "/api/v1/chat/my-conversation/messages/"
 STUDENT = "/ws/chat/my-conversation/"
@@ -30,11 +31,7 @@ class Victim:
         host = f"127.0.0.1:{self.server.port}"
         text = request.replace("{host}", f"Host: {host}\r\n").replace("{close}", "Connection: close\r\n") + body
         with RawSocket(self.server.port, handshake=text.replace("{", "{{").replace("}", "}}"), wait=False) as socket:
-            socket._socket.settimeout(15)
-            with suppress(ConnectionError):
-                while socket._receive():
-                    pass
-            answer = socket._read.decode("latin-1")
+            answer = socket.read_to_end().decode("latin-1")
         found = re.match(r"HTTP/1\.[01] (\d+)", answer)
         return int(found[1]) if found else None, answer
 
@@ -314,8 +311,7 @@ def test_a_body_without_end_is_refused_and_kept_nowhere(victim: Victim, length: 
     head = f"POST {MESSAGES} HTTP/1.1\r\nHost: 127.0.0.1\r\n{victim.as_student()}{length}"
     head += "Content-Type: application/json\r\n\r\n"
     before = victim.server.megabytes
-    with RawSocket(victim.server.port, handshake=head, wait=False) as socket:
-        socket._socket.settimeout(3)
+    with RawSocket(victim.server.port, handshake=head, wait=False, seconds=3) as socket:
         with suppress(ConnectionError, TimeoutError):
             for _ in range(300):
                 socket.send_bytes(b"100000\r\n" + b"a" * 2**20 + b"\r\n")

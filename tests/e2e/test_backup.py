@@ -14,10 +14,10 @@ import pytest
 
 from tests import servers
 from tests.compose import ROOT, load_compose
+from tests.e2e.chat_socket import connected
 from tests.e2e.cluster import Cluster, Pair
 from tests.e2e.load import rows, start_both
 from tests.e2e.rest import Rest
-from tests.e2e.wire import entered, hear, say
 
 SERVICES = load_compose({"SECRET_KEY": "key", "POSTGRES_PASSWORD": "password"})["services"]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
@@ -102,10 +102,10 @@ async def talking(stack: Stack, pair: Pair) -> AsyncIterator[list[dict[str, Any]
     acknowledged: list[dict[str, Any]] = []
 
     async def talk() -> None:
-        async with entered(pair.student, stack.web[0]) as socket:
+        async with connected(pair.student, stack.web[0]) as socket:
             while True:
-                await say(socket, message=f"number {len(acknowledged)}")
-                acknowledged.append((await hear(socket))["message"])
+                await socket.send_json({"message": f"number {len(acknowledged)}"})
+                acknowledged.append((await socket.receive_json())["message"])
                 await asyncio.sleep(PAUSE_SECONDS)
 
     task = asyncio.create_task(talk())
@@ -146,14 +146,17 @@ async def test_a_chat_goes_on_from_its_backup(stack: Stack) -> None:
     assert history == acknowledged[:kept]
 
     # Who had seen what is lost is told so, and can go on.
-    async with entered(pair.student, web, f"?after={lost}") as student, entered(pair.teacher, stack.web[0]) as teacher:
+    async with (
+        connected(pair.student, web, f"?after={lost}") as student,
+        connected(pair.teacher, stack.web[0]) as teacher,
+    ):
         resumed = {"type": "resume_complete", "recovered": False, "count": 0, "read_up_to": None}
-        assert await hear(student) == resumed
-        await say(student, message="it goes on")
-        heard = [await hear(one, 40) for one in (student, teacher)]
+        assert await student.receive_json() == resumed
+        await student.send_json({"message": "it goes on"})
+        heard = [await one.receive_json(40) for one in (student, teacher)]
         assert [frame["message"]["content"] for frame in heard if frame["type"] == "new_message"][-1] == "it goes on"
-    async with entered(pair.student, web, f"?after={history[-2]['id']}&mark_read=false") as student:
-        frames = [await hear(student) for _ in range(3)]
+    async with connected(pair.student, web, f"?after={history[-2]['id']}&mark_read=false") as student:
+        frames = [await student.receive_json() for _ in range(3)]
         contents = [frame["message"]["content"] for frame in frames[:2]]
         assert contents == [history[-1]["content"], "it goes on"]
         assert (frames[2]["type"], frames[2]["recovered"], frames[2]["count"]) == ("resume_complete", True, 2)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from tests import servers
+from tests.e2e.chat_socket import SETTLED_SECONDS, connected
 from tests.e2e.cluster import Cluster, Databases, Pair, Person
-from tests.e2e.server import WebServer
-from tests.e2e.wire import SETTLED_SECONDS, entered, hear, heard_until_pong, say, start_together
+from tests.e2e.server import WebServer, start_together
 
 IDLE_SECONDS = 15  # longer than any time-out of the layer's Redis client (channels_redis#422: 5 s)
 LIVE_SECONDS = 2  # on a busy machine; healing would bring it half a minute later
@@ -86,24 +86,24 @@ async def test_student_and_teacher_chat_across_processes(processes: Processes, p
     }
     async with pair.student.socket(ours) as one, pair.student.socket(theirs) as tab, pair.teacher.socket(theirs) as two:
         for socket in (one, tab, two):
-            assert await hear(socket) == established
-        await say(one, message="سلام، how are you?")
-        sent = await hear(one)
+            assert await socket.receive_json() == established
+        await one.send_json({"message": "سلام، how are you?"})
+        sent = await one.receive_json()
         assert sent == new_message(student, "سلام، how are you?", sent["message"], is_own=True)
-        assert await hear(tab) == sent
-        assert await hear(two) == new_message(student, "سلام، how are you?", sent["message"], is_own=False)
-        await say(two, message=" fine ", client_id="a")
-        answer = await hear(two)
+        assert await tab.receive_json() == sent
+        assert await two.receive_json() == new_message(student, "سلام، how are you?", sent["message"], is_own=False)
+        await two.send_json({"message": " fine ", "client_id": "a"})
+        answer = await two.receive_json()
         assert answer == new_message(teacher, " fine ", answer["message"], is_own=True, client_id="a")
         assert answer["message"]["id"] > sent["message"]["id"]
-        assert [await hear(socket) for socket in (one, tab)] == [
+        assert [await socket.receive_json() for socket in (one, tab)] == [
             new_message(teacher, " fine ", answer["message"], is_own=False)
         ] * 2
         for empty in ({"message": "   "}, {"message": None}, {}):
-            await say(one, **empty)
-            assert await hear(one) == {"error": "Message content cannot be empty.", "code": "empty_message"}
+            await one.send_json(empty)
+            assert await one.receive_json() == {"error": "Message content cannot be empty.", "code": "empty_message"}
         for socket in (one, tab, two):
-            assert await heard_until_pong(socket) == []
+            assert await socket.receive_until_pong() == []
     async with pair.teacher.http(ours) as http:
         page = (await http.get(f"chat/teacher/{pair.teacher.path}messages/?mark_read=false")).json()
     shown = [sent["message"] | {"is_own_message": False}, answer["message"]]
@@ -113,7 +113,7 @@ async def test_student_and_teacher_chat_across_processes(processes: Processes, p
 async def test_a_rest_post_on_one_process_reaches_the_sockets_of_the_other(processes: Processes, pair: Pair) -> None:
     ours, theirs = processes
     student = await about(pair.student, ours)
-    async with entered(pair.teacher, theirs) as two, entered(pair.student, theirs) as tab:
+    async with connected(pair.teacher, theirs) as two, connected(pair.student, theirs) as tab:
         await asyncio.sleep(SETTLED_SECONDS)
         async with pair.student.http(ours) as http:
             posted = await http.post("chat/my-conversation/messages/", json={"content": "by REST"})
@@ -121,46 +121,45 @@ async def test_a_rest_post_on_one_process_reaches_the_sockets_of_the_other(proce
         message = posted.json()
         expected = new_message(student, "by REST", message, is_own=True)
         assert message == expected["message"]
-        assert await hear(tab, LIVE_SECONDS) == expected
-        assert await hear(two, LIVE_SECONDS) == new_message(student, "by REST", message, is_own=False)
+        assert await tab.receive_json(LIVE_SECONDS) == expected
+        assert await two.receive_json(LIVE_SECONDS) == new_message(student, "by REST", message, is_own=False)
 
 
 async def test_marking_as_read_crosses_processes(processes: Processes, pair: Pair) -> None:
     ours, theirs = processes
     path = f"chat/conversations/{pair.conversation_id}/mark-read/"
-    async with entered(pair.student, ours) as one, entered(pair.teacher, theirs) as two:
+    async with connected(pair.student, ours) as one, connected(pair.teacher, theirs) as two:
         ids = []
         for number in range(3):
-            await say(one, message=str(number))
-            ids.append((await hear(one))["message"]["id"])
-            await hear(two)
-        await say(two, type="mark_read", message_id=str(ids[1]))
+            await one.send_json({"message": str(number)})
+            ids.append((await one.receive_json())["message"]["id"])
+            await two.receive_json()
+        await two.send_json({"type": "mark_read", "message_id": str(ids[1])})
         status = {"type": "update_message_status", "is_read": True, "reader": pair.teacher.user_id}
         for socket in (one, two):
-            assert await hear(socket) == status | {"message_ids": ids[:2]}
+            assert await socket.receive_json() == status | {"message_ids": ids[:2]}
         async with pair.teacher.http(theirs) as http:
             for marked in (1, 0):
                 answer = await http.post(path)
                 assert (answer.status_code, answer.json()) == (200, {"detail": f"{marked} messages marked as read."})
         for socket in (one, two):
-            assert await hear(socket) == status | {"message_ids": ids[2:]}
-            assert await heard_until_pong(socket) == []  # nothing is told where nothing changed
-        await say(one, message="again")
-        last = (await hear(one))["message"]["id"]
-    async with entered(pair.student, ours) as one, entered(pair.teacher, theirs) as two:  # connecting marks, too
-        assert await hear(one) == status | {"message_ids": [last]}
-        assert await heard_until_pong(two) == []
+            assert await socket.receive_json() == status | {"message_ids": ids[2:]}
+            assert await socket.receive_until_pong() == []  # nothing is told where nothing changed
+        await one.send_json({"message": "again"})
+        last = (await one.receive_json())["message"]["id"]
+    async with connected(pair.student, ours) as one, connected(pair.teacher, theirs) as two:  # connecting marks, too
+        assert await one.receive_json() == status | {"message_ids": [last]}
+        assert await two.receive_until_pong() == []
 
 
 async def test_a_socket_that_was_idle_still_works(cluster: Cluster, pair: Pair) -> None:
     ours, theirs = start_together(cluster.server("daphne"), cluster.server("uvicorn"))
-    silent = {"ping_interval": None}  # or our own library would keep it busy
-    async with entered(pair.student, ours, **silent) as one, entered(pair.teacher, theirs, **silent) as two:
+    async with connected(pair.student, ours) as one, connected(pair.teacher, theirs) as two:
         await asyncio.sleep(IDLE_SECONDS)
         for sender, receiver in ((one, two), (two, one)):
-            await say(sender, message="still here?")
+            await sender.send_json({"message": "still here?"})
             for socket in (sender, receiver):
-                frame = await hear(socket)
+                frame = await socket.receive_json()
                 assert frame["message"]["content"] == "still here?"
                 assert frame["message"]["is_own_message"] is (socket is sender)
 
@@ -173,21 +172,21 @@ async def test_one_process_on_sqlite_without_redis(databases: Databases, tmp_pat
     server = cluster.start(kind)
     try:
         student = await about(pair.student, server)
-        async with entered(pair.student, server) as one, entered(pair.teacher, server) as two:
-            await say(one, message="hello")
-            sent = await hear(one)
+        async with connected(pair.student, server) as one, connected(pair.teacher, server) as two:
+            await one.send_json({"message": "hello"})
+            sent = await one.receive_json()
             assert sent == new_message(student, "hello", sent["message"], is_own=True)
-            assert await hear(two) == new_message(student, "hello", sent["message"], is_own=False)
-            await say(two, type="mark_read")
+            assert await two.receive_json() == new_message(student, "hello", sent["message"], is_own=False)
+            await two.send_json({"type": "mark_read"})
             read = {"type": "update_message_status", "is_read": True, "reader": pair.teacher.user_id}
             for socket in (one, two):
-                assert await hear(socket) == read | {"message_ids": [sent["message"]["id"]]}
+                assert await socket.receive_json() == read | {"message_ids": [sent["message"]["id"]]}
             async with pair.teacher.http(server) as http:
                 path = f"chat/teacher/{pair.teacher.path}messages/"
                 posted = await http.post(path, json={"content": "over REST"})
                 assert posted.status_code == 201
-                assert (await hear(one))["message"] == posted.json() | {"is_own_message": False}
-                assert (await hear(two))["message"] == posted.json()
+                assert (await one.receive_json())["message"] == posted.json() | {"is_own_message": False}
+                assert (await two.receive_json())["message"] == posted.json()
         second = cluster.server(kind).launch()
         assert second.exit_code() == 1
         lines = second.log.splitlines()

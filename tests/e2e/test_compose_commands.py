@@ -16,13 +16,13 @@ from typing import ClassVar
 import httpx
 import psycopg
 import pytest
-from websockets.exceptions import InvalidStatus
-from websockets.sync.client import connect
 
 from qader import settings
 from tests.compose import ROOT, load_compose
 from tests.e2e.caddy import proxy
+from tests.e2e.chat_socket import ChatSocket
 from tests.servers import free_port, postgresql, redis
+from tests.websocket_client import HandshakeRefusedError
 
 DEADLINE_SECONDS = 20
 VARIABLES = {"SECRET_KEY": "compose-test-key-0123456789-0123456789-0123456789-", "POSTGRES_PASSWORD": "it's $ecret"}
@@ -218,23 +218,26 @@ def raw_get(address, path, headers):
         return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
 
 
-def test_a_student_chats_through_the_proxy(migrated, tmp_path):
+async def test_a_student_chats_through_the_proxy(migrated, tmp_path):
     code, output = migrated.run(["python", "manage.py", "seed_demo", "--force"])
     assert code == 0, output
-    with migrated.web() as (_, port), proxy(port, folder=tmp_path) as caddy, httpx.Client(base_url=caddy.url) as client:
+    with migrated.web() as (_, port), proxy(port, folder=tmp_path) as caddy:
         address = caddy.url
-        token = client.get("/api/v1/auth/csrf/").json()["csrfToken"]
+        http = httpx.AsyncClient(base_url=address)
+        token = (await http.get("/api/v1/auth/csrf/")).json()["csrfToken"]
         login = {"username": "student1", "password": DEMO_PASSWORD}
         headers = {"X-CSRFToken": token, "Origin": address}
-        answer = client.post("/api/v1/auth/login/", json=login, headers=headers)
+        answer = await http.post("/api/v1/auth/login/", json=login, headers=headers)
         assert answer.status_code == 200, answer.text
         socket_address = address.replace("http://", "ws://") + "/ws/chat/my-conversation/"
-        cookie = {"Cookie": f"sessionid={client.cookies['sessionid']}"}
-        with connect(socket_address, origin=address, additional_headers=cookie) as socket:
-            assert json.loads(socket.recv(timeout=5))["type"] == "connection_established"
-            socket.send(json.dumps({"message": "through the proxy"}))
-            frame = json.loads(socket.recv(timeout=5))
+        origin = {"Origin": address}
+        cookie = {"Cookie": f"sessionid={http.cookies['sessionid']}"}
+        async with ChatSocket(socket_address, headers=origin | cookie) as socket:
+            assert (await socket.receive_json())["type"] == "connection_established"
+            await socket.send_json({"message": "through the proxy"})
+            frame = await socket.receive_json()
             assert (frame["type"], frame["message"]["content"]) == ("new_message", "through the proxy")
-        with pytest.raises(InvalidStatus) as refused, connect(socket_address, origin=address):
-            pass
-        assert refused.value.response.status_code == 403
+        with pytest.raises(HandshakeRefusedError) as refused:
+            await ChatSocket(socket_address, headers=origin).connect()
+        await http.aclose()
+        assert refused.value.status == 403

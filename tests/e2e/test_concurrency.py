@@ -4,13 +4,13 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
 
+from tests.e2e.chat_socket import connected
 from tests.e2e.client import Client
 from tests.e2e.cluster import Cluster, Person
 from tests.e2e.fault_cluster import Ground
@@ -29,21 +29,13 @@ AT_ONCE = 8  # rounds
 TALKERS = 2  # at each process
 
 
-@asynccontextmanager
-async def entered(person: Person, server: WebServer, query: str = "") -> AsyncIterator[Any]:
-    """A socket past its first frame."""
-    async with person.socket(server, query, compression=None, max_queue=None, ping_interval=None) as socket:
-        assert json.loads(await socket.recv())["type"] == "connection_established"
-        yield socket
-
-
 async def test_fifty_sends_with_one_client_id_are_one_message(ground: Ground) -> None:
     (pair,) = ground.cluster.cast()
     async with AsyncExitStack() as stack, asyncio.timeout(SECONDS):
         sockets, rests = [], []
         for number in range(SAME // 2):
             server = ground.web[number % 2]
-            sockets.append(await stack.enter_async_context(entered(pair.student, server)))
+            sockets.append(await stack.enter_async_context(connected(pair.student, server)))
             rests.append(await stack.enter_async_context(Rest(pair.student, server)))
         histories = []
         for client_id in ("the same", "the same while the conversation is locked"):
@@ -109,8 +101,8 @@ async def test_two_thousand_sends_at_once_are_numbered_and_heard_in_order(ground
         for person, server, other in ((pair.student, *ground.web), (pair.teacher, *ground.web[::-1])):
             for number in range(SENDERS):
                 name = f"{person.username}.{number}"
-                sockets[name] = await stack.enter_async_context(entered(person, server))
-            sockets[f"{person.username} listens"] = await stack.enter_async_context(entered(person, other))
+                sockets[name] = await stack.enter_async_context(connected(person, server))
+            sockets[f"{person.username} listens"] = await stack.enter_async_context(connected(person, other))
         begin = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(asyncio.to_thread(hold_back, ground.cluster, pair.conversation_id))
@@ -171,7 +163,7 @@ class Visit:
 async def visit(person: Person, server: WebServer, talk: Talk, *, after: int | None, query: str, stay: int) -> Visit:
     """Connect, and stay until some messages have come that were begun after the connection stood."""
     seen = Visit(after, time.monotonic())
-    async with entered(person, server, query) as socket:
+    async with connected(person, server, query) as socket:
         seen.established = time.monotonic()
         while stay:
             frame = json.loads(await socket.recv())
@@ -257,7 +249,7 @@ async def test_nobody_is_told_before_the_commit(ground: Ground) -> None:
 
         async def listen(person: Person, server: WebServer) -> list[str]:
             contents: list[str] = []
-            async with entered(person, server) as socket:
+            async with connected(person, server) as socket:
                 listening.release()
                 while "three" not in contents:
                     frame = json.loads(await socket.recv())
@@ -269,7 +261,7 @@ async def test_nobody_is_told_before_the_commit(ground: Ground) -> None:
         async def say() -> None:
             for _ in listeners:
                 await listening.acquire()
-            async with Rest(pair.teacher, ground.web[0]) as rest, entered(pair.student, ground.web[1]) as socket:
+            async with Rest(pair.teacher, ground.web[0]) as rest, connected(pair.student, ground.web[1]) as socket:
                 for content in sent:
                     expected = (503, "error") if "never" in content else (201, "message")
                     answer = await rest.ask("POST", rest.messages_path, {"content": f"{content} over REST"})

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.cluster import Cluster, Person
-from tests.e2e.server import WebServer
-from tests.e2e.wire import start_together
+from tests.e2e.server import WebServer, start_together
 from tests.node import node
 
 CLIENT = Path(__file__).with_name("document_client.mjs")

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from tests import servers
 from tests.contract import check_frame
 from tests.e2e.cluster import Cluster, Databases, Pair
-from tests.e2e.rawsocket import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawSocket
 from tests.e2e.server import WebServer
+from tests.websocket_client import RawSocket
+from tests.websocket_client.frames import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 
 EXAMPLES = 150  # for each server
 LIMIT = 64 * 1024

@@ -11,14 +11,13 @@ from typing import Any
 
 import httpx
 import pytest
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
+from tests.e2e.chat_socket import SETTLED_SECONDS, ChatSocket, connected
 from tests.e2e.client import Client
 from tests.e2e.cluster import Cluster, Pair, Person
 from tests.e2e.load import seeded, start_both, tell
 from tests.e2e.server import WebServer
-from tests.e2e.wire import SETTLED_SECONDS, close_code, entered, hear, heard_until_pong, say
+from tests.websocket_client import HandshakeRefusedError, SocketClosedError
 
 HEAL_SECONDS = 2
 SETTINGS = {"CHAT_HEAL_SECONDS": str(HEAL_SECONDS), "CHAT_RATE_LIMIT": "0"}
@@ -27,10 +26,10 @@ MESSAGES = 60  # of each student
 
 
 @asynccontextmanager
-async def inbox(person: Person, server: WebServer, unread: int = 0) -> AsyncIterator[ClientConnection]:
+async def inbox(person: Person, server: WebServer, unread: int = 0) -> AsyncIterator[ChatSocket]:
     """An inbox, its first frame received."""
     async with person.socket(server, path="inbox/") as socket:
-        assert await hear(socket) == {"type": "inbox_established", "unread_total": unread}
+        assert await socket.receive_json() == {"type": "inbox_established", "unread_total": unread}
         yield socket
 
 
@@ -41,10 +40,10 @@ async def listed(person: Person, server: WebServer) -> dict[int, Any]:
         return {row["id"]: row for row in answer["results"]}
 
 
-async def hear_until(socket: ClientConnection, **expected: Any) -> dict[str, Any]:
+async def hear_until(socket: ChatSocket, **expected: Any) -> dict[str, Any]:
     """The next update that holds this."""
     while True:
-        frame = await hear(socket)
+        frame = await socket.receive_json()
         assert frame["type"] == "conversation_update"
         conversation: dict[str, Any] = frame["conversation"]
         if expected.items() <= conversation.items():
@@ -68,23 +67,23 @@ async def test_news_and_new_conversations_come_from_another_process(cluster: Clu
     here, there = await asyncio.to_thread(start_both, cluster, CHAT_HEAL_SECONDS="1000")
     mentor, pairs = await asyncio.to_thread(with_one_mentor, cluster, 2)
     first, second = (pair.student for pair in pairs)
-    async with inbox(mentor, here) as socket, entered(first, there) as student:
+    async with inbox(mentor, here) as socket, connected(first, there) as student:
         await asyncio.sleep(SETTLED_SECONDS)
-        await say(student, message="hello")
-        own = (await hear(student))["message"]
+        await student.send_json({"message": "hello"})
+        own = (await student.receive_json())["message"]
         told = await hear_until(socket, id=pairs[0].conversation_id, unread_message_count_for_user=1)
         assert told["last_message"] == own | {"is_own_message": False}
-        async with entered(second, there) as newcomer:
+        async with connected(second, there) as newcomer:
             told = await hear_until(socket, last_message=None, is_active=True)
             await asyncio.sleep(SETTLED_SECONDS)
-            await say(newcomer, message="me, too")
+            await newcomer.send_json({"message": "me, too"})
             await hear_until(socket, id=told["id"], unread_message_count_for_user=1)
         async with mentor.http(there) as http:
             answer = await http.post(f"chat/conversations/{told['id']}/mark-read/")
             assert answer.json() == {"detail": "1 messages marked as read."}
         told = await hear_until(socket, id=told["id"], unread_message_count_for_user=0)
         assert told == (await listed(mentor, there))[told["id"]]
-        assert await heard_until_pong(socket) == []
+        assert await socket.receive_until_pong() == []
 
 
 async def test_what_ends_a_session_elsewhere_ends_its_inbox(cluster: Cluster) -> None:
@@ -98,13 +97,13 @@ async def test_what_ends_a_session_elsewhere_ends_its_inbox(cluster: Cluster) ->
     ):
         async with left.student.http(there) as http:
             assert (await http.post("auth/logout/")).status_code == 204
-        assert await close_code(one, 2) == 4401
-        assert await heard_until_pong(two) == []
+        assert await one.wait_closed(2) == 4401
+        assert await two.receive_until_pong() == []
         code = f"UserProfile.objects.filter(user={moved.teacher.user_id}).update(role='STUDENT')\n"
         code += f"Session.objects.filter(pk={expired.teacher.session_key!r}).update(expire_date='2020-01-01T00:00Z')"
         await asyncio.to_thread(cluster.run, "manage.py", "shell", "--verbosity", "0", "-c", code)
-        assert await close_code(three, HEAL_SECONDS + 2) == 4403
-        assert await close_code(four, HEAL_SECONDS + 2) == 4401
+        assert await three.wait_closed(HEAL_SECONDS + 2) == 4403
+        assert await four.wait_closed(HEAL_SECONDS + 2) == 4401
 
 
 @pytest.mark.parametrize("how", ["kill", "freeze", "cut_subscribers"])
@@ -113,24 +112,24 @@ async def test_what_happened_while_redis_was_away_is_told_when_it_is_back(cluste
     here, there = await asyncio.to_thread(start_both, cluster, **SETTINGS)
     mentor, pairs = await asyncio.to_thread(with_one_mentor, cluster, 3)
     first, second, third = (pair.student for pair in pairs)
-    async with inbox(mentor, here) as socket, entered(first, there) as student, entered(second, here) as neighbour:
+    async with inbox(mentor, here) as socket, connected(first, there) as student, connected(second, here) as neighbour:
         await asyncio.sleep(SETTLED_SECONDS)
         await asyncio.to_thread(getattr(cluster.redis, how))
-        await say(student, message="while nobody tells")
-        assert (await hear(student))["type"] == "new_message"
-        await say(neighbour, message="in the same process")
-        assert (await hear(neighbour))["type"] == "new_message"
-        async with third.socket(there, open_timeout=SOON) as newcomer:
-            assert (await hear(newcomer))["type"] == "connection_established"
+        await student.send_json({"message": "while nobody tells"})
+        assert (await student.receive_json())["type"] == "new_message"
+        await neighbour.send_json({"message": "in the same process"})
+        assert (await neighbour.receive_json())["type"] == "new_message"
+        async with third.socket(there, open_seconds=SOON) as newcomer:
+            assert (await newcomer.receive_json())["type"] == "connection_established"
         async with inbox(mentor, there, 2) as late:
-            assert await heard_until_pong(late) == []
+            assert await late.receive_until_pong() == []
         if how == "kill":
             await asyncio.to_thread(cluster.redis.start)
         cluster.redis.thaw()
         state: dict[int, Any] = {}
         async with asyncio.timeout(SOON + HEAL_SECONDS):
             while len(state) < 3 or state != await listed(mentor, there):
-                conversation = (await hear(socket))["conversation"]
+                conversation = (await socket.receive_json())["conversation"]
                 state[conversation["id"]] = conversation
 
 
@@ -158,14 +157,14 @@ class Watcher:
     async def run(self) -> None:
         """Stay connected as well as one can, to one server after the other."""
         while True:
-            with suppress(OSError, TimeoutError, InvalidHandshake, ConnectionClosed, httpx.HTTPError):
+            with suppress(OSError, TimeoutError, HandshakeRefusedError, SocketClosedError, httpx.HTTPError):
                 await self._live(self.server)
             self.lives += 1
             await asyncio.sleep(0.1)
 
     async def _live(self, server: WebServer) -> None:
         async with self.person.socket(server, path="inbox/") as socket:
-            assert (await hear(socket))["type"] == "inbox_established"
+            assert (await socket.receive_json())["type"] == "inbox_established"
             # What is told meanwhile waits in the socket, and is newer than what is fetched, or the same.
             self.state = await listed(self.person, server)
             self._changed.set()

@@ -12,9 +12,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests import servers
+from tests.e2e.chat_socket import connected
 from tests.e2e.cluster import CSRF, Cluster
-from tests.e2e.server import WebServer
-from tests.e2e.wire import entered, hear, say, start_together
+from tests.e2e.server import WebServer, start_together
 from tests.sentry_server import sink
 
 SERVERS = pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
@@ -37,13 +37,13 @@ async def test_whatever_happens_each_line_is_json_and_holds_nothing_that_was_wri
     student, token = pair.student, "the-token-of-metrics"
     with sink() as reported:
         server = cluster.start(kind, SENTRY_DSN=reported.dsn, METRICS_TOKEN=token)
-        async with entered(student, server) as socket, student.http(server) as http:
-            await say(socket, message=SECRET)
-            assert (await hear(socket))["message"]["content"] == SECRET
+        async with connected(student, server) as socket, student.http(server) as http:
+            await socket.send_json({"message": SECRET})
+            assert (await socket.receive_json())["message"]["content"] == SECRET
             with psycopg.connect(cluster.database_url, autocommit=True) as database:
                 database.execute("ALTER TABLE chat_message ADD CHECK (content NOT LIKE 'what %') NOT VALID")
-            await say(socket, message=SECRET)
-            assert (await hear(socket))["code"] == "temporarily_unavailable"
+            await socket.send_json({"message": SECRET})
+            assert (await socket.receive_json())["code"] == "temporarily_unavailable"
             path = "chat/my-conversation/messages/"
             assert (await http.post(path, json={"content": SECRET})).status_code == 503
             assert (await http.get(path, params={"q": SECRET})).status_code == 200
@@ -87,11 +87,11 @@ def figures(server: WebServer, **headers: str) -> dict[str, float]:
 async def test_each_process_tells_of_itself_alone(cluster: Cluster) -> None:
     (pair,) = cluster.cast()
     here, there = await asyncio.to_thread(start_together, cluster.server("daphne"), cluster.server("uvicorn"))
-    async with entered(pair.student, here) as student, entered(pair.teacher, there) as teacher:
+    async with connected(pair.student, here) as student, connected(pair.teacher, there) as teacher:
         await asyncio.sleep(1.3)  # the layer confirms no subscription
-        await say(student, message="hello")
-        assert await hear(student)
-        assert await hear(teacher)
+        await student.send_json({"message": "hello"})
+        assert await student.receive_json()
+        assert await teacher.receive_json()
         told = [await asyncio.to_thread(figures, server) for server in (here, there)]
     for name, expected in {
         "qader_sockets conversation": [1, 1],
@@ -115,11 +115,11 @@ async def test_a_scrape_is_answered_while_the_database_is_stopped(
     cluster, postgresql, _ = fragile_cluster
     (pair,) = cluster.cast()
     server = cluster.start()
-    async with entered(pair.student, server) as student:
+    async with connected(pair.student, server) as student:
         postgresql.freeze()
         try:
-            await say(student, message="nobody home", client_id="one")
-            assert (await hear(student))["code"] == "temporarily_unavailable"
+            await student.send_json({"message": "nobody home", "client_id": "one"})
+            assert (await student.receive_json())["code"] == "temporarily_unavailable"
             begin = time.monotonic()
             told = await asyncio.to_thread(figures, server)
             assert time.monotonic() - begin < 2

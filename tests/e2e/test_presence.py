@@ -7,15 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from websockets.asyncio.client import ClientConnection
 
 from chat.bus.event_bus import LAYER_SECONDS
 from chat.live.heartbeats import BEAT_SECONDS
 from chat.live.presence import GRACE_SECONDS
 from tests import servers
+from tests.e2e.chat_socket import SETTLED_SECONDS, ChatSocket, connected
 from tests.e2e.cluster import Cluster, Databases, Person
 from tests.e2e.load import start_both
-from tests.e2e.wire import SETTLED_SECONDS, entered, hear, heard_until_pong, say
 
 ASKED = "?presence=1"
 FORGOTTEN_SECONDS = 60.0  # by the contract, after a process was killed
@@ -26,9 +25,9 @@ def shown(person: Person, is_online: bool, last_seen: str | None = None) -> dict
     return {"type": "presence", "user": person.user_id, "is_online": is_online, "last_seen": last_seen}
 
 
-async def told_away(socket: ClientConnection, person: Person, seconds: float) -> datetime:
+async def told_away(socket: ChatSocket, person: Person, seconds: float) -> datetime:
     """When the person was last there, after which the socket must be told that they went, within these seconds."""
-    frame = await hear(socket, seconds)
+    frame = await socket.receive_json(seconds)
     assert frame == shown(person, False, frame["last_seen"])
     return datetime.fromisoformat(frame["last_seen"])
 
@@ -37,42 +36,42 @@ async def test_tabs_in_two_processes_are_one_person_and_the_last_one_counts(clus
     here, there = await asyncio.to_thread(start_both, cluster)
     (pair,) = await asyncio.to_thread(cluster.cast)
     student, teacher = pair.student, pair.teacher
-    async with entered(student, here, ASKED) as socket, entered(student, there) as unasked:
-        assert await hear(socket) == shown(teacher, False)
-        async with entered(teacher, there, ASKED) as one:
-            assert await hear(one) == shown(student, True)
-            assert await hear(socket) == shown(teacher, True)
+    async with connected(student, here, ASKED) as socket, connected(student, there) as unasked:
+        assert await socket.receive_json() == shown(teacher, False)
+        async with connected(teacher, there, ASKED) as one:
+            assert await one.receive_json() == shown(student, True)
+            assert await socket.receive_json() == shown(teacher, True)
             async with teacher.socket(here, ASKED, path="inbox/") as inbox:
-                assert await hear(inbox) == {"type": "inbox_established", "unread_total": 0}
-                assert await hear(inbox) == shown(student, True)
+                assert await inbox.receive_json() == {"type": "inbox_established", "unread_total": 0}
+                assert await inbox.receive_json() == shown(student, True)
                 await one.close()
                 await asyncio.sleep(GRACE_SECONDS + 1)
-                assert await heard_until_pong(socket) == []
+                assert await socket.receive_until_pong() == []
         closed = datetime.now(UTC)
         last = await told_away(socket, teacher, GRACE_SECONDS + NOISE_SECONDS)
         assert abs(last - closed) < timedelta(seconds=1)
-        async with entered(teacher, there):  # a page that is loaded anew
-            back = await hear(socket)
+        async with connected(teacher, there):  # a page that is loaded anew
+            back = await socket.receive_json()
             assert back == shown(teacher, True, back["last_seen"])
-        async with entered(teacher, here):
+        async with connected(teacher, here):
             await asyncio.sleep(GRACE_SECONDS + 1)
-            assert await heard_until_pong(socket) == []
-            await say(unasked, message="hello")
-            assert (await hear(unasked))["type"] == "new_message"
-            assert await heard_until_pong(unasked) == []
+            assert await socket.receive_until_pong() == []
+            await unasked.send_json({"message": "hello"})
+            assert (await unasked.receive_json())["type"] == "new_message"
+            assert await unasked.receive_until_pong() == []
 
 
 async def test_when_somebody_was_last_there_survives_a_restart(lone_cluster: Cluster) -> None:
     server = await asyncio.to_thread(lone_cluster.start, "uvicorn")
     (pair,) = await asyncio.to_thread(lone_cluster.cast)
-    async with entered(pair.student, server, ASKED) as socket:
-        assert await hear(socket) == shown(pair.teacher, False)
-        async with entered(pair.teacher, server):
-            assert await hear(socket) == shown(pair.teacher, True)
+    async with connected(pair.student, server, ASKED) as socket:
+        assert await socket.receive_json() == shown(pair.teacher, False)
+        async with connected(pair.teacher, server):
+            assert await socket.receive_json() == shown(pair.teacher, True)
         last = await told_away(socket, pair.teacher, GRACE_SECONDS + NOISE_SECONDS)
     await asyncio.to_thread(server.kill)
     await asyncio.to_thread(server.start)
-    async with entered(pair.student, server, ASKED) as socket:
+    async with connected(pair.student, server, ASKED) as socket:
         assert await told_away(socket, pair.teacher, NOISE_SECONDS) == last
 
 
@@ -81,24 +80,24 @@ async def test_a_process_that_is_killed_is_forgotten_within_a_minute(cluster: Cl
     here, there = await asyncio.to_thread(start_both, cluster)
     lost, moved = await asyncio.to_thread(cluster.cast, 2)
     async with (
-        entered(lost.student, here, ASKED) as watcher,
-        entered(moved.student, here, ASKED) as other,
-        entered(lost.teacher, there),
-        entered(moved.teacher, there),
+        connected(lost.student, here, ASKED) as watcher,
+        connected(moved.student, here, ASKED) as other,
+        connected(lost.teacher, there),
+        connected(moved.teacher, there),
     ):
         for socket, teacher in ((watcher, lost.teacher), (other, moved.teacher)):
-            while await hear(socket) != shown(teacher, True):
+            while await socket.receive_json() != shown(teacher, True):
                 pass
         await asyncio.sleep(SETTLED_SECONDS)
         there.kill()
         killed, begin = datetime.now(UTC), time.monotonic()
-        async with entered(moved.teacher, here):
+        async with connected(moved.teacher, here):
             last = await told_away(watcher, lost.teacher, FORGOTTEN_SECONDS)
             took = time.monotonic() - begin
             assert killed - timedelta(seconds=BEAT_SECONDS + NOISE_SECONDS) < last <= killed
-            assert await heard_until_pong(other) == [], "who came back to another process was never away"
+            assert await other.receive_until_pong() == [], "who came back to another process was never away"
             await asyncio.to_thread(there.start)
-            async with entered(lost.student, there, ASKED) as late:
+            async with connected(lost.student, there, ASKED) as late:
                 assert await told_away(late, lost.teacher, NOISE_SECONDS) == last
             assert took < FORGOTTEN_SECONDS
 
@@ -120,21 +119,21 @@ async def redis_goes(cluster: Cluster, go: Callable[[], None], come: Callable[[]
     """Let Redis go for some heartbeats and come, one that was killed with nothing in it."""
     here, there = await asyncio.to_thread(start_both, cluster, CHAT_HEAL_SECONDS="2")
     pair, late = await asyncio.to_thread(cluster.cast, 2)
-    async with entered(pair.student, here, ASKED) as socket, entered(pair.teacher, there) as teacher:
-        while await hear(socket) != shown(pair.teacher, True):
+    async with connected(pair.student, here, ASKED) as socket, connected(pair.teacher, there) as teacher:
+        while await socket.receive_json() != shown(pair.teacher, True):
             pass
         await asyncio.sleep(SETTLED_SECONDS)
         go()
         for server in (here, there):
             begin = time.monotonic()
-            async with entered(late.student, server, ASKED):
+            async with connected(late.student, server, ASKED):
                 # The layer may cost a second, by itself, when it is found to be away; presence nothing.
                 assert time.monotonic() - begin < LAYER_SECONDS + NOISE_SECONDS / 2
         await asyncio.sleep(BEAT_SECONDS + 2)
-        assert await heard_until_pong(socket) == []
+        assert await socket.receive_until_pong() == []
         await asyncio.to_thread(come)
         await asyncio.sleep(2 * BEAT_SECONDS + 2)
-        assert await heard_until_pong(socket) == []
+        assert await socket.receive_until_pong() == []
         await teacher.close()
         await told_away(socket, pair.teacher, GRACE_SECONDS + BEAT_SECONDS + NOISE_SECONDS)
     for server in (here, there):

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from websockets.exceptions import InvalidStatus
 
 from tests import servers
 from tests.e2e.caddy import Proxy, proxy
+from tests.e2e.chat_socket import connected
 from tests.e2e.cluster import Cluster, Databases, Pair, Person
-from tests.e2e.server import WebServer
-from tests.e2e.wire import entered, hear, say, start_together, until
+from tests.e2e.server import WebServer, start_together, wait_until
+from tests.websocket_client import HandshakeRefusedError
 
 # As docker-compose.yml gives them with a DOMAIN.
 SETTINGS = {"SECURE_SSL": "1", "TRUST_PROXY": "1", "ALLOWED_HOSTS": "localhost"}
@@ -76,10 +76,10 @@ async def chat(front: Proxy, pair: Pair) -> None:
     """Sign both in, connect them and let each hear the other, all of it through the proxy."""
     student = await asyncio.to_thread(signed_in, front, pair.student)
     teacher = await asyncio.to_thread(signed_in, front, pair.teacher)
-    async with entered(student, front) as here, entered(teacher, front) as there:
+    async with connected(student, front) as here, connected(teacher, front) as there:
         for speaker in (here, there):
-            await say(speaker, message="over TLS")
-            heard = [await hear(one, SOON) for one in (here, there)]
+            await speaker.send_json({"message": "over TLS"})
+            heard = [await one.receive_json(SOON) for one in (here, there)]
             assert [(frame["type"], frame["message"]["content"]) for frame in heard] == [
                 ("new_message", "over TLS")
             ] * 2
@@ -91,9 +91,9 @@ async def test_two_people_chat_over_tls(site: Site, pair: Pair) -> None:
 
 async def test_nobody_else_is_let_in(site: Site, pair: Pair) -> None:
     stranger = Person(0, "nobody", "no-session", pair.student.path)
-    with pytest.raises(InvalidStatus) as refused:
-        await hear(await stranger.socket(site.proxy))
-    assert refused.value.response.status_code == 403
+    with pytest.raises(HandshakeRefusedError) as refused:
+        await stranger.socket(site.proxy).connect()
+    assert refused.value.status == 403
 
 
 def test_plain_http_leads_to_tls_and_cookies_are_for_tls_alone(site: Site) -> None:
@@ -127,12 +127,12 @@ def test_larger_bodies_and_heads_are_refused(site: Site) -> None:
 
 @pytest.mark.slow
 async def test_who_is_slow_to_ask_is_cut_and_who_is_silent_in_a_chat_is_not(site: Site, pair: Pair) -> None:
-    async with entered(pair.student, site.proxy) as silent:
+    async with connected(pair.student, site.proxy) as silent:
         head = b"GET /ws/chat/my-conversation/ HTTP/1.1\r\nHost: localhost\r\n"
         seconds = await asyncio.to_thread(seconds_until_cut, site.proxy, head)
         assert HEAD_SECONDS - 1 < seconds < HEAD_SECONDS + SOON
-        await say(silent, message="still here")
-        assert (await hear(silent))["message"]["content"] == "still here"
+        await silent.send_json({"message": "still here"})
+        assert (await silent.receive_json())["message"]["content"] == "still here"
 
 
 def seconds_until_cut(front: Proxy, begin: bytes) -> float:
@@ -158,12 +158,12 @@ def seconds_until_cut(front: Proxy, begin: bytes) -> float:
 
 
 async def test_a_new_configuration_of_the_proxy_leaves_sockets_open(site: Site, pair: Pair) -> None:
-    async with entered(pair.student, site.proxy) as open_one:
+    async with connected(pair.student, site.proxy) as open_one:
         await asyncio.to_thread(site.proxy.reload)
-        async with entered(pair.teacher, site.proxy) as new_one:
-            await say(open_one, message="still here")
+        async with connected(pair.teacher, site.proxy) as new_one:
+            await open_one.send_json({"message": "still here"})
             for one in (open_one, new_one):
-                assert (await hear(one, SOON))["message"]["content"] == "still here"
+                assert (await one.receive_json(SOON))["message"]["content"] == "still here"
 
 
 async def test_a_process_that_is_gone_costs_nobody_a_request(site: Site, pair: Pair) -> None:
@@ -182,7 +182,7 @@ async def test_while_redis_is_away_every_process_is_red_and_the_chat_goes_on(sit
     site.redis.stop()
     try:
         await asyncio.to_thread(
-            until, lambda: all(unready(server) >= before[server] + 3 for server in site.web), "nobody asks"
+            wait_until, lambda: all(unready(server) >= before[server] + 3 for server in site.web), "nobody asks"
         )
         with site.proxy.client() as http:
             answer = http.get("/readyz")
@@ -194,13 +194,13 @@ async def test_while_redis_is_away_every_process_is_red_and_the_chat_goes_on(sit
         gone, _ = site.web
         gone.kill()
         # And even with one process, which has more connections than the one that is gone.
-        async with entered(pair.student, site.proxy):
+        async with connected(pair.student, site.proxy):
             with site.proxy.client() as http:
                 assert {http.get("/healthz").status_code for _ in range(5)} == {200}
     finally:
         site.redis.start()
     await asyncio.to_thread(gone.start)
-    await asyncio.to_thread(until, lambda: all(ready(server) for server in site.web), "not ready again")
+    await asyncio.to_thread(wait_until, lambda: all(ready(server) for server in site.web), "not ready again")
 
 
 def unready(server: WebServer) -> int:

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.e2e.cluster import Cluster, Pair
-from tests.e2e.rawsocket import RawSocket
 from tests.e2e.server import WebServer
 from tests.servers import PostgreSQL, Redis
+from tests.websocket_client import RawSocket
 
 # These the servers' own parsers may refuse before we see them.
 MALFORMED = {"two origins", "a key that is none"}

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.exceptions import ConnectionClosed
 
 from tests.e2e.caddy import Proxy, proxy
+from tests.e2e.chat_socket import connected
 from tests.e2e.client import Client
 from tests.e2e.cluster import Cluster, Person
 from tests.e2e.load import Load, seeded, start_both, tell
-from tests.e2e.server import WebServer
-from tests.e2e.wire import entered, until
+from tests.e2e.server import WebServer, wait_until
+from tests.websocket_client import SocketClosedError
 
 PAIRS = 10
 SETTINGS = {
@@ -66,8 +66,8 @@ async def knocking(person: Person, front: Proxy) -> AsyncIterator[list[datetime]
     async def knock() -> None:
         while True:
             begin = datetime.now(UTC)
-            with suppress(ConnectionClosed):  # by the process, while coming or going: it may be draining
-                async with entered(person, front):
+            with suppress(SocketClosedError):  # by the process, while coming or going: it may be draining
+                async with connected(person, front):
                     came.append(begin)
             await asyncio.sleep(0.05)
 
@@ -91,7 +91,9 @@ async def replace(server: WebServer, other: WebServer, load: Load) -> tuple[set[
     assert (code, seconds < 10) == (0, True)
     end = datetime.now(UTC)
     await asyncio.to_thread(server.start)
-    await asyncio.to_thread(until, lambda: all(client.ready for client in load.clients), "somebody does not come back")
+    await asyncio.to_thread(
+        wait_until, lambda: all(client.ready for client in load.clients), "somebody does not come back"
+    )
     for client, life in lives.items():
         if client in of_it:
             assert (life.close_code, client.lives.index(life)) == (1012, len(client.lives) - 2), client.name
@@ -127,7 +129,7 @@ async def test_a_rolling_restart_loses_nothing_and_costs_each_socket_one_reconne
                 await load.grow(20, SOON)
                 # As `docker compose up --wait` does: the other one's turn comes when this one serves again.
                 await asyncio.to_thread(
-                    until, lambda server=server, end=end: opened(server, end), "the proxy does not take it back"
+                    wait_until, lambda server=server, end=end: opened(server, end), "the proxy does not take it back"
                 )
             await load.fall_silent()
             await load.judge(front, SOON)

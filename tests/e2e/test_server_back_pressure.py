@@ -6,8 +6,9 @@ from collections.abc import Callable
 import httpx
 
 from tests.e2e.conftest import Start
-from tests.e2e.rawsocket import CLOSE, TEXT, RawSocket, frame
 from tests.e2e.server import WebServer
+from tests.websocket_client import RawSocket
+from tests.websocket_client.frames import CLOSE, TEXT, frame
 
 KIB_64 = 64 * 1024
 MEGABYTE = 2**20

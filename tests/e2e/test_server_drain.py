@@ -10,17 +10,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
 import pytest
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed
 
 from qader import environment
 from qader.server import main
 from qader.server.options import Limits
+from tests.e2e.chat_socket import ChatSocket, connected
 from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import Start
-from tests.e2e.rawsocket import HANDSHAKE, RawSocket
-from tests.e2e.server import WebServer
-from tests.e2e.wire import close_code, entered, hear, heard_until_pong, say, start_together
+from tests.e2e.server import WebServer, start_together
+from tests.websocket_client import RawSocket, SocketClosedError, WebSocket
+from tests.websocket_client.frames import HANDSHAKE
 
 SERVERS = pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
 END_SECONDS = 10.0  # by the contract
@@ -29,19 +28,17 @@ REQUEST = "GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n"
 
 
 @asynccontextmanager
-async def crowd(server: WebServer, size: int) -> AsyncIterator[list[ClientConnection]]:
+async def crowd(server: WebServer, size: int) -> AsyncIterator[list[WebSocket]]:
     """So many sockets of an echo server, in the order in which they were opened."""
     async with AsyncExitStack() as stack:
-        yield [
-            await stack.enter_async_context(connect(server.ws_url, proxy=None, ping_interval=None)) for _ in range(size)
-        ]
+        yield [await stack.enter_async_context(WebSocket(server.ws_url)) for _ in range(size)]
 
 
-async def ended(sockets: list[ClientConnection], begin: float) -> list[float]:
+async def ended(sockets: list[WebSocket], begin: float) -> list[float]:
     """The seconds from `begin` on after which each of them was closed with 1012."""
 
-    async def seconds(one: ClientConnection) -> float:
-        assert await close_code(one, 30) == 1012
+    async def seconds(one: WebSocket) -> float:
+        assert await one.wait_closed(30) == 1012
         return time.monotonic() - begin
 
     return await asyncio.gather(*map(seconds, sockets))
@@ -75,21 +72,21 @@ async def test_during_the_notice_readyz_is_red_and_everything_is_served(cluster:
     (pair,) = cluster.cast()
     server = cluster.start(kind, STOP_NOTICE_SECONDS="2.5")
     assert readyz(server) == (200, {"database": True, "channel_layer": True, "stopping": False})
-    async with entered(pair.student, server) as student:
+    async with connected(pair.student, server) as student:
         begin = time.monotonic()
         server.process.terminate()
         while (answer := await asyncio.to_thread(readyz, server))[0] == 200:
             assert time.monotonic() - begin < 2.5
         assert answer == (503, {"database": True, "channel_layer": True, "stopping": True})
-        async with entered(pair.teacher, server) as teacher:
-            await say(student, message="still here?")
+        async with connected(pair.teacher, server) as teacher:
+            await student.send_json({"message": "still here?"})
             for one in (student, teacher):
-                assert (await hear(one))["message"]["content"] == "still here?"
+                assert (await one.receive_json())["message"]["content"] == "still here?"
             async with pair.teacher.http(server) as http:
                 assert (await http.get("auth/me/")).status_code == 200
                 assert (await http.get(f"{server.url}/healthz")).status_code == 200
             assert time.monotonic() - begin < 2.5
-            assert [await close_code(one, END_SECONDS) for one in (student, teacher)] == [1012, 1012]
+            assert [await one.wait_closed(END_SECONDS) for one in (student, teacher)] == [1012, 1012]
             assert time.monotonic() - begin > 2.5 - EARLY_SECONDS
         assert await asyncio.to_thread(server.exit_code) == 0
         assert time.monotonic() - begin < END_SECONDS
@@ -126,7 +123,7 @@ async def test_while_it_drains_nobody_comes_in_and_who_is_there_is_served(start:
     with RawSocket(server.port, handshake=REQUEST) as kept_alive, RawSocket(server.port, handshake=REQUEST) as idle:
         async with crowd(server, 5) as sockets:
             server.process.terminate()
-            assert await close_code(sockets[0], END_SECONDS) == 1012
+            assert await sockets[0].wait_closed(END_SECONDS) == 1012
             kept_alive.send_bytes(HANDSHAKE.format(path="/", host=f"127.0.0.1:{server.port}", headers="").encode())
             assert kept_alive.answer().endswith(b"\r\n0")  # the rest of the first answer
             assert kept_alive.answer().startswith(b"HTTP/1.1 503 ")
@@ -134,7 +131,7 @@ async def test_while_it_drains_nobody_comes_in_and_who_is_there_is_served(start:
                 socket.create_connection(("127.0.0.1", server.port))
             await sockets[-1].send("hello")
             assert await sockets[-1].recv() == "got 5"
-            assert [await close_code(one, END_SECONDS) for one in sockets] == [1012] * 5
+            assert [await one.wait_closed(END_SECONDS) for one in sockets] == [1012] * 5
         assert idle.status == 200
         assert server.exit_code() == 0
 
@@ -156,7 +153,7 @@ async def test_a_second_signal_skips_the_turns(start: Start, ours: str) -> None:
     server = start(ours, closes_per_second=1, spread_seconds=60)
     async with crowd(server, 60) as sockets:
         server.process.terminate()
-        assert await close_code(sockets[0], END_SECONDS) == 1012
+        assert await sockets[0].wait_closed(END_SECONDS) == 1012
         begin = time.monotonic()
         server.process.terminate()
         await ended(sockets[1:], begin)
@@ -168,11 +165,11 @@ async def test_what_is_sent_before_ones_turn_is_acknowledged_and_stored(cluster:
     pair, others = cluster.cast(2)
     server = cluster.start(kind, CHAT_RATE_LIMIT="0", CHAT_MAX_SOCKETS_PER_USER="1000")
     async with AsyncExitStack() as stack:
-        sockets = [await stack.enter_async_context(entered(others.teacher, server)) for _ in range(300)]
-        student = await stack.enter_async_context(entered(pair.student, server))
-        teacher = await stack.enter_async_context(entered(pair.teacher, server))
+        sockets = [await stack.enter_async_context(connected(others.teacher, server)) for _ in range(300)]
+        student = await stack.enter_async_context(connected(pair.student, server))
+        teacher = await stack.enter_async_context(connected(pair.teacher, server))
         server.process.terminate()
-        assert await close_code(sockets[0], END_SECONDS) == 1012
+        assert await sockets[0].wait_closed(END_SECONDS) == 1012
         acknowledged, heard = await asyncio.gather(talk(student), listen(teacher))
         assert await asyncio.to_thread(server.exit_code) == 0
     assert acknowledged, "nobody was served while it drained"
@@ -185,27 +182,27 @@ async def test_what_is_sent_before_ones_turn_is_acknowledged_and_stored(cluster:
     assert len(contents) <= len(acknowledged) + 1  # the last one's acknowledgement may have been cut off
 
 
-async def talk(socket: ClientConnection) -> list[str]:
+async def talk(socket: ChatSocket) -> list[str]:
     """Send one message after the other until the server restarts; return what was acknowledged."""
     acknowledged: list[str] = []
     try:
         while True:
-            await say(socket, message=f"number {len(acknowledged)}")
-            acknowledged.append((await hear(socket))["message"]["content"])
+            await socket.send_json({"message": f"number {len(acknowledged)}"})
+            acknowledged.append((await socket.receive_json())["message"]["content"])
             await asyncio.sleep(0.02)
-    except ConnectionClosed as closed:
-        assert closed.rcvd and closed.rcvd.code == 1012
+    except SocketClosedError as closed:
+        assert closed.code == 1012
     return acknowledged
 
 
-async def listen(socket: ClientConnection) -> list[str]:
+async def listen(socket: ChatSocket) -> list[str]:
     """What was said until the server restarts."""
     heard: list[str] = []
     try:
         while True:
             heard.append(json.loads(await socket.recv())["message"]["content"])
-    except ConnectionClosed as closed:
-        assert closed.rcvd and closed.rcvd.code == 1012
+    except SocketClosedError as closed:
+        assert closed.code == 1012
     return heard
 
 
@@ -213,15 +210,15 @@ async def listen(socket: ClientConnection) -> list[str]:
 async def test_a_restart_costs_its_own_sockets_one_reconnect_and_others_nothing(cluster: Cluster, kind: str) -> None:
     (pair,) = cluster.cast()
     here, there = await asyncio.to_thread(start_together, cluster.server(kind), cluster.server(kind))
-    async with entered(pair.teacher, there) as teacher:
-        async with entered(pair.student, here) as student:
+    async with connected(pair.teacher, there) as teacher:
+        async with connected(pair.student, here) as student:
             assert (await asyncio.to_thread(here.terminate))[0] == 0
-            assert await close_code(student, 1) == 1012
+            assert await student.wait_closed(1) == 1012
         await asyncio.to_thread(here.start)
-        async with entered(pair.student, here) as student:
-            await say(student, message="back")
+        async with connected(pair.student, here) as student:
+            await student.send_json({"message": "back"})
             for one in (student, teacher):
-                assert (await hear(one))["message"]["content"] == "back"
+                assert (await one.receive_json())["message"]["content"] == "back"
             assert (await asyncio.to_thread(there.terminate))[0] == 0
-            assert await close_code(teacher, 1) == 1012
-            assert await heard_until_pong(student) == []
+            assert await teacher.wait_closed(1) == 1012
+            assert await student.receive_until_pong() == []

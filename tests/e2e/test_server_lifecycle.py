@@ -9,10 +9,10 @@ from contextlib import AsyncExitStack
 
 import httpx
 import pytest
-from websockets.exceptions import ConnectionClosed
 
 from tests.e2e.cluster import Cluster
 from tests.servers import PostgreSQL, Redis
+from tests.websocket_client import SocketClosedError
 
 SERVERS = pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
 
@@ -104,7 +104,7 @@ async def test_sigterm_closes_sockets_with_1012(cluster: Cluster, kind: str, num
             assert json.loads(await one.recv())["type"] == "connection_established"
         code, seconds = await asyncio.to_thread(server.terminate, number)
         for one in (student, teacher):
-            with pytest.raises(ConnectionClosed):
+            with pytest.raises(SocketClosedError):
                 await one.recv()
             assert one.close_code == 1012
     assert (code, server.log.count("\n")) == (0, 1), server.log
@@ -144,7 +144,7 @@ async def talk(one: object) -> list[str]:
             acknowledged.append(json.loads(await one.recv())["message"]["content"])
             await asyncio.sleep(0.01)
         await one.recv()
-    except ConnectionClosed:
+    except SocketClosedError:
         pass
     return acknowledged
 
@@ -164,7 +164,7 @@ async def test_sigterm_ends_it_in_time_while_the_database_hangs(
         await asyncio.sleep(0.3)
         code, seconds = await asyncio.to_thread(server.terminate)
         postgresql.thaw()
-        with pytest.raises(ConnectionClosed):
+        with pytest.raises(SocketClosedError):
             await student.recv()
         assert student.close_code == 1012
     assert code == 0

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Start
-from tests.e2e.rawsocket import BINARY, CONTINUATION, PING, TEXT, RawSocket, frame
+from tests.websocket_client import RawSocket
+from tests.websocket_client.frames import BINARY, CONTINUATION, PING, TEXT, frame
 
 KIB_64 = 64 * 1024
 MEGABYTE = 2**20

@@ -9,8 +9,8 @@ import pytest
 
 from tests.e2e.conftest import Start
 from tests.e2e.echo import LARGE
-from tests.e2e.rawsocket import RawSocket
 from tests.e2e.server import WebServer
+from tests.websocket_client import RawSocket
 
 HEAD = "GET / HTTP/1.1\r\nHost: x\r\n"
 POST = "POST / HTTP/1.1\r\nHost: x\r\n"
@@ -37,11 +37,10 @@ SLOW = {
 def seconds_open(server: WebServer, first: str, then: str, limit: float) -> float:
     """How long the server bears with it."""
     begin = time.monotonic()
-    with RawSocket(server.port, handshake=first, wait=False) as raw, suppress(ConnectionError):
-        raw._socket.settimeout(0.1)
+    with RawSocket(server.port, handshake=first, wait=False, seconds=0.1) as raw, suppress(ConnectionError):
         while time.monotonic() - begin < limit:
             try:
-                if not raw._receive():
+                if not raw.receive_bytes():
                     break
             except TimeoutError:
                 raw.send_bytes(then.encode())

@@ -14,14 +14,13 @@ from typing import Any
 
 import httpx
 import pytest
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import InvalidStatus
 
 from tests import servers
+from tests.e2e.chat_socket import SETTLED_SECONDS, ChatSocket, connected
 from tests.e2e.cluster import CSRF, Cluster, Databases, Pair, Person
 from tests.e2e.seed import PASSWORD
-from tests.e2e.server import WebServer
-from tests.e2e.wire import SETTLED_SECONDS, close_code, entered, hear, heard_until_pong, say, start_together
+from tests.e2e.server import WebServer, start_together
+from tests.websocket_client import HandshakeRefusedError
 
 SESSION_ENDED, NOT_ALLOWED, NOT_FOUND = 4401, 4403, 4404
 ROUND_SECONDS = 1
@@ -64,10 +63,10 @@ def make_admin(cluster: Cluster) -> Person:
 
 
 @asynccontextmanager
-async def seated(*seats: tuple[Person, WebServer]) -> AsyncIterator[list[ClientConnection]]:
+async def seated(*seats: tuple[Person, WebServer]) -> AsyncIterator[list[ChatSocket]]:
     """A socket for each, all of them settled."""
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(entered(*seat)) for seat in seats]
+        yield [await stack.enter_async_context(connected(*seat)) for seat in seats]
 
 
 async def log_in(person: Person, server: WebServer) -> Person:
@@ -88,17 +87,17 @@ async def post_page(person: Person, server: WebServer, path: str, **fields: Any)
         return answer
 
 
-async def closed(seconds: float, code: int, *sockets: ClientConnection) -> None:
+async def closed(seconds: float, code: int, *sockets: ChatSocket) -> None:
     """Check that these close with that code within that time."""
     begin = time.monotonic()
-    codes = await asyncio.gather(*(close_code(socket, seconds) for socket in sockets))
+    codes = await asyncio.gather(*(socket.wait_closed(seconds) for socket in sockets))
     assert codes == [code] * len(sockets), f"after {time.monotonic() - begin:.2f} s"
 
 
-async def open_still(*sockets: ClientConnection) -> None:
+async def open_still(*sockets: ChatSocket) -> None:
     """Check that these were told nothing and answer."""
     for socket in sockets:
-        assert await heard_until_pong(socket) == []
+        assert await socket.receive_until_pong() == []
 
 
 async def status_of(person: Person, server: WebServer) -> int:
@@ -106,8 +105,8 @@ async def status_of(person: Person, server: WebServer) -> int:
     try:
         async with person.socket(server):
             return 101
-    except InvalidStatus as refused:
-        return refused.response.status_code
+    except HandshakeRefusedError as refused:
+        return refused.status
 
 
 async def test_a_logout_closes_that_sessions_sockets(world: World) -> None:
@@ -238,15 +237,15 @@ async def test_a_changed_mentor_closes_the_conversation_for_both_sides(world: Wo
         await closed(2, NOT_ALLOWED, student, teacher, tab)
         await open_still(unconcerned)
     async with seated((pair.teacher, here)) as (former,):  # may come back to read, not to write
-        await say(former, message="but")
-        assert await hear(former) == {"error": "This conversation is closed.", "code": "conversation_closed"}
+        await former.send_json({"message": "but"})
+        assert await former.receive_json() == {"error": "This conversation is closed.", "code": "conversation_closed"}
     async with pair.student.socket(here) as student:
-        established = await hear(student)
+        established = await student.receive_json()
         assert established["conversation_id"] not in (str(pair.conversation_id), str(other.conversation_id))
         path = f"conversations/{established['conversation_id']}/"
         async with seated((replace(other.teacher, path=path), there)) as (mentor,):
-            await say(student, message="hello, new mentor")
-            assert (await hear(mentor))["message"]["content"] == "hello, new mentor"
+            await student.send_json({"message": "hello, new mentor"})
+            assert (await mentor.receive_json())["message"]["content"] == "hello, new mentor"
 
 
 UPDATES = {

@@ -4,10 +4,10 @@ import asyncio
 import time
 
 import pytest
-from websockets.asyncio.client import ClientConnection
 
+from tests.e2e.chat_socket import ChatSocket, connected
 from tests.e2e.cluster import Cluster
-from tests.e2e.wire import close_code, entered, heard_until_pong, start_together
+from tests.e2e.server import start_together
 
 ROUND_SECONDS = 2
 NOISE_SECONDS = 2.0
@@ -21,12 +21,12 @@ async def test_what_ends_while_the_layer_is_away_closes_by_the_next_round(cluste
     here, there = await asyncio.to_thread(start_together, *servers)
     left, barred, moved, other = await asyncio.to_thread(cluster.cast, 4)
     async with (
-        entered(left.student, here) as one,
-        entered(left.teacher, here) as mentor,
-        entered(barred.student, here) as two,
-        entered(moved.student, here) as three,
-        entered(moved.teacher, there) as four,
-        entered(other.student, there) as stranger,
+        connected(left.student, here) as one,
+        connected(left.teacher, here) as mentor,
+        connected(barred.student, here) as two,
+        connected(moved.student, here) as three,
+        connected(moved.teacher, there) as four,
+        connected(other.student, there) as stranger,
     ):
         getattr(cluster.redis, how)()
         async with left.student.http(there) as http:
@@ -39,8 +39,8 @@ async def test_what_ends_while_the_layer_is_away_closes_by_the_next_round(cluste
         await asyncio.gather(asyncio.to_thread(cluster.run, *command), closes(4401, one))
         await asyncio.gather(closes(4401, two), closes(4403, three), closes(4403, four))
         for socket in (mentor, stranger):
-            assert await heard_until_pong(socket) == []
+            assert await socket.receive_until_pong() == []
 
 
-async def closes(code: int, socket: ClientConnection) -> None:
-    assert await close_code(socket, ROUND_SECONDS + NOISE_SECONDS) == code
+async def closes(code: int, socket: ChatSocket) -> None:
+    assert await socket.wait_closed(ROUND_SECONDS + NOISE_SECONDS) == code

@@ -12,12 +12,12 @@ from contextlib import suppress
 from typing import Any
 
 import psutil
-from websockets.asyncio.client import ClientConnection
 
+from tests.e2e.chat_socket import ChatSocket, connected
 from tests.e2e.cluster import Cluster, Pair
-from tests.e2e.rawsocket import CLOSE, TEXT, RawSocket, frame
-from tests.e2e.server import WebServer
-from tests.e2e.wire import entered, hear, say, start_together
+from tests.e2e.server import WebServer, start_together
+from tests.websocket_client import RawSocket
+from tests.websocket_client.frames import CLOSE, TEXT, frame
 
 BIG = "😀" * 4000  # the longest message there may be: 16 kB
 POURED = 1500  # of these: 24 MB, a few of which the kernel takes before the server has to wait
@@ -47,7 +47,7 @@ async def on_both_servers(cluster: Cluster, case: Any, **settings: str) -> None:
 
 
 async def a_reader_takes_nothing(server: WebServer, read: Pair, unread: Pair, others: Pair) -> None:
-    async with entered(read.student, server) as reader:
+    async with connected(read.student, server) as reader:
         reading = asyncio.create_task(read_all(reader))
         before = await while_pouring(server, others, read)
         reading.cancel()
@@ -73,7 +73,7 @@ async def so(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.1)
 
 
-async def read_all(socket: ClientConnection) -> None:
+async def read_all(socket: ChatSocket) -> None:
     async for _ in socket:
         pass
 
@@ -81,23 +81,23 @@ async def read_all(socket: ClientConnection) -> None:
 async def pour(server: WebServer, pair: Pair) -> None:
     """Have the teacher send all of it, as fast as the server takes it."""
     frame = json.dumps({"message": BIG}, ensure_ascii=False)
-    async with entered(pair.teacher, server, max_size=None) as socket:
+    async with connected(pair.teacher, server) as socket:
         for number in range(POURED + AT_ONCE):
             if number < POURED:
                 await socket.send(frame)
             if number >= AT_ONCE:
-                assert (await hear(socket, 30))["type"] == "new_message"
+                assert (await socket.receive_json(30))["type"] == "new_message"
 
 
 async def others_p99(server: WebServer, others: Pair, go_on: Callable[[int], bool]) -> float:
     """The seconds in which 99 of 100 messages get from one of a pair to both, as long as `go_on`, told how many."""
     seconds: list[float] = []
     query = "?mark_read=false"
-    async with entered(others.student, server, query) as one, entered(others.teacher, server, query) as two:
+    async with connected(others.student, server, query) as one, connected(others.teacher, server, query) as two:
         while go_on(len(seconds)):
             begin = time.monotonic()
-            await say(one if len(seconds) % 2 else two, message="and we?")
-            frames = await asyncio.gather(hear(one, 30), hear(two, 30))
+            await (one if len(seconds) % 2 else two).send_json({"message": "and we?"})
+            frames = await asyncio.gather(one.receive_json(30), two.receive_json(30))
             assert {frame["type"] for frame in frames} == {"new_message"}
             seconds.append(time.monotonic() - begin)
     return sorted(seconds)[len(seconds) * 99 // 100]

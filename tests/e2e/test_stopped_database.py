@@ -3,21 +3,21 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
-from websockets.exceptions import InvalidStatus
 
+from tests.e2e.chat_socket import connected
 from tests.e2e.cluster import Pair, Person
 from tests.e2e.fault_cluster import Ground, under_load
 from tests.e2e.load import rows, seeded
 from tests.e2e.rest import Rest
 from tests.e2e.server import WebServer
+from tests.websocket_client import HandshakeRefusedError
 
 HEAL_SECONDS = 3
 POOL_SIZE = 16
@@ -37,8 +37,8 @@ async def test_a_stopped_database_is_told_within_five_seconds(ground: Ground) ->
     (pair,) = ground.cluster.cast()
     people = [pair.student, pair.teacher]
     async with under_load(ground, rng, HEAL_SECONDS + 10), AsyncExitStack() as stack:
-        sockets = [await stack.enter_async_context(entered(who, where)) for who in people for where in ground.web]
-        tabs = [await stack.enter_async_context(entered(who, where)) for who in people for where in ground.web]
+        sockets = [await stack.enter_async_context(connected(who, where)) for who in people for where in ground.web]
+        tabs = [await stack.enter_async_context(connected(who, where)) for who in people for where in ground.web]
         outage = asyncio.create_task(ground.outage(ground.postgresql, OUTAGE_SECONDS))
         async with asyncio.TaskGroup() as at_once:
             sent = [at_once.create_task(sends_refused(socket, str(n))) for n, socket in enumerate(sockets)]
@@ -77,14 +77,6 @@ def connections_in_use(ground: Ground, pair: Pair) -> int:
             found = observer.execute(count, ["client backend"]).fetchone()[0] - 2
         holder.rollback()
     return found
-
-
-@asynccontextmanager
-async def entered(person: Person, server: WebServer) -> AsyncIterator[Any]:
-    """A socket past its first frame."""
-    async with person.socket(server, max_queue=None) as socket:  # not all that it is sent is read
-        assert json.loads(await socket.recv())["type"] == "connection_established"
-        yield socket
 
 
 async def sends_refused(socket: Any, name: str) -> list[str]:
@@ -163,10 +155,10 @@ async def rest_refused(person: Person, server: WebServer, method: str, path: str
 
 async def handshake_refused(person: Person, server: WebServer) -> None:
     begin = time.monotonic()
-    with pytest.raises(InvalidStatus) as refused:
-        async with person.socket(server, open_timeout=20):
+    with pytest.raises(HandshakeRefusedError) as refused:
+        async with person.socket(server, open_seconds=20):
             pass
-    assert refused.value.response.status_code == 403
+    assert refused.value.status == 403
     assert time.monotonic() - begin < ANSWER_SECONDS
 
 

@@ -1,20 +1,17 @@
-"""A WebSocket client that does what no library would: says nothing, reads nothing, breaks the protocol."""
+"""The raw mode of the WebSocket client: silent, not reading, or breaking the protocol, as a test wants it."""
 
-import os
 import socket
-import struct
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-HANDSHAKE = (
-    "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
-)
+from tests.websocket_client.frames import CLOSE, HANDSHAKE, PING, PONG, TEXT, frame, take_frame, upgrade_request
+
+SECONDS = 20.0  # after which a call raises TimeoutError
 
 
 class RawSocket:
-    """One TCP connection, on which nothing happens but what is called."""
+    """One blocking TCP connection; it sends, reads and answers only when it is told to."""
 
     def __init__(
         self,
@@ -24,38 +21,36 @@ class RawSocket:
         headers: Mapping[str, str] | None = None,
         handshake: str = HANDSHAKE,
         receive_buffer: int | None = None,
+        seconds: float = SECONDS,
         wait: bool = True,
     ) -> None:
-        self._socket = socket.socket()
+        self._socket, self._seconds = socket.socket(), seconds
         if receive_buffer:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self._socket.settimeout(20)
+        self._socket.settimeout(self._seconds)
         self._socket.connect(("127.0.0.1", port))
         self._read = self.head = b""
-        lines = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-        self.send_bytes(handshake.format(path=path, host=f"127.0.0.1:{port}", headers=lines).encode("latin-1"))
+        self.send_bytes(upgrade_request(path, f"127.0.0.1:{port}", headers or {}, handshake))
         if wait:
             self.answer()
 
     def answer(self) -> bytes:
-        """Wait for the answer to the handshake; return its head, empty where the connection was cut instead."""
-        try:
-            while b"\r\n\r\n" not in self._read and self._receive():
+        """Wait for the answer to the handshake; return its head, empty if the connection was cut instead."""
+        with suppress(ConnectionError):
+            while b"\r\n\r\n" not in self._read and self.receive_bytes():
                 pass
-        except ConnectionError:
-            pass
         self.head, _, self._read = self._read.partition(b"\r\n\r\n")
         return self.head
 
     @property
     def local_port(self) -> int:
-        """By which the server's end of this connection is known."""
+        """Our port, by which the server knows this connection."""
         port: int = self._socket.getsockname()[1]
         return port
 
     @property
     def status(self) -> int | None:
-        """What the handshake was answered with."""
+        """The HTTP status of the answer to the handshake."""
         return int(self.head.split(b" ")[1]) if self.head else None
 
     def __enter__(self) -> "RawSocket":
@@ -73,16 +68,22 @@ class RawSocket:
 
     def receive(self) -> tuple[int, bytes] | None:
         """The next frame as opcode and payload, or None at the end of the connection."""
-        head = self._take(2)
-        if not head:
-            return None
-        size = head[1] & 127
-        if size > 125:
-            size = int.from_bytes(self._take(2 if size == 126 else 8))
-        return head[0] & 15, self._take(size)
+        while not (taken := take_frame(self._read)):
+            if not self.receive_bytes():
+                return None
+        head, payload, end = taken
+        self._read = self._read[end:]
+        return head & 15, payload
+
+    def read_to_end(self) -> bytes:
+        """Return everything that comes until the connection ends, in whatever way."""
+        with suppress(ConnectionError):
+            while self.receive_bytes():
+                pass
+        return self._read
 
     def close_code(self) -> int:
-        """Read on until the end, answering a close frame as a client should; 1006 where there was none."""
+        """Read to the end, and answer the close frame; return its code, 1006 if there was none."""
         try:
             while got := self.receive():
                 if got[0] == CLOSE:
@@ -93,7 +94,7 @@ class RawSocket:
         return 1006
 
     def answer_ping(self) -> float:
-        """Wait for a ping and answer it; return the seconds that it took to come."""
+        """Wait for a ping and answer it; return how many seconds it took to come."""
         begin = time.monotonic()
         while (got := self.receive()) and got[0] != PING:
             pass
@@ -102,20 +103,20 @@ class RawSocket:
         return time.monotonic() - begin
 
     def is_silent(self, seconds: float) -> bool:
-        """Whether nothing comes for so long, not even the end."""
+        """Whether nothing comes for this long, not even the end of the connection."""
         self._socket.settimeout(seconds)
         try:
-            self._receive()
+            self.receive_bytes()
         except TimeoutError:
             return True
         finally:
-            self._socket.settimeout(20)
+            self._socket.settimeout(self._seconds)
         return False
 
     def send_until_full(self, payload: bytes, limit: int) -> int:
-        """Send this again and again until the server has taken nothing for a second, or up to `limit` bytes.
+        """Send this payload repeatedly until the server takes nothing for a second, or up to `limit` bytes.
 
-        Returns how many bytes of payload were sent, the last of which is still on its way when it was full.
+        Returns how many bytes of payload were sent; the last frame follows as soon as the server reads again.
         """
         data, sent = frame(payload), 0
         self._socket.settimeout(1)
@@ -126,14 +127,14 @@ class RawSocket:
                 while rest:
                     rest = rest[self._socket.send(rest) :]
             except TimeoutError:
-                self._socket.settimeout(20)
+                self._socket.settimeout(self._seconds)
                 self._socket.sendall(rest)
                 break
-        self._socket.settimeout(20)
+        self._socket.settimeout(self._seconds)
         return sent
 
     def seconds_until_cut(self, every: float = 0.1, limit: float = 60) -> float | None:
-        """Go on sending without reading anything until the server ends the connection; None if it never does."""
+        """Send without reading until the server ends the connection; return after how many seconds, None if never."""
         begin = time.monotonic()
         while (passed := time.monotonic() - begin) < limit:
             try:
@@ -143,30 +144,8 @@ class RawSocket:
             time.sleep(every)
         return None
 
-    def _take(self, size: int) -> bytes:
-        while len(self._read) < size:
-            if not self._receive():
-                return b""
-        taken, self._read = self._read[:size], self._read[size:]
-        return taken
-
-    def _receive(self) -> bool:
+    def receive_bytes(self) -> bool:
+        """Wait for more bytes and keep them; return whether any came before the end."""
         data = self._socket.recv(65536)
         self._read += data
         return bool(data)
-
-
-def frame(payload: bytes, opcode: int = TEXT, *, fin: bool = True, size: int | None = None) -> bytes:
-    """A masked frame; `size` is what it claims, where that is not the truth."""
-    claimed = len(payload) if size is None else size
-    if claimed < 126:
-        length = struct.pack("!B", 128 | claimed)
-    elif claimed < 65536:
-        length = struct.pack("!BH", 128 | 126, claimed)
-    else:
-        length = struct.pack("!BQ", 128 | 127, claimed)
-    mask = os.urandom(4)
-    masked = (int.from_bytes(payload) ^ int.from_bytes((mask * (len(payload) // 4 + 1))[: len(payload)])).to_bytes(
-        len(payload)
-    )
-    return bytes([fin << 7 | opcode]) + length + mask + masked
