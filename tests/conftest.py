@@ -25,6 +25,34 @@ from tests.people import Cast, make_cast, session_cookie
 from tests.queries import the_pools_rest
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what the lanes of `make test` select by."""
+    parser.addoption("--databases-only", action="store_true", help="only tests that touch a database or need Redis")
+    parser.addoption("--e2e-only", action="store_true", help="only tests/e2e/")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what another lane runs: with nothing to do with databases, once is enough."""
+
+    def is_selected(item: pytest.Item) -> bool:
+        if config.getoption("--e2e-only"):
+            return "e2e" in item.path.parts
+        if config.getoption("--databases-only"):
+            uses_database = (
+                item.get_closest_marker("django_db") or "db" in names(item) or "transactional_db" in names(item)
+            )
+            return bool(uses_database or item.get_closest_marker("skipif"))  # a skipif names a server that it needs
+        return True
+
+    def names(item: pytest.Item) -> list[str]:
+        return getattr(item, "fixturenames", [])
+
+    left_out = [item for item in items if not is_selected(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if is_selected(item)]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _threads_let_go(django_db_setup: None) -> Iterator[None]:
     """What threads keep open must be closed before the test database can be dropped."""
