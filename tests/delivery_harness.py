@@ -16,23 +16,23 @@ from chat.events import MessagePosted, MessagesRead
 from chat.models import Conversation, Message
 from chat.serializers import Pong, encode
 from tests.contract import check_frame
-from tests.people import Cast
+from tests.people import People
 from tests.sockets import in_thread
 
 PONG = encode(Pong())
 AWAY = OperationalError("server closed the connection unexpectedly")
 
 
-class Outside:
+class DeliveryHarness:
     """A delivery to the student, and what it wrote; `gate` closed stands for a client that takes nothing."""
 
-    def __init__(self, conversation: Conversation, cast: Cast) -> None:
-        self.conversation, self.cast = conversation, cast
+    def __init__(self, conversation: Conversation, people: People) -> None:
+        self.conversation, self.people = conversation, people
         self.sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.closed: asyncio.Queue[int] = asyncio.Queue()
         self.gate = asyncio.Event()
         self.gate.set()
-        self.delivery = Delivery(conversation.pk, cast.student.pk, self.send, self.closed.put_nowait)
+        self.delivery = Delivery(conversation.pk, people.student.pk, self.send, self.closed.put_nowait)
 
     async def send(self, text: str) -> None:
         await self.gate.wait()
@@ -41,7 +41,7 @@ class Outside:
 
     def start(self, last: int = 0, *, first: int | None = None, frames: Any = ()) -> None:
         """Begin where the client has everything up to the seq `last`."""
-        reads = {self.cast.student.pk: 0, self.cast.teacher.pk: 0}
+        reads = {self.people.student.pk: 0, self.people.teacher.pk: 0}
         self.delivery.start(first=last if first is None else first, last=last, reads=reads, frames=frames)
 
     def hear(self, *events: MessagePosted | MessagesRead) -> None:
@@ -61,15 +61,15 @@ class Outside:
         assert await self.next() == {"type": "pong"}
 
 
-async def write(outside: Outside, count: int) -> list[MessagePosted]:
+async def write(harness: DeliveryHarness, count: int) -> list[MessagePosted]:
     """Store more messages of the teacher, whose contents are their seqs; return the events that tell of them."""
-    pk = outside.conversation.pk
+    pk = harness.conversation.pk
 
     def rows() -> list[MessagePosted]:
         conversation = Conversation.objects.get(pk=pk)
         last = conversation.last_seq
         numbers = range(last + 1, last + count + 1)
-        fields = {"conversation": conversation, "sender": outside.cast.teacher}
+        fields = {"conversation": conversation, "sender": harness.people.teacher}
         Message.objects.bulk_create(Message(**fields, content=str(seq), seq=seq) for seq in numbers)
         Conversation.objects.filter(pk=pk).update(last_seq=last + count)
         return messages_between(pk, last, last + count, count)

@@ -60,21 +60,21 @@ async def network(settings: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 
 
 async def test_a_subscription_that_is_dead_without_a_word_is_made_anew(network: Network) -> None:
-    mailbox, heard, returned = Mailbox[LookAgain](LookAgain), asyncio.Queue[LookAgain](), asyncio.Event()
+    mailbox, received, returned = Mailbox[LookAgain](LookAgain), asyncio.Queue[LookAgain](), asyncio.Event()
     mailbox.on_return = returned.set
     other = RedisPubSubChannelLayer(hosts=[django_settings.REDIS_URL])
     message = {"group": "here", "from": "another process", "body": msgspec.msgpack.encode(LookAgain(7))}
 
     async def says() -> LookAgain:
         await other.group_send("here", message)
-        return await asyncio.wait_for(heard.get(), 5)
+        return await asyncio.wait_for(received.get(), 5)
 
-    await mailbox.join(["here"], heard.put_nowait)
+    await mailbox.join(["here"], received.put_nowait)
     assert await says() == LookAgain(7)
     await asyncio.sleep(3 * layers.QUIET_SECONDS)  # a quiet one that is alive answers
     assert not returned.is_set()
     network.swallow()
     await asyncio.wait_for(returned.wait(), 5)
     assert await says() == LookAgain(7)
-    mailbox.leave(["here"], heard.put_nowait)
+    mailbox.leave(["here"], received.put_nowait)
     await asyncio.gather(*(layer.flush() for layer in (other, mailbox._layer)))

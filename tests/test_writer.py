@@ -14,7 +14,7 @@ from chat.database import WRITE_THREADS, write_threads
 from chat.errors import UnavailableError
 from chat.models import Message
 from chat.writer import BATCH, MAX_STUCK, Writer
-from tests.people import Cast
+from tests.people import People
 from tests.sockets import in_thread
 
 UNDER_WAY = BATCH * (1 + MAX_STUCK)
@@ -81,13 +81,13 @@ async def test_what_nobody_waits_for_any_more_goes_with_what_is_given_up(
 
 
 async def test_the_order_of_each_conversation_outlasts_a_database_that_hangs(
-    live_cast: Cast, go_on: threading.Event
+    live_people: People, go_on: threading.Event
 ) -> None:
-    one, two = await in_thread(lambda: (live_cast.conversation, live_cast.other_conversation))
+    one, two = await in_thread(lambda: (live_people.conversation, live_people.other_conversation))
     stuck, sent = Writer(), []
     for number in range(3 * BATCH):
-        first = Draft(one.pk, live_cast.student.pk, str(number), None)
-        second = Draft(two.pk, live_cast.other_student.pk, str(number), None)
+        first = Draft(one.pk, live_people.student.pk, str(number), None)
+        second = Draft(two.pk, live_people.other_student.pk, str(number), None)
         sent += [stuck.write(first), stuck.write(second)]
         if number % 40 == 0:
             await asyncio.sleep(0.02)
@@ -98,10 +98,10 @@ async def test_the_order_of_each_conversation_outlasts_a_database_that_hangs(
         assert [int(text) async for text in rows.values_list("content", flat=True)] == list(range(3 * BATCH))
 
 
-async def test_who_writes_much_lets_the_others_have_their_turn(live_cast: Cast) -> None:
-    one, two = await in_thread(lambda: (live_cast.conversation, live_cast.other_conversation))
+async def test_who_writes_much_lets_the_others_have_their_turn(live_people: People) -> None:
+    one, two = await in_thread(lambda: (live_people.conversation, live_people.other_conversation))
     busy = Writer()
-    many = [busy.write(Draft(one.pk, live_cast.student.pk, str(number), None)) for number in range(5 * BATCH)]
-    await busy.write(Draft(two.pk, live_cast.other_student.pk, "single", None))
+    many = [busy.write(Draft(one.pk, live_people.student.pk, str(number), None)) for number in range(5 * BATCH)]
+    await busy.write(Draft(two.pk, live_people.other_student.pk, "single", None))
     assert [result.done() for result in many[BATCH - 1 :: BATCH]] == [True, False, False, False, False]
     await asyncio.gather(*many)
