@@ -12,7 +12,7 @@ import time
 
 import uvloop
 
-from bench.environment import QUICK, Sizes, Stand, say
+from bench.environment import QUICK, Environment, Sizes, say
 from bench.process import ServerFailedError
 from tests.e2e.cluster import Cluster
 from tests.servers import postgresql, redis
@@ -35,19 +35,19 @@ def main() -> int:
     with postgresql(fsync="on") as database, redis() as layer:
         cluster = Cluster(database.url, layer)
         cluster.run("manage.py", "migrate", "--verbosity", "0")
-        stand = Stand(cluster, QUICK if quick else Sizes(), rounds, _is_set("PEERS"))
-        say(f"{stand.machine()}.")
+        env = Environment(cluster, QUICK if quick else Sizes(), rounds, _is_set("PEERS"))
+        say(f"{env.machine()}.")
         say()
         for section in sections:
-            _run(section, stand)
+            _run(section, env)
     say(f"{time.monotonic() - begin:.0f} s in all; figures of a shared machine are noise, ratios less so.")
-    return 1 if stand.faults else 0
+    return 1 if env.faults else 0
 
 
-def _run(section: str, stand: Stand) -> None:
+def _run(section: str, env: Environment) -> None:
     begin = time.monotonic()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(importlib.import_module(f"bench.{section}").run(stand))
+        runner.run(importlib.import_module(f"bench.{section}").run(env))
     sys.stderr.write(f"{section}: {time.monotonic() - begin:.0f} s\n")
 
 
@@ -55,7 +55,7 @@ def _is_set(name: str) -> bool:
     return os.environ.get(name, "") not in {"", "0"}
 
 
-def _make_room_for_sockets() -> None:
+def _allow_many_sockets() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))  # the servers have it from us
@@ -71,7 +71,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGALRM, _end)
     signal.alarm(LIMIT_SECONDS)
     gc.disable()  # a pause here would be counted as theirs
-    _make_room_for_sockets()
+    _allow_many_sockets()
     for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL"):
         os.environ.pop(name, None)  # of the make that called us; the servers have their own
     try:

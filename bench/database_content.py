@@ -22,21 +22,21 @@ WHERE id = ANY(%(ids)s)
 """
 
 
-def pupils(conversation_id: int, count: int) -> list[int]:
+def add_students(conversation_id: int, count: int) -> list[int]:
     """Give the teacher of this conversation so many more students; return their conversations."""
     from accounts.models import RoleChoices, UserProfile
     from chat.models import Conversation
-    from tests.e2e.seed import make_people
+    from tests.e2e.seed import make_profiles
 
     teacher = Conversation.objects.select_related("teacher").get(pk=conversation_id).teacher
     names = [f"pupil-{conversation_id}-{number}" for number in range(count)]
-    students = make_people(names, "!", RoleChoices.STUDENT)
+    students = make_profiles(names, "!", RoleChoices.STUDENT)
     UserProfile.objects.filter(pk__in=[student.pk for student in students]).update(assigned_mentor=teacher)
     made = Conversation.objects.bulk_create(Conversation(student=student, teacher=teacher) for student in students)
     return [conversation.pk for conversation in made]
 
 
-def fill(conversation_ids: list[int], count: int, *, student_read: int, teacher_read: int) -> None:
+def store_messages(conversation_ids: list[int], count: int, *, student_read: int, teacher_read: int) -> None:
     """Store so many messages in each; what either side was sent is read up to the given number."""
     from django.db import connection
 
@@ -46,7 +46,7 @@ def fill(conversation_ids: list[int], count: int, *, student_read: int, teacher_
             cursor.execute(statement, values)
 
 
-def settle() -> None:
+def vacuum() -> None:
     """Do what PostgreSQL does by itself in a database that lives longer, so that it does not do it meanwhile."""
     from django.db import connection
 

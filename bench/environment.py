@@ -63,7 +63,7 @@ QUICK = Sizes(
 
 
 @dataclass
-class Stand:
+class Environment:
     """PostgreSQL, Valkey and the project's database, while they run."""
 
     cluster: Cluster
@@ -86,7 +86,7 @@ class Stand:
     def people(self, count: int) -> list[tuple[Address, Address]]:
         """So many students and their mentors, each pair in a conversation of its own."""
         missing = count - len(self._people)
-        for pair in self.cluster.cast(missing) if missing > 0 else []:
+        for pair in self.cluster.make_pairs(missing) if missing > 0 else []:
             pk = pair.conversation_id
             self._people.append((_address(pair.student, pk), _address(pair.teacher, pk)))
         return self._people[:count]
@@ -115,7 +115,7 @@ def _address(person: Person, conversation_id: int) -> Address:
     return Address(0, f"/ws/chat/{person.path}", person.cookie, conversation_id)
 
 
-def at(port: int, people: Sequence[tuple[Address, Address]]) -> list[tuple[Address, Address]]:
+def on_port(port: int, people: Sequence[tuple[Address, Address]]) -> list[tuple[Address, Address]]:
     """These people, all on this port."""
     return [(student._replace(port=port), mentor._replace(port=port)) for student, mentor in people]
 

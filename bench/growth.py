@@ -25,8 +25,8 @@ from bench.cost import (
     Operations,
     measure,
 )
-from bench.database_content import fill, message_id, pupils, settle
-from bench.environment import Row, Stand, say, table
+from bench.database_content import add_students, message_id, store_messages, vacuum
+from bench.environment import Environment, Row, say, table
 from bench.process import ROOT
 
 UNREAD = 10  # of the other side, at the end of an ordinary conversation
@@ -37,12 +37,12 @@ STUDENT = "/api/v1/chat/my-conversation/"
 LIST = "/api/v1/chat/teacher/conversations/"
 
 
-async def run(stand: Stand) -> None:
+async def run(env: Environment) -> None:
     """Print the tables."""
-    sizes = stand.sizes
+    sizes = env.sizes
     options = [f"--messages={_joined(sizes.messages)}", f"--conversations={_joined(sizes.conversations)}"]
     command = [sys.executable, "-m", "bench.growth", *options, f"--repeats={sizes.repeats}"]
-    environment = {**stand.environment, "LOG_LEVEL": "WARNING"}  # each socket would have its lines among the tables
+    environment = {**env.environment, "LOG_LEVEL": "WARNING"}  # each socket would have its lines among the tables
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment)
     try:
         async with asyncio.timeout(LIMIT_SECONDS):
@@ -51,7 +51,7 @@ async def run(stand: Stand) -> None:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    stand.fault("growth", [f"ended with {code}"] if code else [])
+    env.fault("growth", [f"ended with {code}"] if code else [])
 
 
 def _joined(numbers: Sequence[int]) -> str:
@@ -137,8 +137,8 @@ def prepare_messages(sizes: Sequence[int]) -> tuple[Pairs, Pairs]:
     ordinary, unread = seed(len(sizes)), seed(len(sizes))
     for size, one, other in zip(sizes, ordinary, unread, strict=True):
         read = size - 2 * UNREAD
-        fill([one["conversation_id"]], size, student_read=read, teacher_read=read)
-        fill([other["conversation_id"]], size, student_read=size, teacher_read=0)
+        store_messages([one["conversation_id"]], size, student_read=read, teacher_read=read)
+        store_messages([other["conversation_id"]], size, student_read=size, teacher_read=0)
     return ordinary, unread
 
 
@@ -200,7 +200,7 @@ def prepare_teachers(sizes: Sequence[int]) -> Pairs:
     for size, pair in zip(sizes, pairs, strict=True):
         pk = pair["conversation_id"]
         read = SMALL - 2 * UNREAD
-        fill([pk, *pupils(pk, size - 1)], SMALL, student_read=read, teacher_read=read)
+        store_messages([pk, *add_students(pk, size - 1)], SMALL, student_read=read, teacher_read=read)
     return pairs
 
 
@@ -244,7 +244,7 @@ def main() -> None:
     # All of it first: the news of what is made here would keep the server busy with those who connect.
     sizes, numbers, repeats = options.messages, options.conversations, options.repeats
     pairs, teachers = prepare_messages(sizes), prepare_teachers(numbers)
-    settle()
+    vacuum()
     sys.stderr.write(f"growth: filled after {time.monotonic() - begin:.0f} s\n")
     say(f"### Growth: ms, median of {repeats}, and the number of queries (of a connect with the looks that follow)")
     say()

@@ -4,25 +4,25 @@ import asyncio
 from contextlib import ExitStack
 
 from bench.chat_socket import ChatSocket
-from bench.environment import Row, Stand, at, say, table
+from bench.environment import Environment, Row, on_port, say, table
 from bench.load import open_sockets
 
 SETTLE_SECONDS = 2.0
 
 
-async def run(stand: Stand) -> None:
+async def run(env: Environment) -> None:
     """Print the table. Both servers are watched at the same time: neither has anything to do."""
-    seconds = stand.sizes.idle_seconds
-    subjects = [stand.project(kind, CHAT_HEAL_SECONDS=str(seconds)) for kind in stand.sizes.kinds]
+    seconds = env.sizes.idle_seconds
+    subjects = [env.project(kind, CHAT_HEAL_SECONDS=str(seconds)) for kind in env.sizes.kinds]
     rows: list[Row] = []
     with ExitStack() as stack:
         processes = [stack.enter_context(subject.serve()) for subject in subjects]
         sockets: list[list[ChatSocket]] = [[] for _ in subjects]
         await asyncio.sleep(SETTLE_SECONDS)
         empty = [process.kilobytes() for process in processes]
-        for count in stand.sizes.idle_sockets:
+        for count in env.sizes.idle_sockets:
             for subject, process, mine in zip(subjects, processes, sockets, strict=True):
-                addresses = [address for pair in at(process.port, subject.people) for address in pair]
+                addresses = [address for pair in on_port(process.port, subject.people) for address in pair]
                 mine.extend(await open_sockets(subject.socket_class, addresses[len(mine) : count]))
             await asyncio.sleep(SETTLE_SECONDS)
             before = [process.cpu_seconds() for process in processes]
@@ -34,7 +34,7 @@ async def run(stand: Stand) -> None:
                 row += [f"{memory / 1024:.0f}", (memory - base) / count, f"{100 * used / seconds:.1f}"]
             rows.append(row)
         for subject, mine in zip(subjects, sockets, strict=True):
-            stand.fault(
+            env.fault(
                 f"{subject.name}, idle", [f"closed with {s.close_code}" for s in mine if s.close_code is not None]
             )
             for socket in mine:
@@ -42,4 +42,4 @@ async def run(stand: Stand) -> None:
     say(f"### Idle sockets in one process (watched for {seconds} s, and healed once in that time; 30 s by default)")
     say()
     columns = ("MB", "kB a socket", "CPU, %")
-    table(["sockets", *(f"{kind}: {column}" for kind in stand.sizes.kinds for column in columns)], rows)
+    table(["sockets", *(f"{kind}: {column}" for kind in env.sizes.kinds for column in columns)], rows)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import psycopg
 
 from bench.chat_socket import Address, ChatSocket
-from bench.environment import Row, Stand, at, say, table
+from bench.environment import Environment, Row, on_port, say, table
 from bench.load import Load, Sample, open_sockets
 from bench.process import Process, Subject
 from tests.websocket_client import HandshakeRefusedError
@@ -20,7 +20,7 @@ RETRY_SECONDS = 0.5
 STORM_SECONDS = 60.0
 
 # One message in each conversation, for the clients to resume behind.
-GREET = """
+STORE_ONE_MESSAGE_EACH = """
 WITH grown AS (
     UPDATE chat_conversation SET last_seq = last_seq + 1, updated_at = now() WHERE id = ANY(%s)
     RETURNING id, last_seq, student_id
@@ -32,10 +32,10 @@ RETURNING conversation_id, id
 """
 
 
-async def run(stand: Stand) -> None:
+async def run(env: Environment) -> None:
     """Print the table."""
-    columns = [await _measure(stand, kind) for kind in stand.sizes.kinds]
-    sizes = stand.sizes
+    columns = [await _measure(env, kind) for kind in env.sizes.kinds]
+    sizes = env.sizes
     say(f"### A reconnect storm: {sizes.storm_sockets:,} sockets at once, after the restart of their process")
     say()
     say(f"{sizes.storm_senders} pairs write on a second process meanwhile, a message each 0.1 s.")
@@ -44,16 +44,16 @@ async def run(stand: Stand) -> None:
     table(["", *sizes.kinds], rows)
 
 
-async def _measure(stand: Stand, kind: str) -> dict[str, object]:
-    subject = stand.project(kind)
-    sizes = stand.sizes
+async def _measure(env: Environment, kind: str) -> dict[str, object]:
+    subject = env.project(kind)
+    sizes = env.sizes
     writers, others = subject.people[: sizes.storm_senders], subject.people[sizes.storm_senders :]
-    after = _greet(stand, others[: sizes.storm_sockets // 2])
+    after = _store_one_message_each(env, others[: sizes.storm_sockets // 2])
     with subject.serve() as first, subject.serve() as second:
-        here = [address for pair in at(first.port, others) for address in pair][: sizes.storm_sockets]
+        here = [address for pair in on_port(first.port, others) for address in pair][: sizes.storm_sockets]
         sockets = await open_sockets(subject.socket_class, here)
         back = [address._replace(path=f"{address.path}?after={after[address.conversation_id]}") for address in here]
-        async with Load(subject.socket_class, at(second.port, writers), PAUSE_SECONDS) as load:
+        async with Load(subject.socket_class, on_port(second.port, writers), PAUSE_SECONDS) as load:
             load.begin()
             await asyncio.sleep(sizes.warm_up_seconds)
             calm = await load.sample(sizes.seconds)
@@ -62,9 +62,9 @@ async def _measure(stand: Stand, kind: str) -> dict[str, object]:
             cpu = second.cpu_seconds()
             load.reset()
             begin = time.perf_counter()
-            returned, times, tries = await _storm(subject, back, stand)
+            returned, times, tries = await _storm(subject, back, env)
             meanwhile = load.taken(begin, cpu, second.cpu_seconds)
-            stand.fault(f"{kind}, storm", await load.end())
+            env.fault(f"{kind}, storm", await load.end())
         for socket in returned:
             socket.leave()
         await asyncio.sleep(0.2)
@@ -83,10 +83,12 @@ def _latencies(who: str, sample: Sample) -> dict[str, object]:
     return {f"{who}: {name}, ms": sample.ms(share) for name, share in (("p50", 0.5), ("p99", 0.99), ("worst", 1))}
 
 
-def _greet(stand: Stand, people: Sequence[tuple[Address, Address]]) -> dict[int, int]:
+def _store_one_message_each(env: Environment, people: Sequence[tuple[Address, Address]]) -> dict[int, int]:
     """Return a message's id by conversation."""
-    with psycopg.connect(stand.cluster.database_url) as connection:
-        return dict(connection.execute(GREET, [[student.conversation_id for student, _ in people]]).fetchall())
+    with psycopg.connect(env.cluster.database_url) as connection:
+        return dict(
+            connection.execute(STORE_ONE_MESSAGE_EACH, [[student.conversation_id for student, _ in people]]).fetchall()
+        )
 
 
 async def _restart(process: Process) -> float:
@@ -98,7 +100,7 @@ async def _restart(process: Process) -> float:
 
 
 async def _storm(
-    subject: Subject, addresses: Sequence[Address], stand: Stand
+    subject: Subject, addresses: Sequence[Address], env: Environment
 ) -> tuple[list[ChatSocket], list[float], int]:
     """Connect to all at once, each as often as it takes; returns the sockets, the seconds each took, and the tries."""
     begin, tries = time.perf_counter(), 0
@@ -120,5 +122,5 @@ async def _storm(
     done, pending = await asyncio.wait(tasks, timeout=STORM_SECONDS)
     for task in pending:
         task.cancel()
-    stand.fault(f"{subject.name}, storm", [f"not back after {STORM_SECONDS:g} s"] * len(pending))
+    env.fault(f"{subject.name}, storm", [f"not back after {STORM_SECONDS:g} s"] * len(pending))
     return [task.result() for task in done], times or [float("nan")], tries

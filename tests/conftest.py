@@ -21,8 +21,8 @@ from accounts.models import User
 from chat.models import Conversation
 from qader.observability.log_format import JsonLine
 from tests.contract import check_close, check_frame
-from tests.people import Cast, make_cast, session_cookie
-from tests.queries import the_pools_rest
+from tests.people import People, make_people, session_cookie
+from tests.queries import wait_for_idle_threads
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -58,7 +58,7 @@ def _threads_let_go(django_db_setup: None) -> Iterator[None]:
     """What threads keep open must be closed before the test database can be dropped."""
     yield
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
-    the_pools_rest(connections.close_all)
+    wait_for_idle_threads(connections.close_all)
 
 
 @pytest.fixture(autouse=True)
@@ -73,21 +73,21 @@ def _quick_and_clean(settings: Any) -> Iterator[None]:
 
 
 @pytest.fixture
-def cast(db: None) -> Cast:
+def people(db: None) -> People:
     """The cast, in a test whose database work is all in one thread (REST by Django's client, models, admin)."""
-    return make_cast()
+    return make_people()
 
 
 @pytest.fixture
-def live_cast(transactional_db: None) -> Cast:
+def live_people(transactional_db: None) -> People:
     """The cast, in a test with sockets: their threads must see what is committed."""
-    return make_cast()
+    return make_people()
 
 
 @pytest.fixture
-def live_conversation(live_cast: Cast) -> Conversation:
+def live_conversation(live_people: People) -> Conversation:
     """The conversation of student and teacher, in a test with sockets."""
-    return live_cast.conversation
+    return live_people.conversation
 
 
 class Socket(WebsocketCommunicator):
@@ -131,7 +131,7 @@ Connect = Callable[..., Any]
 
 
 @pytest.fixture
-async def connect(live_cast: Cast) -> AsyncIterator[Connect]:
+async def connect(live_people: People) -> AsyncIterator[Connect]:
     """`async with connect(user, path) as socket`: an accepted socket, its first frame still to be received.
 
     `path` is a conversation for a mentor, None for a student's own, or text under `/ws/chat/`.
@@ -145,7 +145,7 @@ async def connect(live_cast: Cast) -> AsyncIterator[Connect]:
             path = f"conversations/{path.pk}/"
         return f"/ws/chat/{path or 'my-conversation/'}{query}"
 
-    async def knock(
+    async def try_connect(
         user: User | None, path: Conversation | str | None = None, query: str = "", *, key: str | None = None
     ) -> tuple[Socket, bool, int | None]:
         headers = [(b"origin", b"http://localhost"), (b"host", b"localhost")]
@@ -163,13 +163,13 @@ async def connect(live_cast: Cast) -> AsyncIterator[Connect]:
 
     @asynccontextmanager
     async def opened(*args: Any, **kwargs: Any) -> AsyncIterator[Socket]:
-        socket, accepted, code = await knock(*args, **kwargs)
+        socket, accepted, code = await try_connect(*args, **kwargs)
         assert accepted, code
         yield socket
         open_sockets.remove(socket)
         await socket.disconnect()
 
-    opened.knock = knock  # type: ignore[attr-defined]
+    opened.try_connect = try_connect  # type: ignore[attr-defined]
     yield opened
     for socket in open_sockets:
         await socket.disconnect()
@@ -180,7 +180,7 @@ Post = Callable[..., Awaitable[HttpResponse]]
 
 
 @pytest.fixture
-async def post(live_cast: Cast) -> AsyncIterator[Post]:
+async def post(live_people: People) -> AsyncIterator[Post]:
     """`await post(user, path, body)`: the answer to a POST, made in the event loop in which the sockets are.
 
     `body` is sent as it is where it is text, else as JSON; `user` may be None.
@@ -204,7 +204,7 @@ async def loop_is_idle() -> None:
     tasks = [task for task in asyncio.all_tasks() if task.get_name() in names]
     if tasks:
         await asyncio.wait(tasks, timeout=5)
-    await asyncio.to_thread(the_pools_rest)  # what a socket began goes on in its thread when the socket is gone
+    await asyncio.to_thread(wait_for_idle_threads)  # what a socket began goes on in its thread when the socket is gone
 
 
 @pytest.fixture

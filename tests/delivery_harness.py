@@ -19,22 +19,22 @@ from chat.models import Conversation, Message
 from chat.store.history import messages_between
 from chat.wire.server_frames import Pong
 from tests.contract import check_frame
-from tests.people import Cast
+from tests.people import People
 from tests.sockets import in_thread
 
 AWAY = OperationalError("server closed the connection unexpectedly")
 
 
-class Outside:
+class DeliveryHarness:
     """A delivery to the student, and what it wrote; `gate` closed stands for a client that takes nothing."""
 
-    def __init__(self, conversation: Conversation, cast: Cast) -> None:
-        self.conversation, self.cast = conversation, cast
+    def __init__(self, conversation: Conversation, people: People) -> None:
+        self.conversation, self.people = conversation, people
         self.sent: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.closed: asyncio.Queue[int] = asyncio.Queue()
         self.gate = asyncio.Event()
         self.gate.set()
-        self.feed = feed_of(conversation, cast.student.pk, self.send, self.closed.put_nowait)
+        self.feed = feed_of(conversation, people.student.pk, self.send, self.closed.put_nowait)
 
     async def send(self, text: str) -> None:
         await self.gate.wait()
@@ -45,8 +45,8 @@ class Outside:
 
     def start(self, last: int = 0, *, missed: Sequence[MessagePosted] = ()) -> None:
         """Start where the client has everything up to the seq `last`, the last of which are the `missed` ones."""
-        reads = {self.cast.student.pk: 0, self.cast.teacher.pk: 0}
-        self.feed.start(handshake_of(self.conversation, self.cast.student, last, missed, reads))
+        reads = {self.people.student.pk: 0, self.people.teacher.pk: 0}
+        self.feed.start(handshake_of(self.conversation, self.people.student, last, missed, reads))
 
     def receive(self, *events: MessagePosted | MessagesRead) -> None:
         for event in events:
@@ -88,15 +88,15 @@ def handshake_of(
     )
 
 
-async def write(outside: Outside, count: int) -> list[MessagePosted]:
+async def write(harness: DeliveryHarness, count: int) -> list[MessagePosted]:
     """Store more messages of the teacher, whose contents are their seqs; return the events that tell of them."""
-    pk = outside.conversation.pk
+    pk = harness.conversation.pk
 
     def rows() -> list[MessagePosted]:
         conversation = Conversation.objects.get(pk=pk)
         last = conversation.last_seq
         numbers = range(last + 1, last + count + 1)
-        fields = {"conversation": conversation, "sender": outside.cast.teacher}
+        fields = {"conversation": conversation, "sender": harness.people.teacher}
         Message.objects.bulk_create(Message(**fields, content=str(seq), seq=seq) for seq in numbers)
         Conversation.objects.filter(pk=pk).update(last_seq=last + count)
         return messages_between(pk, last, last + count, count)

@@ -11,7 +11,7 @@ import qader.observability.metrics  # noqa: F401 - registers what only the serve
 UNSTEADY = ("_sum", "_bucket", "_info", "_pool_connections", "_pool_max", "_pool_waiting")
 
 
-def figures() -> dict[str, float]:
+def metric_values() -> dict[str, float]:
     """Return our figures as they stand, by name and labels, as Prometheus writes them."""
     return {
         sample.name + _shown(sample.labels): sample.value
@@ -26,9 +26,9 @@ def _shown(labels: dict[str, str]) -> str:
 
 
 @contextmanager
-def moved() -> Iterator[dict[str, float]]:
-    """`with moved() as figures`: afterwards it holds by how much each figure moved that did."""
-    before, changed = figures(), dict[str, float]()
+def metric_changes() -> Iterator[dict[str, float]]:
+    """`with metric_changes() as metric_values`: afterwards it holds by how much each figure moved that did."""
+    before, changed = metric_values(), dict[str, float]()
     yield changed
-    after = figures()
+    after = metric_values()
     changed |= {name: value - before.get(name, 0) for name, value in after.items() if value != before.get(name, 0)}

@@ -23,7 +23,7 @@ def make_user(name: str, role: RoleChoices | None, *, mentor: User | None = None
 
 
 @dataclass
-class Cast:
+class People:
     """Everybody that the tests talk about; `teacher` mentors `student`, `trainer` mentors `other_student`."""
 
     teacher: User
@@ -69,11 +69,11 @@ def fill(conversation: Conversation, count: int) -> list[Message]:
     return messages
 
 
-def make_cast() -> Cast:
+def make_people() -> People:
     """Return a new cast."""
     teacher = make_user("teacher", RoleChoices.TEACHER)
     trainer = make_user("trainer", RoleChoices.TRAINER)
-    return Cast(
+    return People(
         teacher=teacher,
         trainer=trainer,
         student=make_user("student", RoleChoices.STUDENT, mentor=teacher),

@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from chat.runtime.database import threads, write_threads
 
 
-def the_pools_rest(then: Callable[[], None] = lambda: None) -> None:
+def wait_for_idle_threads(then: Callable[[], None] = lambda: None) -> None:
     """Wait until no thread that works for sockets has anything to do, and have each do this."""
     for pool in (threads(), write_threads()):
         everyone = threading.Barrier(pool._max_workers)
@@ -61,11 +61,11 @@ def watched_statements(after: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-ENTRANCE = "FROM accounts_user person"  # in the statement that finds who may connect where
+HANDSHAKE_QUERY = "FROM accounts_user person"  # in the statement that finds who may connect where
 
 
 @contextmanager
-def held_up_after(text: str) -> Iterator[tuple[threading.Event, threading.Event]]:
+def paused_after(text: str) -> Iterator[tuple[threading.Event, threading.Event]]:
     """Hold the first statement with this text back behind its end: (it was made, let it go on)."""
     made, go_on = threading.Event(), threading.Event()
 

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 
-class Sink:
+class SentryServer:
     """Where `dsn` leads to. `received` is all that came, unpacked, to be searched for what must not be there."""
 
     def __init__(self, port: int) -> None:
@@ -37,7 +37,7 @@ class Sink:
 
 
 @contextmanager
-def sink() -> Iterator[Sink]:
+def sentry_server() -> Iterator[SentryServer]:
     """A running one."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -54,7 +54,7 @@ def sink() -> Iterator[Sink]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        made = Sink(server.server_port)
+        made = SentryServer(server.server_port)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield made

@@ -11,7 +11,7 @@ from django.test import AsyncClient
 from accounts.models import User
 from chat.models import Conversation, Message
 from tests.conftest import Connect, Socket
-from tests.people import Cast, message_object, session_cookie
+from tests.people import People, message_object, session_cookie
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ NO_MESSAGE = {"error": "No such message in this conversation.", "code": "message
 
 
 @asynccontextmanager
-async def entered(connect: Connect, *args: Any, **kwargs: Any) -> AsyncIterator[Socket]:
+async def connected(connect: Connect, *args: Any, **kwargs: Any) -> AsyncIterator[Socket]:
     """`connect`, with the first frame received."""
     async with connect(*args, **kwargs) as socket:
         assert (await socket.receive_json())["type"] == "connection_established"
@@ -106,9 +106,9 @@ def key_of(socket: Socket) -> str:
     return dict(socket.scope["headers"])[b"cookie"].decode().removeprefix("sessionid=")
 
 
-async def still_works(socket: Socket, cast: Cast) -> None:
+async def still_works(socket: Socket, people: People) -> None:
     """Check that the socket sends and receives."""
     await socket.send_json({"message": "still here", "client_id": "still"})
     stored_frame = await socket.receive_json()
-    assert stored_frame == await new_message(await Message.objects.alatest("seq"), cast.student, "still")
+    assert stored_frame == await new_message(await Message.objects.alatest("seq"), people.student, "still")
     assert await Message.objects.acount() == 1

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
-from tests.people import Cast, conversation_of, make_user, say, session_cookie
+from tests.people import People, conversation_of, make_user, say, session_cookie
 
 SECRET_TEXTS = ("said by the student", "said by the teacher")
 
@@ -81,29 +81,29 @@ def profile(user: User, **fields: Any) -> User:
     return user
 
 
-def person(kind: str, cast: Cast) -> str | None:
+def person(kind: str, people: People) -> str | None:
     """Make what is told of this person true and return the cookie that they come with, made before where it matters."""
     same: dict[str, Callable[[], User]] = {
-        "student": lambda: cast.student,
-        "teacher": lambda: cast.teacher,
-        "former mentor": lambda: profile(cast.student, assigned_mentor=cast.trainer.profile) and cast.teacher,
-        "teacher made a trainer": lambda: profile(cast.teacher, role=RoleChoices.TRAINER),
-        "student of another mentor": lambda: profile(cast.student, assigned_mentor=cast.trainer.profile),
-        "student without mentor": lambda: profile(cast.student, assigned_mentor=None),
-        "other student": lambda: cast.other_student,
-        "other student, no mentor": lambda: cast.stranger,
-        "other teacher": lambda: cast.trainer,
-        "new mentor": lambda: profile(cast.student, assigned_mentor=cast.trainer.profile) and cast.trainer,
-        "student turned teacher": lambda: profile(cast.student, role=RoleChoices.TEACHER, assigned_mentor=None),
-        "teacher turned student": lambda: profile(cast.teacher, role=RoleChoices.STUDENT),
+        "student": lambda: people.student,
+        "teacher": lambda: people.teacher,
+        "former mentor": lambda: profile(people.student, assigned_mentor=people.trainer.profile) and people.teacher,
+        "teacher made a trainer": lambda: profile(people.teacher, role=RoleChoices.TRAINER),
+        "student of another mentor": lambda: profile(people.student, assigned_mentor=people.trainer.profile),
+        "student without mentor": lambda: profile(people.student, assigned_mentor=None),
+        "other student": lambda: people.other_student,
+        "other student, no mentor": lambda: people.stranger,
+        "other teacher": lambda: people.trainer,
+        "new mentor": lambda: profile(people.student, assigned_mentor=people.trainer.profile) and people.trainer,
+        "student turned teacher": lambda: profile(people.student, role=RoleChoices.TEACHER, assigned_mentor=None),
+        "teacher turned student": lambda: profile(people.teacher, role=RoleChoices.STUDENT),
         "administrator by role": lambda: make_user("principal", RoleChoices.ADMIN),
-        "admin without profile": lambda: cast.admin,
+        "admin without profile": lambda: people.admin,
     }
     if kind in same:
         return session_cookie(same[kind]())
     if kind in NO_SESSIONS:
         return NO_SESSIONS[kind]
-    user = cast.teacher if kind == "deactivated teacher" else cast.student
+    user = people.teacher if kind == "deactivated teacher" else people.student
     key = session_cookie(user)
     match kind:
         case "expired session":
@@ -117,7 +117,7 @@ def person(kind: str, cast: Cast) -> str | None:
             User.objects.filter(pk=user.pk).update(is_active=False)
         case "deleted":
             # Somebody without messages: deleting a participant takes the conversation with them.
-            gone = make_user("gone", RoleChoices.STUDENT, mentor=cast.teacher)
+            gone = make_user("gone", RoleChoices.STUDENT, mentor=people.teacher)
             key = session_cookie(gone)
             gone.delete()
         case _:
@@ -133,15 +133,15 @@ def rows(conversation: Conversation) -> tuple[Any, list[Any]]:
 
 @pytest.mark.parametrize(("kind", "expected"), ROWS, ids=[kind for kind, _ in ROWS])
 async def test_everybody_is_answered_what_they_may_see_and_do(
-    live_cast: Cast, kind: str, expected: list[str], settings: Any
+    live_people: People, kind: str, expected: list[str], settings: Any
 ) -> None:
     settings.CHAT_RATE_LIMIT = None
-    conversation = await sync_to_async(conversation_of)(live_cast.student, live_cast.teacher)
-    for sender, text in zip((live_cast.student, live_cast.teacher), SECRET_TEXTS, strict=True):
+    conversation = await sync_to_async(conversation_of)(live_people.student, live_people.teacher)
+    for sender, text in zip((live_people.student, live_people.teacher), SECRET_TEXTS, strict=True):
         await sync_to_async(say)(conversation, sender, text)
     before = await rows(conversation)
     client = AsyncClient()
-    if key := await sync_to_async(person)(kind, live_cast):
+    if key := await sync_to_async(person)(kind, live_people):
         client.cookies["sessionid"] = key
 
     answers, shown = [], []

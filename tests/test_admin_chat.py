@@ -17,26 +17,26 @@ from accounts.models import RoleChoices, UserProfile
 from chat import admin as chat_admin
 from chat.models import Conversation, Message
 from tests.admin import CONVERSATIONS, MESSAGES, act, change_url, rows
-from tests.people import Cast, client_of, conversation_of, make_user, say
+from tests.people import People, client_of, conversation_of, make_user, say
 from tests.queries import recorded_queries
 
 
 @pytest.fixture
-def browser(cast: Cast) -> Client:
+def browser(people: People) -> Client:
     """An administrator's browser."""
-    return client_of(cast.admin)
+    return client_of(people.admin)
 
 
-def test_conversations_are_listed_with_activity_and_counts(cast: Cast, browser: Client) -> None:
+def test_conversations_are_listed_with_activity_and_counts(people: People, browser: Client) -> None:
     talks = [
-        (cast.conversation, cast.student, cast.teacher),
-        (cast.other_conversation, cast.other_student, cast.trainer),
+        (people.conversation, people.student, people.teacher),
+        (people.other_conversation, people.other_student, people.trainer),
     ]
     for conversation, student, teacher in talks:
         say(conversation, student, "one", "two")
         say(conversation, teacher, "three")
-    cast.conversation.messages.filter(sender=cast.student).update(is_read=True)
-    UserProfile.objects.filter(user=cast.other_student).update(assigned_mentor=None)
+    people.conversation.messages.filter(sender=people.student).update(is_read=True)
+    UserProfile.objects.filter(user=people.other_student).update(assigned_mentor=None)
     moment = datetime(2026, 3, 4, 15, 6, tzinfo=UTC)
     Conversation.objects.update(updated_at=moment)
     assert rows(browser, CONVERSATIONS) == [
@@ -54,42 +54,42 @@ def test_conversations_are_listed_with_activity_and_counts(cast: Cast, browser: 
 
 
 @pytest.mark.parametrize("term", ["other_student@example.com", "Trainer", "other_stud"])
-def test_conversations_are_found_by_either_side(cast: Cast, browser: Client, term: str) -> None:
-    conversation_of(cast.student, cast.teacher)
-    wanted = cast.other_conversation
+def test_conversations_are_found_by_either_side(people: People, browser: Client, term: str) -> None:
+    conversation_of(people.student, people.teacher)
+    wanted = people.other_conversation
     assert [row[0] for row in rows(browser, CONVERSATIONS, {"q": term})] == [f"#{wanted.pk}"]
 
 
-def test_the_list_of_conversations_costs_the_same_for_any_number(cast: Cast, browser: Client) -> None:
+def test_the_list_of_conversations_costs_the_same_for_any_number(people: People, browser: Client) -> None:
     def cost() -> int:
         with recorded_queries() as queries:
             assert rows(browser, CONVERSATIONS)
         return len(queries)
 
-    say(cast.conversation, cast.student, "one")
+    say(people.conversation, people.student, "one")
     few = cost()
     for number in range(20):
-        student = make_user(f"extra{number}", RoleChoices.STUDENT, mentor=cast.teacher)
-        say(conversation_of(student, cast.teacher), student, "one", "two")
+        student = make_user(f"extra{number}", RoleChoices.STUDENT, mentor=people.teacher)
+        say(conversation_of(student, people.teacher), student, "one", "two")
     assert cost() == few <= 5  # session, user, count, page
 
 
-def test_a_conversation_leads_to_its_messages_and_shows_none(cast: Cast, browser: Client) -> None:
-    say(cast.conversation, cast.student, "first words")
-    say(cast.other_conversation, cast.trainer, "other words")
-    page = browser.get(change_url(cast.conversation)).content.decode()
+def test_a_conversation_leads_to_its_messages_and_shows_none(people: People, browser: Client) -> None:
+    say(people.conversation, people.student, "first words")
+    say(people.other_conversation, people.trainer, "other words")
+    page = browser.get(change_url(people.conversation)).content.decode()
     assert "first words" not in page
-    link = f"{MESSAGES}?conversation__id__exact={cast.conversation.pk}"
+    link = f"{MESSAGES}?conversation__id__exact={people.conversation.pk}"
     assert f'href="{link}"' in page
     assert [row[4] for row in rows(browser, link)] == ["first words"]
 
 
-def test_messages_are_listed_newest_first_with_their_beginning(cast: Cast, browser: Client) -> None:
+def test_messages_are_listed_newest_first_with_their_beginning(people: People, browser: Client) -> None:
     moment = datetime(2026, 3, 4, 15, 6, tzinfo=UTC)
-    first, second = say(cast.conversation, cast.student, "hello", "w" * 100)
+    first, second = say(people.conversation, people.student, "hello", "w" * 100)
     Message.objects.update(timestamp=moment)
     Message.objects.filter(pk=first.pk).update(is_read=True)
-    link = f"#{cast.conversation.pk}"
+    link = f"#{people.conversation.pk}"
     when = "March 4, 2026, 3:06 p.m."
     assert rows(browser, MESSAGES) == [
         [f"#{second.pk}", link, "2", "student", "w" * 79 + "…", when, "False"],
@@ -99,23 +99,23 @@ def test_messages_are_listed_newest_first_with_their_beginning(cast: Cast, brows
     assert rows(browser, MESSAGES, {"timestamp__gte": "2027-01-01 00:00:00+00:00"}) == []
 
 
-def test_the_list_of_messages_costs_the_same_for_any_number(cast: Cast, browser: Client) -> None:
+def test_the_list_of_messages_costs_the_same_for_any_number(people: People, browser: Client) -> None:
     def cost() -> int:
         with recorded_queries() as queries:
             assert rows(browser, MESSAGES)
         return len(queries)
 
-    say(cast.conversation, cast.student, "one")
+    say(people.conversation, people.student, "one")
     few = cost()
-    say(cast.conversation, cast.teacher, *["more"] * 30)
+    say(people.conversation, people.teacher, *["more"] * 30)
     assert cost() == few <= 6  # and the record of what was shown
 
 
 def test_no_list_of_messages_counts_or_pages_further_than_its_limit(
-    cast: Cast, browser: Client, monkeypatch: pytest.MonkeyPatch
+    people: People, browser: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chat_admin, "MAX_LISTED", 5)
-    say(cast.conversation, cast.student, *map(str, range(8)))
+    say(people.conversation, people.student, *map(str, range(8)))
     response = browser.get(MESSAGES)
     assert response.context["cl"].paginator.count == 5
     with recorded_queries() as queries:
@@ -126,10 +126,10 @@ def test_no_list_of_messages_counts_or_pages_further_than_its_limit(
 
 
 def test_texts_are_searched_in_the_newest_messages_or_in_one_whole_conversation(
-    cast: Cast, browser: Client, monkeypatch: pytest.MonkeyPatch
+    people: People, browser: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    say(cast.conversation, cast.student, "needle one", "hay")
-    say(cast.other_conversation, cast.trainer, "needle two", "hay")
+    say(people.conversation, people.student, "needle one", "hay")
+    say(people.other_conversation, people.trainer, "needle two", "hay")
 
     def found(**query: Any) -> list[str]:
         return [row[4] for row in rows(browser, MESSAGES, {"q": "NEEDLE", **query})]
@@ -137,12 +137,12 @@ def test_texts_are_searched_in_the_newest_messages_or_in_one_whole_conversation(
     assert found() == ["needle two", "needle one"]
     monkeypatch.setattr(chat_admin, "MAX_SEARCHED", 2)
     assert found() == ["needle two"]
-    assert found(conversation__id__exact=cast.conversation.pk) == ["needle one"]
+    assert found(conversation__id__exact=people.conversation.pk) == ["needle one"]
 
 
-def test_nothing_can_be_added_changed_or_deleted(cast: Cast, browser: Client) -> None:
-    message = say(cast.conversation, cast.student, "hello")[0]
-    for row in (cast.conversation, message):
+def test_nothing_can_be_added_changed_or_deleted(people: People, browser: Client) -> None:
+    message = say(people.conversation, people.student, "hello")[0]
+    for row in (people.conversation, message):
         page = browser.get(change_url(row))
         assert page.status_code == 200
         text = page.content.decode()
@@ -156,8 +156,8 @@ def test_nothing_can_be_added_changed_or_deleted(cast: Cast, browser: Client) ->
     assert Message.objects.get().content == "hello"
 
 
-def test_texts_are_escaped(cast: Cast, browser: Client) -> None:
-    message = say(cast.conversation, cast.student, "<script>alert(1)</script>")[0]
+def test_texts_are_escaped(people: People, browser: Client) -> None:
+    message = say(people.conversation, people.student, "<script>alert(1)</script>")[0]
     for url in (MESSAGES, change_url(message)):
         assert "<script>alert(1)" not in browser.get(url).content.decode()
 
@@ -169,11 +169,11 @@ def looks() -> list[tuple[int, str, str]]:
 
 
 def test_each_look_at_texts_is_remembered_by_whom_and_at_which(
-    cast: Cast, browser: Client, caplog: pytest.LogCaptureFixture
+    people: People, browser: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first, second = say(cast.conversation, cast.student, "a secret", "another secret")
-    other = say(cast.other_conversation, cast.trainer, "a third secret")[0]
-    mine, theirs = str(cast.conversation.pk), str(cast.other_conversation.pk)
+    first, second = say(people.conversation, people.student, "a secret", "another secret")
+    other = say(people.other_conversation, people.trainer, "a third secret")[0]
+    mine, theirs = str(people.conversation.pk), str(people.other_conversation.pk)
     with caplog.at_level(logging.INFO, "chat.admin"):
         rows(browser, MESSAGES, {"conversation__id__exact": mine})
         browser.get(change_url(other))
@@ -181,24 +181,26 @@ def test_each_look_at_texts_is_remembered_by_whom_and_at_which(
         rows(browser, MESSAGES, {"q": "nothing of the kind"})
     both = f"{first.pk}, {second.pk}"
     shown = [(mine, both), (theirs, str(other.pk)), (theirs, str(other.pk)), (mine, both)]
-    assert looks() == [(cast.admin.pk, pk, f"Looked at messages {ids}.") for pk, ids in shown]
+    assert looks() == [(people.admin.pk, pk, f"Looked at messages {ids}.") for pk, ids in shown]
     assert caplog.messages == [
-        f"user {cast.admin.pk} is shown messages {ids} of conversation {pk}" for pk, ids in shown
+        f"user {people.admin.pk} is shown messages {ids} of conversation {pk}" for pk, ids in shown
     ]
-    history = browser.get(change_url(cast.conversation).replace("/change/", "/history/")).content.decode()
+    history = browser.get(change_url(people.conversation).replace("/change/", "/history/")).content.decode()
     assert history.count(f"Looked at messages {both}.") == 2
     assert "secret" not in history
 
 
-def test_where_no_texts_are_shown_nothing_is_remembered(cast: Cast, browser: Client) -> None:
-    say(cast.conversation, cast.student, "a secret")
-    for path in (CONVERSATIONS, change_url(cast.conversation), reverse("admin:index")):
+def test_where_no_texts_are_shown_nothing_is_remembered(people: People, browser: Client) -> None:
+    say(people.conversation, people.student, "a secret")
+    for path in (CONVERSATIONS, change_url(people.conversation), reverse("admin:index")):
         assert "secret" not in browser.get(path).content.decode()
     assert looks() == []
 
 
-def test_what_cannot_be_remembered_is_not_shown(cast: Cast, browser: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    message = say(cast.conversation, cast.student, "a secret")[0]
+def test_what_cannot_be_remembered_is_not_shown(
+    people: People, browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = say(people.conversation, people.student, "a secret")[0]
 
     def fail(*_: Any) -> None:
         raise OperationalError
@@ -210,8 +212,8 @@ def test_what_cannot_be_remembered_is_not_shown(cast: Cast, browser: Client, mon
         assert (answer.status_code, "secret" in answer.content.decode()) == (500, False)
 
 
-def test_texts_need_a_permission_of_their_own(cast: Cast) -> None:
-    message = say(cast.conversation, cast.student, "a secret")[0]
+def test_texts_need_a_permission_of_their_own(people: People) -> None:
+    message = say(people.conversation, people.student, "a secret")[0]
     helper = make_user("helper", None, is_staff=True)
     codenames = ["view_conversation", "view_user", "view_userprofile"]
     helper.user_permissions.set(Permission.objects.filter(codename__in=codenames))

@@ -13,17 +13,17 @@ from accounts.admin import WHY_NOT_DELETED
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation
 from tests.admin import CONVERSATIONS, MESSAGES, USERS, act, change_url, rows, told
-from tests.people import PASSWORD, Cast, client_of, conversation_of, make_user, say
+from tests.people import PASSWORD, People, client_of, conversation_of, make_user, say
 from tests.queries import recorded_queries
 
 
 @pytest.fixture
-def browser(cast: Cast) -> Client:
+def browser(people: People) -> Client:
     """An administrator's browser."""
-    return client_of(cast.admin)
+    return client_of(people.admin)
 
 
-def test_users_are_listed_with_role_and_mentor(cast: Cast, browser: Client) -> None:
+def test_users_are_listed_with_role_and_mentor(people: People, browser: Client) -> None:
     assert rows(browser, USERS) == [
         ["admin", "-", "-", "-", "True", "-"],
         ["other_student", "Other_Student", "Student", "Trainer", "True", "-"],
@@ -48,12 +48,12 @@ def test_users_are_listed_with_role_and_mentor(cast: Cast, browser: Client) -> N
     ],
 )
 def test_users_are_found_by_name_address_role_and_missing_mentor(
-    cast: Cast, browser: Client, query: dict[str, str], names: list[str]
+    people: People, browser: Client, query: dict[str, str], names: list[str]
 ) -> None:
     assert [row[0] for row in rows(browser, USERS, query)] == names
 
 
-def test_the_list_of_users_costs_the_same_for_any_number(cast: Cast, browser: Client) -> None:
+def test_the_list_of_users_costs_the_same_for_any_number(people: People, browser: Client) -> None:
     def cost() -> int:
         with recorded_queries() as queries:
             rows(browser, USERS)
@@ -61,7 +61,7 @@ def test_the_list_of_users_costs_the_same_for_any_number(cast: Cast, browser: Cl
 
     few = cost()
     for number in range(20):
-        make_user(f"extra{number}", RoleChoices.STUDENT, mentor=cast.teacher)
+        make_user(f"extra{number}", RoleChoices.STUDENT, mentor=people.teacher)
     assert cost() == few <= 6
 
 
@@ -89,16 +89,16 @@ def user_form(user: User | None = None, **profile: Any) -> dict[str, Any]:
     return fields | {f"profile-0-{name}": value for name, value in profile.items()}
 
 
-def test_a_mentor_is_assigned_on_the_users_page(cast: Cast, browser: Client) -> None:
-    page = browser.get(change_url(cast.stranger)).content.decode()
+def test_a_mentor_is_assigned_on_the_users_page(people: People, browser: Client) -> None:
+    page = browser.get(change_url(people.stranger)).content.decode()
     assert not re.search(r"(add|delete)_id_profile-0-assigned_mentor", page)
     assert re.search(r'<select name="profile-0-assigned_mentor"[^>]*data-ajax--url="/admin/autocomplete/"', page)
-    posted = user_form(cast.stranger, assigned_mentor=cast.trainer.profile.pk)
-    assert browser.post(change_url(cast.stranger), posted).status_code == 302
-    assert UserProfile.objects.get(user=cast.stranger).assigned_mentor == cast.trainer.profile
+    posted = user_form(people.stranger, assigned_mentor=people.trainer.profile.pk)
+    assert browser.post(change_url(people.stranger), posted).status_code == 302
+    assert UserProfile.objects.get(user=people.stranger).assigned_mentor == people.trainer.profile
 
 
-def test_only_teachers_and_trainers_are_offered_as_mentors(cast: Cast, browser: Client) -> None:
+def test_only_teachers_and_trainers_are_offered_as_mentors(people: People, browser: Client) -> None:
     def offered(term: str) -> list[str]:
         query = {"app_label": "accounts", "model_name": "userprofile", "field_name": "assigned_mentor", "term": term}
         return [found["text"] for found in browser.get("/admin/autocomplete/", query).json()["results"]]
@@ -118,18 +118,20 @@ def test_only_teachers_and_trainers_are_offered_as_mentors(cast: Cast, browser: 
     ],
 )
 def test_a_mentor_who_cannot_be_one_is_refused(
-    cast: Cast, browser: Client, who: str, profile: dict[str, str], error: str
+    people: People, browser: Client, who: str, profile: dict[str, str], error: str
 ) -> None:
-    user: User = getattr(cast, who)
+    user: User = getattr(people, who)
     before = UserProfile.objects.filter(user=user).values().get()
-    given = {key: getattr(cast, value).profile.pk if hasattr(cast, value) else value for key, value in profile.items()}
+    given = {
+        key: getattr(people, value).profile.pk if hasattr(people, value) else value for key, value in profile.items()
+    }
     response = browser.post(change_url(user), user_form(user, **given))
     assert response.status_code == 200
     assert error in str(response.context["errors"])
     assert UserProfile.objects.filter(user=user).values().get() == before
 
 
-def test_a_new_user_has_a_profile_even_where_only_defaults_were_chosen(cast: Cast, browser: Client) -> None:
+def test_a_new_user_has_a_profile_even_where_only_defaults_were_chosen(people: People, browser: Client) -> None:
     posted = user_form() | {
         "username": "newcomer",
         "email": "newcomer@example.com",
@@ -144,8 +146,8 @@ def test_a_new_user_has_a_profile_even_where_only_defaults_were_chosen(cast: Cas
     assert newcomer.check_password(PASSWORD)
 
 
-def test_saving_somebody_without_a_profile_leaves_them_without(cast: Cast, browser: Client) -> None:
-    assert browser.get(change_url(cast.admin)).status_code == 200
+def test_saving_somebody_without_a_profile_leaves_them_without(people: People, browser: Client) -> None:
+    assert browser.get(change_url(people.admin)).status_code == 200
     posted = user_form() | {
         "profile-TOTAL_FORMS": 0,
         "username": "admin",
@@ -155,14 +157,14 @@ def test_saving_somebody_without_a_profile_leaves_them_without(cast: Cast, brows
         "date_joined_0": "2026-01-01",
         "date_joined_1": "00:00:00",
     }
-    assert browser.post(change_url(cast.admin), posted).status_code == 302
-    assert not UserProfile.objects.filter(user=cast.admin).exists()
+    assert browser.post(change_url(people.admin), posted).status_code == 302
+    assert not UserProfile.objects.filter(user=people.admin).exists()
 
 
 @pytest.mark.parametrize("who", ["student", "teacher"])
-def test_whoever_has_messages_cannot_be_deleted_and_is_told_why(cast: Cast, browser: Client, who: str) -> None:
-    say(cast.conversation, cast.student, "hello")
-    user: User = getattr(cast, who)
+def test_whoever_has_messages_cannot_be_deleted_and_is_told_why(people: People, browser: Client, who: str) -> None:
+    say(people.conversation, people.student, "hello")
+    user: User = getattr(people, who)
     for person in (user, user.profile):
         page = browser.get(change_url(person)).content.decode()
         assert "deletelink" not in page
@@ -174,65 +176,65 @@ def test_whoever_has_messages_cannot_be_deleted_and_is_told_why(cast: Cast, brow
     assert User.objects.filter(pk=user.pk).exists()
 
 
-def test_several_cannot_be_deleted_where_one_has_messages(cast: Cast, browser: Client) -> None:
-    say(cast.conversation, cast.student, "hello")
-    response = act(browser, "delete_selected", cast.student, cast.teacher, cast.stranger, post="yes")
+def test_several_cannot_be_deleted_where_one_has_messages(people: People, browser: Client) -> None:
+    say(people.conversation, people.student, "hello")
+    response = act(browser, "delete_selected", people.student, people.teacher, people.stranger, post="yes")
     assert told(response) == [f"2 of the selected people must stay. {WHY_NOT_DELETED}"]
     assert User.objects.count() == 6
     profiles = reverse("admin:accounts_userprofile_changelist")
-    response = act(browser, "delete_selected", cast.student.profile, path=profiles, post="yes")
+    response = act(browser, "delete_selected", people.student.profile, path=profiles, post="yes")
     assert told(response)[-1:] == [f"1 of the selected people must stay. {WHY_NOT_DELETED}"]
     assert UserProfile.objects.count() == 5
 
 
 def test_whoever_has_done_something_in_the_admin_cannot_be_deleted_with_the_record_of_it(
-    cast: Cast, browser: Client
+    people: People, browser: Client
 ) -> None:
     helper = make_user("helper", None, is_staff=True, is_superuser=True)
     url = change_url(helper).replace("/change/", "/delete/")
     assert browser.get(url).status_code == 200
-    act(client_of(helper), "deactivate", cast.stranger)
+    act(client_of(helper), "deactivate", people.stranger)
     assert str(WHY_NOT_DELETED) in told(browser.post(url, {"post": "yes"}))
     response = act(browser, "delete_selected", helper, post="yes")
     assert told(response)[-1:] == [f"1 of the selected people must stay. {WHY_NOT_DELETED}"]
-    assert LogEntry.objects.get(user=helper).object_id == str(cast.stranger.pk)
+    assert LogEntry.objects.get(user=helper).object_id == str(people.stranger.pk)
     act(browser, "deactivate", helper)
     assert LogEntry.objects.filter(user=helper).exists()
     assert client_of(helper).get(USERS).status_code == 302
 
 
-def test_whoever_has_no_messages_can_be_deleted_with_their_empty_conversation(cast: Cast, browser: Client) -> None:
-    conversation_of(cast.student, cast.teacher)
-    assert "deletelink" in browser.get(change_url(cast.student)).content.decode()
-    response = browser.post(change_url(cast.student).replace("/change/", "/delete/"), {"post": "yes"})
+def test_whoever_has_no_messages_can_be_deleted_with_their_empty_conversation(people: People, browser: Client) -> None:
+    conversation_of(people.student, people.teacher)
+    assert "deletelink" in browser.get(change_url(people.student)).content.decode()
+    response = browser.post(change_url(people.student).replace("/change/", "/delete/"), {"post": "yes"})
     assert (response.status_code, response.headers["Location"]) == (302, USERS)
-    response = act(browser, "delete_selected", cast.stranger, cast.other_student, post="yes")
+    response = act(browser, "delete_selected", people.stranger, people.other_student, post="yes")
     assert told(response)[-1] == "Successfully deleted 2 users."
     assert set(User.objects.values_list("username", flat=True)) == {"admin", "teacher", "trainer"}
     assert Conversation.objects.count() == 0
 
 
-def test_asking_whether_one_may_be_deleted_does_not_read_their_messages(cast: Cast, browser: Client) -> None:
-    say(cast.conversation, cast.student, "hello")
+def test_asking_whether_one_may_be_deleted_does_not_read_their_messages(people: People, browser: Client) -> None:
+    say(people.conversation, people.student, "hello")
     with recorded_queries() as queries:
-        act(browser, "delete_selected", cast.student, post="yes")
-        browser.get(change_url(cast.student).replace("/change/", "/delete/"))
+        act(browser, "delete_selected", people.student, post="yes")
+        browser.get(change_url(people.student).replace("/change/", "/delete/"))
     assert not [query for query in queries if "chat_message" in query]
 
 
-def test_people_are_deactivated_and_activated_but_nobody_themselves(cast: Cast, browser: Client) -> None:
-    response = act(browser, "deactivate", cast.student, cast.teacher, cast.admin)
+def test_people_are_deactivated_and_activated_but_nobody_themselves(people: People, browser: Client) -> None:
+    response = act(browser, "deactivate", people.student, people.teacher, people.admin)
     assert told(response) == ["You cannot deactivate yourself.", "2 users deactivated."]
-    assert set(User.objects.filter(is_active=False)) == {cast.student, cast.teacher}
-    response = act(browser, "activate", cast.student, cast.teacher, cast.stranger)
+    assert set(User.objects.filter(is_active=False)) == {people.student, people.teacher}
+    response = act(browser, "activate", people.student, people.teacher, people.stranger)
     assert told(response)[-1] == "2 users activated."
     assert not User.objects.filter(is_active=False).exists()
-    history = browser.get(change_url(cast.student).replace("/change/", "/history/")).content.decode()
+    history = browser.get(change_url(people.student).replace("/change/", "/history/")).content.decode()
     assert history.count("Changed Active.") == 2
 
 
 def test_each_deactivated_user_is_announced_to_the_sockets(
-    cast: Cast, browser: Client, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+    people: People, browser: Client, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
 ) -> None:
     from chat.bus import signals
     from chat.bus.events import AccessChanged
@@ -240,25 +242,25 @@ def test_each_deactivated_user_is_announced_to_the_sockets(
     announced: list[object] = []
     monkeypatch.setattr(signals, "publish", announced.append)
     with django_capture_on_commit_callbacks(execute=True):
-        act(browser, "deactivate", cast.student, cast.teacher)
-    assert announced == [AccessChanged(cast.student.pk), AccessChanged(cast.teacher.pk)]
+        act(browser, "deactivate", people.student, people.teacher)
+    assert announced == [AccessChanged(people.student.pk), AccessChanged(people.teacher.pk)]
 
 
-def test_only_staff_with_the_permission_may_act(cast: Cast) -> None:
-    assert client_of(cast.teacher).get(USERS).status_code == 302
+def test_only_staff_with_the_permission_may_act(people: People) -> None:
+    assert client_of(people.teacher).get(USERS).status_code == 302
     helper = make_user("helper", None, is_staff=True)
     assert client_of(helper).get(USERS).status_code == 403
     helper.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
     looking = client_of(helper)
-    assert {looking.get(path).status_code for path in (USERS, CONVERSATIONS, MESSAGES, change_url(cast.student))} == {
+    assert {looking.get(path).status_code for path in (USERS, CONVERSATIONS, MESSAGES, change_url(people.student))} == {
         200
     }
-    act(looking, "deactivate", cast.student)
-    assert looking.post(change_url(cast.student), user_form(cast.student)).status_code == 403
-    assert User.objects.get(pk=cast.student.pk).is_active
+    act(looking, "deactivate", people.student)
+    assert looking.post(change_url(people.student), user_form(people.student)).status_code == 403
+    assert User.objects.get(pk=people.student.pk).is_active
 
 
-def test_one_signs_in_by_name_or_address(cast: Cast) -> None:
+def test_one_signs_in_by_name_or_address(people: People) -> None:
     for name in ("admin", "admin@example.com"):
         response = Client().post("/admin/login/?next=/admin/", {"username": name, "password": PASSWORD})
         assert (response.status_code, response.headers["Location"]) == (302, "/admin/")

@@ -8,7 +8,7 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 
 from accounts.models import RoleChoices, UserProfile
-from tests.people import PASSWORD, Cast, client_of, make_user, profile_object
+from tests.people import PASSWORD, People, client_of, make_user, profile_object
 from tests.queries import recorded_queries
 
 AUTH = "/api/v1/auth/"
@@ -30,42 +30,42 @@ def me(client: Client) -> tuple[int, Any]:
     return response.status_code, response.json()
 
 
-def student_object(cast: Cast) -> dict[str, Any]:
+def student_object(people: People) -> dict[str, Any]:
     return {
-        "id": cast.student.pk,
+        "id": people.student.pk,
         "username": "student",
         "email": "student@example.com",
-        "profile": profile_object(cast.student),
-        "mentor": profile_object(cast.teacher),
+        "profile": profile_object(people.student),
+        "mentor": profile_object(people.teacher),
     }
 
 
-def test_signing_in_answers_who_one_is(cast: Cast, client: Client) -> None:
+def test_signing_in_answers_who_one_is(people: People, client: Client) -> None:
     response = login(client, "student")
-    assert (response.status_code, response.json()) == (200, student_object(cast))
-    assert me(client) == (200, student_object(cast))
+    assert (response.status_code, response.json()) == (200, student_object(people))
+    assert me(client) == (200, student_object(people))
 
 
 @pytest.mark.parametrize("name", ["student@example.com", "STUDENT@Example.com", "  student ", "ｓｔｕｄｅｎｔ"])
-def test_name_and_address_may_be_written_in_several_ways(cast: Cast, client: Client, name: str) -> None:
+def test_name_and_address_may_be_written_in_several_ways(people: People, client: Client, name: str) -> None:
     response = login(client, name)
-    assert (response.status_code, response.json()) == (200, student_object(cast))
+    assert (response.status_code, response.json()) == (200, student_object(people))
 
 
-def test_an_address_of_two_users_signs_in_neither(cast: Cast, client: Client) -> None:
+def test_an_address_of_two_users_signs_in_neither(people: People, client: Client) -> None:
     twin = make_user("twin", RoleChoices.STUDENT)
-    twin.email = cast.student.email
+    twin.email = people.student.email
     twin.save()
-    response = login(client, cast.student.email)
+    response = login(client, people.student.email)
     assert (response.status_code, response.json()) == (400, WRONG)
 
 
-def test_a_user_name_is_case_sensitive(cast: Cast, client: Client) -> None:
+def test_a_user_name_is_case_sensitive(people: People, client: Client) -> None:
     assert login(client, "Student").json() == WRONG
 
 
-def test_me_shows_mentors_without_a_mentor_and_administrators_without_a_profile(cast: Cast) -> None:
-    teacher, admin = cast.teacher, cast.admin
+def test_me_shows_mentors_without_a_mentor_and_administrators_without_a_profile(people: People) -> None:
+    teacher, admin = people.teacher, people.admin
     assert me(client_of(teacher)) == (
         200,
         {
@@ -82,21 +82,21 @@ def test_me_shows_mentors_without_a_mentor_and_administrators_without_a_profile(
     )
 
 
-def test_me_shows_no_mentor_who_is_none_any_more(cast: Cast) -> None:
-    UserProfile.objects.filter(user=cast.teacher).update(role=RoleChoices.STUDENT)
-    assert me(client_of(cast.student)) == (200, student_object(cast) | {"mentor": None})
+def test_me_shows_no_mentor_who_is_none_any_more(people: People) -> None:
+    UserProfile.objects.filter(user=people.teacher).update(role=RoleChoices.STUDENT)
+    assert me(client_of(people.student)) == (200, student_object(people) | {"mentor": None})
 
 
-def test_me_answers_401_to_strangers_and_the_deactivated(cast: Cast, client: Client) -> None:
+def test_me_answers_401_to_strangers_and_the_deactivated(people: People, client: Client) -> None:
     assert me(client) == (401, NOT_SIGNED_IN)
-    signed_in = client_of(cast.student)
-    cast.student.is_active = False
-    cast.student.save()
+    signed_in = client_of(people.student)
+    people.student.is_active = False
+    people.student.save()
     assert me(signed_in) == (401, NOT_SIGNED_IN)
 
 
-def test_me_costs_four_queries(cast: Cast) -> None:
-    client = client_of(cast.student)
+def test_me_costs_four_queries(people: People) -> None:
+    client = client_of(people.student)
     with recorded_queries() as queries:
         me(client)
     assert len(queries) == 4  # session, user with profile, mentor, the mentor's user
@@ -104,7 +104,7 @@ def test_me_costs_four_queries(cast: Cast) -> None:
 
 @pytest.mark.parametrize("name", ["student", "nobody", "nobody@example.com", "student@example.com", "sleeper"])
 def test_wrong_credentials_are_answered_alike_whether_the_name_exists_or_not(
-    cast: Cast, client: Client, name: str
+    people: People, client: Client, name: str
 ) -> None:
     make_user("sleeper", RoleChoices.STUDENT, is_active=False)
     response = login(client, name, PASSWORD if name == "sleeper" else "wrong")
@@ -114,7 +114,7 @@ def test_wrong_credentials_are_answered_alike_whether_the_name_exists_or_not(
 
 @pytest.mark.parametrize("name", ["student", "nobody", "sleeper"])
 def test_every_try_costs_one_password_hash(
-    cast: Cast, client: Client, name: str, monkeypatch: pytest.MonkeyPatch
+    people: People, client: Client, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from django.contrib.auth.hashers import MD5PasswordHasher
 
@@ -165,18 +165,18 @@ def test_every_try_costs_one_password_hash(
         ([], {"non_field_errors": ["Invalid data. Expected a dictionary, but got list."]}),
     ],
 )
-def test_fields_that_are_missing_or_no_text_are_named(cast: Cast, client: Client, body: Any, answer: Any) -> None:
+def test_fields_that_are_missing_or_no_text_are_named(people: People, client: Client, body: Any, answer: Any) -> None:
     response = post(client, "login/", body)
     assert (response.status_code, response.json()) == (400, answer)
 
 
-def test_lone_surrogates_in_either_field_are_refused(cast: Cast, client: Client) -> None:
+def test_lone_surrogates_in_either_field_are_refused(people: People, client: Client) -> None:
     response = post(client, "login/", '{"username": "\\ud800", "password": "\\ud800"}')
     refused = ["Surrogate characters are not allowed: U+D800."]
     assert (response.status_code, response.json()) == (400, {"username": refused, "password": refused})
 
 
-def test_a_session_made_before_signing_in_is_worth_nothing_after(cast: Cast, client: Client) -> None:
+def test_a_session_made_before_signing_in_is_worth_nothing_after(people: People, client: Client) -> None:
     planted = SessionStore()
     planted["seen"] = "the landing page"
     planted.create()
@@ -187,24 +187,24 @@ def test_a_session_made_before_signing_in_is_worth_nothing_after(cast: Cast, cli
     assert me(client) == (401, NOT_SIGNED_IN)
 
 
-def test_signing_in_again_makes_a_new_session_and_ends_the_old(cast: Cast, client: Client) -> None:
+def test_signing_in_again_makes_a_new_session_and_ends_the_old(people: People, client: Client) -> None:
     login(client, "student")
     first = client.cookies["sessionid"].value
     assert login(client, "student").status_code == 200
     assert client.cookies["sessionid"].value != first
-    assert me(client) == (200, student_object(cast))
+    assert me(client) == (200, student_object(people))
     client.cookies["sessionid"] = first
     assert me(client) == (401, NOT_SIGNED_IN)
 
 
-def test_signing_in_as_somebody_else_ends_the_first_session(cast: Cast, client: Client) -> None:
+def test_signing_in_as_somebody_else_ends_the_first_session(people: People, client: Client) -> None:
     login(client, "student")
     assert login(client, "teacher").status_code == 200
     assert me(client)[1]["username"] == "teacher"
     assert Session.objects.count() == 1
 
 
-def test_signing_out_ends_the_session(cast: Cast, client: Client) -> None:
+def test_signing_out_ends_the_session(people: People, client: Client) -> None:
     login(client, "student")
     response = post(client, "logout/")
     assert (response.status_code, response.content) == (204, b"")
@@ -214,19 +214,19 @@ def test_signing_out_ends_the_session(cast: Cast, client: Client) -> None:
     assert (response.status_code, response.json()) == (401, NOT_SIGNED_IN)
 
 
-def test_unsafe_methods_need_the_csrf_token_signed_in_or_not(cast: Cast) -> None:
+def test_unsafe_methods_need_the_csrf_token_signed_in_or_not(people: People) -> None:
     client = Client(enforce_csrf_checks=True)
     for path in ("login/", "logout/"):
         response = post(client, path, {"username": "student", "password": PASSWORD})
         assert (response.status_code, response.json()) == (403, NO_CSRF)
     signed_in = Client(enforce_csrf_checks=True)
-    signed_in.cookies = client_of(cast.student).cookies
+    signed_in.cookies = client_of(people.student).cookies
     for path in ("login/", "logout/"):
         response = post(signed_in, path, {"username": "student", "password": PASSWORD})
         assert (response.status_code, response.json()) == (403, NO_CSRF)
 
 
-def test_the_csrf_path_gives_a_token_and_its_cookie_that_sign_in_and_out(cast: Cast) -> None:
+def test_the_csrf_path_gives_a_token_and_its_cookie_that_sign_in_and_out(people: People) -> None:
     client = Client(enforce_csrf_checks=True)
 
     def token() -> str:
@@ -242,14 +242,14 @@ def test_the_csrf_path_gives_a_token_and_its_cookie_that_sign_in_and_out(cast: C
 
 
 @pytest.mark.parametrize("path", ["csrf/", "me/"])
-def test_answers_about_a_person_are_never_cached(cast: Cast, path: str) -> None:
-    response = client_of(cast.student).get(AUTH + path)
+def test_answers_about_a_person_are_never_cached(people: People, path: str) -> None:
+    response = client_of(people.student).get(AUTH + path)
     assert response.headers["Cache-Control"] == "max-age=0, no-cache, no-store, must-revalidate, private"
 
 
 @pytest.mark.parametrize(
     ("method", "path"), [("post", "csrf/"), ("get", "login/"), ("get", "logout/"), ("delete", "logout/")]
 )
-def test_other_methods_are_refused(cast: Cast, method: str, path: str) -> None:
-    response = getattr(client_of(cast.student), method)(AUTH + path)
+def test_other_methods_are_refused(people: People, method: str, path: str) -> None:
+    response = getattr(client_of(people.student), method)(AUTH + path)
     assert (response.status_code, response.json()) == (405, {"detail": f'Method "{method.upper()}" not allowed.'})

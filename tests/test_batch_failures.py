@@ -12,26 +12,28 @@ from accounts.models import RoleChoices
 from chat.errors import UnavailableError
 from chat.models import Conversation
 from chat.store.batch import Draft, Sent, store
-from tests.people import Cast, conversation_of, make_user
+from tests.people import People, conversation_of, make_user
 from tests.queries import at_once, recorded_queries, watched_statements
 from tests.service_results import CLOSED, UNAVAILABLE, entry, event_of, refusal, stored
 
 
-def test_a_batch_that_nobody_waits_for_is_rolled_back(cast: Cast) -> None:
-    batch = [entry(cast.conversation, cast.student, text) for text in ("one", "two")]
+def test_a_batch_that_nobody_waits_for_is_rolled_back(people: People) -> None:
+    batch = [entry(people.conversation, people.student, text) for text in ("one", "two")]
     for given_up in batch:
         given_up.given_up = True
     assert [refusal(outcome) for outcome in store(batch)] == [UNAVAILABLE] * 2
-    assert stored(cast.conversation) == []
-    assert cast.conversation.last_seq == 0
+    assert stored(people.conversation) == []
+    assert people.conversation.last_seq == 0
 
 
 @pytest.mark.parametrize("portably", [False, True])
-def test_what_is_given_up_while_it_is_being_stored_is_told_where_it_is_stored(live_cast: Cast, portably: bool) -> None:
-    conversation = live_cast.conversation
-    batch = [entry(conversation, live_cast.student, text) for text in ("one", "two")]
+def test_what_is_given_up_while_it_is_being_stored_is_told_where_it_is_stored(
+    live_people: People, portably: bool
+) -> None:
+    conversation = live_people.conversation
+    batch = [entry(conversation, live_people.student, text) for text in ("one", "two")]
     if portably:
-        batch = [batch[0], entry(conversation, live_cast.student, None)]
+        batch = [batch[0], entry(conversation, live_people.student, None)]
 
     def give_up(sql: str) -> None:
         if "INSERT INTO" in sql:
@@ -50,12 +52,12 @@ def test_what_is_given_up_while_it_is_being_stored_is_told_where_it_is_stored(li
 
 
 @pytest.mark.parametrize("at", range(1, 6))
-def test_what_is_stored_before_the_database_is_lost_is_told(live_cast: Cast, at: int) -> None:
-    conversation = live_cast.conversation
-    batch = [entry(conversation, live_cast.student, text) for text in ("one", "two", "three")]
-    batch.insert(1, entry(conversation, live_cast.trainer, "not mine"))
+def test_what_is_stored_before_the_database_is_lost_is_told(live_people: People, at: int) -> None:
+    conversation = live_people.conversation
+    batch = [entry(conversation, live_people.student, text) for text in ("one", "two", "three")]
+    batch.insert(1, entry(conversation, live_people.trainer, "not mine"))
     if at > 1:  # then one by one, each with its own look at the conversation
-        batch.insert(2, entry(conversation, live_cast.student, None))
+        batch.insert(2, entry(conversation, live_people.student, None))
     looks = 0
 
     def lose(sql: str) -> None:
@@ -76,12 +78,12 @@ def test_what_is_stored_before_the_database_is_lost_is_told(live_cast: Cast, at:
     assert rest[-1] == UNAVAILABLE
 
 
-def test_processes_that_write_to_the_same_conversations_at_once_never_lock_each_other_out(live_cast: Cast) -> None:
-    students = [make_user(f"pupil{number}", RoleChoices.STUDENT, mentor=live_cast.teacher) for number in range(5)]
-    conversations = [conversation_of(student, live_cast.teacher) for student in students]
+def test_processes_that_write_to_the_same_conversations_at_once_never_lock_each_other_out(live_people: People) -> None:
+    students = [make_user(f"pupil{number}", RoleChoices.STUDENT, mentor=live_people.teacher) for number in range(5)]
+    conversations = [conversation_of(student, live_people.teacher) for student in students]
 
     def writing(order: list[Conversation]) -> Callable[[], list[Any]]:
-        batches = [[entry(conversation, live_cast.teacher, "all") for conversation in order] for _ in range(5)]
+        batches = [[entry(conversation, live_people.teacher, "all") for conversation in order] for _ in range(5)]
         return lambda: [store(batch) for batch in batches]
 
     at_once(writing(conversations), writing(conversations[::-1]))
@@ -89,11 +91,11 @@ def test_processes_that_write_to_the_same_conversations_at_once_never_lock_each_
         assert [row[0] for row in stored(conversation)] == list(range(1, 11))
 
 
-def test_by_either_way_conversations_are_locked_in_the_order_of_their_ids(live_cast: Cast) -> None:
+def test_by_either_way_conversations_are_locked_in_the_order_of_their_ids(live_people: People) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite locks no rows.")
-    students = [make_user(f"pupil{number}", RoleChoices.STUDENT, mentor=live_cast.teacher) for number in range(3)]
-    first, middle, last = conversations = [conversation_of(student, live_cast.teacher) for student in students]
+    students = [make_user(f"pupil{number}", RoleChoices.STUDENT, mentor=live_people.teacher) for number in range(3)]
+    first, middle, last = conversations = [conversation_of(student, live_people.teacher) for student in students]
     for conversation in (middle, first):
         Conversation.objects.filter(pk=conversation.pk).update(last_seq=0)  # moves the row behind the others
     order = Conversation.objects.raw("SELECT id FROM chat_conversation ORDER BY ctid")
@@ -103,13 +105,13 @@ def test_by_either_way_conversations_are_locked_in_the_order_of_their_ids(live_c
         try:
             with connection.cursor() as cursor:  # as if the table were large: rows are found where they lie
                 cursor.execute("SET enable_indexscan = off; SET enable_bitmapscan = off")
-            return store([entry(conversation, live_cast.teacher, "all") for conversation in conversations] + [*extra])
+            return store([entry(conversation, live_people.teacher, "all") for conversation in conversations] + [*extra])
         finally:
             with connection.cursor() as cursor:
                 cursor.execute("RESET enable_indexscan; RESET enable_bitmapscan")
             connection.close()
 
-    refused = entry(first, live_cast.teacher, "\0")  # before the statement is made: all goes the portable way
+    refused = entry(first, live_people.teacher, "\0")  # before the statement is made: all goes the portable way
     with ThreadPoolExecutor(2) as threads:
         with transaction.atomic():
             Conversation.objects.select_for_update().get(pk=middle.pk)
@@ -121,9 +123,9 @@ def test_by_either_way_conversations_are_locked_in_the_order_of_their_ids(live_c
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite locks no rows")
-def test_a_batch_that_waited_for_its_conversation_goes_on_behind_what_was_stored_meanwhile(live_cast: Cast) -> None:
+def test_a_batch_that_waited_for_its_conversation_goes_on_behind_what_was_stored_meanwhile(live_people: People) -> None:
     """By its one statement: the seq is read anew where the row has changed, for each of several messages."""
-    conversation, student = live_cast.conversation, live_cast.student
+    conversation, student = live_people.conversation, live_people.student
     made: list[str] = []
 
     def writing() -> list[Any]:

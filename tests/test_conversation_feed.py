@@ -12,236 +12,238 @@ from chat.live import subscriber
 from chat.models import Conversation, Message
 from chat.store.history import messages_between
 from chat.wire.server_frames import Pong
-from tests.delivery_harness import Outside, database_away, feed_of, handshake_of, write
-from tests.people import Cast, say
-from tests.queries import counted_queries, held_up_after
+from tests.delivery_harness import DeliveryHarness, database_away, feed_of, handshake_of, write
+from tests.people import People, say
+from tests.queries import counted_queries, paused_after
 from tests.sockets import in_thread, new_message
 
 INTERNAL_ERROR, TOO_SLOW = 1011, 1013
 
 
 @pytest.fixture
-async def outside(live_cast: Cast, live_conversation: Conversation) -> Any:
+async def harness(live_people: People, live_conversation: Conversation) -> Any:
     """A delivery that has not started."""
-    outside = Outside(live_conversation, live_cast)
-    yield outside
-    outside.feed.stop()
+    harness = DeliveryHarness(live_conversation, live_people)
+    yield harness
+    harness.feed.stop()
 
 
-async def test_events_are_told_in_order_each_as_this_user_sees_it(outside: Outside, live_cast: Cast) -> None:
-    outside.start()
-    theirs = (await in_thread(say, outside.conversation, live_cast.teacher, "theirs"))[0]
-    own = Message(conversation=outside.conversation, sender=live_cast.student, content="own", client_id="1")
+async def test_events_are_told_in_order_each_as_this_user_sees_it(
+    harness: DeliveryHarness, live_people: People
+) -> None:
+    harness.start()
+    theirs = (await in_thread(say, harness.conversation, live_people.teacher, "theirs"))[0]
+    own = Message(conversation=harness.conversation, sender=live_people.student, content="own", client_id="1")
     await own.asave()
-    outside.receive(*await in_thread(messages_between, outside.conversation.pk, 0, 2, 2))
-    assert await outside.next() == await new_message(theirs, live_cast.student)
-    assert await outside.next() == await new_message(own, live_cast.student, "1")
-    await outside.nothing_more()
+    harness.receive(*await in_thread(messages_between, harness.conversation.pk, 0, 2, 2))
+    assert await harness.next() == await new_message(theirs, live_people.student)
+    assert await harness.next() == await new_message(own, live_people.student, "1")
+    await harness.nothing_more()
 
 
-async def test_an_event_that_comes_again_is_dropped(outside: Outside) -> None:
-    outside.start()
-    one, two, three = await write(outside, 3)
-    outside.receive(one, one, two, one, two, three, three, one)
-    assert await outside.numbers(3) == [1, 2, 3]
-    outside.receive(one, two, three)
-    await outside.nothing_more()
-    assert outside.feed._ahead == {}  # nor is it kept, in the place of what comes ahead of its turn
+async def test_an_event_that_comes_again_is_dropped(harness: DeliveryHarness) -> None:
+    harness.start()
+    one, two, three = await write(harness, 3)
+    harness.receive(one, one, two, one, two, three, three, one)
+    assert await harness.numbers(3) == [1, 2, 3]
+    harness.receive(one, two, three)
+    await harness.nothing_more()
+    assert harness.feed._ahead == {}  # nor is it kept, in the place of what comes ahead of its turn
 
 
-async def test_a_gap_is_filled_from_the_database(outside: Outside) -> None:
-    outside.start()
-    events = await write(outside, 5)
-    outside.receive(events[0], events[4])
-    assert await outside.numbers(5) == [1, 2, 3, 4, 5]
-    outside.receive(*events)
-    await outside.nothing_more()
+async def test_a_gap_is_filled_from_the_database(harness: DeliveryHarness) -> None:
+    harness.start()
+    events = await write(harness, 5)
+    harness.receive(events[0], events[4])
+    assert await harness.numbers(5) == [1, 2, 3, 4, 5]
+    harness.receive(*events)
+    await harness.nothing_more()
 
 
-async def test_events_in_any_order_are_told_in_theirs(outside: Outside) -> None:
-    outside.start()
-    events = await write(outside, 3)
-    outside.receive(events[2], events[1], events[0])
-    assert await outside.numbers(3) == [1, 2, 3]
-    await outside.nothing_more()
+async def test_events_in_any_order_are_told_in_theirs(harness: DeliveryHarness) -> None:
+    harness.start()
+    events = await write(harness, 3)
+    harness.receive(events[2], events[1], events[0])
+    assert await harness.numbers(3) == [1, 2, 3]
+    await harness.nothing_more()
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_losing_doubling_and_shuffling_leaves_every_message_once(outside: Outside, seed: int) -> None:
+async def test_losing_doubling_and_shuffling_leaves_every_message_once(harness: DeliveryHarness, seed: int) -> None:
     dice = random.Random(seed)
-    outside.start()
-    events = await write(outside, 60)
+    harness.start()
+    events = await write(harness, 60)
     script = [event for event in events for _ in range(dice.choice([0, 1, 1, 1, 2]))]
     script.sort(key=lambda event: event.seq + dice.uniform(0, 8))
     for event in script:
-        outside.receive(event)
+        harness.receive(event)
         if dice.random() < 0.3:
             await asyncio.sleep(0)
-    outside.feed.catch_up(60, {})
-    assert await outside.numbers(60) == list(range(1, 61))
-    await outside.nothing_more()
+    harness.feed.catch_up(60, {})
+    assert await harness.numbers(60) == list(range(1, 61))
+    await harness.nothing_more()
 
 
-async def test_a_gap_larger_than_one_reading_is_filled(outside: Outside) -> None:
-    outside.start()
-    events = await write(outside, 950)
-    outside.receive(events[-1])
-    assert await outside.numbers(950) == list(range(1, 951))
-    await outside.nothing_more()
+async def test_a_gap_larger_than_one_reading_is_filled(harness: DeliveryHarness) -> None:
+    harness.start()
+    events = await write(harness, 950)
+    harness.receive(events[-1])
+    assert await harness.numbers(950) == list(range(1, 951))
+    await harness.nothing_more()
 
 
-async def test_what_comes_while_a_gap_is_filled_comes_behind_it(outside: Outside) -> None:
-    outside.start()
-    events = await write(outside, 300)
-    outside.receive(events[250])
+async def test_what_comes_while_a_gap_is_filled_comes_behind_it(harness: DeliveryHarness) -> None:
+    harness.start()
+    events = await write(harness, 300)
+    harness.receive(events[250])
     for event in events[251:]:
-        outside.receive(event)
+        harness.receive(event)
         await asyncio.sleep(0)
-    assert await outside.numbers(300) == list(range(1, 301))
-    await outside.nothing_more()
+    assert await harness.numbers(300) == list(range(1, 301))
+    await harness.nothing_more()
 
 
-async def test_rows_that_vanished_are_skipped(outside: Outside) -> None:
-    outside.start()
-    events = await write(outside, 6)
+async def test_rows_that_vanished_are_skipped(harness: DeliveryHarness) -> None:
+    harness.start()
+    events = await write(harness, 6)
     await Message.objects.filter(seq__in=[2, 3, 6]).adelete()
-    outside.receive(events[0], events[4])
-    assert await outside.numbers(3) == [1, 4, 5]
-    with counted_queries() as queries, held_up_after('FROM "chat_message"') as (made, go_on):
-        assert outside.feed.catch_up(6, {})  # which is gone, too
+    harness.receive(events[0], events[4])
+    assert await harness.numbers(3) == [1, 4, 5]
+    with counted_queries() as queries, paused_after('FROM "chat_message"') as (made, go_on):
+        assert harness.feed.catch_up(6, {})  # which is gone, too
         assert await asyncio.to_thread(made.wait, 5)
         go_on.set()
         for _ in range(20):
             await in_thread(Conversation.objects.count)
     assert sum("chat_message" in sql for sql in queries) == 1  # and not looked for again and again
-    seventh = await write(outside, 1)
-    outside.receive(*seventh)
-    assert await outside.numbers(1) == [7]
-    await outside.nothing_more()
+    seventh = await write(harness, 1)
+    harness.receive(*seventh)
+    assert await harness.numbers(1) == [7]
+    await harness.nothing_more()
 
 
-async def test_many_vanished_rows_in_a_row_are_skipped(outside: Outside) -> None:
-    outside.start()
-    events = await write(outside, 700)
+async def test_many_vanished_rows_in_a_row_are_skipped(harness: DeliveryHarness) -> None:
+    harness.start()
+    events = await write(harness, 700)
     await Message.objects.filter(seq__range=(2, 650)).adelete()
-    outside.receive(events[699])
-    assert await outside.numbers(51) == [1, *range(651, 701)]
-    await outside.nothing_more()
+    harness.receive(events[699])
+    assert await harness.numbers(51) == [1, *range(651, 701)]
+    await harness.nothing_more()
 
 
-async def test_nothing_is_written_before_the_start_and_nothing_of_it_twice(outside: Outside) -> None:
-    events = await write(outside, 5)
-    outside.receive(*events[:4], MessagesRead(outside.conversation.pk, outside.cast.teacher.pk, 0, 1, [(1, 1)]))
+async def test_nothing_is_written_before_the_start_and_nothing_of_it_twice(harness: DeliveryHarness) -> None:
+    events = await write(harness, 5)
+    harness.receive(*events[:4], MessagesRead(harness.conversation.pk, harness.people.teacher.pk, 0, 1, [(1, 1)]))
     await asyncio.sleep(0)
-    assert outside.sent.empty()
-    outside.start(3, missed=events[1:3])
-    assert await outside.numbers(3) == [2, 3, 4]
-    outside.receive(*events)
-    assert await outside.numbers(1) == [5]
-    await outside.nothing_more()
+    assert harness.sent.empty()
+    harness.start(3, missed=events[1:3])
+    assert await harness.numbers(3) == [2, 3, 4]
+    harness.receive(*events)
+    assert await harness.numbers(1) == [5]
+    await harness.nothing_more()
 
 
-async def test_what_was_heard_out_of_order_before_the_start_is_made_whole(outside: Outside) -> None:
-    events = await write(outside, 9)
-    outside.receive(events[8], events[5])
-    outside.start(2)
-    assert await outside.numbers(7) == [3, 4, 5, 6, 7, 8, 9]
-    await outside.nothing_more()
+async def test_what_was_heard_out_of_order_before_the_start_is_made_whole(harness: DeliveryHarness) -> None:
+    events = await write(harness, 9)
+    harness.receive(events[8], events[5])
+    harness.start(2)
+    assert await harness.numbers(7) == [3, 4, 5, 6, 7, 8, 9]
+    await harness.nothing_more()
 
 
-async def test_catching_up_says_whether_something_was_missed(outside: Outside) -> None:
-    outside.start()
-    assert not outside.feed.catch_up(0, {outside.cast.teacher.pk: 0})
-    await write(outside, 2)
-    assert outside.feed.catch_up(2, {})
-    assert await outside.numbers(2) == [1, 2]
-    assert not outside.feed.catch_up(2, {})
-    assert not outside.feed.catch_up(1, {})
-    await outside.nothing_more()
+async def test_catching_up_says_whether_something_was_missed(harness: DeliveryHarness) -> None:
+    harness.start()
+    assert not harness.feed.catch_up(0, {harness.people.teacher.pk: 0})
+    await write(harness, 2)
+    assert harness.feed.catch_up(2, {})
+    assert await harness.numbers(2) == [1, 2]
+    assert not harness.feed.catch_up(2, {})
+    assert not harness.feed.catch_up(1, {})
+    await harness.nothing_more()
 
 
-async def test_a_database_that_fails_is_asked_again(outside: Outside) -> None:
-    outside.start()
-    events = await write(outside, 4)
+async def test_a_database_that_fails_is_asked_again(harness: DeliveryHarness) -> None:
+    harness.start()
+    events = await write(harness, 4)
     with database_away() as tried:
-        outside.receive(events[2])
+        harness.receive(events[2])
         assert await asyncio.to_thread(tried.wait, 5)
-    assert await outside.numbers(3) == [1, 2, 3]
-    await outside.nothing_more()
-    assert outside.closed.empty()
+    assert await harness.numbers(3) == [1, 2, 3]
+    await harness.nothing_more()
+    assert harness.closed.empty()
 
 
-async def test_a_database_that_fails_holds_up_nothing_else(outside: Outside) -> None:
-    outside.start()
-    events = await write(outside, 3)
+async def test_a_database_that_fails_holds_up_nothing_else(harness: DeliveryHarness) -> None:
+    harness.start()
+    events = await write(harness, 3)
     with database_away() as tried:
-        outside.receive(events[2])
-        await outside.nothing_more()
+        harness.receive(events[2])
+        await harness.nothing_more()
         assert await asyncio.to_thread(tried.wait, 5)
-        await outside.nothing_more()
-    assert await outside.numbers(3) == [1, 2, 3]
+        await harness.nothing_more()
+    assert await harness.numbers(3) == [1, 2, 3]
 
 
 async def test_a_hole_that_can_never_be_filled_closes_the_socket(
-    outside: Outside, caplog: pytest.LogCaptureFixture
+    harness: DeliveryHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    outside.start()
-    events = await write(outside, 3)
+    harness.start()
+    events = await write(harness, 3)
     with database_away(ProgrammingError("no such table")):
-        outside.receive(events[2])
-        assert await asyncio.wait_for(outside.closed.get(), 5) == INTERNAL_ERROR
+        harness.receive(events[2])
+        assert await asyncio.wait_for(harness.closed.get(), 5) == INTERNAL_ERROR
     assert [record.message for record in caplog.records] == ["a gap could not be filled"]
 
 
-async def test_while_the_database_fails_what_fits_without_it_is_told(outside: Outside) -> None:
-    outside.start()
-    events = await write(outside, 4)
+async def test_while_the_database_fails_what_fits_without_it_is_told(harness: DeliveryHarness) -> None:
+    harness.start()
+    events = await write(harness, 4)
     with database_away():
-        outside.receive(events[2])
-        outside.receive(events[1], events[0])
-        assert await outside.numbers(3) == [1, 2, 3]
-        outside.receive(events[3])
-        assert await outside.numbers(1) == [4]
-    await outside.nothing_more()
+        harness.receive(events[2])
+        harness.receive(events[1], events[0])
+        assert await harness.numbers(3) == [1, 2, 3]
+        harness.receive(events[3])
+        assert await harness.numbers(1) == [4]
+    await harness.nothing_more()
 
 
-async def test_a_client_that_takes_nothing_costs_a_bounded_number_of_messages(outside: Outside) -> None:
-    outside.gate.clear()
-    outside.start()
-    events = await write(outside, 1500)
+async def test_a_client_that_takes_nothing_costs_a_bounded_number_of_messages(harness: DeliveryHarness) -> None:
+    harness.gate.clear()
+    harness.start()
+    events = await write(harness, 1500)
     for event in events:
-        outside.receive(event)
+        harness.receive(event)
     await asyncio.sleep(0)
-    assert len(outside.feed._ahead) <= 201
-    assert outside.closed.empty()
-    outside.gate.set()  # and it catches up
-    assert await outside.numbers(1500) == list(range(1, 1501))
-    await outside.nothing_more()
+    assert len(harness.feed._ahead) <= 201
+    assert harness.closed.empty()
+    harness.gate.set()  # and it catches up
+    assert await harness.numbers(1500) == list(range(1, 1501))
+    await harness.nothing_more()
 
 
-async def test_a_client_that_takes_nothing_is_closed_when_its_queue_is_full(outside: Outside) -> None:
-    outside.gate.clear()
-    outside.start()
+async def test_a_client_that_takes_nothing_is_closed_when_its_queue_is_full(harness: DeliveryHarness) -> None:
+    harness.gate.clear()
+    harness.start()
     await asyncio.sleep(0)  # the first frame is being written now
     for _ in range(1000):
-        outside.feed.send(Pong())
-    assert outside.closed.empty()
-    outside.feed.send(Pong())
-    assert await outside.closed.get() == TOO_SLOW
+        harness.feed.send(Pong())
+    assert harness.closed.empty()
+    harness.feed.send(Pong())
+    assert await harness.closed.get() == TOO_SLOW
 
 
 async def test_a_client_that_takes_nothing_for_long_is_closed(
-    outside: Outside, monkeypatch: pytest.MonkeyPatch
+    harness: DeliveryHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscriber, "SEND_SECONDS", 0.05)
-    outside.gate.clear()
-    outside.start()
-    outside.feed.send(Pong())
-    assert await asyncio.wait_for(outside.closed.get(), 5) == TOO_SLOW
+    harness.gate.clear()
+    harness.start()
+    harness.feed.send(Pong())
+    assert await asyncio.wait_for(harness.closed.get(), 5) == TOO_SLOW
 
 
 async def test_a_client_that_takes_frame_after_frame_stays_until_there_is_one_that_it_does_not_take(
-    live_conversation: Conversation, live_cast: Cast, monkeypatch: pytest.MonkeyPatch
+    live_conversation: Conversation, live_people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long all of them take: what counts is the time of one."""
     monkeypatch.setattr(subscriber, "SEND_SECONDS", 1.0)
@@ -252,8 +254,8 @@ async def test_a_client_that_takes_frame_after_frame_stays_until_there_is_one_th
     async def send(text: str) -> None:
         await taken.acquire()
 
-    feed = feed_of(live_conversation, live_cast.student.pk, send, closed.put_nowait)
-    feed.start(handshake_of(live_conversation, live_cast.student, 0, [], {}))
+    feed = feed_of(live_conversation, live_people.student.pk, send, closed.put_nowait)
+    feed.start(handshake_of(live_conversation, live_people.student, 0, [], {}))
     for _ in range(15):
         feed.send(Pong())
     for _ in range(15):
@@ -266,41 +268,43 @@ async def test_a_client_that_takes_frame_after_frame_stays_until_there_is_one_th
     feed.stop()
 
 
-async def test_a_client_that_is_gone_under_a_frame_is_closed(live_conversation: Conversation, live_cast: Cast) -> None:
+async def test_a_client_that_is_gone_under_a_frame_is_closed(
+    live_conversation: Conversation, live_people: People
+) -> None:
     closed: asyncio.Queue[int] = asyncio.Queue()
 
     async def send(text: str) -> None:
         raise ConnectionResetError
 
-    feed = feed_of(live_conversation, live_cast.student.pk, send, closed.put_nowait)
-    feed.start(handshake_of(live_conversation, live_cast.student, 0, [], {}))
+    feed = feed_of(live_conversation, live_people.student.pk, send, closed.put_nowait)
+    feed.start(handshake_of(live_conversation, live_people.student, 0, [], {}))
     assert await asyncio.wait_for(closed.get(), 5) == TOO_SLOW
     feed.stop()
 
 
-async def test_after_the_stop_nothing_is_written(outside: Outside) -> None:
-    outside.start()
-    events = await write(outside, 3)
-    outside.receive(events[0])
-    assert await outside.numbers(1) == [1]
-    outside.receive(events[2])
-    outside.feed.stop()
-    outside.receive(events[1], events[2])
-    outside.feed.send(Pong())
-    outside.feed.catch_up(3, {outside.cast.student.pk: 3})
+async def test_after_the_stop_nothing_is_written(harness: DeliveryHarness) -> None:
+    harness.start()
+    events = await write(harness, 3)
+    harness.receive(events[0])
+    assert await harness.numbers(1) == [1]
+    harness.receive(events[2])
+    harness.feed.stop()
+    harness.receive(events[1], events[2])
+    harness.feed.send(Pong())
+    harness.feed.catch_up(3, {harness.people.student.pk: 3})
     await asyncio.sleep(0.05)  # there is nothing to wait for
-    assert outside.sent.empty()
-    assert outside.closed.empty()
+    assert harness.sent.empty()
+    assert harness.closed.empty()
 
 
-async def test_a_repeat_is_answered_where_the_client_has_not_had_the_message(outside: Outside) -> None:
-    events = await write(outside, 6)
-    outside.start(4, missed=events[2:4])
-    assert await outside.numbers(2) == [3, 4]
-    outside.feed.answer_repeat(events[3])  # was replayed
-    outside.feed.answer_repeat(events[0])  # is older than the socket
-    outside.feed.answer_repeat(events[0])
-    outside.feed.answer_repeat(events[5])  # has not come yet, nor what is before it
-    assert await outside.numbers(3) == [1, 5, 6]
-    outside.feed.answer_repeat(events[5])
-    await outside.nothing_more()
+async def test_a_repeat_is_answered_where_the_client_has_not_had_the_message(harness: DeliveryHarness) -> None:
+    events = await write(harness, 6)
+    harness.start(4, missed=events[2:4])
+    assert await harness.numbers(2) == [3, 4]
+    harness.feed.answer_repeat(events[3])  # was replayed
+    harness.feed.answer_repeat(events[0])  # is older than the socket
+    harness.feed.answer_repeat(events[0])
+    harness.feed.answer_repeat(events[5])  # has not come yet, nor what is before it
+    assert await harness.numbers(3) == [1, 5, 6]
+    harness.feed.answer_repeat(events[5])
+    await harness.nothing_more()

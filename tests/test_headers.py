@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from tests.people import PASSWORD, Cast, client_of
+from tests.people import PASSWORD, People, client_of
 
 FRONTEND = "https://app.qader.vip"
 ME, LOGIN = "/api/v1/auth/me/", "/api/v1/auth/login/"
@@ -56,15 +56,15 @@ def test_a_preflight_of_the_frontend_is_answered(client: Client) -> None:
 
 
 @pytest.mark.parametrize("origin", STRANGERS)
-def test_no_other_origin_may_call_or_read(cast: Cast, origin: str) -> None:
-    client = client_of(cast.student)
+def test_no_other_origin_may_call_or_read(people: People, origin: str) -> None:
+    client = client_of(people.student)
     for answer in (preflight(client, origin), client.get(ME, headers={"Origin": origin})):
         assert shared(answer) == {}
         assert "origin" in answer.headers["Vary"].lower()
 
 
-def test_the_frontend_may_read_with_cookies_and_so_may_it_errors(cast: Cast, client: Client) -> None:
-    for asked, status in ((client_of(cast.student), 200), (client, 401)):
+def test_the_frontend_may_read_with_cookies_and_so_may_it_errors(people: People, client: Client) -> None:
+    for asked, status in ((client_of(people.student), 200), (client, 401)):
         answer = asked.get(ME, headers={"Origin": FRONTEND})
         assert answer.status_code == status
         assert shared(answer) == {
@@ -82,7 +82,7 @@ def test_nothing_but_rest_is_shared_with_other_origins(client: Client, path: str
 
 
 @pytest.mark.parametrize("origin", [*STRANGERS, "http://testserver:8001", "https://testserver"])
-def test_no_other_origin_may_post_even_with_a_token(cast: Cast, origin: str) -> None:
+def test_no_other_origin_may_post_even_with_a_token(people: People, origin: str) -> None:
     client = Client(enforce_csrf_checks=True)
     token = client.get("/api/v1/auth/csrf/").json()["csrfToken"]
     body = {"username": "student", "password": PASSWORD}
@@ -137,7 +137,9 @@ def test_tls_is_asked_for_again_and_how_far_is_chosen(
     assert "Strict-Transport-Security" not in client.get("/healthz").headers
 
 
-def test_with_tls_cookies_are_secure_and_plain_http_is_redirected(settings: Any, cast: Cast, client: Client) -> None:
+def test_with_tls_cookies_are_secure_and_plain_http_is_redirected(
+    settings: Any, people: People, client: Client
+) -> None:
     settings.SECURE_SSL_REDIRECT = settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = True
     moved = client.get("/admin/login/")
     assert (moved.status_code, moved.headers["Location"]) == (301, "https://testserver/admin/login/")

@@ -12,9 +12,9 @@ from chat.live import healing
 from chat.models import Conversation, Message
 from tests.conftest import Connect
 from tests.other_process import ROUGH, OtherProcess, RoughLayer, rough_layer
-from tests.people import Cast, say
-from tests.queries import ENTRANCE, held_up_after
-from tests.sockets import ended, entered, established, in_thread, message_status, new_message, receive_many, settled
+from tests.people import People, say
+from tests.queries import HANDSHAKE_QUERY, paused_after
+from tests.sockets import connected, ended, established, in_thread, message_status, new_message, receive_many, settled
 
 NEVER = 1000
 
@@ -28,15 +28,15 @@ def _layer_between_processes(settings: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_layer_that_loses_repeats_and_reorders_leaves_no_gap_and_no_double(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any, seed: int
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any, seed: int
 ) -> None:
     rough = {"drop": 0.2, "repeat": 0.1, "swap": 0.2, "seed": seed}
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH, "CONFIG": rough}}
     settings.CHAT_HEAL_SECONDS = 0.3
     async with AsyncExitStack() as stack:
         other = await stack.enter_async_context(OtherProcess())
-        teachers = [await other.connect(live_cast.teacher, live_conversation) for _ in range(2)]
-        students = [await stack.enter_async_context(entered(connect, live_cast.student)) for _ in range(2)]
+        teachers = [await other.connect(live_people.teacher, live_conversation) for _ in range(2)]
+        students = [await stack.enter_async_context(connected(connect, live_people.student)) for _ in range(2)]
 
         async def talk(sockets: list[Any], name: str) -> None:
             for number in range(60):
@@ -44,49 +44,49 @@ async def test_a_layer_that_loses_repeats_and_reorders_leaves_no_gap_and_no_doub
                 await asyncio.sleep(0)
 
         await asyncio.gather(talk(teachers, "teacher"), talk(students, "student"))
-        heard = [await receive_many(socket, 120) for socket in (*teachers, *students)]
+        received = [await receive_many(socket, 120) for socket in (*teachers, *students)]
         for socket in (*teachers, *students):
             await socket.silence()
 
         stored = [message async for message in Message.objects.order_by("seq")]
         assert [message.seq for message in stored] == list(range(1, 121))
-        for frames, user in zip(heard, [live_cast.teacher] * 2 + [live_cast.student] * 2, strict=True):
+        for frames, user in zip(received, [live_people.teacher] * 2 + [live_people.student] * 2, strict=True):
             own = [message.client_id if message.sender_id == user.pk else None for message in stored]
             assert frames == [await new_message(m, user, client_id) for m, client_id in zip(stored, own, strict=True)]
 
 
 async def test_a_layer_that_loses_repeats_and_reorders_tells_each_read_once(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     rough = {"drop": 0.2, "repeat": 0.2, "swap": 0.3, "seed": 1}
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH, "CONFIG": rough}}
     settings.CHAT_HEAL_SECONDS = 0.3
-    messages = await in_thread(say, live_conversation, live_cast.teacher, *map(str, range(30)))
+    messages = await in_thread(say, live_conversation, live_people.teacher, *map(str, range(30)))
     ids = [message.pk for message in messages]
     async with AsyncExitStack() as stack:
         other = await stack.enter_async_context(OtherProcess())
-        reader = await other.connect(live_cast.student, None, "?mark_read=false")
-        teacher = await stack.enter_async_context(entered(connect, live_cast.teacher, live_conversation))
+        reader = await other.connect(live_people.student, None, "?mark_read=false")
+        teacher = await stack.enter_async_context(connected(connect, live_people.teacher, live_conversation))
         for pk in ids:
             await reader.send_json({"type": "mark_read", "message_id": pk})
         for socket in (reader, teacher):
             told: list[int] = []
             while len(told) < 30:
                 frame = await socket.receive_json()
-                assert frame == message_status(live_cast.student, *frame["message_ids"])
+                assert frame == message_status(live_people.student, *frame["message_ids"])
                 told += frame["message_ids"]
             assert sorted(told) == ids
             await socket.silence()
 
 
 async def test_a_lost_message_comes_with_the_next_one(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHAT_HEAL_SECONDS = NEVER
     async with AsyncExitStack() as stack:
         other = await stack.enter_async_context(OtherProcess())
-        teacher = await other.connect(live_cast.teacher, live_conversation)
-        student = await stack.enter_async_context(entered(connect, live_cast.student))
+        teacher = await other.connect(live_people.teacher, live_conversation)
+        student = await stack.enter_async_context(connected(connect, live_people.student))
         await settled()
         await other.run(settled())
         rough_layer().drop = 1
@@ -101,85 +101,89 @@ async def test_a_lost_message_comes_with_the_next_one(
 
 
 async def test_what_is_sent_here_is_heard_here_though_the_layer_loses_everything(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH, "CONFIG": {"drop": 1}}}
     settings.CHAT_HEAL_SECONDS = NEVER
     async with (
-        entered(connect, live_cast.student) as student,
-        entered(connect, live_cast.teacher, live_conversation) as teacher,
+        connected(connect, live_people.student) as student,
+        connected(connect, live_people.teacher, live_conversation) as teacher,
     ):
         await settled()
         await student.send_json({"message": "here"})
         stored_frames = [await socket.receive_json() for socket in (student, teacher)]
         stored = await Message.objects.alatest("seq")
-        assert stored_frames == [await new_message(stored, user) for user in (live_cast.student, live_cast.teacher)]
+        assert stored_frames == [await new_message(stored, user) for user in (live_people.student, live_people.teacher)]
 
 
 async def test_a_message_made_by_the_orm_reaches_open_sockets_in_a_round(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHAT_HEAL_SECONDS = 0.05
     async with AsyncExitStack() as stack:
         other = await stack.enter_async_context(OtherProcess())
-        teacher = await other.connect(live_cast.teacher, live_conversation)
-        student = await stack.enter_async_context(entered(connect, live_cast.student))
+        teacher = await other.connect(live_people.teacher, live_conversation)
+        student = await stack.enter_async_context(connected(connect, live_people.student))
         # The first might come to newcomers; the others are for the rounds alone.
         for contents in (["one"], ["two", "three"], ["four"]):
-            stored = await in_thread(say, live_conversation, live_cast.student, *contents)
-            expected = [await new_message(message, live_cast.student) for message in stored]
+            stored = await in_thread(say, live_conversation, live_people.student, *contents)
+            expected = [await new_message(message, live_people.student) for message in stored]
             assert await receive_many(student, len(contents)) == expected
-            expected = [await new_message(message, live_cast.teacher) for message in stored]
+            expected = [await new_message(message, live_people.teacher) for message in stored]
             assert await receive_many(teacher, len(contents)) == expected
 
 
 async def test_a_newcomer_is_looked_at_once_more_after_a_second(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any, monkeypatch: pytest.MonkeyPatch
+    connect: Connect,
+    live_people: People,
+    live_conversation: Conversation,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings.CHAT_HEAL_SECONDS = NEVER
     monkeypatch.setattr(healing, "CONFIRMED_SECONDS", 1.0)  # the default
     for content in ("one", "two"):
-        async with entered(connect, live_cast.student) as student:
+        async with connected(connect, live_people.student) as student:
             await ended("healing-now-batches")
-            stored = (await in_thread(say, live_conversation, live_cast.teacher, content))[0]
-            assert await student.receive_json() == await new_message(stored, live_cast.student)
+            stored = (await in_thread(say, live_conversation, live_people.teacher, content))[0]
+            assert await student.receive_json() == await new_message(stored, live_people.student)
 
 
 async def test_what_was_committed_while_connecting_comes_at_once(
     connect: Connect,
-    live_cast: Cast,
+    live_people: People,
     live_conversation: Conversation,
     settings: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings.CHAT_HEAL_SECONDS = NEVER
     monkeypatch.setattr(healing, "CONFIRMED_SECONDS", NEVER)
-    with held_up_after(ENTRANCE) as (looked_up, go_on):
-        knocking = asyncio.create_task(connect.knock(live_cast.student, None, "?mark_read=false"))
+    with paused_after(HANDSHAKE_QUERY) as (looked_up, go_on):
+        connecting = asyncio.create_task(connect.try_connect(live_people.student, None, "?mark_read=false"))
         assert await asyncio.to_thread(looked_up.wait, 5)
-        stored = (await in_thread(say, live_conversation, live_cast.teacher, "in between"))[0]
+        stored = (await in_thread(say, live_conversation, live_people.teacher, "in between"))[0]
         go_on.set()
-        socket, accepted, code = await knocking
+        socket, accepted, code = await connecting
     assert accepted, code
     assert await receive_many(socket, 2) == [
         established(live_conversation),
-        await new_message(stored, live_cast.student),
+        await new_message(stored, live_people.student),
     ]
 
 
 async def test_what_was_read_elsewhere_is_told_in_a_round(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHAT_HEAL_SECONDS = 0.05
-    messages = await in_thread(say, live_conversation, live_cast.teacher, *map(str, range(6)))
+    messages = await in_thread(say, live_conversation, live_people.teacher, *map(str, range(6)))
     async with AsyncExitStack() as stack:
         other = await stack.enter_async_context(OtherProcess())
-        reader = await other.connect(live_cast.student, None, "?mark_read=false")
-        teacher = await stack.enter_async_context(entered(connect, live_cast.teacher, live_conversation))
+        reader = await other.connect(live_people.student, None, "?mark_read=false")
+        teacher = await stack.enter_async_context(connected(connect, live_people.teacher, live_conversation))
         rough_layer().drop = 1
         for up_to in (1, 3, 5):
             await reader.send_json({"type": "mark_read", "message_id": messages[up_to].pk})
-            expected = message_status(live_cast.student, messages[up_to - 1].pk, messages[up_to].pk)
+            expected = message_status(live_people.student, messages[up_to - 1].pk, messages[up_to].pk)
             assert await reader.receive_json() == expected
             assert await teacher.receive_json() == expected
         await reader.silence()
@@ -188,41 +192,41 @@ async def test_what_was_read_elsewhere_is_told_in_a_round(
 
 @pytest.mark.parametrize("mode", ["raises", "hangs"])
 async def test_while_the_layer_is_away_messages_are_stored_and_acknowledged(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any, mode: str
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any, mode: str
 ) -> None:
     settings.CHAT_HEAL_SECONDS = 0.2
     async with AsyncExitStack() as stack:
         other = await stack.enter_async_context(OtherProcess())
-        teacher = await other.connect(live_cast.teacher, live_conversation)
-        student = await stack.enter_async_context(entered(connect, live_cast.student))
+        teacher = await other.connect(live_people.teacher, live_conversation)
+        student = await stack.enter_async_context(connected(connect, live_people.student))
         rough_layer().mode = mode
         begin = asyncio.get_running_loop().time()
         for number in range(10):
             await student.send_json({"message": str(number)})
             own = await student.receive_json()
-            assert own == await new_message(await Message.objects.alatest("seq"), live_cast.student)
+            assert own == await new_message(await Message.objects.alatest("seq"), live_people.student)
         assert asyncio.get_running_loop().time() - begin < 1  # nothing of this has waited for the layer
         # The other process finds them in a round.
         stored = [message async for message in Message.objects.order_by("seq")]
-        assert await receive_many(teacher, 10) == [await new_message(m, live_cast.teacher) for m in stored]
+        assert await receive_many(teacher, 10) == [await new_message(m, live_people.teacher) for m in stored]
         # And one may connect.
-        late = await stack.enter_async_context(entered(connect, live_cast.student))
+        late = await stack.enter_async_context(connected(connect, live_people.student))
         await teacher.send_json({"message": "found in a round"})
         stored_late = await late.receive_json()
-        assert stored_late == await new_message(await Message.objects.alatest("seq"), live_cast.student)
+        assert stored_late == await new_message(await Message.objects.alatest("seq"), live_people.student)
         rough_layer().mode = ""
 
 
 @pytest.mark.parametrize("mode", ["raises", "hangs"])
 async def test_the_first_sign_of_a_layer_that_is_back_heals_every_socket_at_once(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any, mode: str
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any, mode: str
 ) -> None:
     settings.CHAT_HEAL_SECONDS = NEVER
     async with AsyncExitStack() as stack:
         other = await stack.enter_async_context(OtherProcess())
-        teacher = await other.connect(live_cast.teacher, live_conversation)
-        student = await stack.enter_async_context(entered(connect, live_cast.student))
-        neighbour = await stack.enter_async_context(entered(connect, live_cast.other_student))
+        teacher = await other.connect(live_people.teacher, live_conversation)
+        student = await stack.enter_async_context(connected(connect, live_people.student))
+        neighbour = await stack.enter_async_context(connected(connect, live_people.other_student))
         await settled()
         await other.run(settled())
         rough_layer().mode = mode
@@ -235,19 +239,19 @@ async def test_the_first_sign_of_a_layer_that_is_back_heals_every_socket_at_once
         await student.silence()
         rough_layer().mode = ""
         await neighbour.send_json({"message": "and back"})
-        stored = [m async for m in Message.objects.filter(sender=live_cast.teacher).order_by("seq")]
-        assert await receive_many(student, 3) == [await new_message(m, live_cast.student) for m in stored]
+        stored = [m async for m in Message.objects.filter(sender=live_people.teacher).order_by("seq")]
+        assert await receive_many(student, 3) == [await new_message(m, live_people.student) for m in stored]
 
 
 async def test_who_connected_while_the_layer_was_away_hears_live_when_it_is_back(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH, "CONFIG": {"mode": "raises"}}}
     settings.CHAT_HEAL_SECONDS = NEVER
     async with AsyncExitStack() as stack:
         other = await stack.enter_async_context(OtherProcess())
-        teacher = await other.connect(live_cast.teacher, live_conversation)
-        student = await stack.enter_async_context(entered(connect, live_cast.student))
+        teacher = await other.connect(live_people.teacher, live_conversation)
+        student = await stack.enter_async_context(connected(connect, live_people.student))
         await settled()
         await other.run(settled())
         rough_layer().mode = ""
@@ -258,7 +262,7 @@ async def test_who_connected_while_the_layer_was_away_hears_live_when_it_is_back
         assert (await teacher.receive_json())["message"]["content"] == "there?"
         await teacher.send_json({"message": "here"})
         assert await student.receive_json() == await new_message(
-            await Message.objects.alatest("seq"), live_cast.student
+            await Message.objects.alatest("seq"), live_people.student
         )
 
 

@@ -19,9 +19,9 @@ from chat.store.overview import list_entries
 from tests.conftest import Connect, Post, Socket
 from tests.delivery_harness import database_away
 from tests.other_process import ROUGH, OtherProcess, rough_layer
-from tests.people import Cast, client_of, conversation_object, conversation_of, make_user, say, session_cookie
+from tests.people import People, client_of, conversation_object, conversation_of, make_user, say, session_cookie
 from tests.queries import counted_queries
-from tests.sockets import ended, entered, in_thread, new_message, settled
+from tests.sockets import connected, ended, in_thread, new_message, settled
 
 SIGNED_OUT, NOT_ALLOWED = 4401, 4403
 NEVER = 1000
@@ -54,7 +54,7 @@ async def update(conversation: Conversation, reader: User, **state: Any) -> dict
     return {"type": "conversation_update", "conversation": shown}
 
 
-async def hears(socket: Any, conversation: Conversation, reader: User, **state: Any) -> None:
+async def receives_update(socket: Any, conversation: Conversation, reader: User, **state: Any) -> None:
     """Check that the inbox tells this state next, but for older ones of the same conversation before it.
 
     And but for what it told already: more than one event, or a round, may tell of one change.
@@ -76,91 +76,93 @@ async def assign(student: User, mentor: User | None) -> None:
 
 @pytest.mark.parametrize("who", ["student", "other_student", "stranger", "teacher", "trainer"])
 async def test_students_and_mentors_open_one_even_without_a_conversation(
-    connect: Connect, live_cast: Cast, who: str
+    connect: Connect, live_people: People, who: str
 ) -> None:
-    async with opened(connect, getattr(live_cast, who)) as socket:
+    async with opened(connect, getattr(live_people, who)) as socket:
         await socket.silence()
     assert not await Conversation.objects.aexists()
 
 
-async def test_nobody_else_does(connect: Connect, live_cast: Cast) -> None:
+async def test_nobody_else_does(connect: Connect, live_people: People) -> None:
     principal = await in_thread(make_user, "principal", RoleChoices.ADMIN)
     plain = await in_thread(make_user, "plain", None)
-    for user in (live_cast.admin, principal, plain):
-        assert (await connect.knock(user, INBOX))[1:] == (False, NOT_ALLOWED)
-    for user, key in ((None, None), (live_cast.student, "x" * 32)):
-        assert (await connect.knock(user, INBOX, key=key))[1:] == (False, SIGNED_OUT)
-    await in_thread(User.objects.filter(pk=live_cast.student.pk).update, is_active=False)
-    assert (await connect.knock(live_cast.student, INBOX))[1:] == (False, SIGNED_OUT)
+    for user in (live_people.admin, principal, plain):
+        assert (await connect.try_connect(user, INBOX))[1:] == (False, NOT_ALLOWED)
+    for user, key in ((None, None), (live_people.student, "x" * 32)):
+        assert (await connect.try_connect(user, INBOX, key=key))[1:] == (False, SIGNED_OUT)
+    await in_thread(User.objects.filter(pk=live_people.student.pk).update, is_active=False)
+    assert (await connect.try_connect(live_people.student, INBOX))[1:] == (False, SIGNED_OUT)
 
 
 async def test_the_first_frame_counts_what_is_unread_in_all_conversations(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
-    pupil = await in_thread(make_user, "pupil", RoleChoices.STUDENT, mentor=live_cast.teacher)
-    other = await in_thread(conversation_of, pupil, live_cast.teacher)
-    foreign = await in_thread(conversation_of, live_cast.other_student, live_cast.trainer)
-    await in_thread(say, live_conversation, live_cast.student, "1", "2")
-    await in_thread(say, live_conversation, live_cast.teacher, "3")
+    pupil = await in_thread(make_user, "pupil", RoleChoices.STUDENT, mentor=live_people.teacher)
+    other = await in_thread(conversation_of, pupil, live_people.teacher)
+    foreign = await in_thread(conversation_of, live_people.other_student, live_people.trainer)
+    await in_thread(say, live_conversation, live_people.student, "1", "2")
+    await in_thread(say, live_conversation, live_people.teacher, "3")
     await in_thread(say, other, pupil, "4")
-    await in_thread(say, foreign, live_cast.other_student, "5")
-    async with opened(connect, live_cast.teacher, 3), opened(connect, live_cast.student, 1):
+    await in_thread(say, foreign, live_people.other_student, "5")
+    async with opened(connect, live_people.teacher, 3), opened(connect, live_people.student, 1):
         pass
     assert await Message.objects.filter(is_read=False).acount() == 5  # nothing of it was marked
 
 
 async def test_a_message_is_told_to_both_sides_and_to_nobody_else(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
-    await in_thread(conversation_of, live_cast.other_student, live_cast.trainer)
+    await in_thread(conversation_of, live_people.other_student, live_people.trainer)
     async with (
-        opened(connect, live_cast.teacher) as mentor,
-        opened(connect, live_cast.teacher) as tab,
-        opened(connect, live_cast.student) as own,
-        opened(connect, live_cast.trainer) as stranger,
-        entered(connect, live_cast.student) as student,
+        opened(connect, live_people.teacher) as mentor,
+        opened(connect, live_people.teacher) as tab,
+        opened(connect, live_people.student) as own,
+        opened(connect, live_people.trainer) as stranger,
+        connected(connect, live_people.student) as student,
     ):
         await student.send_json({"message": "hello"})
         await student.receive_json()
         message = await Message.objects.aget()
         for socket in (mentor, tab):
-            await hears(socket, live_conversation, live_cast.teacher, last=message, unread=1)
-        await hears(own, live_conversation, live_cast.student, last=message)
+            await receives_update(socket, live_conversation, live_people.teacher, last=message, unread=1)
+        await receives_update(own, live_conversation, live_people.student, last=message)
         for socket in (mentor, tab, own, stranger):
             await socket.silence()
     assert await Message.objects.filter(is_read=False).acount() == 1
 
 
 async def test_a_message_over_rest_is_told(
-    connect: Connect, post: Post, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, post: Post, live_people: People, live_conversation: Conversation
 ) -> None:
-    async with opened(connect, live_cast.student) as socket:
+    async with opened(connect, live_people.student) as socket:
         path = f"/api/v1/chat/teacher/conversations/{live_conversation.pk}/messages/"
-        assert (await post(live_cast.teacher, path, {"content": "hello"})).status_code == 201
-        await hears(socket, live_conversation, live_cast.student, last=await Message.objects.aget(), unread=1)
+        assert (await post(live_people.teacher, path, {"content": "hello"})).status_code == 201
+        await receives_update(
+            socket, live_conversation, live_people.student, last=await Message.objects.aget(), unread=1
+        )
 
 
 async def test_what_is_read_is_told_to_both_sides(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
-    (message,) = await in_thread(say, live_conversation, live_cast.student, "hello")
+    (message,) = await in_thread(say, live_conversation, live_people.student, "hello")
     async with (
-        opened(connect, live_cast.teacher, 1) as mentor,
-        opened(connect, live_cast.student) as own,
-        entered(connect, live_cast.teacher, live_conversation),
+        opened(connect, live_people.teacher, 1) as mentor,
+        opened(connect, live_people.student) as own,
+        connected(connect, live_people.teacher, live_conversation),
     ):
-        await hears(mentor, live_conversation, live_cast.teacher, last=message)
-        await hears(own, live_conversation, live_cast.student, last=message)
+        await receives_update(mentor, live_conversation, live_people.teacher, last=message)
+        await receives_update(own, live_conversation, live_people.student, last=message)
     assert (await Message.objects.aget()).is_read
 
 
 async def test_a_hundred_messages_are_few_frames_and_the_last_is_the_newest(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHAT_RATE_LIMIT = None
     async with (
-        opened(connect, live_cast.teacher) as mentor,
-        entered(connect, live_cast.student) as student,
+        opened(connect, live_people.teacher) as mentor,
+        connected(connect, live_people.student) as student,
     ):
         for number in range(100):
             await student.send_json({"message": str(number)})
@@ -173,18 +175,18 @@ async def test_a_hundred_messages_are_few_frames_and_the_last_is_the_newest(
         seen = [frame["conversation"]["unread_message_count_for_user"] for frame in frames]
         assert seen == sorted(seen)
         newest = await Message.objects.alatest("seq")
-        assert frames[-1] == await update(live_conversation, live_cast.teacher, last=newest, unread=100)
+        assert frames[-1] == await update(live_conversation, live_people.teacher, last=newest, unread=100)
         await mentor.silence()
 
 
 async def test_the_first_change_is_told_at_once_and_the_next_after_a_while(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox_module, "READING_SECONDS", 0.5)
     loop = asyncio.get_running_loop()
     async with (
-        opened(connect, live_cast.teacher) as mentor,
-        entered(connect, live_cast.student) as student,
+        opened(connect, live_people.teacher) as mentor,
+        connected(connect, live_people.student) as student,
     ):
         begin = loop.time()
         for number in range(2):
@@ -196,10 +198,10 @@ async def test_the_first_change_is_told_at_once_and_the_next_after_a_while(
 
 
 async def test_an_inbox_where_nothing_happens_has_no_task(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox_module, "READING_SECONDS", 0)
-    async with opened(connect, live_cast.teacher) as mentor, entered(connect, live_cast.student) as student:
+    async with opened(connect, live_people.teacher) as mentor, connected(connect, live_people.student) as student:
         await settled()
         before = asyncio.all_tasks()
         await student.send_json({"message": "hello"})
@@ -210,13 +212,13 @@ async def test_an_inbox_where_nothing_happens_has_no_task(
 
 
 async def test_every_page_of_many_changed_conversations_is_told(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox_module, "READING_SECONDS", 0)
     monkeypatch.setattr(inbox_module, "CONVERSATIONS_PER_READING", 2)
-    pupils = [await in_thread(make_user, f"p{n}", RoleChoices.STUDENT, mentor=live_cast.teacher) for n in range(5)]
-    others = [await in_thread(conversation_of, pupil, live_cast.teacher) for pupil in pupils]
-    async with opened(connect, live_cast.teacher) as mentor:
+    pupils = [await in_thread(make_user, f"p{n}", RoleChoices.STUDENT, mentor=live_people.teacher) for n in range(5)]
+    others = [await in_thread(conversation_of, pupil, live_people.teacher) for pupil in pupils]
+    async with opened(connect, live_people.teacher) as mentor:
         await settled()
         for conversation, pupil in zip(others, pupils, strict=True):
             await in_thread(say, conversation, pupil, "hello")
@@ -226,73 +228,75 @@ async def test_every_page_of_many_changed_conversations_is_told(
         await mentor.silence()
 
 
-async def test_a_conversation_that_begins_is_told_to_the_mentor_and_followed(connect: Connect, live_cast: Cast) -> None:
+async def test_a_conversation_that_begins_is_told_to_the_mentor_and_followed(
+    connect: Connect, live_people: People
+) -> None:
     async with (
-        opened(connect, live_cast.teacher) as mentor,
-        opened(connect, live_cast.student) as own,
+        opened(connect, live_people.teacher) as mentor,
+        opened(connect, live_people.student) as own,
         nothing_is_new(),
-        entered(connect, live_cast.student) as student,
+        connected(connect, live_people.student) as student,
     ):
         conversation = await Conversation.objects.aget()
-        await hears(mentor, conversation, live_cast.teacher)
-        await hears(own, conversation, live_cast.student)
+        await receives_update(mentor, conversation, live_people.teacher)
+        await receives_update(own, conversation, live_people.student)
         await student.send_json({"message": "hello"})
         await student.receive_json()
         message = await Message.objects.aget()
-        await hears(mentor, conversation, live_cast.teacher, last=message, unread=1)
-        await hears(own, conversation, live_cast.student, last=message)
+        await receives_update(mentor, conversation, live_people.teacher, last=message, unread=1)
+        await receives_update(own, conversation, live_people.student, last=message)
 
 
 async def test_a_mentor_who_is_changed_is_told_to_all_three(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     async with (
-        opened(connect, live_cast.teacher) as former,
-        opened(connect, live_cast.trainer) as mentor,
-        opened(connect, live_cast.student) as own,
+        opened(connect, live_people.teacher) as former,
+        opened(connect, live_people.trainer) as mentor,
+        opened(connect, live_people.student) as own,
     ):
-        await assign(live_cast.student, live_cast.trainer)
-        await hears(former, live_conversation, live_cast.teacher, is_active=False)
-        await hears(own, live_conversation, live_cast.student, is_active=False)
-        async with entered(connect, live_cast.student):
-            conversation = await Conversation.objects.aget(teacher=live_cast.trainer.profile)
-            await hears(mentor, conversation, live_cast.trainer)
-            await hears(own, conversation, live_cast.student)
-        await assign(live_cast.student, live_cast.teacher)
-        await hears(former, live_conversation, live_cast.teacher)
-        await hears(mentor, conversation, live_cast.trainer, is_active=False)
+        await assign(live_people.student, live_people.trainer)
+        await receives_update(former, live_conversation, live_people.teacher, is_active=False)
+        await receives_update(own, live_conversation, live_people.student, is_active=False)
+        async with connected(connect, live_people.student):
+            conversation = await Conversation.objects.aget(teacher=live_people.trainer.profile)
+            await receives_update(mentor, conversation, live_people.trainer)
+            await receives_update(own, conversation, live_people.student)
+        await assign(live_people.student, live_people.teacher)
+        await receives_update(former, live_conversation, live_people.teacher)
+        await receives_update(mentor, conversation, live_people.trainer, is_active=False)
 
 
 async def test_a_new_name_is_told_to_the_other_side(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
-    async with opened(connect, live_cast.teacher) as mentor, opened(connect, live_cast.trainer) as stranger:
-        profile = await UserProfile.objects.select_related("user").aget(user=live_cast.student)
+    async with opened(connect, live_people.teacher) as mentor, opened(connect, live_people.trainer) as stranger:
+        profile = await UserProfile.objects.select_related("user").aget(user=live_people.student)
         profile.full_name = "A New Name"
         await profile.asave()
         frame = await mentor.receive_json()
         assert frame["conversation"]["student_profile"]["full_name"] == "A New Name"
-        await hears_nothing(mentor, stranger)
+        await receives_nothing(mentor, stranger)
 
 
-async def hears_nothing(*sockets: Socket) -> None:
+async def receives_nothing(*sockets: Socket) -> None:
     await ended("healing-now-batches")
     for socket in sockets:
         await socket.silence()
 
 
 async def test_a_role_that_changes_sides_ends_it_and_another_of_the_same_side_does_not(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
-    async with opened(connect, live_cast.teacher) as mentor, opened(connect, live_cast.student) as own:
-        live_cast.teacher.profile.role = RoleChoices.TRAINER
-        await live_cast.teacher.profile.asave()
+    async with opened(connect, live_people.teacher) as mentor, opened(connect, live_people.student) as own:
+        live_people.teacher.profile.role = RoleChoices.TRAINER
+        await live_people.teacher.profile.asave()
         assert (await mentor.receive_json())["conversation"]["teacher_profile"]["role"] == "TRAINER"
         assert (await own.receive_json())["conversation"]["teacher_profile"]["role"] == "TRAINER"
-        live_cast.teacher.profile.role = RoleChoices.STUDENT
-        await live_cast.teacher.profile.asave()
+        live_people.teacher.profile.role = RoleChoices.STUDENT
+        await live_people.teacher.profile.asave()
         assert await mentor.close_code() == NOT_ALLOWED
-        await hears(own, live_conversation, live_cast.student, is_active=False)
+        await receives_update(own, live_conversation, live_people.student, is_active=False)
 
 
 @pytest.mark.parametrize(
@@ -310,18 +314,18 @@ async def test_a_role_that_changes_sides_ends_it_and_another_of_the_same_side_do
     ],
 )
 async def test_what_belongs_to_a_conversation_is_refused(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, frame: dict[str, Any]
+    connect: Connect, live_people: People, live_conversation: Conversation, frame: dict[str, Any]
 ) -> None:
-    await in_thread(say, live_conversation, live_cast.student, "unread")
-    async with opened(connect, live_cast.teacher, 1) as socket:
+    await in_thread(say, live_conversation, live_people.student, "unread")
+    async with opened(connect, live_people.teacher, 1) as socket:
         await socket.send_json(frame)
         assert await socket.receive_json() == NOT_ESTABLISHED
         await socket.silence()
     assert await Message.objects.filter(is_read=False).acount() == 1
 
 
-async def test_a_flood_ends_it(connect: Connect, live_cast: Cast) -> None:
-    async with opened(connect, live_cast.teacher) as socket:
+async def test_a_flood_ends_it(connect: Connect, live_people: People) -> None:
+    async with opened(connect, live_people.teacher) as socket:
         for _ in range(101):
             await socket.send_json({"message": "x"})
         codes = []
@@ -331,42 +335,44 @@ async def test_a_flood_ends_it(connect: Connect, live_cast: Cast) -> None:
         assert set(codes) == {"conversation_not_established"}
 
 
-async def test_it_counts_among_the_sockets_of_a_user(connect: Connect, live_cast: Cast, settings: Any) -> None:
+async def test_it_counts_among_the_sockets_of_a_user(connect: Connect, live_people: People, settings: Any) -> None:
     settings.CHAT_MAX_SOCKETS_PER_USER = 2
-    async with opened(connect, live_cast.student), entered(connect, live_cast.student):
-        assert (await connect.knock(live_cast.student, INBOX))[1:] == (False, 4429)
-    async with opened(connect, live_cast.student):
+    async with opened(connect, live_people.student), connected(connect, live_people.student):
+        assert (await connect.try_connect(live_people.student, INBOX))[1:] == (False, 4429)
+    async with opened(connect, live_people.student):
         pass
 
 
-async def test_it_ends_with_its_session(connect: Connect, live_cast: Cast) -> None:
+async def test_it_ends_with_its_session(connect: Connect, live_people: People) -> None:
     from django.contrib.sessions.models import Session
 
-    key = await in_thread(session_cookie, live_cast.teacher)
-    async with opened(connect, live_cast.teacher, key=key) as ending, opened(connect, live_cast.teacher) as staying:
+    key = await in_thread(session_cookie, live_people.teacher)
+    async with opened(connect, live_people.teacher, key=key) as ending, opened(connect, live_people.teacher) as staying:
         await Session.objects.filter(pk=key).adelete()
         assert await ending.close_code() == SIGNED_OUT
         await staying.silence()
 
 
-async def test_a_deactivated_user_loses_it(connect: Connect, live_cast: Cast, live_conversation: Conversation) -> None:
-    async with opened(connect, live_cast.teacher) as ending, opened(connect, live_cast.student) as staying:
-        live_cast.teacher.is_active = False
-        await live_cast.teacher.asave()
+async def test_a_deactivated_user_loses_it(
+    connect: Connect, live_people: People, live_conversation: Conversation
+) -> None:
+    async with opened(connect, live_people.teacher) as ending, opened(connect, live_people.student) as staying:
+        live_people.teacher.is_active = False
+        await live_people.teacher.asave()
         assert await ending.close_code() == SIGNED_OUT
-        await hears_nothing(staying)
+        await receives_nothing(staying)
 
 
 async def test_opening_and_telling_cost_a_constant_number_of_queries(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     async def count() -> tuple[int, int, int]:
         """Return the numbers of queries of opening, of a look that finds nothing, and of one that finds all changed."""
-        key = await in_thread(session_cookie, live_cast.teacher)
+        key = await in_thread(session_cookie, live_people.teacher)
         total = await Message.objects.filter(is_read=False).acount()
         async with AsyncExitStack() as stack:
             with counted_queries() as opening:
-                socket = await stack.enter_async_context(opened(connect, live_cast.teacher, total, key=key))
+                socket = await stack.enter_async_context(opened(connect, live_people.teacher, total, key=key))
                 await ended("healing-now-batches")
             await settled()
             with counted_queries() as looking:
@@ -384,15 +390,15 @@ async def test_opening_and_telling_cost_a_constant_number_of_queries(
 
     few = await count()
     for number in range(30):
-        pupil = await in_thread(make_user, f"pupil{number}", RoleChoices.STUDENT, mentor=live_cast.teacher)
-        await in_thread(conversation_of, pupil, live_cast.teacher)
+        pupil = await in_thread(make_user, f"pupil{number}", RoleChoices.STUDENT, mentor=live_people.teacher)
+        await in_thread(conversation_of, pupil, live_people.teacher)
     assert await count() == few
     # Session, user, states, total, and the look back; a look; a look, and what changed with its last messages.
     assert few == (5, 1, 3)
 
 
 async def test_what_happens_while_it_opens_is_told(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from chat import consumers
 
@@ -400,12 +406,14 @@ async def test_what_happens_while_it_opens_is_told(
 
     def late(self: Any) -> Any:
         found = look_up(self)
-        say(live_conversation, live_cast.student, "in between")  # told to nobody
+        say(live_conversation, live_people.student, "in between")  # told to nobody
         return found
 
     monkeypatch.setattr(consumers.InboxConsumer, "_look_up", late)
-    async with opened(connect, live_cast.teacher) as socket:
-        await hears(socket, live_conversation, live_cast.teacher, last=await Message.objects.aget(), unread=1)
+    async with opened(connect, live_people.teacher) as socket:
+        await receives_update(
+            socket, live_conversation, live_people.teacher, last=await Message.objects.aget(), unread=1
+        )
 
 
 class TestBetweenProcesses:
@@ -415,63 +423,65 @@ class TestBetweenProcesses:
         monkeypatch.setattr(healing, "CONFIRMED_SECONDS", 0.1)
 
     async def test_news_come_from_another_process(
-        self, connect: Connect, live_cast: Cast, live_conversation: Conversation
+        self, connect: Connect, live_people: People, live_conversation: Conversation
     ) -> None:
-        async with OtherProcess() as other, opened(connect, live_cast.teacher) as mentor:
-            student = await other.connect(live_cast.student)
+        async with OtherProcess() as other, opened(connect, live_people.teacher) as mentor:
+            student = await other.connect(live_people.student)
             await settled()
             await student.send_json({"message": "hello"})
             await student.receive_json()
             message = await Message.objects.aget()
-            await hears(mentor, live_conversation, live_cast.teacher, last=message, unread=1)
+            await receives_update(mentor, live_conversation, live_people.teacher, last=message, unread=1)
 
     async def test_a_conversation_that_begins_in_another_process_is_followed(
-        self, connect: Connect, live_cast: Cast
+        self, connect: Connect, live_people: People
     ) -> None:
-        async with OtherProcess() as other, opened(connect, live_cast.teacher) as mentor:
-            student = await other.connect(live_cast.student)
+        async with OtherProcess() as other, opened(connect, live_people.teacher) as mentor:
+            student = await other.connect(live_people.student)
             conversation = await Conversation.objects.aget()
-            await hears(mentor, conversation, live_cast.teacher)
+            await receives_update(mentor, conversation, live_people.teacher)
             await settled()
             await student.send_json({"message": "hello"})
             await student.receive_json()
-            await hears(mentor, conversation, live_cast.teacher, last=await Message.objects.aget(), unread=1)
+            await receives_update(
+                mentor, conversation, live_people.teacher, last=await Message.objects.aget(), unread=1
+            )
 
     async def test_what_the_layer_loses_is_found_in_a_round(
-        self, connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+        self, connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
     ) -> None:
         settings.CHAT_HEAL_SECONDS = 0.1
         async with AsyncExitStack() as stack:
             other = await stack.enter_async_context(OtherProcess())
-            mentor = await stack.enter_async_context(opened(connect, live_cast.teacher))
-            own = await stack.enter_async_context(opened(connect, live_cast.student))
+            mentor = await stack.enter_async_context(opened(connect, live_people.teacher))
+            own = await stack.enter_async_context(opened(connect, live_people.student))
             rough_layer().drop = 1
-            student = await other.connect(live_cast.student)
+            student = await other.connect(live_people.student)
             await student.send_json({"message": "hello"})
             await student.receive_json()
             message = await Message.objects.aget()
-            await hears(mentor, live_conversation, live_cast.teacher, last=message, unread=1)
-            await hears(own, live_conversation, live_cast.student, last=message)
-            teacher = await other.connect(live_cast.teacher, live_conversation)
-            await hears(mentor, live_conversation, live_cast.teacher, last=message)
-            await hears(own, live_conversation, live_cast.student, last=message)
-            pupil = await in_thread(make_user, "pupil", RoleChoices.STUDENT, mentor=live_cast.teacher)
+            await receives_update(mentor, live_conversation, live_people.teacher, last=message, unread=1)
+            await receives_update(own, live_conversation, live_people.student, last=message)
+            teacher = await other.connect(live_people.teacher, live_conversation)
+            await receives_update(mentor, live_conversation, live_people.teacher, last=message)
+            await receives_update(own, live_conversation, live_people.student, last=message)
+            pupil = await in_thread(make_user, "pupil", RoleChoices.STUDENT, mentor=live_people.teacher)
             await other.connect(pupil)
             started = await Conversation.objects.aget(student=pupil.profile)
-            await hears(mentor, started, live_cast.teacher)
+            await receives_update(mentor, started, live_people.teacher)
             await in_thread(UserProfile.objects.filter(user=pupil).update, assigned_mentor=None)
-            await hears(mentor, started, live_cast.teacher, is_active=False)
+            await receives_update(mentor, started, live_people.teacher, is_active=False)
             await in_thread(Conversation.objects.filter(pk=started.pk).delete)
             await teacher.silence()
 
     async def test_a_layer_that_is_back_is_made_up_for_at_once(
-        self, connect: Connect, live_cast: Cast, live_conversation: Conversation
+        self, connect: Connect, live_people: People, live_conversation: Conversation
     ) -> None:
         async with AsyncExitStack() as stack:
             other = await stack.enter_async_context(OtherProcess())
-            student = await other.connect(live_cast.student)
-            mentor = await stack.enter_async_context(opened(connect, live_cast.teacher))
-            neighbour = await stack.enter_async_context(entered(connect, live_cast.other_student))
+            student = await other.connect(live_people.student)
+            mentor = await stack.enter_async_context(opened(connect, live_people.teacher))
+            neighbour = await stack.enter_async_context(connected(connect, live_people.other_student))
             await settled()
             rough_layer().mode = "raises"
             await neighbour.send_json({"message": "the layer is found to be away"})
@@ -483,7 +493,7 @@ class TestBetweenProcesses:
             rough_layer().mode = ""
             await neighbour.send_json({"message": "and back"})
             message = await Message.objects.aget(content="hello")
-            await hears(mentor, live_conversation, live_cast.teacher, last=message, unread=1)
+            await receives_update(mentor, live_conversation, live_people.teacher, last=message, unread=1)
 
 
 def inbox_of(user: User, write: Any, close: Any) -> InboxFeed:
@@ -492,42 +502,42 @@ def inbox_of(user: User, write: Any, close: Any) -> InboxFeed:
 
 
 async def test_a_database_that_fails_is_asked_again(
-    live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+    live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox_module, "RETRY_SECONDS", 0.01)
     sent: asyncio.Queue[str] = asyncio.Queue()
-    user = await User.objects.select_related("profile").aget(pk=live_cast.teacher.pk)
+    user = await User.objects.select_related("profile").aget(pk=live_people.teacher.pk)
     inbox = inbox_of(user, sent.put, lambda code: None)
     inbox.start(0)
     assert json.loads(await sent.get()) == {"type": "inbox_established", "unread_total": 0}
     with database_away() as tried:
-        inbox.on_event(MessagesRead(live_conversation.pk, live_cast.teacher.pk, 0, 1, []))
+        inbox.on_event(MessagesRead(live_conversation.pk, live_people.teacher.pk, 0, 1, []))
         assert await asyncio.to_thread(tried.wait, 5)
         assert sent.empty()
-    assert json.loads(await asyncio.wait_for(sent.get(), 5)) == await update(live_conversation, live_cast.teacher)
+    assert json.loads(await asyncio.wait_for(sent.get(), 5)) == await update(live_conversation, live_people.teacher)
     inbox.stop()
 
 
 async def test_a_database_that_can_never_answer_ends_it(
-    live_cast: Cast, live_conversation: Conversation, caplog: pytest.LogCaptureFixture
+    live_people: People, live_conversation: Conversation, caplog: pytest.LogCaptureFixture
 ) -> None:
     closed: asyncio.Queue[int] = asyncio.Queue()
 
     async def send(text: str) -> None:
         """Take it."""
 
-    user = await User.objects.select_related("profile").aget(pk=live_cast.teacher.pk)
+    user = await User.objects.select_related("profile").aget(pk=live_people.teacher.pk)
     inbox = inbox_of(user, send, closed.put_nowait)
     inbox.start(0)
     with database_away(ProgrammingError("no such table")):
-        inbox.on_event(MessagesRead(live_conversation.pk, live_cast.teacher.pk, 0, 1, []))
+        inbox.on_event(MessagesRead(live_conversation.pk, live_people.teacher.pk, 0, 1, []))
         assert await asyncio.wait_for(closed.get(), 5) == 1011
     assert [record.message for record in caplog.records] == ["an inbox could not be read"]
     inbox.stop()
 
 
 async def test_a_slow_reader_is_read_for_only_as_often_as_it_takes(
-    live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+    live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox_module, "READING_SECONDS", 0)
     gate, taken = asyncio.Event(), asyncio.Queue()
@@ -536,42 +546,44 @@ async def test_a_slow_reader_is_read_for_only_as_often_as_it_takes(
         await gate.wait()
         taken.put_nowait(json.loads(text))
 
-    user = await User.objects.select_related("profile").aget(pk=live_cast.teacher.pk)
+    user = await User.objects.select_related("profile").aget(pk=live_people.teacher.pk)
     closed: list[int] = []
     inbox = inbox_of(user, send, closed.append)
     inbox.start(0)
     with counted_queries() as queries:
         for number in range(5000):
-            inbox.on_event(MessagesRead(live_conversation.pk, live_cast.teacher.pk, 0, number, []))
+            inbox.on_event(MessagesRead(live_conversation.pk, live_people.teacher.pk, 0, number, []))
         await asyncio.sleep(0)
     assert (queries, closed) == ([], [])
     gate.set()
     assert (await taken.get())["type"] == "inbox_established"
-    assert await taken.get() == await update(live_conversation, live_cast.teacher)
+    assert await taken.get() == await update(live_conversation, live_people.teacher)
     inbox.stop()
     assert taken.empty()
 
 
-async def test_an_inbox_gets_nothing_that_is_not_its_users(live_cast: Cast, live_conversation: Conversation) -> None:
-    foreign = await in_thread(conversation_of, live_cast.other_student, live_cast.trainer)
-    user = await User.objects.select_related("profile").aget(pk=live_cast.teacher.pk)
+async def test_an_inbox_gets_nothing_that_is_not_its_users(
+    live_people: People, live_conversation: Conversation
+) -> None:
+    foreign = await in_thread(conversation_of, live_people.other_student, live_people.trainer)
+    user = await User.objects.select_related("profile").aget(pk=live_people.teacher.pk)
     found = await in_thread(list_entries, [live_conversation.pk, foreign.pk], user)
     assert [body.id for _, body in found] == [live_conversation.pk]
 
 
-def test_its_object_is_the_one_of_the_list(cast: Cast) -> None:
-    message = say(cast.conversation, cast.student, "hello")[0]
-    listed = client_of(cast.teacher).get("/api/v1/chat/teacher/conversations/").json()["results"]
-    assert listed == [conversation_object(cast.conversation, cast.teacher, last=message, unread=1)]
+def test_its_object_is_the_one_of_the_list(people: People) -> None:
+    message = say(people.conversation, people.student, "hello")[0]
+    listed = client_of(people.teacher).get("/api/v1/chat/teacher/conversations/").json()["results"]
+    assert listed == [conversation_object(people.conversation, people.teacher, last=message, unread=1)]
 
 
 async def test_messages_reach_their_conversation_as_before(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     async with (
-        opened(connect, live_cast.teacher),
-        entered(connect, live_cast.teacher, live_conversation) as teacher,
-        entered(connect, live_cast.student) as student,
+        opened(connect, live_people.teacher),
+        connected(connect, live_people.teacher, live_conversation) as teacher,
+        connected(connect, live_people.student) as student,
     ):
         await student.send_json({"message": "hello"})
-        assert await teacher.receive_json() == await new_message(await Message.objects.aget(), live_cast.teacher)
+        assert await teacher.receive_json() == await new_message(await Message.objects.aget(), live_people.teacher)

@@ -9,19 +9,19 @@ from accounts.models import RoleChoices, UserProfile
 from chat.models import Conversation
 from chat.store.batch import Draft, Sent, _store_by_statement, store
 from chat.store.overview import entry_states
-from tests.people import Cast
+from tests.people import People
 
 CASES = list(product(RoleChoices, RoleChoices, ["this mentor", "another", "none"]))
 
 
 @pytest.fixture(params=CASES, ids=", ".join)
-def conversation(cast: Cast, request: pytest.FixtureRequest) -> Conversation:
+def conversation(people: People, request: pytest.FixtureRequest) -> Conversation:
     """A conversation, and afterwards each side in some role and the student with some mentor."""
-    conversation = cast.conversation
+    conversation = people.conversation
     student_role, teacher_role, mentor = request.param
-    mentors = {"this mentor": cast.teacher.profile, "another": cast.trainer.profile, "none": None}
-    UserProfile.objects.filter(user=cast.teacher).update(role=teacher_role)
-    UserProfile.objects.filter(user=cast.student).update(role=student_role, assigned_mentor=mentors[mentor])
+    mentors = {"this mentor": people.teacher.profile, "another": people.trainer.profile, "none": None}
+    UserProfile.objects.filter(user=people.teacher).update(role=teacher_role)
+    UserProfile.objects.filter(user=people.student).update(role=student_role, assigned_mentor=mentors[mentor])
     return Conversation.objects.with_people().get(pk=conversation.pk)
 
 

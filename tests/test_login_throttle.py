@@ -14,7 +14,7 @@ from django.test import Client
 from accounts import throttling
 from accounts.addresses import client_address
 from accounts.throttling import Failures, TooManyFailuresError, account_name
-from tests.people import PASSWORD, Cast, make_user
+from tests.people import PASSWORD, People, make_user
 
 LOGIN = "/api/v1/auth/login/"
 ADMIN_LOGIN = "/admin/login/"
@@ -29,7 +29,7 @@ def statuses(count: int, **how: Any) -> set[int]:
     return {try_to_log_in(**how).status_code for _ in range(count)}
 
 
-def test_the_eleventh_failure_for_an_account_from_an_address_is_429_with_the_time_to_wait(cast: Cast) -> None:
+def test_the_eleventh_failure_for_an_account_from_an_address_is_429_with_the_time_to_wait(people: People) -> None:
     assert statuses(10) == {400}
     response = try_to_log_in()
     assert (response.status_code, response.json()) == (
@@ -39,39 +39,39 @@ def test_the_eleventh_failure_for_an_account_from_an_address_is_429_with_the_tim
     assert 290 <= int(response.headers["Retry-After"]) <= 300
 
 
-def test_even_the_right_password_is_refused_then_but_not_from_elsewhere(cast: Cast) -> None:
+def test_even_the_right_password_is_refused_then_but_not_from_elsewhere(people: People) -> None:
     assert statuses(10) == {400}
     assert try_to_log_in(password=PASSWORD).status_code == 429
     assert try_to_log_in(password=PASSWORD, address="192.0.2.2").status_code == 200
     assert try_to_log_in("teacher", PASSWORD).status_code == 200
 
 
-def test_an_unknown_name_is_throttled_like_a_known_one(cast: Cast) -> None:
+def test_an_unknown_name_is_throttled_like_a_known_one(people: People) -> None:
     assert statuses(10, username="nobody") == {400}
     assert statuses(2, username="nobody") == {429}
 
 
 @pytest.mark.parametrize("spelling", ["student@example.com", "STUDENT@EXAMPLE.COM", "STUDENT"])
-def test_all_spellings_of_an_account_count_together(cast: Cast, spelling: str) -> None:
+def test_all_spellings_of_an_account_count_together(people: People, spelling: str) -> None:
     assert statuses(5) == {400}
     assert statuses(5, username=spelling) == {400}
     assert {try_to_log_in().status_code, try_to_log_in(spelling).status_code} == {429}
 
 
-def test_successes_do_not_count(cast: Cast) -> None:
+def test_successes_do_not_count(people: People) -> None:
     assert statuses(9) == {400}
     assert statuses(15, password=PASSWORD) == {200}
     assert statuses(1) == {400}
     assert statuses(1) == {429}
 
 
-def test_an_address_has_100_failures_for_all_accounts(cast: Cast) -> None:
+def test_an_address_has_100_failures_for_all_accounts(people: People) -> None:
     assert {try_to_log_in(f"guess{number}").status_code for number in range(100)} == {400}
     assert try_to_log_in(password=PASSWORD).status_code == 429
     assert try_to_log_in(password=PASSWORD, address="192.0.2.2").status_code == 200
 
 
-def test_an_account_has_100_failures_from_all_addresses(cast: Cast) -> None:
+def test_an_account_has_100_failures_from_all_addresses(people: People) -> None:
     assert {try_to_log_in(address=f"198.51.100.{number}").status_code for number in range(99)} == {400}
     assert try_to_log_in(password=PASSWORD).status_code == 200  # with less, nobody locks somebody else out
     assert try_to_log_in(address="198.51.100.99").status_code == 400
@@ -79,12 +79,12 @@ def test_an_account_has_100_failures_from_all_addresses(cast: Cast) -> None:
     assert try_to_log_in("teacher", PASSWORD).status_code == 200
 
 
-def test_refused_tries_do_not_count_against_others(cast: Cast) -> None:
+def test_refused_tries_do_not_count_against_others(people: People) -> None:
     assert statuses(105) == {400, 429}
     assert try_to_log_in("teacher", PASSWORD).status_code == 200
 
 
-def test_the_limits_are_settings(cast: Cast, settings: Any) -> None:
+def test_the_limits_are_settings(people: People, settings: Any) -> None:
     settings.LOGIN_LIMIT_ACCOUNT, settings.LOGIN_LIMIT_ADDRESS = 2, 3
     assert statuses(2) == {400}
     assert statuses(1) == {429}
@@ -107,7 +107,7 @@ def test_a_place_is_free_again_five_minutes_after_its_own_failure(monkeypatch: p
     Failures("student", "192.0.2.1").refuse()
 
 
-def test_a_burst_of_guesses_is_counted_like_a_queue(cast: Cast, settings: Any) -> None:
+def test_a_burst_of_guesses_is_counted_like_a_queue(people: People, settings: Any) -> None:
     """All look before anyone has failed: the eleventh is told 429, and a right guess behind ten wrong ones too."""
     bursts = [Failures("student", "192.0.2.1") for _ in range(12)]
     for failures in bursts:
@@ -121,14 +121,14 @@ def test_a_burst_of_guesses_is_counted_like_a_queue(cast: Cast, settings: Any) -
 
 
 def test_a_right_guess_is_refused_where_the_window_filled_meanwhile(
-    cast: Cast, rf: Any, monkeypatch: pytest.MonkeyPatch
+    people: People, rf: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow_authenticate(request: Any, **credentials: str) -> Any:
         for _ in range(10):
             failures = Failures("student", "127.0.0.1")
             failures.refuse()
             failures.count()
-        return cast.student
+        return people.student
 
     monkeypatch.setattr(throttling, "authenticate", slow_authenticate)
     with pytest.raises(TooManyFailuresError):
@@ -149,7 +149,7 @@ class Away:
 
 
 def test_without_the_cache_people_still_get_in_and_it_is_asked_once_a_try(
-    cast: Cast, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    people: People, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     away = Away()
     monkeypatch.setattr(throttling, "cache", away)
@@ -160,7 +160,7 @@ def test_without_the_cache_people_still_get_in_and_it_is_asked_once_a_try(
     assert caplog.messages[0] == "failed log-ins are not limited, the cache is unreachable: ConnectionError"
 
 
-def test_a_redis_that_hangs_holds_nobody_up(cast: Cast, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redis_that_hangs_holds_nobody_up(people: People, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as silent:  # takes connections and says nothing
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -193,7 +193,7 @@ def test_the_clients_address_is_the_peers_or_what_a_trusted_proxy_says(  # noqa:
     assert client_address(rf.get("/", REMOTE_ADDR=peer, headers=headers)) == address
 
 
-def test_an_address_of_two_users_is_an_account_of_its_own(cast: Cast) -> None:
+def test_an_address_of_two_users_is_an_account_of_its_own(people: People) -> None:
     assert account_name("student@example.com") == "student"
     twin = make_user("twin", None)
     twin.email = "student@example.com"
@@ -208,7 +208,7 @@ def test_names_of_any_length_make_short_keys() -> None:
     assert all(len(cache.make_key(place)) < 120 for window in failures._windows for place in window)
 
 
-def test_the_admins_log_in_counts_with_rest(cast: Cast) -> None:
+def test_the_admins_log_in_counts_with_rest(people: People) -> None:
     assert statuses(6, username="admin") == {400}
     browser = Client(REMOTE_ADDR="192.0.2.1")
 

@@ -10,7 +10,7 @@ from channels.testing import HttpCommunicator
 from tests.conftest import Lines
 from tests.delivery_harness import database_away
 from tests.log_lines import SECRET, without_time
-from tests.people import Cast, session_cookie
+from tests.people import People, session_cookie
 from tests.sockets import in_thread
 
 
@@ -33,8 +33,8 @@ async def ask(method: str, path: str, user_key: str | None = None, **headers: st
     return answer
 
 
-async def test_a_request_has_one_line_with_its_route_instead_of_its_path(live_cast: Cast, lines: Lines) -> None:
-    key = await in_thread(session_cookie, live_cast.student)
+async def test_a_request_has_one_line_with_its_route_instead_of_its_path(live_people: People, lines: Lines) -> None:
+    key = await in_thread(session_cookie, live_people.student)
     answer = await ask("GET", f"/api/v1/chat/my-conversation/messages/?q={SECRET.split(maxsplit=1)[0]}", key)
     (line,) = lines()
     assert line["ms"] > 0
@@ -44,14 +44,14 @@ async def test_a_request_has_one_line_with_its_route_instead_of_its_path(live_ca
         "level": "INFO",
         "logger": "qader.observability.access_log",
         "event": "request",
-        "user": live_cast.student.pk,
+        "user": live_people.student.pk,
         "method": "GET",
         "route": "api:v1:chat:student-my-conversation-messages",
         "status": 200,
     }
 
 
-async def test_a_method_that_a_client_makes_up_is_not_logged(live_cast: Cast, lines: Lines) -> None:
+async def test_a_method_that_a_client_makes_up_is_not_logged(live_people: People, lines: Lines) -> None:
     await ask("MADEUP", "/someone@example.com")
     (line,) = lines()
     assert line["method"] == "other"
@@ -99,8 +99,10 @@ async def test_what_machines_ask_all_day_long_is_not_logged(lines: Lines, path: 
     assert lines() == []
 
 
-async def test_a_request_that_fails_is_logged_with_its_id_and_without_its_words(live_cast: Cast, lines: Lines) -> None:
-    key = await in_thread(session_cookie, live_cast.student)
+async def test_a_request_that_fails_is_logged_with_its_id_and_without_its_words(
+    live_people: People, lines: Lines
+) -> None:
+    key = await in_thread(session_cookie, live_people.student)
     with database_away(ValueError(SECRET)):
         assert (await ask("GET", "/admin/", key))["status"] == 500
     failure, request = lines()

@@ -23,14 +23,14 @@ from chat.store.writer import writer
 from chat.wire.server_frames import Pong
 from tests.conftest import Connect, Lines, loop_is_idle
 from tests.log_lines import SECRET, without_time
-from tests.people import Cast
-from tests.sockets import entered, in_thread, key_of, settled, socket_of
+from tests.people import People
+from tests.sockets import connected, in_thread, key_of, settled, socket_of
 
 
 async def test_a_socket_has_a_line_for_its_opening_and_one_for_its_end(
-    connect: Connect, live_cast: Cast, lines: Lines
+    connect: Connect, live_people: People, lines: Lines
 ) -> None:
-    async with entered(connect, live_cast.student) as socket:
+    async with connected(connect, live_people.student) as socket:
         await socket.silence()
         await socket.disconnect(1001)
     opened, closed = lines()
@@ -40,7 +40,7 @@ async def test_a_socket_has_a_line_for_its_opening_and_one_for_its_end(
         "level": "INFO",
         "logger": "chat.live.socket_lifecycle",
         "connection": connection,
-        "user": live_cast.student.pk,
+        "user": live_people.student.pk,
         "kind": "conversation",
     }
     assert without_time(opened) == common | {"event": "socket opened"}
@@ -54,8 +54,8 @@ async def test_a_socket_has_a_line_for_its_opening_and_one_for_its_end(
     assert 0 <= closed["seconds"] < 60
 
 
-async def test_a_socket_that_is_refused_has_one_line(connect: Connect, live_cast: Cast, lines: Lines) -> None:
-    await connect.knock(live_cast.teacher)
+async def test_a_socket_that_is_refused_has_one_line(connect: Connect, live_people: People, lines: Lines) -> None:
+    await connect.try_connect(live_people.teacher)
     (line,) = lines()
     assert line.pop("connection")
     assert without_time(line) == {
@@ -67,10 +67,10 @@ async def test_a_socket_that_is_refused_has_one_line(connect: Connect, live_cast
 
 
 async def test_what_is_found_out_for_a_socket_is_logged_in_its_name(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, lines: Lines, stack: AsyncExitStack
+    connect: Connect, live_people: People, live_conversation: Conversation, lines: Lines, stack: AsyncExitStack
 ) -> None:
-    student = await stack.enter_async_context(entered(connect, live_cast.student))
-    await stack.enter_async_context(entered(connect, live_cast.teacher, live_conversation))
+    student = await stack.enter_async_context(connected(connect, live_people.student))
+    await stack.enter_async_context(connected(connect, live_people.teacher, live_conversation))
     await settled()
     mine, theirs = (line["connection"] for line in lines())
     assert mine != theirs
@@ -79,8 +79,8 @@ async def test_what_is_found_out_for_a_socket_is_logged_in_its_name(
     await student.disconnect(4401)
     told = lines()[2:]
     assert [(line["event"], line["connection"], line["user"]) for line in told] == [
-        ("access revoked: 4401", mine, live_cast.student.pk),
-        ("socket closed", mine, live_cast.student.pk),
+        ("access revoked: 4401", mine, live_people.student.pk),
+        ("socket closed", mine, live_people.student.pk),
     ]
 
 
@@ -124,12 +124,12 @@ async def test_threads_that_work_for_a_socket_log_in_its_name(lines: Lines) -> N
 
 
 async def test_a_socket_that_cannot_be_closed_is_cut_in_its_own_name(
-    live_cast: Cast, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    live_people: People, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from qader.asgi import application
 
     monkeypatch.setattr(socket_lifecycle, "CLOSE_SECONDS", 0.05)
-    client = await in_thread(socket_of, live_cast.student)
+    client = await in_thread(socket_of, live_people.student)
     received: asyncio.Queue[Any] = asyncio.Queue()
     received.put_nowait({"type": "websocket.connect"})
     first_frame = asyncio.Event()
@@ -154,7 +154,7 @@ async def test_a_socket_that_cannot_be_closed_is_cut_in_its_own_name(
     ]
 
 
-async def test_what_serves_everybody_is_nobodys_doing(live_cast: Cast, live_conversation: Conversation) -> None:
+async def test_what_serves_everybody_is_nobodys_doing(live_people: People, live_conversation: Conversation) -> None:
     """Whoever happened to wake the writer is no more the cause of its batch than the others in it."""
     causes: asyncio.Queue[tracing.Trace | None] = asyncio.Queue()
     tracing.begin("connection", "first")
@@ -163,14 +163,14 @@ async def test_what_serves_everybody_is_nobodys_doing(live_cast: Cast, live_conv
         causes.put_nowait(tracing.current())
 
     event_bus().on(MessagePosted, handler)
-    writer().write(Draft(live_conversation.pk, live_cast.student.pk, "hello", None), lambda outcome: None)
+    writer().write(Draft(live_conversation.pk, live_people.student.pk, "hello", None), lambda outcome: None)
     assert await asyncio.wait_for(causes.get(), 5) is None
     assert tracing.current() is not None
     await loop_is_idle()
 
 
 async def test_content_that_the_database_quotes_is_not_logged(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, lines: Lines
+    connect: Connect, live_people: People, live_conversation: Conversation, lines: Lines
 ) -> None:
     def forbid() -> None:
         with connection.cursor() as cursor:
@@ -191,7 +191,7 @@ async def test_content_that_the_database_quotes_is_not_logged(
 
     await in_thread(forbid)
     try:
-        async with entered(connect, live_cast.student) as socket:
+        async with connected(connect, live_people.student) as socket:
             await socket.send_json({"message": SECRET})
             assert (await socket.receive_json())["code"] == "temporarily_unavailable"
             key = key_of(socket)
@@ -199,5 +199,5 @@ async def test_content_that_the_database_quotes_is_not_logged(
         await in_thread(allow)
     told = json.dumps(lines())
     assert "IntegrityError" in told
-    for hidden in (SECRET, key, live_cast.student.email):
+    for hidden in (SECRET, key, live_people.student.email):
         assert hidden not in told

@@ -18,11 +18,11 @@ from chat.runtime.redis import redis_client
 from chat.store.writer import writer
 from tests.conftest import Connect, Post
 from tests.delivery_harness import database_away
-from tests.metric_values import figures, moved
+from tests.metric_values import metric_changes, metric_values
 from tests.other_process import ROUGH, OtherProcess, rough_layer
-from tests.people import Cast, say
+from tests.people import People, say
 from tests.servers import free_port
-from tests.sockets import STUDENT_MESSAGES, ended, entered, http, in_thread, key_of, receive_many, settled
+from tests.sockets import STUDENT_MESSAGES, connected, ended, http, in_thread, key_of, receive_many, settled
 
 NEVER = 1000
 SENT = {"qader_messages_total": 1, "qader_commit_seconds_count": 1, "qader_batch_messages_count": 1}
@@ -34,17 +34,17 @@ def _rounds_and_newcomers_do_nothing(settings: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(healing, "CONFIRMED_SECONDS", 0.05)
 
 
-async def test_sockets_come_and_go(connect: Connect, live_cast: Cast, stack: AsyncExitStack) -> None:
-    with moved() as opened:
-        await stack.enter_async_context(entered(connect, live_cast.student))
-        await stack.enter_async_context(connect(live_cast.student, "inbox/"))
+async def test_sockets_come_and_go(connect: Connect, live_people: People, stack: AsyncExitStack) -> None:
+    with metric_changes() as opened:
+        await stack.enter_async_context(connected(connect, live_people.student))
+        await stack.enter_async_context(connect(live_people.student, "inbox/"))
     assert opened == {
         'qader_sockets{kind="conversation"}': 1,
         'qader_sockets{kind="inbox"}': 1,
         'qader_sockets_opened_total{kind="conversation"}': 1,
         'qader_sockets_opened_total{kind="inbox"}': 1,
     }
-    with moved() as left:
+    with metric_changes() as left:
         await stack.aclose()
     assert left == {
         'qader_sockets{kind="conversation"}': -1,
@@ -61,17 +61,17 @@ async def test_sockets_come_and_go(connect: Connect, live_cast: Cast, stack: Asy
         (3999, 'by="client",code="other"'),  # a client may make up two thousand of them
     ],
 )
-async def test_how_a_socket_ended(connect: Connect, live_cast: Cast, code: int, counted: str) -> None:
-    async with entered(connect, live_cast.student) as socket:
-        with moved() as changed:
+async def test_how_a_socket_ended(connect: Connect, live_people: People, code: int, counted: str) -> None:
+    async with connected(connect, live_people.student) as socket:
+        with metric_changes() as changed:
             await socket.send_input({"type": "websocket.disconnect", "code": code})
             await socket.wait(5)
     assert changed == {'qader_sockets{kind="conversation"}': -1, f"qader_sockets_closed_total{{{counted}}}": 1}
 
 
-async def test_a_socket_that_we_close_counts_as_ours(connect: Connect, live_cast: Cast) -> None:
-    async with entered(connect, live_cast.student) as socket:
-        with moved() as changed:
+async def test_a_socket_that_we_close_counts_as_ours(connect: Connect, live_people: People) -> None:
+    async with connected(connect, live_people.student) as socket:
+        with metric_changes() as changed:
             await Session.objects.filter(pk=key_of(socket)).adelete()
             assert await socket.close_code() == 4401
             await socket.disconnect(code=4401)
@@ -80,21 +80,21 @@ async def test_a_socket_that_we_close_counts_as_ours(connect: Connect, live_cast
 
 
 async def test_a_message_is_stored_and_delivered(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     async with (
-        entered(connect, live_cast.student) as student,
-        entered(connect, live_cast.teacher, live_conversation) as teacher,
+        connected(connect, live_people.student) as student,
+        connected(connect, live_people.teacher, live_conversation) as teacher,
     ):
         await settled()
-        with moved() as changed:
+        with metric_changes() as changed:
             await student.send_json({"message": "hello", "client_id": "one"})
             for socket in (student, teacher):
                 await socket.receive_json()
             await student.silence()
             await teacher.silence()
         assert changed == SENT | {"qader_delivery_seconds_count": 2}
-        with moved() as changed:
+        with metric_changes() as changed:
             await student.send_json({"message": "hello", "client_id": "one"})
             await student.silence()
             await asyncio.wait_for(_until_idle(), 5)
@@ -106,16 +106,16 @@ async def _until_idle() -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_a_message_over_rest(live_cast: Cast, post: Post) -> None:
-    with moved() as changed:
-        assert (await post(live_cast.student, STUDENT_MESSAGES, {"content": "hello"})).status_code == 201
+async def test_a_message_over_rest(live_people: People, post: Post) -> None:
+    with metric_changes() as changed:
+        assert (await post(live_people.student, STUDENT_MESSAGES, {"content": "hello"})).status_code == 201
     assert changed == SENT
 
 
-async def test_errors_that_clients_are_told(connect: Connect, live_cast: Cast, post: Post, settings: Any) -> None:
+async def test_errors_that_clients_are_told(connect: Connect, live_people: People, post: Post, settings: Any) -> None:
     settings.CHAT_RATE_LIMIT = (0.001, 1)
-    async with entered(connect, live_cast.student) as socket:
-        with moved() as changed:
+    async with connected(connect, live_people.student) as socket:
+        with metric_changes() as changed:
             await socket.send_json({"message": " "})
             await socket.send_json({"message": "one"})
             await socket.send_json({"message": "two"})
@@ -126,9 +126,9 @@ async def test_errors_that_clients_are_told(connect: Connect, live_cast: Cast, p
         'qader_errors_told_total{code="empty_message",over="socket"}': 1,
         'qader_errors_told_total{code="rate_limited",over="socket"}': 1,
     }
-    with moved() as changed:
-        await post(live_cast.student, STUDENT_MESSAGES, {"content": "three"})
-        await post(live_cast.stranger, STUDENT_MESSAGES, {"content": "to nobody"})
+    with metric_changes() as changed:
+        await post(live_people.student, STUDENT_MESSAGES, {"content": "three"})
+        await post(live_people.stranger, STUDENT_MESSAGES, {"content": "to nobody"})
     assert changed == {
         'qader_errors_told_total{code="rate_limited",over="rest"}': 1,
         'qader_errors_told_total{code="no_mentor",over="rest"}': 1,
@@ -138,31 +138,31 @@ async def test_errors_that_clients_are_told(connect: Connect, live_cast: Cast, p
 @pytest.mark.parametrize("outcome", ["recovered", "too_far", "unknown"])
 async def test_resumes_by_outcome(
     connect: Connect,
-    live_cast: Cast,
+    live_people: People,
     live_conversation: Conversation,
     monkeypatch: pytest.MonkeyPatch,
     outcome: str,
 ) -> None:
     monkeypatch.setattr(entrance, "MAX_REPLAY", 2)
-    messages = await in_thread(say, live_conversation, live_cast.teacher, *"abcd")
+    messages = await in_thread(say, live_conversation, live_people.teacher, *"abcd")
     after = {"recovered": messages[1].pk, "too_far": messages[0].pk, "unknown": -1}[outcome]
-    with moved() as changed:
-        async with entered(connect, live_cast.student, None, f"?after={after}") as socket:
+    with metric_changes() as changed:
+        async with connected(connect, live_people.student, None, f"?after={after}") as socket:
             await socket.receive_json()
     assert changed[f'qader_resumes_total{{outcome="{outcome}"}}'] == 1
     assert sum(value for name, value in changed.items() if name.startswith("qader_resumes")) == 1
 
 
 async def test_what_another_process_said_and_what_the_layer_lost(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any, stack: AsyncExitStack
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any, stack: AsyncExitStack
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
     other = await stack.enter_async_context(OtherProcess())
-    teacher = await other.connect(live_cast.teacher, live_conversation)
-    student = await stack.enter_async_context(entered(connect, live_cast.student))
+    teacher = await other.connect(live_people.teacher, live_conversation)
+    student = await stack.enter_async_context(connected(connect, live_people.student))
     await settled()
     await other.run(settled())
-    with moved() as changed:
+    with metric_changes() as changed:
         await teacher.send_json({"message": "heard"})
         await teacher.receive_json()
         await student.receive_json()
@@ -173,7 +173,7 @@ async def test_what_another_process_said_and_what_the_layer_lost(
     await teacher.send_json({"message": "lost"})
     await teacher.receive_json()
     rough_layer().drop = 0
-    with moved() as changed:
+    with metric_changes() as changed:
         await teacher.send_json({"message": "heard again"})
         await teacher.receive_json()
         await receive_many(student, 2)
@@ -188,19 +188,19 @@ async def test_what_another_process_said_and_what_the_layer_lost(
 
 
 async def test_read_marks_that_the_layer_lost(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any, stack: AsyncExitStack
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any, stack: AsyncExitStack
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
-    one, two = await in_thread(say, live_conversation, live_cast.teacher, "one", "two")
+    one, two = await in_thread(say, live_conversation, live_people.teacher, "one", "two")
     other = await stack.enter_async_context(OtherProcess())
-    reader = await other.connect(live_cast.student, None, "?mark_read=false")
-    teacher = await stack.enter_async_context(entered(connect, live_cast.teacher, live_conversation))
+    reader = await other.connect(live_people.student, None, "?mark_read=false")
+    teacher = await stack.enter_async_context(connected(connect, live_people.teacher, live_conversation))
     await settled()
     rough_layer().drop = 1
     await reader.send_json({"type": "mark_read", "message_id": one.pk})
     await reader.receive_json()
     rough_layer().drop = 0
-    with moved() as changed:
+    with metric_changes() as changed:
         await reader.send_json({"type": "mark_read", "message_id": two.pk})
         await reader.receive_json()
         await teacher.receive_json()
@@ -209,12 +209,12 @@ async def test_read_marks_that_the_layer_lost(
 
 
 async def test_a_layer_that_is_away_and_returns_though_nobody_speaks(
-    connect: Connect, live_cast: Cast, settings: Any
+    connect: Connect, live_people: People, settings: Any
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
-    async with entered(connect, live_cast.student) as socket:
+    async with connected(connect, live_people.student) as socket:
         await settled()
-        with moved() as changed:
+        with metric_changes() as changed:
             rough_layer().mode = "raises"
             await socket.send_json({"message": "anybody there?"})
             await socket.receive_json()
@@ -226,7 +226,7 @@ async def test_a_layer_that_is_away_and_returns_though_nobody_speaks(
 
 
 async def _until(name: str, value: float) -> None:
-    while figures()[name] != value:  # noqa: ASYNC110 - nobody says when
+    while metric_values()[name] != value:  # noqa: ASYNC110 - nobody says when
         await asyncio.sleep(0.02)
 
 
@@ -236,17 +236,17 @@ def cut_off(*_: Any, **__: Any) -> None:
 
 
 async def test_a_database_that_is_away_from_the_writer_and_from_rest(
-    connect: Connect, live_cast: Cast, post: Post
+    connect: Connect, live_people: People, post: Post
 ) -> None:
-    async with entered(connect, live_cast.student) as socket:
+    async with connected(connect, live_people.student) as socket:
         await settled()
-        with moved() as changed, database_away(), patch.object(psycopg.Cursor, "execute", cut_off):
+        with metric_changes() as changed, database_away(), patch.object(psycopg.Cursor, "execute", cut_off):
             await socket.send_json({"message": "lost?", "client_id": "one"})
             assert (await socket.receive_json())["code"] == "temporarily_unavailable"
     assert changed['qader_database_errors_total{by="writer"}'] == 1
     assert changed['qader_errors_told_total{code="temporarily_unavailable",over="socket"}'] == 1
-    client = await http(live_cast.student)
-    with moved() as changed, database_away():
+    client = await http(live_people.student)
+    with metric_changes() as changed, database_away():
         assert (await client.get(STUDENT_MESSAGES)).status_code == 503
     assert changed == {
         'qader_database_errors_total{by="http"}': 1,
@@ -259,7 +259,7 @@ async def test_a_rate_limiter_without_redis(settings: Any, monkeypatch: pytest.M
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
     settings.CHAT_RATE_LIMIT = (1, 2)
     limit = SendLimit()
-    with moved() as changed:
+    with metric_changes() as changed:
         assert [limit.take(1), limit.take(1)] == [0, 0]
         await ended("send-limit-report")
     assert changed == {"qader_rate_limit_fallbacks_total": 1}

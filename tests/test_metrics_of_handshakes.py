@@ -6,9 +6,9 @@ import pytest
 
 from tests.conftest import Connect
 from tests.delivery_harness import database_away
-from tests.metric_values import moved
-from tests.people import Cast, session_cookie
-from tests.sockets import entered, in_thread
+from tests.metric_values import metric_changes
+from tests.people import People, session_cookie
+from tests.sockets import connected, in_thread
 
 
 @pytest.mark.parametrize(
@@ -24,25 +24,25 @@ from tests.sockets import entered, in_thread
     ],
 )
 async def test_who_is_not_let_in_and_why(
-    connect: Connect, live_cast: Cast, who: str | None, path: str | None, reason: str
+    connect: Connect, live_people: People, who: str | None, path: str | None, reason: str
 ) -> None:
-    with moved() as changed:
-        _, accepted, _ = await connect.knock(getattr(live_cast, who) if who else None, path)
+    with metric_changes() as changed:
+        _, accepted, _ = await connect.try_connect(getattr(live_people, who) if who else None, path)
     assert not accepted
     assert changed == {f'qader_handshakes_refused_total{{reason="{reason}"}}': 1}
 
 
 async def test_refused_for_too_many_and_for_a_database_that_is_away(
-    connect: Connect, live_cast: Cast, settings: Any
+    connect: Connect, live_people: People, settings: Any
 ) -> None:
     settings.CHAT_MAX_SOCKETS_PER_USER = 1
-    async with entered(connect, live_cast.student):
-        with moved() as changed:
-            await connect.knock(live_cast.student)
+    async with connected(connect, live_people.student):
+        with metric_changes() as changed:
+            await connect.try_connect(live_people.student)
     assert changed['qader_handshakes_refused_total{reason="too_many_sockets"}'] == 1
-    key = await in_thread(session_cookie, live_cast.student)
-    with moved() as changed, database_away():
-        _, accepted, code = await connect.knock(live_cast.student, key=key)
+    key = await in_thread(session_cookie, live_people.student)
+    with metric_changes() as changed, database_away():
+        _, accepted, code = await connect.try_connect(live_people.student, key=key)
     assert (accepted, code) == (False, 1013)
     assert changed == {
         'qader_handshakes_refused_total{reason="temporarily_unavailable"}': 1,
@@ -50,23 +50,23 @@ async def test_refused_for_too_many_and_for_a_database_that_is_away(
     }
 
 
-async def test_an_origin_that_is_not_ours_is_a_reason(live_cast: Cast) -> None:
+async def test_an_origin_that_is_not_ours_is_a_reason(live_people: People) -> None:
     from qader.asgi import application
     from tests.conftest import Socket
 
     socket = Socket(application, "/ws/chat/my-conversation/", [(b"origin", b"http://evil.example")])
-    with moved() as changed:
+    with metric_changes() as changed:
         accepted, _ = await socket.connect(5)
         await socket.disconnect()
     assert not accepted
     assert changed == {'qader_handshakes_refused_total{reason="origin"}': 1}
 
 
-async def test_a_client_that_leaves_before_it_is_let_in(live_cast: Cast) -> None:
+async def test_a_client_that_leaves_before_it_is_let_in(live_people: People) -> None:
     from tests.sockets import socket_of
 
-    socket = await in_thread(socket_of, live_cast.student)
-    with moved() as changed:
+    socket = await in_thread(socket_of, live_people.student)
+    with metric_changes() as changed:
         await socket.send_input({"type": "websocket.disconnect", "code": 1006})
         await socket.wait(5)
     assert changed == {'qader_handshakes_refused_total{reason="abandoned"}': 1}

@@ -8,19 +8,19 @@ from django.db import connection
 from prometheus_client import generate_latest
 
 from tests.delivery_harness import database_away
-from tests.metric_values import moved
-from tests.people import PASSWORD, Cast
+from tests.metric_values import metric_changes
+from tests.people import PASSWORD, People
 from tests.queries import counted_queries
 
 
-def test_tries_to_sign_in(cast: Cast, client: Any, settings: Any) -> None:
+def test_tries_to_sign_in(people: People, client: Any, settings: Any) -> None:
     settings.LOGIN_LIMIT_ACCOUNT = 1
 
     def sign_in(password: str) -> None:
         body = {"username": "student", "password": password}
         client.post("/api/v1/auth/login/", body, content_type="application/json")
 
-    with moved() as changed:
+    with metric_changes() as changed:
         for password in (PASSWORD, "wrong", "wrong again", PASSWORD):
             sign_in(password)
     assert changed == {
@@ -52,7 +52,7 @@ async def test_http_by_the_name_of_its_route(
 ) -> None:
     from qader.asgi import application
 
-    with moved() as changed:
+    with metric_changes() as changed:
         request = HttpCommunicator(application, method, path, headers=[(b"host", b"localhost")])
         assert (await request.get_response(5))["status"] == status
         await request.wait(5)
@@ -67,7 +67,7 @@ async def test_http_by_the_name_of_its_route(
 async def test_a_client_that_hangs_up_before_it_is_answered_is_no_failure_of_ours(more_body: bool) -> None:
     from qader.asgi import application
 
-    with moved() as changed:
+    with metric_changes() as changed:
         request = HttpCommunicator(application, "POST", "/api/v1/auth/login/", headers=[(b"host", b"localhost")])
         await request.send_input({"type": "http.request", "body": b"{", "more_body": more_body})
         await request.send_input({"type": "http.disconnect"})

@@ -56,15 +56,15 @@ SAFE = [
 
 def lint() -> MigrationLinter:
     """Judge all of ours; a warning that a table is locked is as bad as what breaks queries."""
-    judge = MigrationLinter(include_apps=["accounts", "chat"], all_warnings_as_errors=True, no_cache=True)
-    judge.lint_all_migrations()
-    return judge
+    linter = MigrationLinter(include_apps=["accounts", "chat"], all_warnings_as_errors=True, no_cache=True)
+    linter.lint_all_migrations()
+    return linter
 
 
 def test_every_migration_is_safe_while_the_version_before_serves(capsys: pytest.CaptureFixture[str]) -> None:
-    judge = lint()
-    assert not judge.has_errors, capsys.readouterr().out
-    assert judge.nb_valid == judge.nb_total >= 3
+    linter = lint()
+    assert not linter.has_errors, capsys.readouterr().out
+    assert linter.nb_valid == linter.nb_total >= 3
 
 
 @pytest.fixture

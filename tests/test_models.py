@@ -9,7 +9,7 @@ from django.db import IntegrityError
 
 from accounts.models import RoleChoices, UserProfile
 from chat.models import Conversation, Message
-from tests.people import Cast, conversation_of, make_user, say
+from tests.people import People, conversation_of, make_user, say
 from tests.queries import at_once
 
 COUNTERS = ("last_seq", "student_read_seq", "teacher_read_seq", "updated_at")
@@ -23,25 +23,25 @@ def seqs(conversation: Conversation) -> list[int]:
     return list(conversation.messages.order_by("pk").values_list("seq", flat=True))
 
 
-def test_messages_are_numbered_per_conversation_from_1(cast: Cast) -> None:
-    say(cast.conversation, cast.student, "one")
-    say(cast.other_conversation, cast.trainer, "one of theirs")
-    say(cast.conversation, cast.teacher, "two", "three")
-    assert seqs(cast.conversation) == [1, 2, 3]
-    assert seqs(cast.other_conversation) == [1]
+def test_messages_are_numbered_per_conversation_from_1(people: People) -> None:
+    say(people.conversation, people.student, "one")
+    say(people.other_conversation, people.trainer, "one of theirs")
+    say(people.conversation, people.teacher, "two", "three")
+    assert seqs(people.conversation) == [1, 2, 3]
+    assert seqs(people.other_conversation) == [1]
 
 
-def test_a_message_moves_the_conversations_counters_and_nothing_else(cast: Cast) -> None:
+def test_a_message_moves_the_conversations_counters_and_nothing_else(people: People) -> None:
     moment = datetime(2030, 1, 2, 3, 4, 5, 678901, UTC)
-    conversation = cast.conversation
+    conversation = people.conversation
     message = Message.objects.create(
-        conversation=conversation, sender=cast.student, content="later", timestamp=moment, client_id="a"
+        conversation=conversation, sender=people.student, content="later", timestamp=moment, client_id="a"
     )
     assert counters(conversation) == (1, 0, 0, moment)
     assert Message.objects.values().get() == {
         "id": message.pk,
         "conversation_id": conversation.pk,
-        "sender_id": cast.student.pk,
+        "sender_id": people.student.pk,
         "content": "later",
         "timestamp": moment,
         "is_read": False,
@@ -50,85 +50,89 @@ def test_a_message_moves_the_conversations_counters_and_nothing_else(cast: Cast)
     }
 
 
-def test_saving_a_message_again_leaves_its_number(cast: Cast) -> None:
-    message, _ = say(cast.conversation, cast.student, "one", "two")
+def test_saving_a_message_again_leaves_its_number(people: People) -> None:
+    message, _ = say(people.conversation, people.student, "one", "two")
     message.is_read = True
     message.save()
-    assert seqs(cast.conversation) == [1, 2]
-    assert counters(cast.conversation)[0] == 2
+    assert seqs(people.conversation) == [1, 2]
+    assert counters(people.conversation)[0] == 2
 
 
-def test_a_message_that_cannot_be_stored_takes_no_number(live_cast: Cast) -> None:
-    fields: dict[str, Any] = {"conversation": live_cast.conversation, "sender": live_cast.student, "client_id": "same"}
+def test_a_message_that_cannot_be_stored_takes_no_number(live_people: People) -> None:
+    fields: dict[str, Any] = {
+        "conversation": live_people.conversation,
+        "sender": live_people.student,
+        "client_id": "same",
+    }
     Message.objects.create(content="first", **fields)
     with pytest.raises(IntegrityError):
         Message.objects.create(content="second", **fields)
-    assert counters(live_cast.conversation)[0] == 1
-    say(live_cast.conversation, live_cast.student, "next")
-    assert seqs(live_cast.conversation) == [1, 2]
+    assert counters(live_people.conversation)[0] == 1
+    say(live_people.conversation, live_people.student, "next")
+    assert seqs(live_people.conversation) == [1, 2]
 
 
-def test_the_number_of_an_erased_message_is_never_given_again(cast: Cast) -> None:
-    say(cast.conversation, cast.student, "one", "two")[-1].delete()
-    say(cast.conversation, cast.student, "three")
-    assert seqs(cast.conversation) == [1, 3]
+def test_the_number_of_an_erased_message_is_never_given_again(people: People) -> None:
+    say(people.conversation, people.student, "one", "two")[-1].delete()
+    say(people.conversation, people.student, "three")
+    assert seqs(people.conversation) == [1, 3]
 
 
-def test_messages_created_at_once_get_different_numbers(live_cast: Cast) -> None:
-    conversation = live_cast.conversation
-    people = [live_cast.student, live_cast.teacher] * 2
+def test_messages_created_at_once_get_different_numbers(live_people: People) -> None:
+    conversation = live_people.conversation
+    people = [live_people.student, live_people.teacher] * 2
     at_once(*[lambda person=person: say(conversation, person, *"abcdefghij") for person in people])
     assert sorted(seqs(conversation)) == list(range(1, 41))
     assert counters(conversation)[0] == 40
 
 
-def test_a_pair_has_one_conversation(cast: Cast) -> None:
-    pair = {"student_profile": cast.student.profile, "teacher_profile": cast.teacher.profile}
+def test_a_pair_has_one_conversation(people: People) -> None:
+    pair = {"student_profile": people.student.profile, "teacher_profile": people.teacher.profile}
     first, made = Conversation.get_or_create_conversation(**pair)
     again, made_again = Conversation.get_or_create_conversation(**pair)
     assert (made, made_again) == (True, False)
     assert first == again == Conversation.objects.get()
-    assert (again.student, again.teacher) == (cast.student.profile, cast.teacher.profile)
+    assert (again.student, again.teacher) == (people.student.profile, people.teacher.profile)
 
 
-def test_the_pair_is_given_by_name_only(cast: Cast) -> None:
+def test_the_pair_is_given_by_name_only(people: People) -> None:
     with pytest.raises(TypeError):
-        Conversation.get_or_create_conversation(cast.student.profile, cast.teacher.profile)  # type: ignore[misc]
+        Conversation.get_or_create_conversation(people.student.profile, people.teacher.profile)  # type: ignore[misc]
 
 
-def test_two_who_ask_at_once_get_the_same_conversation(live_cast: Cast) -> None:
-    pair = {"student_profile": live_cast.student.profile, "teacher_profile": live_cast.teacher.profile}
+def test_two_who_ask_at_once_get_the_same_conversation(live_people: People) -> None:
+    pair = {"student_profile": live_people.student.profile, "teacher_profile": live_people.teacher.profile}
     answers = at_once(*[lambda: Conversation.get_or_create_conversation(**pair)] * 4)
     assert sorted(made for _, made in answers) == [False, False, False, True]
     assert {conversation.pk for conversation, _ in answers} == {Conversation.objects.get().pk}
 
 
-def test_a_pair_cannot_have_two_rows(cast: Cast) -> None:
-    pair = {"student": cast.student.profile, "teacher": cast.teacher.profile}
+def test_a_pair_cannot_have_two_rows(people: People) -> None:
+    pair = {"student": people.student.profile, "teacher": people.teacher.profile}
     Conversation.objects.create(**pair)
     with pytest.raises(IntegrityError):
         Conversation.objects.create(**pair)
 
 
-def test_a_number_cannot_be_used_twice(cast: Cast) -> None:
-    (message,) = say(cast.conversation, cast.student, "one")
+def test_a_number_cannot_be_used_twice(people: People) -> None:
+    (message,) = say(people.conversation, people.student, "one")
     with pytest.raises(IntegrityError):
-        Message.objects.create(conversation=cast.conversation, sender=cast.teacher, content="x", seq=message.seq)
+        Message.objects.create(conversation=people.conversation, sender=people.teacher, content="x", seq=message.seq)
 
 
-def test_a_client_id_is_free_to_others_and_in_other_conversations(cast: Cast) -> None:
-    elsewhere = conversation_of(cast.student, cast.trainer)
+def test_a_client_id_is_free_to_others_and_in_other_conversations(people: People) -> None:
+    elsewhere = conversation_of(people.student, people.trainer)
     for conversation, sender in [
-        (cast.conversation, cast.student),
-        (cast.conversation, cast.teacher),
-        (elsewhere, cast.student),
+        (people.conversation, people.student),
+        (people.conversation, people.teacher),
+        (elsewhere, people.student),
     ]:
         Message.objects.create(conversation=conversation, sender=sender, content="x", client_id="same")
     assert Message.objects.filter(client_id="same").count() == 3
 
 
-def test_messages_without_a_client_id_never_clash(cast: Cast) -> None:
-    say(cast.conversation, cast.student, "x", "x", "x")
+def test_messages_without_a_client_id_never_clash(people: People) -> None:
+    say(people.conversation, people.student, "x", "x", "x")
     assert Message.objects.filter(client_id=None).count() == 3
 
 
@@ -146,27 +150,27 @@ def test_messages_without_a_client_id_never_clash(cast: Cast) -> None:
     ],
 )
 def test_a_conversation_is_active_while_its_teacher_mentors_its_student(
-    cast: Cast, changed: str, fields: dict[str, Any], is_active: bool
+    people: People, changed: str, fields: dict[str, Any], is_active: bool
 ) -> None:
-    conversation = cast.conversation
-    fields = fields | ({"assigned_mentor": cast.trainer.profile} if fields.get("assigned_mentor") else {})
-    UserProfile.objects.filter(user=getattr(cast, changed)).update(**fields)
+    conversation = people.conversation
+    fields = fields | ({"assigned_mentor": people.trainer.profile} if fields.get("assigned_mentor") else {})
+    UserProfile.objects.filter(user=getattr(people, changed)).update(**fields)
     assert Conversation.objects.with_people().get(pk=conversation.pk).is_active is is_active
 
 
-def test_a_mentor_assigned_again_makes_the_old_conversation_active_again(cast: Cast) -> None:
-    conversation = cast.conversation
-    student = UserProfile.objects.filter(user=cast.student)
-    student.update(assigned_mentor=cast.trainer.profile)
-    student.update(assigned_mentor=cast.teacher.profile)
-    pair = {"student_profile": student.get(), "teacher_profile": cast.teacher.profile}
+def test_a_mentor_assigned_again_makes_the_old_conversation_active_again(people: People) -> None:
+    conversation = people.conversation
+    student = UserProfile.objects.filter(user=people.student)
+    student.update(assigned_mentor=people.trainer.profile)
+    student.update(assigned_mentor=people.teacher.profile)
+    pair = {"student_profile": student.get(), "teacher_profile": people.teacher.profile}
     assert Conversation.get_or_create_conversation(**pair) == (conversation, False)
     assert Conversation.objects.get().is_active
 
 
-def test_saving_a_stale_conversation_does_not_take_its_counters_back(cast: Cast) -> None:
-    stale = Conversation.objects.get(pk=cast.conversation.pk)
-    say(cast.conversation, cast.student, "one", "two")
+def test_saving_a_stale_conversation_does_not_take_its_counters_back(people: People) -> None:
+    stale = Conversation.objects.get(pk=people.conversation.pk)
+    say(people.conversation, people.student, "one", "two")
     Conversation.objects.filter(pk=stale.pk).update(student_read_seq=1, teacher_read_seq=2)
     before = counters(stale)
     stale.save()
@@ -174,34 +178,34 @@ def test_saving_a_stale_conversation_does_not_take_its_counters_back(cast: Cast)
     assert before[:3] == (2, 1, 2)
 
 
-def test_saving_a_conversation_stores_what_else_was_changed(cast: Cast) -> None:
-    conversation = cast.conversation
-    conversation.teacher = cast.trainer.profile
+def test_saving_a_conversation_stores_what_else_was_changed(people: People) -> None:
+    conversation = people.conversation
+    conversation.teacher = people.trainer.profile
     conversation.save()
-    assert Conversation.objects.get().teacher == cast.trainer.profile
+    assert Conversation.objects.get().teacher == people.trainer.profile
 
 
-def test_a_conversation_knows_its_members_in_their_present_roles(cast: Cast) -> None:
-    conversation = cast.conversation
-    assert conversation.member(cast.student.pk) == cast.student.profile
-    assert conversation.member(cast.teacher.pk) == cast.teacher.profile
-    for stranger in (cast.trainer, cast.other_student, cast.admin):
+def test_a_conversation_knows_its_members_in_their_present_roles(people: People) -> None:
+    conversation = people.conversation
+    assert conversation.member(people.student.pk) == people.student.profile
+    assert conversation.member(people.teacher.pk) == people.teacher.profile
+    for stranger in (people.trainer, people.other_student, people.admin):
         assert conversation.member(stranger.pk) is None
-    UserProfile.objects.filter(user=cast.student).update(role=RoleChoices.TEACHER)
-    UserProfile.objects.filter(user=cast.teacher).update(role=RoleChoices.STUDENT)
+    UserProfile.objects.filter(user=people.student).update(role=RoleChoices.TEACHER)
+    UserProfile.objects.filter(user=people.teacher).update(role=RoleChoices.STUDENT)
     conversation = Conversation.objects.get()
-    assert conversation.member(cast.student.pk) is None
-    assert conversation.member(cast.teacher.pk) is None
+    assert conversation.member(people.student.pk) is None
+    assert conversation.member(people.teacher.pk) is None
 
 
-def test_everybody_has_their_own_conversations_in_their_present_role(cast: Cast) -> None:
-    mine, theirs = cast.conversation, cast.other_conversation
-    assert [list(Conversation.objects.for_user(user)) for user in (cast.student, cast.teacher)] == [[mine], [mine]]
-    assert list(Conversation.objects.for_user(cast.trainer)) == [theirs]
-    assert not Conversation.objects.for_user(cast.stranger)
-    assert not Conversation.objects.for_user(cast.admin)
-    UserProfile.objects.filter(user=cast.teacher).update(role=RoleChoices.STUDENT)
-    assert not Conversation.objects.for_user(cast.teacher)
+def test_everybody_has_their_own_conversations_in_their_present_role(people: People) -> None:
+    mine, theirs = people.conversation, people.other_conversation
+    assert [list(Conversation.objects.for_user(user)) for user in (people.student, people.teacher)] == [[mine], [mine]]
+    assert list(Conversation.objects.for_user(people.trainer)) == [theirs]
+    assert not Conversation.objects.for_user(people.stranger)
+    assert not Conversation.objects.for_user(people.admin)
+    UserProfile.objects.filter(user=people.teacher).update(role=RoleChoices.STUDENT)
+    assert not Conversation.objects.for_user(people.teacher)
 
 
 def test_a_profile_has_defaults_for_all_but_its_user(db: None) -> None:
@@ -237,14 +241,16 @@ def test_only_students_have_a_mentor_who_teaches_or_trains(
     assert raised.value.message_dict == {"assigned_mentor": [error]}
 
 
-def test_nobody_is_their_own_mentor(cast: Cast) -> None:
+def test_nobody_is_their_own_mentor(people: People) -> None:
     with pytest.raises(IntegrityError):
-        UserProfile.objects.filter(user=cast.student).update(assigned_mentor=cast.student.profile)
+        UserProfile.objects.filter(user=people.student).update(assigned_mentor=people.student.profile)
 
 
-def test_a_student_has_no_mentor_once_that_person_is_none(cast: Cast) -> None:
-    assert cast.student.profile.mentor == cast.teacher.profile
-    UserProfile.objects.filter(user=cast.teacher).update(role=RoleChoices.ADMIN)
-    assert UserProfile.objects.get(user=cast.student).mentor is None
-    UserProfile.objects.filter(user=cast.student).update(role=RoleChoices.TRAINER, assigned_mentor=cast.trainer.profile)
-    assert UserProfile.objects.get(user=cast.student).mentor is None
+def test_a_student_has_no_mentor_once_that_person_is_none(people: People) -> None:
+    assert people.student.profile.mentor == people.teacher.profile
+    UserProfile.objects.filter(user=people.teacher).update(role=RoleChoices.ADMIN)
+    assert UserProfile.objects.get(user=people.student).mentor is None
+    UserProfile.objects.filter(user=people.student).update(
+        role=RoleChoices.TRAINER, assigned_mentor=people.trainer.profile
+    )
+    assert UserProfile.objects.get(user=people.student).mentor is None

@@ -16,12 +16,12 @@ from chat.live.heartbeats import Heartbeats
 from chat.models import Conversation, LastSeen
 from chat.store.last_seen import load_last_seen, save_last_seen
 from tests.conftest import Connect, Socket
-from tests.conversation_sockets import stay
+from tests.conversation_sockets import open_and_silent
 from tests.delivery_harness import database_away
 from tests.other_process import ROUGH, OtherProcess, rough_layer
-from tests.people import Cast, conversation_of, make_user
+from tests.people import People, conversation_of, make_user
 from tests.queries import counted_queries
-from tests.sockets import ended, entered, established, in_thread, settled
+from tests.sockets import connected, ended, established, in_thread, settled
 
 NEVER = 1000
 INBOX = "inbox/"
@@ -64,102 +64,102 @@ async def asking(connect: Connect, user: User, path: Any = None, **kwargs: Any) 
 
 
 async def test_the_present_state_comes_behind_the_first_frame_and_then_each_change(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     before = timezone.now()
-    async with connect(live_cast.student, None, ASKED) as student:
+    async with connect(live_people.student, None, ASKED) as student:
         assert await student.receive_json() == established(live_conversation)
-        assert await student.receive_json() == offline(live_cast.teacher)
-        async with asking(connect, live_cast.teacher, live_conversation) as teacher:
-            assert await teacher.receive_json() == online(live_cast.student)
-            assert await student.receive_json() == online(live_cast.teacher)
+        assert await student.receive_json() == offline(live_people.teacher)
+        async with asking(connect, live_people.teacher, live_conversation) as teacher:
+            assert await teacher.receive_json() == online(live_people.student)
+            assert await student.receive_json() == online(live_people.teacher)
         gone = await student.receive_json()
-        left = await seen(live_cast.teacher)
-        assert gone == offline(live_cast.teacher, left)
+        left = await seen(live_people.teacher)
+        assert gone == offline(live_people.teacher, left)
         assert before < left < timezone.now()
-        async with entered(connect, live_cast.teacher, live_conversation):
-            assert await student.receive_json() == online(live_cast.teacher, left)
+        async with connected(connect, live_people.teacher, live_conversation):
+            assert await student.receive_json() == online(live_people.teacher, left)
         again = await student.receive_json()
-        assert again == offline(live_cast.teacher, await seen(live_cast.teacher))
+        assert again == offline(live_people.teacher, await seen(live_people.teacher))
         assert again != gone
         await student.silence()
 
 
 async def test_whoever_did_not_ask_hears_nothing_of_it(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     async with (
-        entered(connect, live_cast.student) as student,
-        connect(live_cast.student, None, "?presence=0") as tab,
-        connect(live_cast.student, INBOX) as inbox,
+        connected(connect, live_people.student) as student,
+        connect(live_people.student, None, "?presence=0") as tab,
+        connect(live_people.student, INBOX) as inbox,
     ):
         await tab.receive_json()
         await inbox.receive_json()
-        async with asking(connect, live_cast.teacher, live_conversation) as teacher:
-            assert await teacher.receive_json() == online(live_cast.student)
+        async with asking(connect, live_people.teacher, live_conversation) as teacher:
+            assert await teacher.receive_json() == online(live_people.student)
         await ended("presence-report", "presence-look-ups-batches")
-        await stay(student, tab, inbox)
+        await open_and_silent(student, tab, inbox)
 
 
 async def test_any_socket_of_a_user_counts_and_only_the_last_to_go_is_told(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
-    async with asking(connect, live_cast.student) as student:
-        assert await student.receive_json() == offline(live_cast.teacher)
-        async with connect(live_cast.teacher, INBOX):
-            assert await student.receive_json() == online(live_cast.teacher)
-            async with entered(connect, live_cast.teacher, live_conversation):
+    async with asking(connect, live_people.student) as student:
+        assert await student.receive_json() == offline(live_people.teacher)
+        async with connect(live_people.teacher, INBOX):
+            assert await student.receive_json() == online(live_people.teacher)
+            async with connected(connect, live_people.teacher, live_conversation):
                 pass
             await asyncio.sleep(0.3)  # longer than the grace
             await student.silence()
-        assert await student.receive_json() == offline(live_cast.teacher, await seen(live_cast.teacher))
+        assert await student.receive_json() == offline(live_people.teacher, await seen(live_people.teacher))
 
 
 async def test_a_page_that_is_loaded_anew_is_not_away(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "GRACE_SECONDS", 0.5)
-    async with asking(connect, live_cast.student) as student:
-        assert await student.receive_json() == offline(live_cast.teacher)
+    async with asking(connect, live_people.student) as student:
+        assert await student.receive_json() == offline(live_people.teacher)
         for _ in range(3):
-            async with entered(connect, live_cast.teacher, live_conversation):
+            async with connected(connect, live_people.teacher, live_conversation):
                 pass
-        assert await student.receive_json() == online(live_cast.teacher)
+        assert await student.receive_json() == online(live_people.teacher)
         assert (await student.receive_json())["is_online"] is False
         assert await LastSeen.objects.acount() == 1
 
 
 async def test_an_inbox_is_told_of_all_other_sides(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
-    pupil = await in_thread(make_user, "pupil", RoleChoices.STUDENT, mentor=live_cast.teacher)
-    await in_thread(conversation_of, pupil, live_cast.teacher)
-    await in_thread(conversation_of, live_cast.other_student, live_cast.trainer)
-    async with entered(connect, live_cast.student), asking(connect, live_cast.teacher, INBOX) as inbox:
+    pupil = await in_thread(make_user, "pupil", RoleChoices.STUDENT, mentor=live_people.teacher)
+    await in_thread(conversation_of, pupil, live_people.teacher)
+    await in_thread(conversation_of, live_people.other_student, live_people.trainer)
+    async with connected(connect, live_people.student), asking(connect, live_people.teacher, INBOX) as inbox:
         first = [await inbox.receive_json() for _ in range(2)]
-        assert sorted(first, key=lambda frame: frame["user"]) == [online(live_cast.student), offline(pupil)]
-        async with entered(connect, pupil), entered(connect, live_cast.other_student):
+        assert sorted(first, key=lambda frame: frame["user"]) == [online(live_people.student), offline(pupil)]
+        async with connected(connect, pupil), connected(connect, live_people.other_student):
             assert await inbox.receive_json() == online(pupil)
         assert (await inbox.receive_json())["is_online"] is False
         await inbox.silence()
 
 
-async def test_an_inbox_hears_of_who_comes_to_it_later(connect: Connect, live_cast: Cast) -> None:
-    async with asking(connect, live_cast.teacher, INBOX) as inbox, asking(connect, live_cast.student) as student:
-        assert await student.receive_json() == online(live_cast.teacher)
+async def test_an_inbox_hears_of_who_comes_to_it_later(connect: Connect, live_people: People) -> None:
+    async with asking(connect, live_people.teacher, INBOX) as inbox, asking(connect, live_people.student) as student:
+        assert await student.receive_json() == online(live_people.teacher)
         told = {}
-        while len(told) < 2 or told["presence"] == offline(live_cast.student):  # as it was when they were found
+        while len(told) < 2 or told["presence"] == offline(live_people.student):  # as it was when they were found
             frame = await inbox.receive_json()
             told[frame["type"]] = frame
-        assert told["presence"] == online(live_cast.student)
+        assert told["presence"] == online(live_people.student)
         assert told["conversation_update"]["conversation"]["is_active"]
 
 
-async def test_a_thousand_students_are_no_slow_reader(connect: Connect, live_cast: Cast) -> None:
+async def test_a_thousand_students_are_no_slow_reader(connect: Connect, live_people: People) -> None:
     from tests.test_scale import pupils
 
-    await in_thread(pupils, live_cast.teacher, 1100)
-    async with asking(connect, live_cast.teacher, INBOX) as inbox:
+    await in_thread(pupils, live_people.teacher, 1100)
+    async with asking(connect, live_people.teacher, INBOX) as inbox:
         told = [await inbox.receive_json() for _ in range(1100)]
         assert {(frame["type"], frame["is_online"]) for frame in told} == {("presence", False)}
         assert len({frame["user"] for frame in told}) == 1100
@@ -173,56 +173,58 @@ async def assign(student: User, mentor: User | None) -> None:
 
 
 async def test_a_former_mentor_is_told_nothing_until_they_are_assigned_again(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
-    await assign(live_cast.student, live_cast.trainer)
+    await assign(live_people.student, live_people.trainer)
     async with (
-        asking(connect, live_cast.teacher, live_conversation) as former,
-        asking(connect, live_cast.teacher, INBOX) as inbox,
+        asking(connect, live_people.teacher, live_conversation) as former,
+        asking(connect, live_people.teacher, INBOX) as inbox,
     ):
-        async with entered(connect, live_cast.student):
+        async with connected(connect, live_people.student):
             await ended("presence-report", "presence-look-ups-batches")
-            await stay(former, inbox)
-        await assign(live_cast.student, live_cast.teacher)
+            await open_and_silent(former, inbox)
+        await assign(live_people.student, live_people.teacher)
         frame = await former.receive_json()
-        assert (frame["type"], frame["user"]) == ("presence", live_cast.student.pk)
+        assert (frame["type"], frame["user"]) == ("presence", live_people.student.pk)
         frames = [await inbox.receive_json() for _ in range(2)]
         assert {frame["type"] for frame in frames} == {"conversation_update", "presence"}
 
 
 async def test_a_mentor_who_is_not_any_more_is_told_nothing_from_then_on(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
-    async with asking(connect, live_cast.teacher, INBOX) as inbox:
-        assert await inbox.receive_json() == offline(live_cast.student)
-        await assign(live_cast.student, None)
+    async with asking(connect, live_people.teacher, INBOX) as inbox:
+        assert await inbox.receive_json() == offline(live_people.student)
+        await assign(live_people.student, None)
         assert (await inbox.receive_json())["conversation"]["is_active"] is False
-        async with connect(live_cast.student, INBOX):
+        async with connect(live_people.student, INBOX):
             await ended("presence-report", "presence-look-ups-batches")
             await inbox.silence()
 
 
-async def test_nobody_is_told_of_strangers(connect: Connect, live_cast: Cast, live_conversation: Conversation) -> None:
-    await in_thread(conversation_of, live_cast.other_student, live_cast.trainer)
+async def test_nobody_is_told_of_strangers(
+    connect: Connect, live_people: People, live_conversation: Conversation
+) -> None:
+    await in_thread(conversation_of, live_people.other_student, live_people.trainer)
     async with (
-        asking(connect, live_cast.student) as student,
-        asking(connect, live_cast.trainer, INBOX) as trainer,
-        asking(connect, live_cast.stranger, INBOX) as stranger,
+        asking(connect, live_people.student) as student,
+        asking(connect, live_people.trainer, INBOX) as trainer,
+        asking(connect, live_people.stranger, INBOX) as stranger,
     ):
-        assert await student.receive_json() == offline(live_cast.teacher)
-        assert await trainer.receive_json() == offline(live_cast.other_student)
-        async with entered(connect, live_cast.teacher, live_conversation):
-            assert await student.receive_json() == online(live_cast.teacher)
-            await stay(student, trainer, stranger)
+        assert await student.receive_json() == offline(live_people.teacher)
+        assert await trainer.receive_json() == offline(live_people.other_student)
+        async with connected(connect, live_people.teacher, live_conversation):
+            assert await student.receive_json() == online(live_people.teacher)
+            await open_and_silent(student, trainer, stranger)
 
 
 async def test_messages_cost_nothing_for_it(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "CONFIRMED_SECONDS", NEVER)
     async with (
-        asking(connect, live_cast.student) as student,
-        asking(connect, live_cast.teacher, live_conversation) as teacher,
+        asking(connect, live_people.student) as student,
+        asking(connect, live_people.teacher, live_conversation) as teacher,
     ):
         assert (await teacher.receive_json())["type"] == "presence"
         await settled()
@@ -242,42 +244,42 @@ async def test_messages_cost_nothing_for_it(
 
 
 async def test_while_the_database_is_away_it_is_told_later(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+    connect: Connect, live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr(presence, "BEAT_SECONDS", 0.05)
-    async with asking(connect, live_cast.student) as student:
-        assert await student.receive_json() == offline(live_cast.teacher)
-        async with entered(connect, live_cast.teacher, live_conversation):
-            assert await student.receive_json() == online(live_cast.teacher)
+    async with asking(connect, live_people.student) as student:
+        assert await student.receive_json() == offline(live_people.teacher)
+        async with connected(connect, live_people.teacher, live_conversation):
+            assert await student.receive_json() == online(live_people.teacher)
             await settled()
         with database_away():
             async with asyncio.timeout(5):
                 while not presence.presence()._unsaved:  # noqa: ASYNC110 - nobody else waits for it
                     await asyncio.sleep(0.01)
-        while (frame := await student.receive_json()) == offline(live_cast.teacher):
+        while (frame := await student.receive_json()) == offline(live_people.teacher):
             pass
-        assert frame == offline(live_cast.teacher, await seen(live_cast.teacher))
+        assert frame == offline(live_people.teacher, await seen(live_people.teacher))
 
 
-async def test_when_somebody_was_last_here_is_kept_and_forgotten_with_them(live_cast: Cast) -> None:
+async def test_when_somebody_was_last_here_is_kept_and_forgotten_with_them(live_people: People) -> None:
     first, then = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
-    student, teacher = live_cast.student.pk, live_cast.teacher.pk
+    student, teacher = live_people.student.pk, live_people.teacher.pk
     await in_thread(save_last_seen, {student: first, teacher: first})
     await in_thread(save_last_seen, {student: then, 10**6: then})
     assert await in_thread(load_last_seen, [student, teacher, 10**6]) == {student: then, teacher: first}
-    await live_cast.student.adelete()
+    await live_people.student.adelete()
     assert await in_thread(load_last_seen, [student, teacher]) == {teacher: first}
 
 
 async def test_looking_up_many_costs_one_query(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     from tests.test_scale import pupils
 
-    await in_thread(pupils, live_cast.teacher, 30)
+    await in_thread(pupils, live_people.teacher, 30)
     with counted_queries() as queries:
-        async with asking(connect, live_cast.teacher, INBOX) as inbox:
+        async with asking(connect, live_people.teacher, INBOX) as inbox:
             for _ in range(31):
                 await inbox.receive_json()
     assert len([sql for sql in queries if "lastseen" in sql]) == 1
@@ -298,32 +300,32 @@ class TestSeveralProcesses:
         settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
 
     async def test_who_is_in_another_process_is_there_and_goes_with_their_last_socket_anywhere(
-        self, connect: Connect, live_cast: Cast, live_conversation: Conversation
+        self, connect: Connect, live_people: People, live_conversation: Conversation
     ) -> None:
-        async with asking(connect, live_cast.student) as student:
-            assert await student.receive_json() == offline(live_cast.teacher)
+        async with asking(connect, live_people.student) as student:
+            assert await student.receive_json() == offline(live_people.teacher)
             async with OtherProcess() as other:
-                away = await other.connect(live_cast.teacher, live_conversation)
-                assert await student.receive_json() == online(live_cast.teacher)
-                async with entered(connect, live_cast.teacher, live_conversation):
+                away = await other.connect(live_people.teacher, live_conversation)
+                assert await student.receive_json() == online(live_people.teacher)
+                async with connected(connect, live_people.teacher, live_conversation):
                     await settled()
                     await other.run(away.socket.disconnect())
                     await asyncio.sleep(0.3)  # longer than the grace
                     await student.silence()
-                assert await student.receive_json() == offline(live_cast.teacher, await seen(live_cast.teacher))
+                assert await student.receive_json() == offline(live_people.teacher, await seen(live_people.teacher))
 
     async def test_who_was_there_before_is_found_by_a_process_that_just_began(
-        self, connect: Connect, live_cast: Cast, live_conversation: Conversation
+        self, connect: Connect, live_people: People, live_conversation: Conversation
     ) -> None:
-        async with entered(connect, live_cast.teacher, live_conversation), OtherProcess() as other:
+        async with connected(connect, live_people.teacher, live_conversation), OtherProcess() as other:
             await ended("presence-report")
-            student = await other.connect(live_cast.student, None, ASKED)
-            assert await student.receive_json() == online(live_cast.teacher)
+            student = await other.connect(live_people.student, None, ASKED)
+            assert await student.receive_json() == online(live_people.teacher)
 
     async def test_a_process_that_died_is_forgotten_and_its_last_heartbeat_is_when_they_were_last_here(
         self,
         connect: Connect,
-        live_cast: Cast,
+        live_people: People,
         live_conversation: Conversation,
         process: Heartbeats,
         monkeypatch: pytest.MonkeyPatch,
@@ -332,35 +334,35 @@ class TestSeveralProcesses:
             monkeypatch.setattr(module, "BEAT_SECONDS", 0.1)
         monkeypatch.setattr(heartbeats, "STALE_SECONDS", 1)
         begin = timezone.now()
-        await process.beat([live_cast.teacher.pk])
-        async with asking(connect, live_cast.student) as student:
-            assert await student.receive_json() == online(live_cast.teacher)
+        await process.beat([live_people.teacher.pk])
+        async with asking(connect, live_people.student) as student:
+            assert await student.receive_json() == online(live_people.teacher)
             gone = await student.receive_json()
-            at = await seen(live_cast.teacher)
-            assert gone == offline(live_cast.teacher, at)
+            at = await seen(live_people.teacher)
+            assert gone == offline(live_people.teacher, at)
             assert abs(at - begin) < timedelta(seconds=0.5)
-            async with asking(connect, live_cast.student) as tab:
+            async with asking(connect, live_people.student) as tab:
                 assert await tab.receive_json() == gone
         presence.presence()._known.clear()
-        async with asking(connect, live_cast.student) as again:
+        async with asking(connect, live_people.student) as again:
             assert await again.receive_json() == gone
 
     async def test_what_no_hint_told_is_found_in_a_round(
-        self, connect: Connect, live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+        self, connect: Connect, live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(presence, "BEAT_SECONDS", 0.1)
-        async with asking(connect, live_cast.student) as student, OtherProcess() as other:
-            assert await student.receive_json() == offline(live_cast.teacher)
+        async with asking(connect, live_people.student) as student, OtherProcess() as other:
+            assert await student.receive_json() == offline(live_people.teacher)
             rough_layer().drop = 1
-            away = await other.connect(live_cast.teacher, live_conversation)
-            assert await student.receive_json() == online(live_cast.teacher)
+            away = await other.connect(live_people.teacher, live_conversation)
+            assert await student.receive_json() == online(live_people.teacher)
             await other.run(away.socket.disconnect())
             assert (await student.receive_json())["is_online"] is False
 
     async def test_while_redis_is_away_everything_stays_and_nobody_waits(
         self,
         connect: Connect,
-        live_cast: Cast,
+        live_people: People,
         live_conversation: Conversation,
         process: Heartbeats,
         monkeypatch: pytest.MonkeyPatch,
@@ -371,9 +373,9 @@ class TestSeveralProcesses:
         monkeypatch.setattr(presence, "BEAT_SECONDS", 0.05)
         monkeypatch.setattr(heartbeats, "BEAT_SECONDS", 0.2)
         monkeypatch.setattr(heartbeats, "REDIS_SECONDS", 0.1)
-        async with OtherProcess() as other, asking(connect, live_cast.student) as student:
-            await other.connect(live_cast.teacher, live_conversation)
-            while (await student.receive_json()) != online(live_cast.teacher):
+        async with OtherProcess() as other, asking(connect, live_people.student) as student:
+            await other.connect(live_people.teacher, live_conversation)
+            while (await student.receive_json()) != online(live_people.teacher):
                 pass
             beats = presence.presence()._heartbeats
             working, beats._scripts = beats._scripts, dict.fromkeys(beats._scripts, away)
@@ -381,8 +383,8 @@ class TestSeveralProcesses:
             assert not beats.complete
             await student.silence()
             async with asyncio.timeout(1):
-                async with asking(connect, live_cast.student) as tab:
-                    assert await tab.receive_json() == online(live_cast.teacher)
+                async with asking(connect, live_people.student) as tab:
+                    assert await tab.receive_json() == online(live_people.teacher)
             await process._redis.flushdb()  # and it comes back with nothing
             beats._scripts = working
             await asyncio.sleep(0.15)

@@ -10,9 +10,9 @@ from chat.bus.events import MessagesRead
 from chat.live import conversation_feed
 from chat.models import Conversation, Message
 from tests.conftest import Connect
-from tests.delivery_harness import Outside, write
-from tests.people import Cast, client_of, fill
-from tests.sockets import entered, http, in_thread, message_status
+from tests.delivery_harness import DeliveryHarness, write
+from tests.people import People, client_of, fill
+from tests.sockets import connected, http, in_thread, message_status
 
 MANY = 30_000  # by both sides in turn
 STEP = services.MARKED_AT_ONCE
@@ -38,32 +38,32 @@ def stand(conversation: Conversation) -> tuple[int, int, int]:
 
 
 async def test_each_step_is_told_by_itself_and_says_what_it_follows(
-    live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+    live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services, "MARKED_AT_ONCE", 10)
     ids = [message.pk for message in await in_thread(fill, live_conversation, 50)]
-    heard: list[Any] = []
-    event_bus().on(MessagesRead, heard.append)
-    read = {"conversation": live_conversation, "reader": live_cast.teacher}
+    received: list[Any] = []
+    event_bus().on(MessagesRead, received.append)
+    read = {"conversation": live_conversation, "reader": live_people.teacher}
     assert await in_thread(services.mark_read, **read) == 25
     theirs = [(ids[seq - 1], seq) for seq in range(1, 51, 2)]  # the student's
-    pk, reader = live_conversation.pk, live_cast.teacher.pk
-    assert heard == [
+    pk, reader = live_conversation.pk, live_people.teacher.pk
+    assert received == [
         MessagesRead(pk, reader, 0, 19, theirs[:10]),
         MessagesRead(pk, reader, 19, 39, theirs[10:20]),
         MessagesRead(pk, reader, 39, 49, theirs[20:]),
     ]
     assert await in_thread(services.mark_read, **read) == 0
-    assert len(heard) == 3
+    assert len(received) == 3
     assert await in_thread(stand, live_conversation) == (0, 49, 25)
 
 
 @pytest.mark.usefixtures("many")
 def test_all_of_very_many_are_marked_where_time_suffices(
-    live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+    live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services, "MARK_SECONDS", 60.0)
-    read = {"conversation": live_conversation, "reader": live_cast.teacher}
+    read = {"conversation": live_conversation, "reader": live_people.teacher}
     assert services.mark_read(**read) == MANY // 2
     assert stand(live_conversation) == (0, MANY - 1, MANY // 2)
     assert live_conversation.teacher_read_seq == MANY - 1
@@ -71,23 +71,23 @@ def test_all_of_very_many_are_marked_where_time_suffices(
 
 @pytest.mark.usefixtures("_no_time")
 async def test_a_socket_begins_though_time_did_not_suffice_and_the_next_one_marks_on(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, many: list[Message]
+    connect: Connect, live_people: People, live_conversation: Conversation, many: list[Message]
 ) -> None:
-    theirs = [message.pk for message in many if message.sender_id == live_cast.student.pk]
-    async with entered(connect, live_cast.student, None, "?mark_read=false") as student:
+    theirs = [message.pk for message in many if message.sender_id == live_people.student.pk]
+    async with connected(connect, live_people.student, None, "?mark_read=false") as student:
         for number in range(2):
-            async with entered(connect, live_cast.teacher, live_conversation) as teacher:
+            async with connected(connect, live_people.teacher, live_conversation) as teacher:
                 await teacher.silence()
             for start in range(number * STEP, (number + 1) * STEP, 500):
-                expected = message_status(live_cast.teacher, *theirs[start : start + 500])
+                expected = message_status(live_people.teacher, *theirs[start : start + 500])
                 assert await student.receive_json() == expected
         await student.silence()
     assert await in_thread(stand, live_conversation) == (0, 4 * STEP - 1, MANY - 2 * STEP)
 
 
 @pytest.mark.usefixtures("_no_time", "many")
-def test_the_history_shows_as_read_what_time_sufficed_for(live_cast: Cast, live_conversation: Conversation) -> None:
-    student = client_of(live_cast.student)
+def test_the_history_shows_as_read_what_time_sufficed_for(live_people: People, live_conversation: Conversation) -> None:
+    student = client_of(live_people.student)
     for query, read in [("?page=1&page_size=200", True), ("?limit=200", False)]:
         Message.objects.update(is_read=False)
         Conversation.objects.update(student_read_seq=0)
@@ -98,25 +98,25 @@ def test_the_history_shows_as_read_what_time_sufficed_for(live_cast: Cast, live_
 
 
 @pytest.mark.usefixtures("_no_time", "many")
-async def test_marking_over_rest_says_how_many_it_were(live_cast: Cast, live_conversation: Conversation) -> None:
-    client = await http(live_cast.student)
+async def test_marking_over_rest_says_how_many_it_were(live_people: People, live_conversation: Conversation) -> None:
+    client = await http(live_people.student)
     for _ in range(2):
         answer = await client.post(f"/api/v1/chat/conversations/{live_conversation.pk}/mark-read/")
         assert (answer.status_code, answer.json()) == (200, {"detail": f"{STEP} messages marked as read."})
 
 
 async def test_many_reads_that_were_not_heard_are_looked_up_in_steps(
-    live_cast: Cast, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+    live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conversation_feed, "MAX_READS", 2)
-    outside = Outside(live_conversation, live_cast)
-    outside.start(5)
-    await write(outside, 5)
+    harness = DeliveryHarness(live_conversation, live_people)
+    harness.start(5)
+    await write(harness, 5)
     ids = [pk async for pk in Message.objects.order_by("seq").values_list("pk", flat=True)]
     await Message.objects.aupdate(is_read=True)
-    assert outside.feed.catch_up(5, {live_cast.student.pk: 5})
+    assert harness.feed.catch_up(5, {live_people.student.pk: 5})
     for expected in (ids[:2], ids[2:4], ids[4:]):
-        assert await outside.next() == message_status(live_cast.student, *expected)
-    assert not outside.feed.catch_up(5, {live_cast.student.pk: 5})
-    await outside.nothing_more()
-    outside.feed.stop()
+        assert await harness.next() == message_status(live_people.student, *expected)
+    assert not harness.feed.catch_up(5, {live_people.student.pk: 5})
+    await harness.nothing_more()
+    harness.feed.stop()

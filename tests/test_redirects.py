@@ -3,7 +3,7 @@
 import pytest
 from django.test import Client
 
-from tests.people import PASSWORD, Cast, client_of
+from tests.people import PASSWORD, People, client_of
 
 ELSEWHERE = [
     "https://evil.example/",
@@ -25,13 +25,13 @@ def is_here(location: str) -> bool:
 
 
 @pytest.mark.parametrize("place", ELSEWHERE)
-def test_signing_in_to_the_admin_leads_nowhere_else(cast: Cast, place: str) -> None:
+def test_signing_in_to_the_admin_leads_nowhere_else(people: People, place: str) -> None:
     answer = Client().post("/admin/login/", {"username": "admin", "password": PASSWORD, "next": place})
     assert answer.status_code == 302
     assert is_here(answer.headers["Location"])
-    already = client_of(cast.admin).get("/admin/login/", {"next": place})
+    already = client_of(people.admin).get("/admin/login/", {"next": place})
     assert (already.status_code, already.headers["Location"]) == (302, "/admin/")
-    assert client_of(cast.admin).post("/admin/logout/", {"next": place}).status_code == 200
+    assert client_of(people.admin).post("/admin/logout/", {"next": place}).status_code == 200
 
 
 @pytest.mark.parametrize("place", ELSEWHERE)
@@ -50,21 +50,21 @@ def test_a_missing_slash_leads_nowhere_else(client: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/admin/login/", "/admin/logout/", "/i18n/setlang/"])
-def test_no_form_is_taken_without_its_token(cast: Cast, path: str) -> None:
+def test_no_form_is_taken_without_its_token(people: People, path: str) -> None:
     client = Client(enforce_csrf_checks=True)
-    client.cookies = client_of(cast.admin).cookies
+    client.cookies = client_of(people.admin).cookies
     answer = client.post(path, {"username": "admin", "password": PASSWORD, "language": "ar"})
     assert answer.status_code == 403
     assert client.get("/admin/").status_code == 200
 
 
-def test_signing_out_of_the_admin_is_a_post(cast: Cast) -> None:
-    client = client_of(cast.admin)
+def test_signing_out_of_the_admin_is_a_post(people: People) -> None:
+    client = client_of(people.admin)
     assert client.get("/admin/logout/").status_code == 405
     assert client.get("/admin/").status_code == 200
 
 
-def test_signing_in_to_the_admin_makes_a_new_session(cast: Cast) -> None:
+def test_signing_in_to_the_admin_makes_a_new_session(people: People) -> None:
     client = Client()
     client.cookies["sessionid"] = "planted0planted0planted0planted0"
     client.post("/admin/login/", {"username": "admin", "password": PASSWORD})

@@ -60,15 +60,15 @@ async def network(settings: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 
 
 async def test_a_subscription_that_is_dead_without_a_word_is_made_anew(network: Network) -> None:
-    bus, heard, returned = EventBus(), asyncio.Queue[AccessChanged](), asyncio.Event()
+    bus, received, returned = EventBus(), asyncio.Queue[AccessChanged](), asyncio.Event()
     bus.on_gap = returned.set
-    bus.on(AccessChanged, heard.put_nowait)
+    bus.on(AccessChanged, received.put_nowait)
     other = RedisPubSubChannelLayer(hosts=[django_settings.REDIS_URL])
     message = {"group": "here", "from": "another process", "body": msgspec.msgpack.encode(AccessChanged(7))}
 
     async def says() -> AccessChanged:
         await other.group_send("here", message)
-        return await asyncio.wait_for(heard.get(), 5)
+        return await asyncio.wait_for(received.get(), 5)
 
     await bus.join(["here"])
     assert await says() == AccessChanged(7)

@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
-from tests.people import Cast, client_of, conversation_object, conversation_of, make_user, say
+from tests.people import People, client_of, conversation_object, conversation_of, make_user, say
 from tests.queries import recorded_queries
 
 MINE = "/api/v1/chat/my-conversation/"
@@ -40,34 +40,34 @@ def test_the_names_of_the_paths_are_those_that_the_platform_knows() -> None:
 # The student's.
 
 
-def test_a_students_first_look_makes_the_conversation(cast: Cast) -> None:
-    status, body = get(cast.student, MINE)
+def test_a_students_first_look_makes_the_conversation(people: People) -> None:
+    status, body = get(people.student, MINE)
     conversation = Conversation.objects.get()
-    assert (conversation.student, conversation.teacher) == (cast.student.profile, cast.teacher.profile)
-    assert (status, body) == (200, conversation_object(conversation, cast.student))
-    assert get(cast.student, MINE) == (status, body)
+    assert (conversation.student, conversation.teacher) == (people.student.profile, people.teacher.profile)
+    assert (status, body) == (200, conversation_object(conversation, people.student))
+    assert get(people.student, MINE) == (status, body)
     assert Conversation.objects.count() == 1
 
 
-def test_a_student_sees_the_last_message_and_counts_what_the_mentor_sent(cast: Cast) -> None:
-    say(cast.conversation, cast.teacher, "one", "two")
-    (own,) = say(cast.conversation, cast.student, "three")
-    expected = conversation_object(cast.conversation, cast.student, last=own, unread=2)
+def test_a_student_sees_the_last_message_and_counts_what_the_mentor_sent(people: People) -> None:
+    say(people.conversation, people.teacher, "one", "two")
+    (own,) = say(people.conversation, people.student, "three")
+    expected = conversation_object(people.conversation, people.student, last=own, unread=2)
     assert expected["last_message"]["is_own_message"]
-    assert get(cast.student, MINE) == (200, expected)
+    assert get(people.student, MINE) == (200, expected)
     assert Message.objects.filter(is_read=True).count() == 0
 
 
-def test_after_a_change_of_mentor_the_student_has_another_conversation(cast: Cast) -> None:
-    say(cast.conversation, cast.teacher, "from the former")
-    UserProfile.objects.filter(user=cast.student).update(assigned_mentor=cast.trainer.profile)
-    status, body = get(cast.student, MINE)
-    new = Conversation.objects.get(teacher=cast.trainer.profile)
-    assert (status, body) == (200, conversation_object(new, cast.student))
-    UserProfile.objects.filter(user=cast.student).update(assigned_mentor=cast.teacher.profile)
+def test_after_a_change_of_mentor_the_student_has_another_conversation(people: People) -> None:
+    say(people.conversation, people.teacher, "from the former")
+    UserProfile.objects.filter(user=people.student).update(assigned_mentor=people.trainer.profile)
+    status, body = get(people.student, MINE)
+    new = Conversation.objects.get(teacher=people.trainer.profile)
+    assert (status, body) == (200, conversation_object(new, people.student))
+    UserProfile.objects.filter(user=people.student).update(assigned_mentor=people.teacher.profile)
     (last,) = Message.objects.all()
-    again = conversation_object(cast.conversation, cast.student, last=last, unread=1)
-    assert get(cast.student, MINE) == (200, again)
+    again = conversation_object(people.conversation, people.student, last=last, unread=1)
+    assert get(people.student, MINE) == (200, again)
 
 
 @pytest.mark.parametrize(
@@ -81,25 +81,25 @@ def test_after_a_change_of_mentor_the_student_has_another_conversation(cast: Cas
     ],
 )
 def test_who_has_no_mentor_is_told_so_and_makes_nothing(
-    cast: Cast, who: str | None, status: int, body: dict[str, str]
+    people: People, who: str | None, status: int, body: dict[str, str]
 ) -> None:
-    assert get(getattr(cast, who) if who else None, MINE) == (status, body)
+    assert get(getattr(people, who) if who else None, MINE) == (status, body)
     assert Conversation.objects.count() == 0
 
 
-def test_a_mentor_who_is_none_any_more_is_no_mentor(cast: Cast) -> None:
-    say(cast.conversation, cast.teacher, "one")
-    UserProfile.objects.filter(user=cast.teacher).update(role=RoleChoices.ADMIN)
-    assert get(cast.student, MINE) == (404, NO_MENTOR)
+def test_a_mentor_who_is_none_any_more_is_no_mentor(people: People) -> None:
+    say(people.conversation, people.teacher, "one")
+    UserProfile.objects.filter(user=people.teacher).update(role=RoleChoices.ADMIN)
+    assert get(people.student, MINE) == (404, NO_MENTOR)
 
 
-def test_a_students_conversation_costs_five_queries_whatever_is_in_it(cast: Cast) -> None:
-    client = client_of(cast.student)
+def test_a_students_conversation_costs_five_queries_whatever_is_in_it(people: People) -> None:
+    client = client_of(people.student)
     client.get(MINE)
     with recorded_queries() as empty:
         client.get(MINE)
     for _ in range(20):
-        say(cast.conversation, cast.teacher, "one", "two")
+        say(people.conversation, people.teacher, "one", "two")
     with recorded_queries() as full:
         client.get(MINE)
     assert (len(empty), len(full)) == (4, 5), full
@@ -134,64 +134,68 @@ def overview(conversation: Conversation, reader: User) -> dict[str, Any]:
     return conversation_object(conversation, reader, last=conversation.messages.get(), unread=1)
 
 
-def test_a_mentor_without_conversations_has_an_empty_list(cast: Cast) -> None:
-    assert get(cast.teacher, STUDENTS) == (200, listed())
+def test_a_mentor_without_conversations_has_an_empty_list(people: People) -> None:
+    assert get(people.teacher, STUDENTS) == (200, listed())
 
 
-def test_a_mentor_sees_their_own_conversations_newest_activity_first(cast: Cast) -> None:
-    quiet = conversation_of(make_user("quiet", RoleChoices.STUDENT, mentor=cast.teacher), cast.teacher)
-    old, new = pupils(cast.teacher, 2)
-    say(cast.other_conversation, cast.trainer, "theirs")
-    expected = [overview(new, cast.teacher), overview(old, cast.teacher), conversation_object(quiet, cast.teacher)]
-    assert get(cast.teacher, STUDENTS) == (200, listed(*expected))
+def test_a_mentor_sees_their_own_conversations_newest_activity_first(people: People) -> None:
+    quiet = conversation_of(make_user("quiet", RoleChoices.STUDENT, mentor=people.teacher), people.teacher)
+    old, new = pupils(people.teacher, 2)
+    say(people.other_conversation, people.trainer, "theirs")
+    expected = [
+        overview(new, people.teacher),
+        overview(old, people.teacher),
+        conversation_object(quiet, people.teacher),
+    ]
+    assert get(people.teacher, STUDENTS) == (200, listed(*expected))
     moment = datetime(2031, 1, 1, tzinfo=UTC)
-    own = Message.objects.create(conversation=quiet, sender=cast.teacher, content="hello?", timestamp=moment)
-    expected = [conversation_object(quiet, cast.teacher, last=own), *expected[:2]]
-    assert get(cast.teacher, STUDENTS) == (200, listed(*expected))
+    own = Message.objects.create(conversation=quiet, sender=people.teacher, content="hello?", timestamp=moment)
+    expected = [conversation_object(quiet, people.teacher, last=own), *expected[:2]]
+    assert get(people.teacher, STUDENTS) == (200, listed(*expected))
 
 
-def test_of_two_with_the_same_moment_the_younger_conversation_is_first(cast: Cast) -> None:
-    first, second = pupils(cast.teacher, 2)
+def test_of_two_with_the_same_moment_the_younger_conversation_is_first(people: People) -> None:
+    first, second = pupils(people.teacher, 2)
     Conversation.objects.update(updated_at=datetime(2030, 1, 1, tzinfo=UTC))
-    expected = [overview(second, cast.teacher), overview(first, cast.teacher)]
-    assert get(cast.teacher, STUDENTS) == (200, listed(*expected))
+    expected = [overview(second, people.teacher), overview(first, people.teacher)]
+    assert get(people.teacher, STUDENTS) == (200, listed(*expected))
 
 
-def test_a_trainer_has_the_same_list(cast: Cast) -> None:
-    (own,) = say(cast.other_conversation, cast.trainer, "one")
-    expected = conversation_object(cast.other_conversation, cast.trainer, last=own)
-    assert get(cast.trainer, STUDENTS) == (200, listed(expected))
+def test_a_trainer_has_the_same_list(people: People) -> None:
+    (own,) = say(people.other_conversation, people.trainer, "one")
+    expected = conversation_object(people.other_conversation, people.trainer, last=own)
+    assert get(people.trainer, STUDENTS) == (200, listed(expected))
 
 
-def test_unread_is_what_the_other_side_sent_and_one_has_not_read(cast: Cast) -> None:
-    read, *_ = say(cast.conversation, cast.student, "one", "two", "three")
-    say(cast.conversation, cast.teacher, "four")
+def test_unread_is_what_the_other_side_sent_and_one_has_not_read(people: People) -> None:
+    read, *_ = say(people.conversation, people.student, "one", "two", "three")
+    say(people.conversation, people.teacher, "four")
     Message.objects.filter(pk=read.pk).update(is_read=True)
-    last = cast.conversation.messages.get(seq=4)
-    expected = conversation_object(cast.conversation, cast.teacher, last=last, unread=2)
-    assert get(cast.teacher, STUDENTS) == (200, listed(expected))
-    expected = conversation_object(cast.conversation, cast.student, last=last, unread=1)
-    assert get(cast.student, MINE) == (200, expected)
+    last = people.conversation.messages.get(seq=4)
+    expected = conversation_object(people.conversation, people.teacher, last=last, unread=2)
+    assert get(people.teacher, STUDENTS) == (200, listed(expected))
+    expected = conversation_object(people.conversation, people.student, last=last, unread=1)
+    assert get(people.student, MINE) == (200, expected)
 
 
-def test_where_the_newest_message_was_erased_the_one_before_is_the_last(cast: Cast) -> None:
-    first, second = say(cast.conversation, cast.student, "one", "two")
+def test_where_the_newest_message_was_erased_the_one_before_is_the_last(people: People) -> None:
+    first, second = say(people.conversation, people.student, "one", "two")
     second.delete()
-    expected = conversation_object(cast.conversation, cast.teacher, last=first, unread=1)
-    assert get(cast.teacher, STUDENTS) == (200, listed(expected))
+    expected = conversation_object(people.conversation, people.teacher, last=first, unread=1)
+    assert get(people.teacher, STUDENTS) == (200, listed(expected))
 
 
 @pytest.mark.parametrize("new_mentor", ["trainer", None])
-def test_the_former_mentor_keeps_the_conversation_which_is_not_active(cast: Cast, new_mentor: str | None) -> None:
-    (last,) = say(cast.conversation, cast.student, "one")
-    mentor = getattr(cast, new_mentor).profile if new_mentor else None
-    UserProfile.objects.filter(user=cast.student).update(assigned_mentor=mentor)
-    expected = conversation_object(cast.conversation, cast.teacher, last=last, unread=1, is_active=False)
-    assert get(cast.teacher, STUDENTS) == (200, listed(expected))
+def test_the_former_mentor_keeps_the_conversation_which_is_not_active(people: People, new_mentor: str | None) -> None:
+    (last,) = say(people.conversation, people.student, "one")
+    mentor = getattr(people, new_mentor).profile if new_mentor else None
+    UserProfile.objects.filter(user=people.student).update(assigned_mentor=mentor)
+    expected = conversation_object(people.conversation, people.teacher, last=last, unread=1, is_active=False)
+    assert get(people.teacher, STUDENTS) == (200, listed(expected))
 
 
-def test_the_list_comes_in_pages_that_link_to_each_other(cast: Cast) -> None:
-    newest_first = [overview(conversation, cast.teacher) for conversation in pupils(cast.teacher, 5)[::-1]]
+def test_the_list_comes_in_pages_that_link_to_each_other(people: People) -> None:
+    newest_first = [overview(conversation, people.teacher) for conversation in pupils(people.teacher, 5)[::-1]]
     url = f"http://testserver{STUDENTS}"
     pages = [
         listed(*newest_first[:2], count=5, next=f"{url}?page=2&page_size=2"),
@@ -199,19 +203,19 @@ def test_the_list_comes_in_pages_that_link_to_each_other(cast: Cast) -> None:
         listed(*newest_first[4:], count=5, previous=f"{url}?page=2&page_size=2"),
     ]
     for number, page in enumerate(pages, 1):
-        assert get(cast.teacher, f"{STUDENTS}?page_size=2&page={number}") == (200, page)
-    assert get(cast.teacher, f"{STUDENTS}?page_size=2&page=last") == (200, pages[-1])
+        assert get(people.teacher, f"{STUDENTS}?page_size=2&page={number}") == (200, page)
+    assert get(people.teacher, f"{STUDENTS}?page_size=2&page=last") == (200, pages[-1])
     link, found = f"{STUDENTS}?page_size=2", []
     while link:
-        body = get(cast.teacher, link)[1]
+        body = get(people.teacher, link)[1]
         found += body["results"]
         link = body["next"]
     assert found == newest_first
 
 
-def test_a_page_has_50_conversations_unless_asked_and_200_at_most(cast: Cast) -> None:
-    pupils(cast.teacher, 201)
-    client = client_of(cast.teacher)
+def test_a_page_has_50_conversations_unless_asked_and_200_at_most(people: People) -> None:
+    pupils(people.teacher, 201)
+    client = client_of(people.teacher)
     for query, size in {
         "": 50,
         "?page_size=200": 200,
@@ -224,9 +228,9 @@ def test_a_page_has_50_conversations_unless_asked_and_200_at_most(cast: Cast) ->
 
 
 @pytest.mark.parametrize("page", ["0", "2", "-1", "junk", "1.5", "%00", "9" * 30, "9" * 5000])
-def test_a_page_that_does_not_exist_is_not_found(cast: Cast, page: str) -> None:
-    say(cast.conversation, cast.student, "one")
-    status, body = get(cast.teacher, f"{STUDENTS}?page={page}")
+def test_a_page_that_does_not_exist_is_not_found(people: People, page: str) -> None:
+    say(people.conversation, people.student, "one")
+    status, body = get(people.teacher, f"{STUDENTS}?page={page}")
     assert status == 404
     assert body == {"detail": "Invalid page."}
 
@@ -240,22 +244,22 @@ def test_a_page_that_does_not_exist_is_not_found(cast: Cast, page: str) -> None:
         ("admin", 403, NOT_A_MENTOR),
     ],
 )
-def test_only_mentors_have_a_list(cast: Cast, who: str | None, status: int, body: dict[str, str]) -> None:
-    assert get(getattr(cast, who) if who else None, STUDENTS) == (status, body)
+def test_only_mentors_have_a_list(people: People, who: str | None, status: int, body: dict[str, str]) -> None:
+    assert get(getattr(people, who) if who else None, STUDENTS) == (status, body)
 
 
-def test_a_mentor_who_was_a_student_has_only_the_conversations_they_lead(cast: Cast) -> None:
-    say(cast.conversation, cast.teacher, "to the student they were")
-    UserProfile.objects.filter(user=cast.student).update(role=RoleChoices.TRAINER, assigned_mentor=None)
-    assert get(cast.student, STUDENTS) == (200, listed())
+def test_a_mentor_who_was_a_student_has_only_the_conversations_they_lead(people: People) -> None:
+    say(people.conversation, people.teacher, "to the student they were")
+    UserProfile.objects.filter(user=people.student).update(role=RoleChoices.TRAINER, assigned_mentor=None)
+    assert get(people.student, STUDENTS) == (200, listed())
 
 
-def test_the_list_costs_six_queries_for_one_conversation_and_for_fifty(cast: Cast) -> None:
-    client = client_of(cast.trainer)
-    say(cast.other_conversation, cast.other_student, "one")
+def test_the_list_costs_six_queries_for_one_conversation_and_for_fifty(people: People) -> None:
+    client = client_of(people.trainer)
+    say(people.other_conversation, people.other_student, "one")
     with recorded_queries() as for_one:
         client.get(STUDENTS)
-    pupils(cast.trainer, 49)
+    pupils(people.trainer, 49)
     with recorded_queries() as for_fifty:
         assert len(client.get(STUDENTS).json()["results"]) == 50
     assert len(for_one) == len(for_fifty) == 6, for_fifty
@@ -263,8 +267,8 @@ def test_the_list_costs_six_queries_for_one_conversation_and_for_fifty(cast: Cas
 
 @pytest.mark.parametrize("path", [MINE, STUDENTS])
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
-def test_conversations_are_only_read(cast: Cast, method: str, path: str) -> None:
-    client = client_of(cast.student if path == MINE else cast.teacher)
+def test_conversations_are_only_read(people: People, method: str, path: str) -> None:
+    client = client_of(people.student if path == MINE else people.teacher)
     response = getattr(client, method)(path, {}, content_type="application/json")
     expected = {"detail": f'Method "{method.upper()}" not allowed.'}
     assert (response.status_code, response.json()) == (405, expected)

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from chat.models import Conversation, Message
-from tests.people import Cast, client_of, fill, message_object, say
+from tests.people import People, client_of, fill, message_object, say
 from tests.queries import recorded_queries
 from tests.service_results import read_flags
 
@@ -15,8 +15,8 @@ URL = f"http://testserver{MINE}"
 
 
 @pytest.fixture
-def student(cast: Cast) -> Client:
-    return client_of(cast.student)
+def student(people: People) -> Client:
+    return client_of(people.student)
 
 
 def get(client: Client, query: str = "", path: str = MINE) -> tuple[int, Any]:
@@ -24,9 +24,9 @@ def get(client: Client, query: str = "", path: str = MINE) -> tuple[int, Any]:
     return response.status_code, response.json()
 
 
-def history(cast: Cast) -> list[dict[str, Any]]:
+def history(people: People) -> list[dict[str, Any]]:
     """The student's conversation as the database has it, as the student sees it."""
-    return [message_object(message, cast.student) for message in cast.conversation.messages.order_by("seq")]
+    return [message_object(message, people.student) for message in people.conversation.messages.order_by("seq")]
 
 
 def envelope(results: list[dict[str, Any]], count: int, previous: str | None, following: str | None) -> dict[str, Any]:
@@ -57,23 +57,23 @@ def test_an_empty_conversation_has_one_empty_page(student: Client) -> None:
         assert get(student, query) == (200, envelope([], 0, None, None)), query
 
 
-def test_both_sides_read_the_same_messages_each_with_their_own_view(cast: Cast) -> None:
-    say(cast.conversation, cast.student, " one\n", "two")
-    say(cast.conversation, cast.teacher, "😀 three")
-    say(cast.other_conversation, cast.trainer, "theirs")
-    path = f"/api/v1/chat/teacher/conversations/{cast.conversation.pk}/messages/"
-    for user, own_path in ((cast.student, MINE), (cast.teacher, path)):
+def test_both_sides_read_the_same_messages_each_with_their_own_view(people: People) -> None:
+    say(people.conversation, people.student, " one\n", "two")
+    say(people.conversation, people.teacher, "😀 three")
+    say(people.other_conversation, people.trainer, "theirs")
+    path = f"/api/v1/chat/teacher/conversations/{people.conversation.pk}/messages/"
+    for user, own_path in ((people.student, MINE), (people.teacher, path)):
         answer = get(client_of(user), path=own_path)
-        rows = [message_object(message, user) for message in cast.conversation.messages.order_by("seq")]
+        rows = [message_object(message, user) for message in people.conversation.messages.order_by("seq")]
         assert answer == (200, envelope(rows, 3, None, None))
     assert [row["is_own_message"] for row in rows] == [False, False, True]
     assert [row["content"] for row in rows] == [" one\n", "two", "😀 three"]
 
 
-def test_page_1_is_the_oldest_and_pages_link_to_each_other(cast: Cast, student: Client) -> None:
-    fill(cast.conversation, 5)
+def test_page_1_is_the_oldest_and_pages_link_to_each_other(people: People, student: Client) -> None:
+    fill(people.conversation, 5)
     get(student)
-    rows = history(cast)
+    rows = history(people)
     pages = {
         "1": envelope(rows[:2], 5, None, f"{URL}?page=2&page_size=2"),
         "2": envelope(rows[2:4], 5, f"{URL}?page_size=2", f"{URL}?page=3&page_size=2"),
@@ -84,10 +84,10 @@ def test_page_1_is_the_oldest_and_pages_link_to_each_other(cast: Cast, student: 
         assert get(student, f"?page_size=2&page={page}") == (200, expected), page
 
 
-def test_a_full_last_page_has_none_behind_it(cast: Cast, student: Client) -> None:
-    fill(cast.conversation, 4)
+def test_a_full_last_page_has_none_behind_it(people: People, student: Client) -> None:
+    fill(people.conversation, 4)
     get(student)
-    expected = (200, envelope(history(cast)[2:], 4, f"{URL}?page_size=2", None))
+    expected = (200, envelope(history(people)[2:], 4, f"{URL}?page_size=2", None))
     assert get(student, "?page_size=2&page=2") == get(student, "?page_size=2&page=last") == expected
     assert get(student, "?page_size=2&page=3") == (404, {"detail": "Invalid page."})
 
@@ -108,51 +108,51 @@ def test_a_full_last_page_has_none_behind_it(cast: Cast, student: Client) -> Non
     ],
 )
 def test_a_page_has_50_messages_unless_asked_and_200_at_most(
-    cast: Cast, student: Client, query: str, size: int
+    people: People, student: Client, query: str, size: int
 ) -> None:
-    fill(cast.conversation, 201)
+    fill(people.conversation, 201)
     assert len(get(student, f"?{query}")[1]["results"]) == size
 
 
 @pytest.mark.parametrize("page", ["0", "2", "-1", "junk", "1.5", "%00", "%ff", "%D9%A1", "9" * 30, "9" * 5000])
-def test_a_page_that_does_not_exist_is_not_found_and_marks_nothing(cast: Cast, student: Client, page: str) -> None:
-    say(cast.conversation, cast.teacher, "one")
+def test_a_page_that_does_not_exist_is_not_found_and_marks_nothing(people: People, student: Client, page: str) -> None:
+    say(people.conversation, people.teacher, "one")
     assert get(student, f"?page={page}") == (404, {"detail": "Invalid page."})
-    assert read_flags(cast.conversation) == "-"
+    assert read_flags(people.conversation) == "-"
 
 
-def test_the_pages_together_have_every_message_once(cast: Cast, student: Client) -> None:
-    ids = [message.pk for message in fill(cast.conversation, 23)]
+def test_the_pages_together_have_every_message_once(people: People, student: Client) -> None:
+    ids = [message.pk for message in fill(people.conversation, 23)]
     assert joined(follow(student, f"{MINE}?page_size=5", "next")) == ids
     backwards = follow(student, f"{MINE}?page_size=5&page=last", "previous")
     assert joined(backwards[::-1]) == ids
 
 
-def test_erased_messages_leave_gaps_and_move_no_page(cast: Cast, student: Client) -> None:
-    messages = fill(cast.conversation, 9)
+def test_erased_messages_leave_gaps_and_move_no_page(people: People, student: Client) -> None:
+    messages = fill(people.conversation, 9)
     Message.objects.filter(seq__in=[1, 4, 5, 6]).delete()
     ids = [[messages[seq - 1].pk for seq in page] for page in ([2, 3], [], [7, 8, 9])]
     assert follow(student, f"{MINE}?page_size=3", "next") == ids
-    rows = history(cast)
+    rows = history(people)
     assert get(student, "?page_size=3&page=3") == (200, envelope(rows[2:], 9, f"{URL}?page=2&page_size=3", None))
 
 
 # Cursors.
 
 
-def test_limit_alone_gives_the_newest_oldest_first(cast: Cast, student: Client) -> None:
-    fill(cast.conversation, 5)
+def test_limit_alone_gives_the_newest_oldest_first(people: People, student: Client) -> None:
+    fill(people.conversation, 5)
     get(student)
-    rows = history(cast)
+    rows = history(people)
     older = f"{URL}?before={rows[3]['id']}&limit=2"
     assert get(student, "?limit=2") == (200, envelope(rows[3:], 5, older, None))
     assert get(student, "?limit=5") == (200, envelope(rows, 5, None, None))
 
 
-def test_before_and_after_give_the_messages_next_to_one(cast: Cast, student: Client) -> None:
-    fill(cast.conversation, 9)
+def test_before_and_after_give_the_messages_next_to_one(people: People, student: Client) -> None:
+    fill(people.conversation, 9)
     get(student)
-    rows = history(cast)
+    rows = history(people)
     middle = rows[4]["id"]
     before = envelope(rows[2:4], 9, f"{URL}?before={rows[2]['id']}&limit=2", f"{URL}?after={rows[3]['id']}&limit=2")
     assert get(student, f"?before={middle}&limit=2") == (200, before)
@@ -160,21 +160,21 @@ def test_before_and_after_give_the_messages_next_to_one(cast: Cast, student: Cli
     assert get(student, f"?after={middle}&limit=2") == (200, after)
 
 
-def test_a_cursor_without_limit_means_50(cast: Cast, student: Client) -> None:
-    ids = [message.pk for message in fill(cast.conversation, 120)]
+def test_a_cursor_without_limit_means_50(people: People, student: Client) -> None:
+    ids = [message.pk for message in fill(people.conversation, 120)]
     for query, expected in ((f"?after={ids[0]}", ids[1:51]), (f"?before={ids[-1]}", ids[69:119])):
         assert [message["id"] for message in get(student, query)[1]["results"]] == expected
 
 
-def test_nothing_lies_before_the_first_or_after_the_last(cast: Cast, student: Client) -> None:
-    first, *_, last = fill(cast.conversation, 3)
+def test_nothing_lies_before_the_first_or_after_the_last(people: People, student: Client) -> None:
+    first, *_, last = fill(people.conversation, 3)
     assert get(student, f"?before={first.pk}&limit=2") == (200, envelope([], 3, None, None))
     assert get(student, f"?after={last.pk}&limit=2") == (200, envelope([], 3, None, None))
 
 
 @pytest.mark.parametrize("limit", [1, 5, 22, 23, 24])
-def test_the_links_lead_over_every_message_once_in_both_directions(cast: Cast, student: Client, limit: int) -> None:
-    ids = [message.pk for message in fill(cast.conversation, 23)]
+def test_the_links_lead_over_every_message_once_in_both_directions(people: People, student: Client, limit: int) -> None:
+    ids = [message.pk for message in fill(people.conversation, 23)]
     backwards = follow(student, f"{MINE}?limit={limit}", "previous")
     assert joined(backwards[::-1]) == ids
     forwards = follow(student, f"{MINE}?after={ids[0]}&limit={limit}", "next")
@@ -182,8 +182,8 @@ def test_the_links_lead_over_every_message_once_in_both_directions(cast: Cast, s
     assert all(len(page) == limit for page in [*backwards[:-1], *forwards[:-1]])
 
 
-def test_turning_round_leads_back_to_where_one_came_from(cast: Cast, student: Client) -> None:
-    fill(cast.conversation, 9)
+def test_turning_round_leads_back_to_where_one_came_from(people: People, student: Client) -> None:
+    fill(people.conversation, 9)
     get(student)
     newest = get(student, "?limit=3")
     older = get(student, path=newest[1]["previous"])
@@ -192,8 +192,8 @@ def test_turning_round_leads_back_to_where_one_came_from(cast: Cast, student: Cl
     assert get(student, path=forth[1]["previous"]) == older
 
 
-def test_erased_messages_are_skipped_by_cursors(cast: Cast, student: Client) -> None:
-    messages = fill(cast.conversation, 12)
+def test_erased_messages_are_skipped_by_cursors(people: People, student: Client) -> None:
+    messages = fill(people.conversation, 12)
     kept = [message.pk for message in messages if message.seq not in {1, 4, 5, 6, 7, 12}]
     Message.objects.exclude(pk__in=kept).delete()
     assert follow(student, f"{MINE}?limit=2", "previous") == [kept[4:], kept[2:4], kept[:2]]
@@ -206,16 +206,16 @@ def test_erased_messages_are_skipped_by_cursors(cast: Cast, student: Client) -> 
     "cursor", ["foreign", "erased", "junk", "", "0", "-1", "1.0", "%00", "%ff", "9" * 19, "9" * 5000]
 )
 def test_a_cursor_that_is_no_message_of_the_conversation_is_refused(
-    cast: Cast, student: Client, name: str, cursor: str
+    people: People, student: Client, name: str, cursor: str
 ) -> None:
-    say(cast.conversation, cast.teacher, "one", "two")
-    (foreign,) = say(cast.other_conversation, cast.trainer, "theirs")
-    erased = cast.conversation.messages.get(seq=2)
+    say(people.conversation, people.teacher, "one", "two")
+    (foreign,) = say(people.other_conversation, people.trainer, "theirs")
+    erased = people.conversation.messages.get(seq=2)
     ids = {"foreign": foreign.pk, "erased": erased.pk}
     erased.delete()
     expected = {name: ["No such message in this conversation."], "code": "message_not_found"}
     assert get(student, f"?{name}={ids.get(cursor, cursor)}") == (400, expected)
-    assert read_flags(cast.conversation) == "-"
+    assert read_flags(people.conversation) == "-"
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "junk", "", "1.5", "%00", "9" * 30])
@@ -223,8 +223,8 @@ def test_a_limit_that_is_no_positive_number_is_refused(student: Client, limit: s
     assert get(student, f"?limit={limit}") == (400, {"limit": ["A positive number is expected."]})
 
 
-def test_before_and_after_together_are_refused(cast: Cast, student: Client) -> None:
-    first, _, last = fill(cast.conversation, 3)
+def test_before_and_after_together_are_refused(people: People, student: Client) -> None:
+    first, _, last = fill(people.conversation, 3)
     expected = {"after": ["Either before or after, not both."]}
     assert get(student, f"?after={first.pk}&before={last.pk}") == (400, expected)
 
@@ -235,42 +235,44 @@ def test_before_and_after_together_are_refused(cast: Cast, student: Client) -> N
 @pytest.mark.parametrize(
     "query", ["", "?page_size=1", "?limit=1", "?mark_read=true", "?mark_read=1", "?mark_read=TRUE"]
 )
-def test_reading_any_page_marks_all_that_the_other_side_sent(cast: Cast, student: Client, query: str) -> None:
-    fill(cast.conversation, 6)
-    before = [row["id"] for row in history(cast) if row["is_read"]]
+def test_reading_any_page_marks_all_that_the_other_side_sent(people: People, student: Client, query: str) -> None:
+    fill(people.conversation, 6)
+    before = [row["id"] for row in history(people) if row["is_read"]]
     status, body = get(student, query)
     assert (status, before) == (200, [])
-    assert read_flags(cast.conversation) == "-R-R-R"
+    assert read_flags(people.conversation) == "-R-R-R"
     shown = {message["id"] for message in body["results"]}
-    assert body["results"] == [row for row in history(cast) if row["id"] in shown]
-    assert Conversation.objects.values_list("student_read_seq", "teacher_read_seq").get(pk=cast.conversation.pk) == (
+    assert body["results"] == [row for row in history(people) if row["id"] in shown]
+    assert Conversation.objects.values_list("student_read_seq", "teacher_read_seq").get(pk=people.conversation.pk) == (
         6,
         0,
     )
 
 
 @pytest.mark.parametrize("value", ["false", "0", "False", "FALSE"])
-def test_mark_read_false_reads_without_marking_and_stays_in_the_links(cast: Cast, student: Client, value: str) -> None:
-    fill(cast.conversation, 6)
-    rows = history(cast)
+def test_mark_read_false_reads_without_marking_and_stays_in_the_links(
+    people: People, student: Client, value: str
+) -> None:
+    fill(people.conversation, 6)
+    rows = history(people)
     status, body = get(student, f"?mark_read={value}&page_size=2&page=2")
     links = f"{URL}?mark_read={value}&page_size=2", f"{URL}?mark_read={value}&page=3&page_size=2"
     assert (status, body) == (200, envelope(rows[2:4], 6, *links))
     follow(student, f"{MINE}?mark_read={value}&limit=2", "previous")
-    assert read_flags(cast.conversation) == "------"
+    assert read_flags(people.conversation) == "------"
 
 
 @pytest.mark.parametrize("value", ["junk", "", "no", "%00", "2"])
 def test_a_mark_read_that_is_neither_true_nor_false_is_refused_and_marks_nothing(
-    cast: Cast, student: Client, value: str
+    people: People, student: Client, value: str
 ) -> None:
-    say(cast.conversation, cast.teacher, "one")
+    say(people.conversation, people.teacher, "one")
     assert get(student, f"?mark_read={value}") == (400, {"mark_read": ["true or false is expected."]})
-    assert read_flags(cast.conversation) == "-"
+    assert read_flags(people.conversation) == "-"
 
 
-def test_parameters_that_nobody_knows_are_ignored_and_stay_in_the_links(cast: Cast, student: Client) -> None:
-    fill(cast.conversation, 2)
+def test_parameters_that_nobody_knows_are_ignored_and_stay_in_the_links(people: People, student: Client) -> None:
+    fill(people.conversation, 2)
     status, body = get(student, "?page_size=1&x=%00%ff&y=1")
     assert status == 200
     assert body["next"] == f"{URL}?page=2&page_size=1&x=%00%EF%BF%BD&y=1"
@@ -281,9 +283,9 @@ def test_parameters_that_nobody_knows_are_ignored_and_stay_in_the_links(cast: Ca
 
 
 def test_any_page_costs_three_queries_besides_session_and_user_and_two_more_when_something_is_unread(
-    cast: Cast, student: Client
+    people: People, student: Client
 ) -> None:
-    ids = [message.pk for message in fill(cast.conversation, 250)]
+    ids = [message.pk for message in fill(people.conversation, 250)]
     pages = ["", "?page=3", "?page=5", "?page=last", "?limit=50"]
     cursors = [f"?{name}={pk}&limit=50" for name in ("before", "after") for pk in (ids[0], ids[125], ids[-1])]
     costs: dict[str, tuple[int, int]] = {}

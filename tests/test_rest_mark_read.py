@@ -6,7 +6,7 @@ import pytest
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
-from tests.people import Cast, client_of, fill, say
+from tests.people import People, client_of, fill, say
 from tests.queries import recorded_queries
 from tests.service_results import read_flags
 
@@ -23,96 +23,96 @@ def marked(count: int) -> tuple[int, Any]:
     return 200, {"detail": f"{count} messages marked as read."}
 
 
-def test_marking_marks_all_that_the_other_side_sent_and_says_how_many(cast: Cast) -> None:
-    say(cast.conversation, cast.teacher, "one", "two")
-    say(cast.conversation, cast.student, "three")
-    say(cast.conversation, cast.teacher, "four")
-    assert mark(cast.student, cast.conversation.pk) == marked(3)
-    assert read_flags(cast.conversation) == "RR-R"
-    assert mark(cast.teacher, cast.conversation.pk) == marked(1)
-    assert read_flags(cast.conversation) == "RRRR"
+def test_marking_marks_all_that_the_other_side_sent_and_says_how_many(people: People) -> None:
+    say(people.conversation, people.teacher, "one", "two")
+    say(people.conversation, people.student, "three")
+    say(people.conversation, people.teacher, "four")
+    assert mark(people.student, people.conversation.pk) == marked(3)
+    assert read_flags(people.conversation) == "RR-R"
+    assert mark(people.teacher, people.conversation.pk) == marked(1)
+    assert read_flags(people.conversation) == "RRRR"
     assert Conversation.objects.values_list("student_read_seq", "teacher_read_seq").get() == (4, 3)
 
 
-def test_marking_again_changes_nothing(cast: Cast) -> None:
-    say(cast.conversation, cast.teacher, "one")
-    assert mark(cast.student, cast.conversation.pk) == marked(1)
+def test_marking_again_changes_nothing(people: People) -> None:
+    say(people.conversation, people.teacher, "one")
+    assert mark(people.student, people.conversation.pk) == marked(1)
     before = list(Message.objects.values()), list(Conversation.objects.values())
-    assert mark(cast.student, cast.conversation.pk) == marked(0)
+    assert mark(people.student, people.conversation.pk) == marked(0)
     assert (list(Message.objects.values()), list(Conversation.objects.values())) == before
 
 
-def test_only_what_came_since_is_counted(cast: Cast) -> None:
-    say(cast.conversation, cast.teacher, "one", "two")
-    mark(cast.student, cast.conversation.pk)
-    say(cast.conversation, cast.teacher, "three")
-    assert mark(cast.student, cast.conversation.pk) == marked(1)
+def test_only_what_came_since_is_counted(people: People) -> None:
+    say(people.conversation, people.teacher, "one", "two")
+    mark(people.student, people.conversation.pk)
+    say(people.conversation, people.teacher, "three")
+    assert mark(people.student, people.conversation.pk) == marked(1)
 
 
-def test_nothing_is_marked_in_an_empty_conversation_or_in_others(cast: Cast) -> None:
-    say(cast.other_conversation, cast.other_student, "theirs")
-    assert mark(cast.teacher, cast.conversation.pk) == marked(0)
-    assert read_flags(cast.other_conversation) == "-"
+def test_nothing_is_marked_in_an_empty_conversation_or_in_others(people: People) -> None:
+    say(people.other_conversation, people.other_student, "theirs")
+    assert mark(people.teacher, people.conversation.pk) == marked(0)
+    assert read_flags(people.other_conversation) == "-"
 
 
-def test_a_former_mentor_may_still_mark(cast: Cast) -> None:
-    say(cast.conversation, cast.student, "one")
-    UserProfile.objects.filter(user=cast.student).update(assigned_mentor=cast.trainer.profile)
-    assert mark(cast.teacher, cast.conversation.pk) == marked(1)
+def test_a_former_mentor_may_still_mark(people: People) -> None:
+    say(people.conversation, people.student, "one")
+    UserProfile.objects.filter(user=people.student).update(assigned_mentor=people.trainer.profile)
+    assert mark(people.teacher, people.conversation.pk) == marked(1)
 
 
-def test_a_student_may_still_mark_what_the_former_mentor_sent(cast: Cast) -> None:
-    say(cast.conversation, cast.teacher, "one")
-    UserProfile.objects.filter(user=cast.student).update(assigned_mentor=None)
-    assert mark(cast.student, cast.conversation.pk) == marked(1)
+def test_a_student_may_still_mark_what_the_former_mentor_sent(people: People) -> None:
+    say(people.conversation, people.teacher, "one")
+    UserProfile.objects.filter(user=people.student).update(assigned_mentor=None)
+    assert mark(people.student, people.conversation.pk) == marked(1)
 
 
 @pytest.mark.parametrize("who", ["trainer", "other_student", "stranger", "admin"])
-def test_a_conversation_that_is_not_yours_is_forbidden_existing_or_not(cast: Cast, who: str) -> None:
-    say(cast.conversation, cast.teacher, "one")
-    say(cast.conversation, cast.student, "two")
-    for conversation_id in (cast.conversation.pk, cast.conversation.pk + 1000, 0, "9" * 18):
-        assert mark(getattr(cast, who), conversation_id) == (403, NOT_YOURS), conversation_id
-    assert read_flags(cast.conversation) == "--"
+def test_a_conversation_that_is_not_yours_is_forbidden_existing_or_not(people: People, who: str) -> None:
+    say(people.conversation, people.teacher, "one")
+    say(people.conversation, people.student, "two")
+    for conversation_id in (people.conversation.pk, people.conversation.pk + 1000, 0, "9" * 18):
+        assert mark(getattr(people, who), conversation_id) == (403, NOT_YOURS), conversation_id
+    assert read_flags(people.conversation) == "--"
 
 
-def test_a_conversation_of_the_role_one_had_is_forbidden(cast: Cast) -> None:
-    say(cast.conversation, cast.teacher, "one")
-    say(cast.conversation, cast.student, "two")
-    UserProfile.objects.filter(user=cast.student).update(role=RoleChoices.TEACHER, assigned_mentor=None)
-    UserProfile.objects.filter(user=cast.teacher).update(role=RoleChoices.STUDENT)
-    for user in (cast.student, cast.teacher):
-        assert mark(user, cast.conversation.pk) == (403, NOT_YOURS)
-    assert read_flags(cast.conversation) == "--"
+def test_a_conversation_of_the_role_one_had_is_forbidden(people: People) -> None:
+    say(people.conversation, people.teacher, "one")
+    say(people.conversation, people.student, "two")
+    UserProfile.objects.filter(user=people.student).update(role=RoleChoices.TEACHER, assigned_mentor=None)
+    UserProfile.objects.filter(user=people.teacher).update(role=RoleChoices.STUDENT)
+    for user in (people.student, people.teacher):
+        assert mark(user, people.conversation.pk) == (403, NOT_YOURS)
+    assert read_flags(people.conversation) == "--"
 
 
-def test_whoever_is_not_signed_in_is_told_so(cast: Cast) -> None:
-    say(cast.conversation, cast.teacher, "one")
-    for conversation_id in (cast.conversation.pk, cast.conversation.pk + 1000):
+def test_whoever_is_not_signed_in_is_told_so(people: People) -> None:
+    say(people.conversation, people.teacher, "one")
+    for conversation_id in (people.conversation.pk, people.conversation.pk + 1000):
         assert mark(None, conversation_id) == (401, NOT_SIGNED_IN)
-    assert read_flags(cast.conversation) == "-"
+    assert read_flags(people.conversation) == "-"
 
 
 @pytest.mark.parametrize("conversation_id", ["-1", "x", "1.0", "%00", "١", "9" * 19, "9" * 5000, ""])
-def test_what_is_no_number_is_no_path(cast: Cast, conversation_id: str) -> None:
-    assert mark(cast.student, conversation_id) == (404, {"detail": "Not found."})
+def test_what_is_no_number_is_no_path(people: People, conversation_id: str) -> None:
+    assert mark(people.student, conversation_id) == (404, {"detail": "Not found."})
 
 
-def test_marking_is_a_post(cast: Cast) -> None:
-    say(cast.conversation, cast.teacher, "one")
-    client = client_of(cast.student)
+def test_marking_is_a_post(people: People) -> None:
+    say(people.conversation, people.teacher, "one")
+    client = client_of(people.student)
     for method in ("get", "put", "patch", "delete"):
-        response = getattr(client, method)(f"/api/v1/chat/conversations/{cast.conversation.pk}/mark-read/")
+        response = getattr(client, method)(f"/api/v1/chat/conversations/{people.conversation.pk}/mark-read/")
         expected = {"detail": f'Method "{method.upper()}" not allowed.'}
         assert (response.status_code, response.json()) == (405, expected)
-    assert read_flags(cast.conversation) == "-"
+    assert read_flags(people.conversation) == "-"
 
 
-def test_marking_costs_four_queries_besides_session_and_user_whatever_is_unread(cast: Cast) -> None:
-    client, path = client_of(cast.student), f"/api/v1/chat/conversations/{cast.conversation.pk}/mark-read/"
+def test_marking_costs_four_queries_besides_session_and_user_whatever_is_unread(people: People) -> None:
+    client, path = client_of(people.student), f"/api/v1/chat/conversations/{people.conversation.pk}/mark-read/"
     counts = []
     for number in (1, 200):
-        fill(cast.conversation, 2 * number)
+        fill(people.conversation, 2 * number)
         with recorded_queries() as queries:
             response = client.post(path)
         assert response.json() == marked(number)[1]

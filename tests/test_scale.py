@@ -17,9 +17,9 @@ from chat.live.handshake import connect_participant
 from chat.live.healing import healing
 from chat.models import Conversation, Message
 from tests.conftest import Connect
-from tests.people import Cast, client_of
+from tests.people import People, client_of
 from tests.queries import recorded_queries
-from tests.sockets import entered, in_thread, settled
+from tests.sockets import connected, in_thread, settled
 
 pytestmark = pytest.mark.slow
 
@@ -81,10 +81,10 @@ def show(capsys: pytest.CaptureFixture[str]) -> Show:
     return shown
 
 
-def test_a_mentor_with_200_conversations_of_1000_messages_has_the_list_in_50_ms(cast: Cast, show: Show) -> None:
-    pupils(cast.teacher, 200)
+def test_a_mentor_with_200_conversations_of_1000_messages_has_the_list_in_50_ms(people: People, show: Show) -> None:
+    pupils(people.teacher, 200)
     fill_all(1000, unread=10)
-    client = client_of(cast.teacher)
+    client = client_of(people.teacher)
     for query, size in {"": 50, "?page=4": 50, "?page_size=200": 200}.items():
         with recorded_queries() as queries:
             results = client.get(LIST + query).json()["results"]
@@ -97,18 +97,18 @@ def test_a_mentor_with_200_conversations_of_1000_messages_has_the_list_in_50_ms(
 
 
 async def test_a_mentor_with_1000_conversations_opens_their_inbox_in_a_second(
-    connect: Connect, live_cast: Cast, settings: Any, show: Show
+    connect: Connect, live_people: People, settings: Any, show: Show
 ) -> None:
     settings.CHAT_HEAL_SECONDS = 1000
-    await in_thread(pupils, live_cast.teacher, 1000)
+    await in_thread(pupils, live_people.teacher, 1000)
     await in_thread(fill_all, 10, unread=10)
     student = await Conversation.objects.select_related("student__user").alatest("pk")
     begin = time.perf_counter()
-    async with connect(live_cast.teacher, "inbox/") as inbox:
+    async with connect(live_people.teacher, "inbox/") as inbox:
         assert await inbox.receive_json() == {"type": "inbox_established", "unread_total": 5000}
         opened = time.perf_counter() - begin
         await settled()
-        async with entered(connect, student.student.user) as socket:
+        async with connected(connect, student.student.user) as socket:
             begin = time.perf_counter()
             await socket.send_json({"message": "hello"})
             while (await inbox.receive_json())["conversation"]["last_message"]["content"] != "hello":
@@ -121,8 +121,8 @@ async def test_a_mentor_with_1000_conversations_opens_their_inbox_in_a_second(
     assert opened < 1
 
 
-def test_any_page_of_100000_messages_costs_what_the_first_costs(cast: Cast, show: Show) -> None:
-    conversation, client = cast.conversation, client_of(cast.student)
+def test_any_page_of_100000_messages_costs_what_the_first_costs(people: People, show: Show) -> None:
+    conversation, client = people.conversation, client_of(people.student)
     fill_all(100_000, unread=100_000)
     ids = list(conversation.messages.order_by("seq").values_list("pk", flat=True))
     first_read_marks_50000(client, show)
@@ -160,11 +160,11 @@ def first_read_marks_50000(client: Client, show: Show) -> None:
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL counts what a statement looks at")
 @pytest.mark.parametrize("side", ["student", "teacher"])
-def test_who_comes_back_to_100000_messages_has_few_of_them_looked_at(cast: Cast, side: str) -> None:
+def test_who_comes_back_to_100000_messages_has_few_of_them_looked_at(people: People, side: str) -> None:
     """Also where others have few, so that a plan for any conversation is a bad one for this."""
-    conversation, user = cast.conversation, getattr(cast, side)
+    conversation, user = people.conversation, getattr(people, side)
     fill_all(100_000, unread=0)
-    pupils(cast.teacher, 300)
+    pupils(people.teacher, 300)
     others = Conversation.objects.exclude(pk=conversation.pk).select_related("student")
     Message.objects.bulk_create(
         Message(conversation=other, sender_id=other.student.user_id, content="hello", seq=seq, is_read=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sentry_server import sink
+from tests.sentry_server import sentry_server
 
 ROOT = Path(__file__).resolve().parent.parent
 SECRET = "what nobody else may read"
@@ -38,7 +38,7 @@ def test_without_a_dsn_nothing_of_it_is_imported() -> None:
 
 
 def test_an_error_is_told_by_its_kind_and_its_way_and_the_ids_of_whom_it_happened_to() -> None:
-    with sink() as reported:
+    with sentry_server() as reported:
         run(
             f"""
 def fail(content):
@@ -84,7 +84,7 @@ except ValueError as error:
 
 
 def test_what_a_task_that_nobody_awaits_fails_with_is_told_too() -> None:
-    with sink() as reported:
+    with sentry_server() as reported:
         run(
             f"""
 import asyncio, gc
@@ -107,7 +107,7 @@ asyncio.run(main())
 
 
 def test_warnings_are_not_reported() -> None:
-    with sink() as reported:
+    with sentry_server() as reported:
         run('logger.warning("channel layer away")', reported.dsn)
         assert reported.received == ""
 

@@ -6,7 +6,7 @@ from accounts.models import RoleChoices, User, UserProfile
 from chat import services
 from chat.errors import ClientError
 from chat.models import Conversation
-from tests.people import Cast, conversation_of, say
+from tests.people import People, conversation_of, say
 from tests.queries import at_once
 from tests.service_results import reassign, told, unread
 
@@ -20,62 +20,62 @@ def marks(conversation: Conversation) -> tuple[int, int]:
 # Reading.
 
 
-def test_mark_read_marks_what_the_other_side_sent_and_moves_the_readers_mark(cast: Cast) -> None:
-    say(cast.conversation, cast.student, "one", "two")
-    say(cast.conversation, cast.teacher, "three")
-    assert services.mark_read(conversation=cast.conversation, reader=cast.teacher) == 2
-    assert unread(cast.conversation) == ["three"]
-    assert marks(cast.conversation) == (0, 2)
+def test_mark_read_marks_what_the_other_side_sent_and_moves_the_readers_mark(people: People) -> None:
+    say(people.conversation, people.student, "one", "two")
+    say(people.conversation, people.teacher, "three")
+    assert services.mark_read(conversation=people.conversation, reader=people.teacher) == 2
+    assert unread(people.conversation) == ["three"]
+    assert marks(people.conversation) == (0, 2)
 
 
-def test_what_is_read_stays_read_and_is_not_counted_again(cast: Cast) -> None:
-    say(cast.conversation, cast.student, "one", "two")
-    services.mark_read(conversation=cast.conversation, reader=cast.teacher)
-    assert services.mark_read(conversation=cast.conversation, reader=cast.teacher) == 0
-    assert services.mark_read(conversation=cast.conversation, reader=cast.teacher, up_to=1) == 0
-    assert marks(cast.conversation) == (0, 2)
+def test_what_is_read_stays_read_and_is_not_counted_again(people: People) -> None:
+    say(people.conversation, people.student, "one", "two")
+    services.mark_read(conversation=people.conversation, reader=people.teacher)
+    assert services.mark_read(conversation=people.conversation, reader=people.teacher) == 0
+    assert services.mark_read(conversation=people.conversation, reader=people.teacher, up_to=1) == 0
+    assert marks(people.conversation) == (0, 2)
 
 
-def test_the_readers_mark_never_goes_back(cast: Cast) -> None:
-    say(cast.conversation, cast.student, "one", "two")
+def test_the_readers_mark_never_goes_back(people: People) -> None:
+    say(people.conversation, people.student, "one", "two")
     Conversation.objects.update(teacher_read_seq=2)
-    assert services.mark_read(conversation=cast.conversation, reader=cast.teacher, up_to=1) == 1
-    assert marks(cast.conversation) == (0, 2)
+    assert services.mark_read(conversation=people.conversation, reader=people.teacher, up_to=1) == 1
+    assert marks(people.conversation) == (0, 2)
 
 
-def test_mark_read_up_to_a_message_includes_it_and_leaves_what_is_newer(cast: Cast) -> None:
-    _, second, _ = say(cast.conversation, cast.teacher, "one", "two", "three")
-    read = {"conversation": cast.conversation, "reader": cast.student, "message_id": second.pk}
+def test_mark_read_up_to_a_message_includes_it_and_leaves_what_is_newer(people: People) -> None:
+    _, second, _ = say(people.conversation, people.teacher, "one", "two", "three")
+    read = {"conversation": people.conversation, "reader": people.student, "message_id": second.pk}
     assert services.mark_read_up_to(**read) == 2
-    assert unread(cast.conversation) == ["three"]
-    assert marks(cast.conversation) == (2, 0)
+    assert unread(people.conversation) == ["three"]
+    assert marks(people.conversation) == (2, 0)
     assert services.mark_read_up_to(**read) == 0
 
 
-def test_reading_up_to_ones_own_message_reads_what_was_said_before_it(cast: Cast) -> None:
-    say(cast.conversation, cast.teacher, "one")
-    (own,) = say(cast.conversation, cast.student, "two")
-    say(cast.conversation, cast.teacher, "three")
-    assert services.mark_read_up_to(conversation=cast.conversation, reader=cast.student, message_id=own.pk) == 1
-    assert unread(cast.conversation) == ["two", "three"]
-    assert marks(cast.conversation) == (1, 0)
+def test_reading_up_to_ones_own_message_reads_what_was_said_before_it(people: People) -> None:
+    say(people.conversation, people.teacher, "one")
+    (own,) = say(people.conversation, people.student, "two")
+    say(people.conversation, people.teacher, "three")
+    assert services.mark_read_up_to(conversation=people.conversation, reader=people.student, message_id=own.pk) == 1
+    assert unread(people.conversation) == ["two", "three"]
+    assert marks(people.conversation) == (1, 0)
 
 
-def test_a_message_of_another_conversation_marks_nothing(cast: Cast) -> None:
-    say(cast.conversation, cast.teacher, "one")
-    (foreign,) = say(cast.other_conversation, cast.trainer, "theirs")
+def test_a_message_of_another_conversation_marks_nothing(people: People) -> None:
+    say(people.conversation, people.teacher, "one")
+    (foreign,) = say(people.other_conversation, people.trainer, "theirs")
     for message_id in (foreign.pk, -1, 2**63 - 1):
         with pytest.raises(ClientError) as raised:
-            services.mark_read_up_to(conversation=cast.conversation, reader=cast.student, message_id=message_id)
+            services.mark_read_up_to(conversation=people.conversation, reader=people.student, message_id=message_id)
         assert told(raised.value) == ("message_not_found", "No such message in this conversation.", 404, None, None)
-    assert unread(cast.conversation) == ["one"]
-    assert unread(cast.other_conversation) == ["theirs"]
+    assert unread(people.conversation) == ["one"]
+    assert unread(people.other_conversation) == ["theirs"]
 
 
-def test_two_who_mark_at_once_count_each_message_once(live_cast: Cast) -> None:
-    conversation = live_cast.conversation
-    say(conversation, live_cast.student, *"abcdefghij")
-    counts = at_once(*[lambda: services.mark_read(conversation=conversation, reader=live_cast.teacher)] * 3)
+def test_two_who_mark_at_once_count_each_message_once(live_people: People) -> None:
+    conversation = live_people.conversation
+    say(conversation, live_people.student, *"abcdefghij")
+    counts = at_once(*[lambda: services.mark_read(conversation=conversation, reader=live_people.teacher)] * 3)
     assert sum(counts) == 10
     assert marks(conversation) == (0, 10)
 
@@ -83,26 +83,26 @@ def test_two_who_mark_at_once_count_each_message_once(live_cast: Cast) -> None:
 # The student's conversation.
 
 
-def test_a_students_conversation_is_made_at_the_first_use_and_found_at_the_next(cast: Cast) -> None:
-    made = services.student_conversation(user=cast.student)
-    assert (made.student, made.teacher) == (cast.student.profile, cast.teacher.profile)
-    assert services.student_conversation(user=cast.student) == made == Conversation.objects.get()
+def test_a_students_conversation_is_made_at_the_first_use_and_found_at_the_next(people: People) -> None:
+    made = services.student_conversation(user=people.student)
+    assert (made.student, made.teacher) == (people.student.profile, people.teacher.profile)
+    assert services.student_conversation(user=people.student) == made == Conversation.objects.get()
 
 
 @pytest.mark.parametrize("loaded", ["before", "after"])
 @pytest.mark.parametrize("old_exists", [True, False])
 @pytest.mark.parametrize("new_exists", [True, False])
 def test_after_a_change_of_mentor_the_student_has_the_conversation_with_the_new_one(
-    cast: Cast, loaded: str, old_exists: bool, new_exists: bool
+    people: People, loaded: str, old_exists: bool, new_exists: bool
 ) -> None:
     if old_exists:
-        services.student_conversation(user=cast.student)
-    reassign(cast.student, cast.trainer)
+        services.student_conversation(user=people.student)
+    reassign(people.student, people.trainer)
     if new_exists:
-        conversation_of(cast.student, cast.trainer)
-    user = cast.student if loaded == "before" else User.objects.get(pk=cast.student.pk)
+        conversation_of(people.student, people.trainer)
+    user = people.student if loaded == "before" else User.objects.get(pk=people.student.pk)
     conversation = services.student_conversation(user=user)
-    assert (conversation.student, conversation.teacher) == (cast.student.profile, cast.trainer.profile)
+    assert (conversation.student, conversation.teacher) == (people.student.profile, people.trainer.profile)
     assert conversation.is_active
     assert Conversation.objects.count() == 1 + old_exists
 
@@ -111,15 +111,15 @@ def test_after_a_change_of_mentor_the_student_has_the_conversation_with_the_new_
 @pytest.mark.parametrize("old_exists", [True, False])
 @pytest.mark.parametrize("change", ["mentor removed", "mentor made a student"])
 def test_without_a_mentor_the_student_has_no_conversation_and_none_is_made(
-    cast: Cast, loaded: str, old_exists: bool, change: str
+    people: People, loaded: str, old_exists: bool, change: str
 ) -> None:
     if old_exists:
-        services.student_conversation(user=cast.student)
+        services.student_conversation(user=people.student)
     if change == "mentor removed":
-        reassign(cast.student, None)
+        reassign(people.student, None)
     else:
-        UserProfile.objects.filter(user=cast.teacher).update(role=RoleChoices.STUDENT)
-    user = cast.student if loaded == "before" else User.objects.get(pk=cast.student.pk)
+        UserProfile.objects.filter(user=people.teacher).update(role=RoleChoices.STUDENT)
+    user = people.student if loaded == "before" else User.objects.get(pk=people.student.pk)
     with pytest.raises(ClientError) as raised:
         services.student_conversation(user=user)
     assert told(raised.value) == NO_MENTOR

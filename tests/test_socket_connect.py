@@ -14,28 +14,28 @@ from accounts.models import RoleChoices, User
 from chat.consumers import ChatConsumer
 from chat.models import Conversation, Message
 from tests.conftest import Connect
-from tests.people import Cast, conversation_of, say, session_cookie
+from tests.people import People, conversation_of, say, session_cookie
 from tests.queries import counted_queries
-from tests.sockets import entered, established, http, in_thread, message_status, new_message, receive_many, settled
+from tests.sockets import connected, established, http, in_thread, message_status, new_message, receive_many, settled
 
 SIGNED_OUT, NOT_ALLOWED, NOT_FOUND = 4401, 4403, 4404
 
 
-async def test_a_student_connects_to_their_mentor(connect: Connect, live_cast: Cast) -> None:
-    async with connect(live_cast.student) as socket:
+async def test_a_student_connects_to_their_mentor(connect: Connect, live_people: People) -> None:
+    async with connect(live_people.student) as socket:
         first = await socket.receive_json()
         made = await Conversation.objects.select_related("student__user", "teacher__user").aget()
         assert first == established(made)
-        assert (made.student.user, made.teacher.user) == (live_cast.student, live_cast.teacher)
+        assert (made.student.user, made.teacher.user) == (live_people.student, live_people.teacher)
         await socket.silence()
 
 
 @pytest.mark.parametrize("role", [RoleChoices.TEACHER, RoleChoices.TRAINER])
 async def test_a_mentor_connects_to_each_of_their_conversations(
-    connect: Connect, live_cast: Cast, role: RoleChoices
+    connect: Connect, live_people: People, role: RoleChoices
 ) -> None:
-    mentor = live_cast.teacher if role == RoleChoices.TEACHER else live_cast.trainer
-    student = live_cast.student if role == RoleChoices.TEACHER else live_cast.other_student
+    mentor = live_people.teacher if role == RoleChoices.TEACHER else live_people.trainer
+    student = live_people.student if role == RoleChoices.TEACHER else live_people.other_student
     conversation = await in_thread(conversation_of, student, mentor)
     async with connect(mentor, conversation) as socket:
         assert await socket.receive_json() == established(conversation)
@@ -43,44 +43,44 @@ async def test_a_mentor_connects_to_each_of_their_conversations(
 
 
 async def test_the_second_connect_finds_the_conversation_of_the_first(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
-    async with connect(live_cast.student) as socket:
+    async with connect(live_people.student) as socket:
         assert await socket.receive_json() == established(live_conversation)
     assert await Conversation.objects.acount() == 1
 
 
-async def test_two_first_connects_at_once_make_one_conversation(connect: Connect, live_cast: Cast) -> None:
-    knocks = await asyncio.gather(*(connect.knock(live_cast.student) for _ in range(4)))
+async def test_two_first_connects_at_once_make_one_conversation(connect: Connect, live_people: People) -> None:
+    attempts = await asyncio.gather(*(connect.try_connect(live_people.student) for _ in range(4)))
     made = await Conversation.objects.aget()
-    assert [accepted for _, accepted, _ in knocks] == [True] * 4
-    assert [await socket.receive_json() for socket, _, _ in knocks] == [established(made)] * 4
+    assert [accepted for _, accepted, _ in attempts] == [True] * 4
+    assert [await socket.receive_json() for socket, _, _ in attempts] == [established(made)] * 4
 
 
 async def test_after_a_change_of_mentor_a_student_connects_to_the_new_one(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
-    live_cast.student.profile.assigned_mentor = live_cast.trainer.profile
-    await live_cast.student.profile.asave()
-    async with connect(live_cast.student) as socket:
+    live_people.student.profile.assigned_mentor = live_people.trainer.profile
+    await live_people.student.profile.asave()
+    async with connect(live_people.student) as socket:
         first = await socket.receive_json()
         made = await Conversation.objects.exclude(pk=live_conversation.pk).select_related("teacher__user").aget()
         assert first == established(made)
-        assert made.teacher.user == live_cast.trainer
+        assert made.teacher.user == live_people.trainer
 
 
 async def test_connecting_reads_what_the_other_side_wrote_and_tells_all_but_the_connecting_socket(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
-    old, new = await in_thread(say, live_conversation, live_cast.teacher, "one", "two")
-    own = (await in_thread(say, live_conversation, live_cast.student, "three"))[0]
+    old, new = await in_thread(say, live_conversation, live_people.teacher, "one", "two")
+    own = (await in_thread(say, live_conversation, live_people.student, "three"))[0]
     async with (
-        entered(connect, live_cast.teacher, live_conversation, "?mark_read=false") as teacher,
-        entered(connect, live_cast.student, None, "?mark_read=false") as tab,
-        connect(live_cast.student) as socket,
+        connected(connect, live_people.teacher, live_conversation, "?mark_read=false") as teacher,
+        connected(connect, live_people.student, None, "?mark_read=false") as tab,
+        connect(live_people.student) as socket,
     ):
         assert await socket.receive_json() == established(live_conversation)
-        read = message_status(live_cast.student, old.pk, new.pk)
+        read = message_status(live_people.student, old.pk, new.pk)
         assert await teacher.receive_json() == read
         assert await tab.receive_json() == read
         await socket.silence()
@@ -90,12 +90,12 @@ async def test_connecting_reads_what_the_other_side_wrote_and_tells_all_but_the_
 
 
 async def test_connecting_tells_nothing_where_nothing_was_unread(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
-    await in_thread(say, live_conversation, live_cast.teacher, "mine")
+    await in_thread(say, live_conversation, live_people.teacher, "mine")
     async with (
-        entered(connect, live_cast.teacher, live_conversation) as first,
-        entered(connect, live_cast.teacher, live_conversation) as second,
+        connected(connect, live_people.teacher, live_conversation) as first,
+        connected(connect, live_people.teacher, live_conversation) as second,
     ):
         await second.silence()
         await first.silence()
@@ -103,12 +103,12 @@ async def test_connecting_tells_nothing_where_nothing_was_unread(
 
 @pytest.mark.parametrize("query", ["?mark_read=false", "?mark_read=0", "?mark_read=False", "?x=1&mark_read=false"])
 async def test_a_background_tab_connects_without_reading(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, query: str
+    connect: Connect, live_people: People, live_conversation: Conversation, query: str
 ) -> None:
-    await in_thread(say, live_conversation, live_cast.teacher, "unseen")
+    await in_thread(say, live_conversation, live_people.teacher, "unseen")
     async with (
-        entered(connect, live_cast.teacher, live_conversation) as teacher,
-        connect(live_cast.student, None, query) as socket,
+        connected(connect, live_people.teacher, live_conversation) as teacher,
+        connect(live_people.student, None, query) as socket,
     ):
         assert await socket.receive_json() == established(live_conversation)
         await socket.silence()
@@ -118,10 +118,10 @@ async def test_a_background_tab_connects_without_reading(
 
 @pytest.mark.parametrize("query", ["?mark_read=true", "?mark_read=1", "?mark_read=", "?mark_read", "?%ff=%00&&=;"])
 async def test_any_other_query_reads_as_usual(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, query: str
+    connect: Connect, live_people: People, live_conversation: Conversation, query: str
 ) -> None:
-    await in_thread(say, live_conversation, live_cast.teacher, "seen")
-    async with connect(live_cast.student, None, query) as socket:
+    await in_thread(say, live_conversation, live_people.teacher, "seen")
+    async with connect(live_people.student, None, query) as socket:
         assert await socket.receive_json() == established(live_conversation)
     assert await Message.objects.filter(is_read=True).acount() == 1
 
@@ -135,99 +135,99 @@ def alone(user: User | AnonymousUser, **kwargs: Any) -> WebsocketCommunicator:
 
 @pytest.mark.parametrize("as_given", [int, str])
 async def test_the_consumer_works_alone_with_nothing_but_user_and_url_route(
-    live_cast: Cast, live_conversation: Conversation, as_given: Callable[[int], Any]
+    live_people: People, live_conversation: Conversation, as_given: Callable[[int], Any]
 ) -> None:
-    teacher = alone(live_cast.teacher, conversation_id=as_given(live_conversation.pk))
-    student = alone(live_cast.student)
+    teacher = alone(live_people.teacher, conversation_id=as_given(live_conversation.pk))
+    student = alone(live_people.student)
     for client in (teacher, student):
         assert await client.connect(5) == (True, None)
         assert await client.receive_json_from(5) == established(live_conversation)
     await student.send_json_to({"message": "alone"})
-    heard, own = await teacher.receive_json_from(5), await student.receive_json_from(5)
+    received, own = await teacher.receive_json_from(5), await student.receive_json_from(5)
     stored = await Message.objects.aget()
-    assert heard == await new_message(stored, live_cast.teacher)
-    assert own == await new_message(stored, live_cast.student)
+    assert received == await new_message(stored, live_people.teacher)
+    assert own == await new_message(stored, live_people.student)
     for client in (teacher, student):
         await client.disconnect()
 
 
-async def test_the_consumer_alone_refuses_as_in_the_application(live_cast: Cast) -> None:
+async def test_the_consumer_alone_refuses_as_in_the_application(live_people: People) -> None:
     from django.contrib.auth.models import AnonymousUser
 
     for user, code in [
         (AnonymousUser(), SIGNED_OUT),
-        (live_cast.teacher, NOT_ALLOWED),
-        (live_cast.stranger, NOT_FOUND),
+        (live_people.teacher, NOT_ALLOWED),
+        (live_people.stranger, NOT_FOUND),
     ]:
         client = alone(user)  # type: ignore[arg-type]
         assert await client.connect(5) == (False, code)
         await client.disconnect()
 
 
-async def test_a_new_secret_key_signs_nobody_out(connect: Connect, live_cast: Cast, settings: Any) -> None:
-    key = await in_thread(session_cookie, live_cast.student)
+async def test_a_new_secret_key_signs_nobody_out(connect: Connect, live_people: People, settings: Any) -> None:
+    key = await in_thread(session_cookie, live_people.student)
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "the-new-key-" * 5
-    async with entered(connect, None, key=key) as socket:
+    async with connected(connect, None, key=key) as socket:
         await socket.silence()
     assert [row.pk async for row in Session.objects.all()] == [key]
-    client = await http(live_cast.student, key)
+    client = await http(live_people.student, key)
     answer = await client.get("/api/v1/auth/me/")
     assert answer.status_code == 200
-    assert answer.json()["id"] == live_cast.student.pk
+    assert answer.json()["id"] == live_people.student.pk
     # The request has signed the session with the new key, under its old name: the old key can go.
     settings.SECRET_KEY_FALLBACKS = []
     assert (await client.get("/api/v1/auth/me/")).status_code == 200
-    async with entered(connect, None, key=key) as socket:
+    async with connected(connect, None, key=key) as socket:
         await socket.silence()
     assert [row.pk async for row in Session.objects.all()] == [key]
 
 
 async def test_a_socket_under_an_old_secret_key_stays_open_when_it_is_looked_at(
-    connect: Connect, live_cast: Cast, settings: Any
+    connect: Connect, live_people: People, settings: Any
 ) -> None:
-    key, ended = [await in_thread(session_cookie, live_cast.student) for _ in range(2)]
-    async with entered(connect, None, key=key) as socket, entered(connect, None, key=ended) as canary:
+    key, ended = [await in_thread(session_cookie, live_people.student) for _ in range(2)]
+    async with connected(connect, None, key=key) as socket, connected(connect, None, key=ended) as canary:
         settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
         settings.SECRET_KEY = "the-new-key-" * 5
         await Session.objects.filter(pk=ended).adelete()
         assert await canary.close_code() == SIGNED_OUT
         await socket.silence()
         # Nor does it mind that a request has renewed what it was opened with.
-        assert (await (await http(live_cast.student, key)).get("/api/v1/auth/me/")).status_code == 200
+        assert (await (await http(live_people.student, key)).get("/api/v1/auth/me/")).status_code == 200
         settings.SECRET_KEY_FALLBACKS = []
-        third = await in_thread(session_cookie, live_cast.student)
-        async with entered(connect, None, key=third) as second_canary:
+        third = await in_thread(session_cookie, live_people.student)
+        async with connected(connect, None, key=third) as second_canary:
             await Session.objects.filter(pk=third).adelete()
             assert await second_canary.close_code() == SIGNED_OUT
             await socket.silence()
 
 
 async def test_connecting_costs_a_constant_number_of_queries(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     def own(queries: list[str]) -> list[str]:
         """Without the look that all who just connected share."""
         return [query for query in queries if " IN (" not in query]
 
-    keys = [await in_thread(session_cookie, user) for user in (live_cast.student, live_cast.teacher)]
+    keys = [await in_thread(session_cookie, user) for user in (live_people.student, live_people.teacher)]
     with counted_queries() as queries:
-        async with entered(connect, None, key=keys[0]), entered(connect, None, live_conversation, key=keys[1]):
+        async with connected(connect, None, key=keys[0]), connected(connect, None, live_conversation, key=keys[1]):
             pass
     assert len(own(queries)) == 2 * 2, queries  # session; user, conversation and whether something is unread
-    await in_thread(say, live_conversation, live_cast.teacher, "one", "two", "three")
+    await in_thread(say, live_conversation, live_people.teacher, "one", "two", "three")
     with counted_queries() as queries:
-        async with entered(connect, None, key=keys[0]):
+        async with connected(connect, None, key=keys[0]):
             pass
     assert len(own(queries)) == 2 + 4, queries  # and what is unread, the two marks, and what it looks like then
 
 
 async def test_sending_costs_a_constant_number_of_queries(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     async with (
-        entered(connect, live_cast.student) as socket,
-        entered(connect, live_cast.teacher, live_conversation) as teacher,
+        connected(connect, live_people.student) as socket,
+        connected(connect, live_people.teacher, live_conversation) as teacher,
     ):
         await settled()
         for frame in ({"message": "plain"}, {"message": "with an id", "client_id": "1"}):

@@ -9,8 +9,8 @@ import pytest
 
 from chat.models import Conversation, Message
 from tests.conftest import Connect, Socket, loop_is_idle
-from tests.people import Cast
-from tests.sockets import NO_MESSAGE, STUDENT_MESSAGES, entered, http, receive_many, still_works
+from tests.people import People
+from tests.sockets import NO_MESSAGE, STUDENT_MESSAGES, connected, http, receive_many, still_works
 
 BAD_JSON = {"error": "The frame is not valid JSON.", "code": "invalid_json"}
 PONG = {"type": "pong"}
@@ -18,14 +18,14 @@ FLOOD = 4429
 
 
 @pytest.fixture
-async def socket(connect: Connect, live_cast: Cast) -> AsyncIterator[Socket]:
+async def socket(connect: Connect, live_people: People) -> AsyncIterator[Socket]:
     """The student's socket, its first frame received."""
-    async with entered(connect, live_cast.student) as opened:
+    async with connected(connect, live_people.student) as opened:
         yield opened
 
 
-async def test_a_hundred_refused_frames_are_told_and_one_more_is_a_flood(connect: Connect, live_cast: Cast) -> None:
-    async with entered(connect, live_cast.student) as socket, entered(connect, live_cast.student) as tab:
+async def test_a_hundred_refused_frames_are_told_and_one_more_is_a_flood(connect: Connect, live_people: People) -> None:
+    async with connected(connect, live_people.student) as socket, connected(connect, live_people.student) as tab:
         for _ in range(101):
             await socket.send_to(text_data="x")
         assert await receive_many(socket, 100) == [BAD_JSON] * 100
@@ -40,16 +40,16 @@ async def test_a_hundred_refused_frames_are_told_and_one_more_is_a_flood(connect
     assert not await Message.objects.aexists()
 
 
-async def test_a_hundred_refused_frames_do_not_end_a_socket(socket: Socket, live_cast: Cast) -> None:
+async def test_a_hundred_refused_frames_do_not_end_a_socket(socket: Socket, live_people: People) -> None:
     for _ in range(100):
         await socket.send_to(text_data="x")
     assert await receive_many(socket, 100) == [BAD_JSON] * 100
-    await still_works(socket, live_cast)
+    await still_works(socket, live_people)
 
 
-async def test_refusals_of_rate_count_as_a_flood_too(connect: Connect, live_cast: Cast, settings: Any) -> None:
+async def test_refusals_of_rate_count_as_a_flood_too(connect: Connect, live_people: People, settings: Any) -> None:
     settings.CHAT_RATE_LIMIT = (0.001, 1)
-    async with entered(connect, live_cast.student) as socket:
+    async with connected(connect, live_people.student) as socket:
         for number in range(102):
             await socket.send_json({"message": str(number)})
         codes = []
@@ -62,7 +62,7 @@ async def test_refusals_of_rate_count_as_a_flood_too(connect: Connect, live_cast
     assert await Message.objects.acount() == 1
 
 
-async def test_pings_and_marks_have_a_bucket_of_their_own(socket: Socket, live_cast: Cast) -> None:
+async def test_pings_and_marks_have_a_bucket_of_their_own(socket: Socket, live_people: People) -> None:
     for number in range(90):
         await socket.send_json({"type": "ping"} if number % 2 else {"type": "mark_read", "message_id": "x"})
     answers = [frame for frame in await receive_many(socket, 90) if frame not in (PONG, NO_MESSAGE)]
@@ -71,7 +71,7 @@ async def test_pings_and_marks_have_a_bucket_of_their_own(socket: Socket, live_c
         assert 0 < frame.pop("retry_after") <= 0.05
         assert frame == {"error": "Too many frames.", "code": "rate_limited"}
     # Sending is another matter.
-    await still_works(socket, live_cast)
+    await still_works(socket, live_people)
 
 
 def limited(frame: dict[str, Any], most: float) -> bool:
@@ -81,7 +81,7 @@ def limited(frame: dict[str, Any], most: float) -> bool:
     return frame == {"error": "You are writing too fast.", "code": "rate_limited"}
 
 
-async def test_who_writes_too_fast_is_told_how_long_to_wait(socket: Socket, live_cast: Cast, settings: Any) -> None:
+async def test_who_writes_too_fast_is_told_how_long_to_wait(socket: Socket, live_people: People, settings: Any) -> None:
     settings.CHAT_RATE_LIMIT = (0.01, 3)
     for number in range(3):
         await socket.send_json({"message": str(number)})
@@ -92,7 +92,7 @@ async def test_who_writes_too_fast_is_told_how_long_to_wait(socket: Socket, live
     await socket.silence()
 
 
-async def test_after_the_time_told_a_send_goes_through(socket: Socket, live_cast: Cast, settings: Any) -> None:
+async def test_after_the_time_told_a_send_goes_through(socket: Socket, live_people: People, settings: Any) -> None:
     settings.CHAT_RATE_LIMIT = (10.0, 1)
     await socket.send_json({"message": "first"})
     await socket.send_json({"message": "second"})
@@ -104,14 +104,14 @@ async def test_after_the_time_told_a_send_goes_through(socket: Socket, live_cast
 
 
 async def test_one_rate_counts_for_all_sockets_and_posts_of_a_user_and_for_nobody_else(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHAT_RATE_LIMIT = (0.01, 3)
-    client = await http(live_cast.student)
+    client = await http(live_people.student)
     async with (
-        entered(connect, live_cast.student) as socket,
-        entered(connect, live_cast.student) as tab,
-        entered(connect, live_cast.teacher, live_conversation) as teacher,
+        connected(connect, live_people.student) as socket,
+        connected(connect, live_people.student) as tab,
+        connected(connect, live_people.teacher, live_conversation) as teacher,
     ):
 
         async def everybody_hears(content: str) -> None:
@@ -138,7 +138,7 @@ async def test_one_rate_counts_for_all_sockets_and_posts_of_a_user_and_for_nobod
         await everybody_hears("not me")
 
 
-async def test_without_a_rate_nobody_waits(socket: Socket, live_cast: Cast, settings: Any) -> None:
+async def test_without_a_rate_nobody_waits(socket: Socket, live_people: People, settings: Any) -> None:
     settings.CHAT_RATE_LIMIT = None
     for number in range(60):
         await socket.send_json({"message": str(number)})

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from chat.models import Conversation, Message
 from tests.conftest import Connect, Socket
-from tests.people import Cast
-from tests.sockets import EMPTY, NO_MESSAGE, entered, new_message, receive_many, still_works
+from tests.people import People
+from tests.sockets import EMPTY, NO_MESSAGE, connected, new_message, receive_many, still_works
 
 BAD_JSON = {"error": "The frame is not valid JSON.", "code": "invalid_json"}
 BINARY = {"error": "Binary frames are not supported.", "code": "invalid_frame"}
@@ -30,9 +30,9 @@ FRAME_BYTES = 64 * 1024
 
 
 @pytest.fixture
-async def socket(connect: Connect, live_cast: Cast) -> AsyncIterator[Socket]:
+async def socket(connect: Connect, live_people: People) -> AsyncIterator[Socket]:
     """The student's socket, its first frame received."""
-    async with entered(connect, live_cast.student) as opened:
+    async with connected(connect, live_people.student) as opened:
         yield opened
 
 
@@ -146,18 +146,18 @@ async def socket(connect: Connect, live_cast: Cast) -> AsyncIterator[Socket]:
     ids=range(92),
 )
 async def test_a_frame_is_answered_by_name_and_the_socket_stays(
-    socket: Socket, live_cast: Cast, text: str, answer: dict[str, Any]
+    socket: Socket, live_people: People, text: str, answer: dict[str, Any]
 ) -> None:
     await socket.send_to(text_data=text)
     assert await socket.receive_json() == answer
-    await still_works(socket, live_cast)
+    await still_works(socket, live_people)
 
 
 @pytest.mark.parametrize("data", [b"x", b'{"message": "x"}', b"\xff\xfe\x00", b"\0" * FRAME_BYTES])
-async def test_a_binary_frame_is_refused(socket: Socket, live_cast: Cast, data: bytes) -> None:
+async def test_a_binary_frame_is_refused(socket: Socket, live_people: People, data: bytes) -> None:
     await socket.send_to(bytes_data=data)
     assert await socket.receive_json() == BINARY
-    await still_works(socket, live_cast)
+    await still_works(socket, live_people)
 
 
 @pytest.mark.parametrize(
@@ -170,44 +170,44 @@ async def test_a_binary_frame_is_refused(socket: Socket, live_cast: Cast, data: 
     ],
 )
 async def test_an_empty_frame_is_refused(
-    socket: Socket, live_cast: Cast, event: dict[str, Any], answer: dict[str, Any]
+    socket: Socket, live_people: People, event: dict[str, Any], answer: dict[str, Any]
 ) -> None:
     await socket.send_input({"type": "websocket.receive"} | event)
     assert await socket.receive_json() == answer
-    await still_works(socket, live_cast)
+    await still_works(socket, live_people)
 
 
-async def test_a_frame_of_exactly_64_kib_is_answered(socket: Socket, live_cast: Cast) -> None:
+async def test_a_frame_of_exactly_64_kib_is_answered(socket: Socket, live_people: People) -> None:
     text = json.dumps({"message": "x", "client_id": "whole", "padding": ""})
     await socket.send_to(text_data=text.replace('""', '"' + "p" * (FRAME_BYTES - len(text)) + '"'))
-    assert await socket.receive_json() == await new_message(await Message.objects.aget(), live_cast.student, "whole")
+    assert await socket.receive_json() == await new_message(await Message.objects.aget(), live_people.student, "whole")
     await socket.send_to(text_data='{"message": "' + "x" * (FRAME_BYTES - 15) + '"}')
     assert await socket.receive_json() == TOO_LONG
 
 
-async def test_the_longest_text_is_counted_in_code_points(socket: Socket, live_cast: Cast, settings: Any) -> None:
+async def test_the_longest_text_is_counted_in_code_points(socket: Socket, live_people: People, settings: Any) -> None:
     settings.CHAT_MAX_MESSAGE_LENGTH = 5
     await socket.send_json({"message": "\U0001f600" * 5})
-    assert await socket.receive_json() == await new_message(await Message.objects.aget(), live_cast.student)
+    assert await socket.receive_json() == await new_message(await Message.objects.aget(), live_people.student)
     await socket.send_json({"message": "\U0001f600" * 6})
     error = {"error": "Message content is longer than 5 characters.", "code": "message_too_long"}
     assert await socket.receive_json() == error
 
 
-async def test_every_error_in_a_row_is_told_in_its_turn(socket: Socket, live_cast: Cast) -> None:
+async def test_every_error_in_a_row_is_told_in_its_turn(socket: Socket, live_people: People) -> None:
     wrong = [("[]", NO_OBJECT), ("{}", EMPTY), ("x", BAD_JSON), ('{"type": "x"}', UNKNOWN_TYPE)]
     for text, _ in wrong * 5:
         await socket.send_to(text_data=text)
     assert await receive_many(socket, 20) == [answer for _, answer in wrong * 5]
-    await still_works(socket, live_cast)
+    await still_works(socket, live_people)
 
 
 async def test_a_refused_frame_is_told_to_nobody_else(
-    connect: Connect, socket: Socket, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, socket: Socket, live_people: People, live_conversation: Conversation
 ) -> None:
     async with (
-        entered(connect, live_cast.student) as tab,
-        entered(connect, live_cast.teacher, live_conversation) as teacher,
+        connected(connect, live_people.student) as tab,
+        connected(connect, live_people.teacher, live_conversation) as teacher,
     ):
         for text in ("x", "{}", '{"type": "ping"}'):
             await socket.send_to(text_data=text)
@@ -239,12 +239,12 @@ frames = st.one_of(
 )
 
 
-async def test_no_sequence_of_frames_ends_a_socket(connect: Connect, live_cast: Cast, settings: Any) -> None:
+async def test_no_sequence_of_frames_ends_a_socket(connect: Connect, live_people: People, settings: Any) -> None:
     settings.CHAT_RATE_LIMIT = None
     loop = asyncio.get_running_loop()
 
     async def play(sequence: list[dict[str, Any]]) -> None:
-        async with entered(connect, live_cast.student) as socket:
+        async with connected(connect, live_people.student) as socket:
             for frame in sequence:
                 await socket.send_input({"type": "websocket.receive"} | frame)
             # Everything that comes, comes before the answer to the last send, but for that of a mark_read.

@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.models import RoleChoices, User
 from chat.models import Conversation
 from tests.conftest import Connect, Socket
-from tests.people import Cast, make_user, say, session_cookie
+from tests.people import People, make_user, say, session_cookie
 from tests.queries import counted_queries
 from tests.sockets import established, in_thread
 
@@ -20,13 +20,13 @@ SIGNED_OUT, NOT_ALLOWED, NOT_FOUND, TOO_MANY = 4401, 4403, 4404, 4429
 
 async def refusal(connect: Connect, *args: Any, **kwargs: Any) -> int | None:
     """Return the code with which a handshake is refused."""
-    _, accepted, code = await connect.knock(*args, **kwargs)
+    _, accepted, code = await connect.try_connect(*args, **kwargs)
     assert not accepted
     return code
 
 
 async def test_somebody_signed_out_is_refused_on_both_paths(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     assert await refusal(connect, None) == SIGNED_OUT
     assert await refusal(connect, None, live_conversation) == SIGNED_OUT
@@ -58,7 +58,7 @@ async def test_a_cookie_that_is_no_session_is_refused_as_any_other(
 
 
 @pytest.mark.parametrize("cookie", [b"", b"sessionid", b"=;=;;", b"\xff\xfe", b"sessionid=\xff", b"a=b; sessionid=; ="])
-async def test_a_cookie_header_that_makes_no_sense_is_refused(live_cast: Cast, cookie: bytes) -> None:
+async def test_a_cookie_header_that_makes_no_sense_is_refused(live_people: People, cookie: bytes) -> None:
     from qader.asgi import application
 
     headers = [(b"origin", b"http://localhost"), (b"host", b"localhost"), (b"cookie", cookie)]
@@ -67,72 +67,82 @@ async def test_a_cookie_header_that_makes_no_sense_is_refused(live_cast: Cast, c
     await socket.disconnect()
 
 
-async def test_an_expired_session_is_refused(connect: Connect, live_cast: Cast) -> None:
-    key = await in_thread(session_cookie, live_cast.student)
+async def test_an_expired_session_is_refused(connect: Connect, live_people: People) -> None:
+    key = await in_thread(session_cookie, live_people.student)
     await Session.objects.filter(pk=key).aupdate(expire_date=timezone.now() - timedelta(seconds=1))
     assert await refusal(connect, None, key=key) == SIGNED_OUT
 
 
-async def test_the_session_of_a_deactivated_user_is_refused(connect: Connect, live_cast: Cast) -> None:
-    await User.objects.filter(pk=live_cast.student.pk).aupdate(is_active=False)
-    assert await refusal(connect, live_cast.student) == SIGNED_OUT
+async def test_the_session_of_a_deactivated_user_is_refused(connect: Connect, live_people: People) -> None:
+    await User.objects.filter(pk=live_people.student.pk).aupdate(is_active=False)
+    assert await refusal(connect, live_people.student) == SIGNED_OUT
 
 
-async def test_the_session_of_a_deleted_user_is_refused(connect: Connect, live_cast: Cast) -> None:
-    key = await in_thread(session_cookie, live_cast.student)
-    await live_cast.student.adelete()
+async def test_the_session_of_a_deleted_user_is_refused(connect: Connect, live_people: People) -> None:
+    key = await in_thread(session_cookie, live_people.student)
+    await live_people.student.adelete()
     assert await refusal(connect, None, key=key) == SIGNED_OUT
 
 
-async def test_a_session_from_before_a_change_of_password_is_refused(connect: Connect, live_cast: Cast) -> None:
-    key = await in_thread(session_cookie, live_cast.student)
-    live_cast.student.set_password("another-password-2026")
-    await live_cast.student.asave()
+async def test_a_session_from_before_a_change_of_password_is_refused(connect: Connect, live_people: People) -> None:
+    key = await in_thread(session_cookie, live_people.student)
+    live_people.student.set_password("another-password-2026")
+    await live_people.student.asave()
     assert await refusal(connect, None, key=key) == SIGNED_OUT
 
 
-async def test_only_students_have_a_conversation_of_their_own(connect: Connect, live_cast: Cast) -> None:
+async def test_only_students_have_a_conversation_of_their_own(connect: Connect, live_people: People) -> None:
     administrator = await in_thread(make_user, "administrator", RoleChoices.ADMIN)
-    for user in (live_cast.teacher, live_cast.trainer, live_cast.admin, administrator):
+    for user in (live_people.teacher, live_people.trainer, live_people.admin, administrator):
         assert await refusal(connect, user) == NOT_ALLOWED
 
 
-async def test_a_student_without_a_mentor_is_refused(connect: Connect, live_cast: Cast) -> None:
-    assert await refusal(connect, live_cast.stranger) == NOT_FOUND
+async def test_a_student_without_a_mentor_is_refused(connect: Connect, live_people: People) -> None:
+    assert await refusal(connect, live_people.stranger) == NOT_FOUND
     assert not await Conversation.objects.aexists()
 
 
 async def test_a_student_whose_mentor_is_no_mentor_any_more_is_refused(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
-    live_cast.teacher.profile.role = RoleChoices.ADMIN
-    await live_cast.teacher.profile.asave()
-    assert await refusal(connect, live_cast.student) == NOT_FOUND
+    live_people.teacher.profile.role = RoleChoices.ADMIN
+    await live_people.teacher.profile.asave()
+    assert await refusal(connect, live_people.student) == NOT_FOUND
 
 
-async def test_only_mentors_connect_by_id(connect: Connect, live_cast: Cast, live_conversation: Conversation) -> None:
+async def test_only_mentors_connect_by_id(
+    connect: Connect, live_people: People, live_conversation: Conversation
+) -> None:
     administrator = await in_thread(make_user, "administrator", RoleChoices.ADMIN)
-    for user in (live_cast.student, live_cast.other_student, live_cast.stranger, live_cast.admin, administrator):
+    for user in (
+        live_people.student,
+        live_people.other_student,
+        live_people.stranger,
+        live_people.admin,
+        administrator,
+    ):
         assert await refusal(connect, user, live_conversation) == NOT_ALLOWED
         assert await refusal(connect, user, "conversations/99999/") == NOT_ALLOWED
 
 
 @pytest.mark.parametrize("pk", ["0", "99999", str(2**63), "9" * 100])
-async def test_a_mentor_is_refused_where_there_is_no_conversation(connect: Connect, live_cast: Cast, pk: str) -> None:
-    assert await refusal(connect, live_cast.teacher, f"conversations/{pk}/") == NOT_FOUND
+async def test_a_mentor_is_refused_where_there_is_no_conversation(
+    connect: Connect, live_people: People, pk: str
+) -> None:
+    assert await refusal(connect, live_people.teacher, f"conversations/{pk}/") == NOT_FOUND
 
 
 async def test_a_mentor_is_refused_in_the_conversation_of_another(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
-    assert await refusal(connect, live_cast.trainer, live_conversation) == NOT_FOUND
+    assert await refusal(connect, live_people.trainer, live_conversation) == NOT_FOUND
 
 
 @pytest.mark.parametrize(
     "path",
     ["", "my-conversation", "my-conversation//", "conversations/", "conversations/x/", "conversations/-1/", "zz/"],
 )
-async def test_an_unknown_path_is_refused(connect: Connect, live_cast: Cast, path: str) -> None:
+async def test_an_unknown_path_is_refused(connect: Connect, live_people: People, path: str) -> None:
     from qader.asgi import application
 
     headers = [(b"origin", b"http://localhost"), (b"host", b"localhost")]
@@ -142,10 +152,10 @@ async def test_an_unknown_path_is_refused(connect: Connect, live_cast: Cast, pat
 
 
 @pytest.mark.parametrize("origin", [b"http://evil.example", b"null", b"http://[x", b"", b"localhost"])
-async def test_a_foreign_or_malformed_origin_is_refused(live_cast: Cast, origin: bytes) -> None:
+async def test_a_foreign_or_malformed_origin_is_refused(live_people: People, origin: bytes) -> None:
     from qader.asgi import application
 
-    key = await in_thread(session_cookie, live_cast.student)
+    key = await in_thread(session_cookie, live_people.student)
     headers = [(b"origin", origin), (b"host", b"localhost"), (b"cookie", f"sessionid={key}".encode())]
     socket = Socket(application, "/ws/chat/my-conversation/", headers)
     accepted, _ = await socket.connect(5)
@@ -155,33 +165,33 @@ async def test_a_foreign_or_malformed_origin_is_refused(live_cast: Cast, origin:
 
 
 async def test_a_user_may_have_so_many_sockets_and_no_more(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHAT_MAX_SOCKETS_PER_USER = 2
-    async with connect(live_cast.student) as kept:
-        async with connect(live_cast.student):
-            assert await refusal(connect, live_cast.student) == TOO_MANY
-            async with connect(live_cast.teacher, live_conversation) as other:
+    async with connect(live_people.student) as kept:
+        async with connect(live_people.student):
+            assert await refusal(connect, live_people.student) == TOO_MANY
+            async with connect(live_people.teacher, live_conversation) as other:
                 assert await other.receive_json() == established(live_conversation)
-        async with connect(live_cast.student) as freed:
+        async with connect(live_people.student) as freed:
             assert await freed.receive_json() == established(live_conversation)
         assert await kept.receive_json() == established(live_conversation)
         await kept.silence()
 
 
 async def test_a_socket_too_many_has_read_nothing(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHAT_MAX_SOCKETS_PER_USER = 1
-    async with connect(live_cast.student):
-        await in_thread(say, live_conversation, live_cast.teacher, "unseen")
-        assert await refusal(connect, live_cast.student) == TOO_MANY
+    async with connect(live_people.student):
+        await in_thread(say, live_conversation, live_people.teacher, "unseen")
+        assert await refusal(connect, live_people.student) == TOO_MANY
         assert [message.is_read async for message in live_conversation.messages.all()] == [False]
 
 
 async def test_many_handshakes_at_once_do_not_slip_past_the_limit(
-    connect: Connect, live_cast: Cast, settings: Any
+    connect: Connect, live_people: People, settings: Any
 ) -> None:
     settings.CHAT_MAX_SOCKETS_PER_USER = 3
-    knocks = await asyncio.gather(*(connect.knock(live_cast.student) for _ in range(8)))
-    assert sorted(code or 0 for _, _, code in knocks) == [0, 0, 0] + [TOO_MANY] * 5
+    attempts = await asyncio.gather(*(connect.try_connect(live_people.student) for _ in range(8)))
+    assert sorted(code or 0 for _, _, code in attempts) == [0, 0, 0] + [TOO_MANY] * 5

@@ -10,27 +10,27 @@ from django.db.models import Max
 from accounts.models import User, UserProfile
 from chat.models import Conversation, Message
 from tests.conftest import Connect
-from tests.people import Cast, conversation_of, say
-from tests.sockets import CLOSED, STUDENT_MESSAGES, entered, established, http, in_thread, new_message, receive_many
+from tests.people import People, conversation_of, say
+from tests.sockets import CLOSED, STUDENT_MESSAGES, connected, established, http, in_thread, new_message, receive_many
 
 
 async def test_a_message_reaches_both_sides_each_with_their_own_view(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
-    async with connect(live_cast.student) as student, connect(live_cast.teacher, live_conversation) as teacher:
+    async with connect(live_people.student) as student, connect(live_people.teacher, live_conversation) as teacher:
         assert await student.receive_json() == established(live_conversation)
         assert await teacher.receive_json() == established(live_conversation)
         await student.send_json({"message": " Hello, how are you today? "})
-        heard = await teacher.receive_json()
+        received = await teacher.receive_json()
         own = await student.receive_json()
         stored = await Message.objects.aget()
-        assert own == await new_message(stored, live_cast.student)
-        assert heard == await new_message(stored, live_cast.teacher)
+        assert own == await new_message(stored, live_people.student)
+        assert received == await new_message(stored, live_people.teacher)
         assert own["message"] == {
             "id": stored.pk,
-            "sender": live_cast.student.pk,
+            "sender": live_people.student.pk,
             "sender_profile": {
-                "user_id": live_cast.student.profile.pk,
+                "user_id": live_people.student.profile.pk,
                 "full_name": "Student",
                 "username": "student",
                 "email": "student@example.com",
@@ -46,28 +46,30 @@ async def test_a_message_reaches_both_sides_each_with_their_own_view(
 
 
 async def test_every_tab_of_both_sides_hears_every_message_once(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
-    people = [(live_cast.student, None)] * 3 + [(live_cast.teacher, live_conversation)] * 2
+    people = [(live_people.student, None)] * 3 + [(live_people.teacher, live_conversation)] * 2
     async with AsyncExitStack() as stack:
-        sockets = [await stack.enter_async_context(entered(connect, *person)) for person in people]
+        sockets = [await stack.enter_async_context(connected(connect, *person)) for person in people]
         for index, (sender, _) in enumerate(people):
             await sockets[index].send_json({"message": f"from tab {index}"})
-            heard = [await socket.receive_json() for socket in sockets]
+            received = [await socket.receive_json() for socket in sockets]
             stored = await Message.objects.alatest("seq")
             assert (stored.sender_id, stored.content) == (sender.pk, f"from tab {index}")
-            assert heard == [await new_message(stored, user) for user, _ in people]
+            assert received == [await new_message(stored, user) for user, _ in people]
         for socket in sockets:
             await socket.silence()
 
 
-async def test_nobody_else_hears_a_message(connect: Connect, live_cast: Cast, live_conversation: Conversation) -> None:
+async def test_nobody_else_hears_a_message(
+    connect: Connect, live_people: People, live_conversation: Conversation
+) -> None:
     # The same teacher in another conversation, and another student.
-    other = await in_thread(conversation_of, live_cast.other_student, live_cast.teacher)
+    other = await in_thread(conversation_of, live_people.other_student, live_people.teacher)
     async with (
-        entered(connect, live_cast.student) as student,
-        entered(connect, live_cast.teacher, other) as elsewhere,
-        entered(connect, live_cast.other_student) as stranger,
+        connected(connect, live_people.student) as student,
+        connected(connect, live_people.teacher, other) as elsewhere,
+        connected(connect, live_people.other_student) as stranger,
     ):
         await student.send_json({"message": "between us"})
         await student.receive_json()
@@ -87,56 +89,58 @@ async def test_nobody_else_hears_a_message(connect: Connect, live_cast: Cast, li
         "\U0010ffff" * 4000,
     ],
 )
-async def test_content_is_stored_and_told_as_sent(connect: Connect, live_cast: Cast, content: str) -> None:
-    async with entered(connect, live_cast.student) as socket:
+async def test_content_is_stored_and_told_as_sent(connect: Connect, live_people: People, content: str) -> None:
+    async with connected(connect, live_people.student) as socket:
         await socket.send_json({"message": content})
         frame = await socket.receive_json()
         stored = await Message.objects.aget()
         assert stored.content == content
-        assert frame == await new_message(stored, live_cast.student)
+        assert frame == await new_message(stored, live_people.student)
 
 
 @pytest.mark.parametrize("extra", [{"type": "chat_message"}, {"type": 5}, {"type": [1]}, {"type": None}, {"x": {}}])
-async def test_what_else_a_send_carries_is_ignored(connect: Connect, live_cast: Cast, extra: dict[str, Any]) -> None:
-    async with entered(connect, live_cast.student) as socket:
+async def test_what_else_a_send_carries_is_ignored(
+    connect: Connect, live_people: People, extra: dict[str, Any]
+) -> None:
+    async with connected(connect, live_people.student) as socket:
         await socket.send_json({"message": "hello"} | extra)
-        assert await socket.receive_json() == await new_message(await Message.objects.aget(), live_cast.student)
+        assert await socket.receive_json() == await new_message(await Message.objects.aget(), live_people.student)
 
 
 async def test_a_post_over_rest_reaches_open_sockets_live(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
-    student_client, teacher_client = await http(live_cast.student), await http(live_cast.teacher)
+    student_client, teacher_client = await http(live_people.student), await http(live_people.teacher)
     teacher_messages = f"/api/v1/chat/teacher/conversations/{live_conversation.pk}/messages/"
     async with (
-        entered(connect, live_cast.student) as student,
-        entered(connect, live_cast.teacher, live_conversation) as teacher,
+        connected(connect, live_people.student) as student,
+        connected(connect, live_people.teacher, live_conversation) as teacher,
     ):
         body = {"content": "by post", "client_id": "1"}
         answer = await student_client.post(STUDENT_MESSAGES, body, content_type="application/json")
         stored = await Message.objects.alatest("seq")
-        expected = await new_message(stored, live_cast.student, "1")
+        expected = await new_message(stored, live_people.student, "1")
         assert (answer.status_code, answer.json()) == (201, expected["message"])
         assert await student.receive_json() == expected
-        assert await teacher.receive_json() == await new_message(stored, live_cast.teacher)
+        assert await teacher.receive_json() == await new_message(stored, live_people.teacher)
 
         answer = await teacher_client.post(teacher_messages, {"content": "back"}, content_type="application/json")
         stored = await Message.objects.alatest("seq")
-        expected = await new_message(stored, live_cast.teacher)
+        expected = await new_message(stored, live_people.teacher)
         assert (answer.status_code, answer.json()) == (201, expected["message"])
         assert await teacher.receive_json() == expected
-        assert await student.receive_json() == await new_message(stored, live_cast.student)
+        assert await student.receive_json() == await new_message(stored, live_people.student)
         await student.silence()
         await teacher.silence()
 
 
 async def test_a_former_mentor_may_read_but_a_send_is_refused(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation
+    connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
-    old = (await in_thread(say, live_conversation, live_cast.student, "before"))[0]
-    live_cast.student.profile.assigned_mentor = live_cast.trainer.profile
-    await live_cast.student.profile.asave()
-    async with connect(live_cast.teacher, live_conversation) as former:
+    old = (await in_thread(say, live_conversation, live_people.student, "before"))[0]
+    live_people.student.profile.assigned_mentor = live_people.trainer.profile
+    await live_people.student.profile.asave()
+    async with connect(live_people.teacher, live_conversation) as former:
         assert await former.receive_json() == established(live_conversation)
         await former.send_json({"message": "still here"})
         assert await former.receive_json() == CLOSED
@@ -150,24 +154,24 @@ async def test_a_former_mentor_may_read_but_a_send_is_refused(
 
 @pytest.mark.parametrize("change", ["mentor", "role of the student", "role of the mentor", "student gone", "inactive"])
 async def test_whether_somebody_may_send_is_decided_with_the_commit(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, change: str
+    connect: Connect, live_people: People, live_conversation: Conversation, change: str
 ) -> None:
     profiles = UserProfile.objects
     async with (
-        entered(connect, live_cast.student) as student,
-        entered(connect, live_cast.teacher, live_conversation) as teacher,
+        connected(connect, live_people.student) as student,
+        connected(connect, live_people.teacher, live_conversation) as teacher,
     ):
         # None of these sends a signal, so the sockets stay open till the next round.
         if change == "mentor":
-            await profiles.filter(user=live_cast.student).aupdate(assigned_mentor=live_cast.trainer.profile)
+            await profiles.filter(user=live_people.student).aupdate(assigned_mentor=live_people.trainer.profile)
         elif change == "role of the student":
-            await profiles.filter(user=live_cast.student).aupdate(role="ADMIN")
+            await profiles.filter(user=live_people.student).aupdate(role="ADMIN")
         elif change == "role of the mentor":
-            await profiles.filter(user=live_cast.teacher).aupdate(role="ADMIN")
+            await profiles.filter(user=live_people.teacher).aupdate(role="ADMIN")
         elif change == "student gone":
-            await profiles.filter(user=live_cast.student).aupdate(assigned_mentor=None)
+            await profiles.filter(user=live_people.student).aupdate(assigned_mentor=None)
         else:
-            await User.objects.filter(pk__in=[live_cast.student.pk, live_cast.teacher.pk]).aupdate(is_active=False)
+            await User.objects.filter(pk__in=[live_people.student.pk, live_people.teacher.pk]).aupdate(is_active=False)
         for socket in (student, teacher):
             await socket.send_json({"message": "too late"})
             assert await socket.receive_json() == CLOSED
@@ -175,30 +179,30 @@ async def test_whether_somebody_may_send_is_decided_with_the_commit(
 
 
 async def test_two_hundred_quick_sends_keep_their_order(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHAT_RATE_LIMIT = None
     async with (
-        entered(connect, live_cast.student) as student,
-        entered(connect, live_cast.teacher, live_conversation) as teacher,
+        connected(connect, live_people.student) as student,
+        connected(connect, live_people.teacher, live_conversation) as teacher,
     ):
         for number in range(200):
             await student.send_json({"message": str(number)})
-        own, heard = await receive_many(student, 200), await receive_many(teacher, 200)
+        own, received = await receive_many(student, 200), await receive_many(teacher, 200)
     stored = [message async for message in Message.objects.order_by("seq")]
     assert [message.content for message in stored] == [str(number) for number in range(200)]
     assert [message.seq for message in stored] == list(range(1, 201))
-    assert own == [await new_message(message, live_cast.student) for message in stored]
-    assert heard == [await new_message(message, live_cast.teacher) for message in stored]
+    assert own == [await new_message(message, live_people.student) for message in stored]
+    assert received == [await new_message(message, live_people.teacher) for message in stored]
 
 
 async def test_both_sides_at_once_hear_the_same_order(
-    connect: Connect, live_cast: Cast, live_conversation: Conversation, settings: Any
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHAT_RATE_LIMIT = None
     async with (
-        entered(connect, live_cast.student) as student,
-        entered(connect, live_cast.teacher, live_conversation) as teacher,
+        connected(connect, live_people.student) as student,
+        connected(connect, live_people.teacher, live_conversation) as teacher,
     ):
         for number in range(50):
             await student.send_json({"message": f"student {number}"})
@@ -207,14 +211,14 @@ async def test_both_sides_at_once_hear_the_same_order(
     stored = [message async for message in Message.objects.order_by("seq")]
     assert [frame["message"]["id"] for frame in by_student] == [message.pk for message in stored]
     assert [frame["message"]["id"] for frame in by_teacher] == [message.pk for message in stored]
-    assert [m.content for m in stored if m.sender_id == live_cast.teacher.pk] == [f"teacher {n}" for n in range(50)]
+    assert [m.content for m in stored if m.sender_id == live_people.teacher.pk] == [f"teacher {n}" for n in range(50)]
     newest = await Conversation.objects.aaggregate(Max("last_seq"), Max("updated_at"))
     assert newest == {"last_seq__max": 100, "updated_at__max": stored[-1].timestamp}
 
 
-async def test_an_acknowledged_message_is_stored(connect: Connect, live_cast: Cast, settings: Any) -> None:
+async def test_an_acknowledged_message_is_stored(connect: Connect, live_people: People, settings: Any) -> None:
     settings.CHAT_RATE_LIMIT = None
-    async with entered(connect, live_cast.student) as socket:
+    async with connected(connect, live_people.student) as socket:
         for number in range(30):
             await socket.send_json({"message": str(number), "client_id": str(number)})
         for _ in range(30):
@@ -222,9 +226,9 @@ async def test_an_acknowledged_message_is_stored(connect: Connect, live_cast: Ca
             assert await Message.objects.filter(pk=frame["message"]["id"], client_id=frame["client_id"]).aexists()
 
 
-async def test_a_send_is_stored_though_its_socket_is_gone(connect: Connect, live_cast: Cast) -> None:
-    async with entered(connect, live_cast.student) as listening:
-        async with entered(connect, live_cast.student) as socket:
+async def test_a_send_is_stored_though_its_socket_is_gone(connect: Connect, live_people: People) -> None:
+    async with connected(connect, live_people.student) as listening:
+        async with connected(connect, live_people.student) as socket:
             await socket.send_input({"type": "websocket.receive", "text": json.dumps({"message": "bye"})})
         frame = await listening.receive_json()
-        assert frame == await new_message(await Message.objects.aget(), live_cast.student)
+        assert frame == await new_message(await Message.objects.aget(), live_people.student)

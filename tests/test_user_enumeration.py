@@ -13,12 +13,12 @@ from django.utils import timezone
 from accounts.models import RoleChoices
 from chat.models import Conversation, Message
 from qader.settings import PASSWORD_HASHERS
-from tests.people import Cast, client_of, make_user, say, session_cookie
+from tests.people import People, client_of, make_user, say, session_cookie
 from tests.queries import recorded_queries
 from tests.test_auth import login
 
 
-def test_a_try_to_log_in_takes_as_long_whoever_it_is_for(cast: Cast, client: Any, settings: Any) -> None:
+def test_a_try_to_log_in_takes_as_long_whoever_it_is_for(people: People, client: Any, settings: Any) -> None:
     """With production's hashes, each kind of try in turn: what else the machine does meets all alike."""
     settings.PASSWORD_HASHERS = PASSWORD_HASHERS
     settings.LOGIN_LIMIT_ACCOUNT = settings.LOGIN_LIMIT_ADDRESS = 100
@@ -44,9 +44,9 @@ def without(pk: int, queries: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("path", ["teacher/conversations/{}/messages/", "conversations/{}/mark-read/"])
-def test_another_ones_conversation_is_looked_up_like_none(cast: Cast, path: str) -> None:
-    Conversation.objects.filter(pk=cast.other_conversation.pk).update(id=43210)
-    client = client_of(cast.teacher)
+def test_another_ones_conversation_is_looked_up_like_none(people: People, path: str) -> None:
+    Conversation.objects.filter(pk=people.other_conversation.pk).update(id=43210)
+    client = client_of(people.teacher)
     seen = []
     for pk in (43210, 98765):
         with recorded_queries() as queries:
@@ -57,11 +57,11 @@ def test_another_ones_conversation_is_looked_up_like_none(cast: Cast, path: str)
 
 
 @pytest.mark.parametrize("cursor", ["before", "after"])
-def test_another_ones_message_is_looked_up_like_none(cast: Cast, cursor: str) -> None:
-    say(cast.conversation, cast.student, "mine")
-    say(cast.other_conversation, cast.trainer, "theirs")
-    Message.objects.filter(conversation=cast.other_conversation).update(id=43210)
-    client = client_of(cast.student)
+def test_another_ones_message_is_looked_up_like_none(people: People, cursor: str) -> None:
+    say(people.conversation, people.student, "mine")
+    say(people.other_conversation, people.trainer, "theirs")
+    Message.objects.filter(conversation=people.other_conversation).update(id=43210)
+    client = client_of(people.student)
     seen = []
     for pk in (43210, 98765):
         with recorded_queries() as queries:
@@ -71,17 +71,17 @@ def test_another_ones_message_is_looked_up_like_none(cast: Cast, cursor: str) ->
     assert seen[0][0] == 400
 
 
-def test_a_sessions_key_cannot_be_guessed(cast: Cast) -> None:
+def test_a_sessions_key_cannot_be_guessed(people: People) -> None:
     """165 bits, of the operating system's randomness; the Cheat Sheet wants 64."""
-    keys = [session_cookie(cast.student) for _ in range(50)]
+    keys = [session_cookie(people.student) for _ in range(50)]
     assert len(set(keys)) == 50
     assert {len(key) for key in keys} == {32}
     assert set("".join(keys)) == set(VALID_KEY_CHARS)
     assert len(VALID_KEY_CHARS) ** 32 > 2**160
 
 
-def test_a_session_ends_whatever_is_done_with_it(cast: Cast) -> None:
-    client = client_of(cast.student)
+def test_a_session_ends_whatever_is_done_with_it(people: People) -> None:
+    client = client_of(people.student)
     ends = Session.objects.get().expire_date
     assert timedelta(days=13, hours=23) < ends - timezone.now() <= timedelta(days=14)
     for path in ("auth/me/", "chat/my-conversation/", "chat/my-conversation/messages/"):

@@ -14,7 +14,7 @@ from chat.runtime.database import WRITE_THREADS, write_threads
 from chat.store import writer
 from chat.store.batch import Draft
 from chat.store.writer import BATCH, MAX_BATCHES, Writer
-from tests.people import Cast
+from tests.people import People
 from tests.sockets import in_thread
 
 UNDER_WAY = BATCH * MAX_BATCHES
@@ -91,13 +91,13 @@ async def test_what_nobody_waits_for_any_more_goes_with_what_is_given_up(
 
 
 async def test_the_order_of_each_conversation_outlasts_a_database_that_hangs(
-    live_cast: Cast, go_on: threading.Event
+    live_people: People, go_on: threading.Event
 ) -> None:
-    one, two = await in_thread(lambda: (live_cast.conversation, live_cast.other_conversation))
+    one, two = await in_thread(lambda: (live_people.conversation, live_people.other_conversation))
     stuck, sent = Writer(), []
     for number in range(3 * BATCH):
-        first = Draft(one.pk, live_cast.student.pk, str(number), None)
-        second = Draft(two.pk, live_cast.other_student.pk, str(number), None)
+        first = Draft(one.pk, live_people.student.pk, str(number), None)
+        second = Draft(two.pk, live_people.other_student.pk, str(number), None)
         sent += [write(stuck, first), write(stuck, second)]
         if number % 40 == 0:
             await asyncio.sleep(0.02)
@@ -108,10 +108,10 @@ async def test_the_order_of_each_conversation_outlasts_a_database_that_hangs(
         assert [int(text) async for text in rows.values_list("content", flat=True)] == list(range(3 * BATCH))
 
 
-async def test_who_writes_much_lets_the_others_have_their_turn(live_cast: Cast) -> None:
-    one, two = await in_thread(lambda: (live_cast.conversation, live_cast.other_conversation))
+async def test_who_writes_much_lets_the_others_have_their_turn(live_people: People) -> None:
+    one, two = await in_thread(lambda: (live_people.conversation, live_people.other_conversation))
     busy = Writer()
-    many = [write(busy, Draft(one.pk, live_cast.student.pk, str(number), None)) for number in range(5 * BATCH)]
-    await write(busy, Draft(two.pk, live_cast.other_student.pk, "single", None))
+    many = [write(busy, Draft(one.pk, live_people.student.pk, str(number), None)) for number in range(5 * BATCH)]
+    await write(busy, Draft(two.pk, live_people.other_student.pk, "single", None))
     assert sum(result.done() for result in many) <= 2 * BATCH
     await asyncio.gather(*many)

@@ -12,7 +12,7 @@ import msgspec
 import psycopg
 
 from bench.chat_socket import Address, ChatSocket
-from bench.environment import Stand
+from bench.environment import Environment
 from bench.process import Subject
 from tests.websocket_client.frames import TEXT
 
@@ -56,15 +56,15 @@ class SocketIOSocket(ChatSocket):
             self.faults.append(payload.decode())
 
 
-def subjects(stand: Stand) -> list[Subject]:
+def subjects(env: Environment) -> list[Subject]:
     """The peers that can run here, on a database of their own beside the project's; it is said what cannot, and why."""
-    url = urlsplit(stand.cluster.database_url)._replace(path="/peers").geturl()
-    with psycopg.connect(stand.cluster.database_url, autocommit=True) as connection:
+    url = urlsplit(env.cluster.database_url)._replace(path="/peers").geturl()
+    with psycopg.connect(env.cluster.database_url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE peers")
     with psycopg.connect(url) as connection:
-        connection.execute(TABLES.format(stand.sizes.most_pairs).encode())
-    ids = range(1, stand.sizes.most_pairs + 1)
-    environment = {**os.environ, "DATABASE_URL": url, "REDIS_URL": stand.cluster.environment["REDIS_URL"]}
+        connection.execute(TABLES.format(env.sizes.most_pairs).encode())
+    ids = range(1, env.sizes.most_pairs + 1)
+    environment = {**os.environ, "DATABASE_URL": url, "REDIS_URL": env.cluster.environment["REDIS_URL"]}
     daphne = [sys.executable, "-m", "daphne", "-v0", "-p", "{port}", "bench.peers.plain_channels:application"]
     people = [_people(pk, f"/ws/chat/conversations/{pk}/") for pk in ids]
     found = [Subject("plain Channels", daphne, environment, people)]

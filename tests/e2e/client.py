@@ -16,19 +16,19 @@ from typing import Any
 import httpx
 
 from tests.e2e.cluster import Person
-from tests.e2e.connection import Life, Sending
+from tests.e2e.connection import ConnectionRecord, Sending
 from tests.e2e.rest import Message, Rest
 from tests.e2e.server import WebServer
-from tests.e2e.shown_messages import Shown
+from tests.e2e.shown_messages import ShownMessages
 from tests.websocket_client import HandshakeRefusedError, SocketClosedError
 
-SHOWN_OUT = {4401, 4403, 4404}  # close codes after which coming back by oneself is no use
+FINAL_CODES = {4401, 4403, 4404}  # close codes after which coming back by oneself is no use
 BACKOFF_SECONDS = 0.05, 1.0
 REPEAT_SECONDS = 0.3  # between "temporarily_unavailable" and the next try
 SILENCE_SECONDS = 9.0  # 5 by the contract; the rest is for a machine that is busy with many of us
 
 
-class Client(Shown):
+class Client(ShownMessages):
     """One person at one screen; `async with Client(...)` stays connected to one of `servers` as well as it can.
 
     What the server does against the contract is collected in `faults`.
@@ -47,7 +47,7 @@ class Client(Shown):
         super().__init__(name or person.username)
         self.person, self.servers = person, servers
         self.rng = rng or random.Random(self.name)
-        self.lives: list[Life] = []
+        self.connections: list[ConnectionRecord] = []
         self.acknowledged: dict[str, int] = {}
         self.errors: list[dict[str, Any]] = []
         self._query, self._mark_read = query, mark_read
@@ -84,7 +84,7 @@ class Client(Shown):
             await self._post(sending)
         else:
             await self._transmit(sending)
-            await self._patience(sending)
+            await self._expect_answer(sending)
         return await sending.stored
 
     async def mark_read(self, message_id: int | None = None) -> None:
@@ -94,9 +94,9 @@ class Client(Shown):
 
     async def drop(self) -> None:
         """Lose the connection; it comes back by itself."""
-        life = self.life
+        connection = self.connection
         await self._socket.close()
-        await self.until(lambda: self.life is not life and self.ready, SILENCE_SECONDS)
+        await self.until(lambda: self.connection is not connection and self.ready, SILENCE_SECONDS)
 
     def rest(self, server: WebServer) -> Rest:
         return self._rests.setdefault(server, Rest(self.person, server))
@@ -104,14 +104,14 @@ class Client(Shown):
     # What a test asks.
 
     @property
-    def life(self) -> Life:
+    def connection(self) -> ConnectionRecord:
         """The present connection, or the last one."""
-        return self.lives[-1]
+        return self.connections[-1]
 
     @property
     def ready(self) -> bool:
         """Whether it is connected and has what it missed."""
-        return bool(self.lives) and self.life.ready and not self.life.ended
+        return bool(self.connections) and self.connection.ready and not self.connection.ended
 
     async def until(self, condition: Callable[[], object], seconds: float) -> bool:
         """Wait until the condition holds; it is looked at after every frame. Returns whether it came to that."""
@@ -127,48 +127,48 @@ class Client(Shown):
     async def _run(self) -> None:
         pause = BACKOFF_SECONDS[0]
         while True:
-            life = Life(max(self.messages, default=None), self.rng.choice(self.servers))
-            self.lives.append(life)
+            connection = ConnectionRecord(max(self.messages, default=None), self.rng.choice(self.servers))
+            self.connections.append(connection)
             with suppress(OSError, TimeoutError, HandshakeRefusedError, SocketClosedError, httpx.HTTPError):
-                await self._live(life)
-            life.ended, self._socket = True, None
+                await self._stay_connected(connection)
+            connection.ended, self._socket = True, None
             self._changed.set()
-            if life.close_code in SHOWN_OUT:
+            if connection.close_code in FINAL_CODES:
                 return
-            pause = BACKOFF_SECONDS[0] if life.established else min(2 * pause, BACKOFF_SECONDS[1])
+            pause = BACKOFF_SECONDS[0] if connection.established else min(2 * pause, BACKOFF_SECONDS[1])
             await asyncio.sleep(pause * self.rng.uniform(0.5, 1))
 
-    async def _live(self, life: Life) -> None:
+    async def _stay_connected(self, connection: ConnectionRecord) -> None:
         parts = [self._query] if self._query else []
-        parts += [f"after={life.after}"] if life.after is not None else []
+        parts += [f"after={connection.after}"] if connection.after is not None else []
         parts += [] if self._mark_read else ["mark_read=false"]
         query = "?" + "&".join(parts) if parts else ""
-        async with self.person.socket(life.server, query, open_seconds=8, close_seconds=1) as socket:
+        async with self.person.socket(connection.server, query, open_seconds=8, close_seconds=1) as socket:
             try:
                 async for text in socket:
                     frame = json.loads(text)
-                    life.frames.append(frame)
-                    await self._hear(life, frame, socket)
+                    connection.frames.append(frame)
+                    await self._on_frame(connection, frame, socket)
                     self._changed.set()
             finally:
-                life.close_code = socket.close_code
+                connection.close_code = socket.close_code
 
-    async def _hear(self, life: Life, frame: dict[str, Any], socket: Any) -> None:
-        if not life.established:
-            await self._hear_established(life, frame, socket)
+    async def _on_frame(self, connection: ConnectionRecord, frame: dict[str, Any], socket: Any) -> None:
+        if not connection.established:
+            await self._on_established(connection, frame, socket)
         elif "error" in frame:
-            self._hear_error(frame)
+            self._on_error(frame)
         elif frame["type"] == "new_message":
-            self._hear_message(life, frame)
+            self._on_message(connection, frame)
         elif frame["type"] == "update_message_status":
-            self._hear_status(life, frame)
+            self._on_status(connection, frame)
         elif frame["type"] == "resume_complete":
-            await self._hear_resumed(life, frame)
+            await self._on_resumed(connection, frame)
         else:
             self._check(False, f"unexpected frame {frame}")
 
-    async def _hear_established(self, life: Life, frame: dict[str, Any], socket: Any) -> None:
-        life.established = True
+    async def _on_established(self, connection: ConnectionRecord, frame: dict[str, Any], socket: Any) -> None:
+        connection.established = True
         conversation = frame.get("conversation_id")
         expected = {
             "type": "connection_established",
@@ -179,59 +179,63 @@ class Client(Shown):
         self._socket = socket
         if self._mark_read:
             self._mark({pk for pk, message in self.messages.items() if not message["is_own_message"]})
-        if life.after is None:
-            await self._fetch_history(life)
-        if life.after is None or self.rng.random() < 0.5:  # else behind the replay, which may hold some of them
+        if connection.after is None:
+            await self._fetch_history(connection)
+        if connection.after is None or self.rng.random() < 0.5:  # else behind the replay, which may hold some of them
             await self._repeat_pending()
 
-    async def _hear_resumed(self, life: Life, frame: dict[str, Any]) -> None:
-        self._check(life.after is not None and life.recovered is None, f"unasked {frame}")
-        life.recovered = frame["recovered"]
-        replayed = [f for f in life.frames if f.get("type") == "new_message" and f["message"]["id"] in life.ids]
-        self._check(frame["count"] == (len(replayed) if life.recovered else 0), f"{len(replayed)} replayed, {frame}")
+    async def _on_resumed(self, connection: ConnectionRecord, frame: dict[str, Any]) -> None:
+        self._check(connection.after is not None and connection.recovered is None, f"unasked {frame}")
+        connection.recovered = frame["recovered"]
+        replayed = [
+            f for f in connection.frames if f.get("type") == "new_message" and f["message"]["id"] in connection.ids
+        ]
+        self._check(
+            frame["count"] == (len(replayed) if connection.recovered else 0), f"{len(replayed)} replayed, {frame}"
+        )
         own = {pk for pk, message in self.messages.items() if message["is_own_message"]}
         if frame["read_up_to"] is not None:
-            self._check(frame["read_up_to"] in own or not life.recovered, f"not one's own: {frame}")
+            self._check(frame["read_up_to"] in own or not connection.recovered, f"not one's own: {frame}")
             self._mark({pk for pk in own if pk <= frame["read_up_to"]})
-        if life.recovered:
-            life.ready = True
+        if connection.recovered:
+            connection.ready = True
         else:
-            await self._fetch_history(life)
+            await self._fetch_history(connection)
         await self._repeat_pending()
 
-    async def _fetch_history(self, life: Life) -> None:
-        for message in await self.rest(life.server).history():
+    async def _fetch_history(self, connection: ConnectionRecord) -> None:
+        for message in await self.rest(connection.server).history():
             self._learn(message)
-        life.ready = True
+        connection.ready = True
 
-    def _hear_message(self, life: Life, frame: dict[str, Any]) -> None:
+    def _on_message(self, connection: ConnectionRecord, frame: dict[str, Any]) -> None:
         message, client_id = frame["message"], frame.get("client_id")
         pk = message["id"]
         own = message["sender"] == self.person.user_id
         self._check(message["is_own_message"] == own, f"whose is it? {frame}")
         self._check(own or client_id is None, f"somebody else's client_id: {frame}")
-        last = max(life.ids[-1] if life.ids else 0, life.after or 0)
+        last = max(connection.ids[-1] if connection.ids else 0, connection.after or 0)
         if pk > last:
-            life.ids.append(pk)
+            connection.ids.append(pk)
         else:
-            self._check(client_id in life.repeated, f"{pk} after {last} in one life")
-            self._check(pk not in life.ids and pk not in life.late, f"{pk} twice in one life")
-            life.late.add(pk)
+            self._check(client_id in connection.repeated, f"{pk} after {last} in one life")
+            self._check(pk not in connection.ids and pk not in connection.late, f"{pk} twice in one life")
+            connection.late.add(pk)
         self._learn(message)
         if client_id is not None:
             self._acknowledge(client_id, message)
 
-    def _hear_status(self, life: Life, frame: dict[str, Any]) -> None:
+    def _on_status(self, connection: ConnectionRecord, frame: dict[str, Any]) -> None:
         ids, reader = frame["message_ids"], frame["reader"]
         self._check(1 <= len(ids) <= 500 and frame["is_read"] is True, f"{frame}")
         told = {(reader, pk) for pk in ids}
-        self._check(len(told) == len(ids) and not told & life.told_read, f"told twice to be read: {frame}")
-        life.told_read |= told
+        self._check(len(told) == len(ids) and not told & connection.told_read, f"told twice to be read: {frame}")
+        connection.told_read |= told
         for pk in ids:
             self._check(self.messages.get(pk, {}).get("sender") != reader, f"{reader} read their own {pk}")
         self._mark(set(ids))
 
-    def _hear_error(self, frame: dict[str, Any]) -> None:
+    def _on_error(self, frame: dict[str, Any]) -> None:
         self.errors.append(frame)
         self._check(frame["code"] == "temporarily_unavailable", f"error {frame}")
         if self._repeating is None or self._repeating.done():
@@ -247,9 +251,9 @@ class Client(Shown):
 
     async def _transmit(self, sending: Sending) -> None:
         if self._socket is not None:
-            self.life.sent.add(sending.client_id)
+            self.connection.sent.add(sending.client_id)
             if sending.tries:
-                self.life.repeated.add(sending.client_id)
+                self.connection.repeated.add(sending.client_id)
             sending.tries += 1
             await self._send({"message": sending.content, "client_id": sending.client_id})
 
@@ -258,14 +262,14 @@ class Client(Shown):
             with suppress(SocketClosedError):
                 await self._socket.send(json.dumps(frame))
 
-    async def _patience(self, sending: Sending) -> None:
+    async def _expect_answer(self, sending: Sending) -> None:
         """A socket that lives must answer each send, if only that it cannot."""
         while not sending.stored.done():
-            before = len(self.lives), len(self.errors), sending.tries
+            before = len(self.connections), len(self.errors), sending.tries
             await asyncio.wait([sending.stored], timeout=SILENCE_SECONDS)
-            heard = sending.stored.done() or before != (len(self.lives), len(self.errors), sending.tries)
-            waits = self._socket is not None and sending.client_id in self.life.sent
-            self._check(heard or not waits, f"no answer to {sending.client_id} in {SILENCE_SECONDS} s")
+            received = sending.stored.done() or before != (len(self.connections), len(self.errors), sending.tries)
+            waits = self._socket is not None and sending.client_id in self.connection.sent
+            self._check(received or not waits, f"no answer to {sending.client_id} in {SILENCE_SECONDS} s")
 
     async def _post(self, sending: Sending) -> None:
         body = {"content": sending.content, "client_id": sending.client_id}

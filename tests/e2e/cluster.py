@@ -62,7 +62,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class School:
+class PageData:
     """What tests.e2e.page_data made: people by their part, and the ids of conversations."""
 
     people: dict[str, Person]
@@ -106,7 +106,7 @@ class Cluster:
         """Run a Python module or `manage.py ...` on the cluster's database; return what it printed."""
         return run(self.environment, *arguments)
 
-    def cast(self, pairs: int = 1) -> list[Pair]:
+    def make_pairs(self, pairs: int = 1) -> list[Pair]:
         """New pairs, each of a student and a mentor of their own, signed in."""
         made = json.loads(self.run("-m", "tests.e2e.seed", str(pairs)))
         return [Pair(Person(**pair["student"]), Person(**pair["teacher"]), pair["conversation_id"]) for pair in made]

@@ -12,8 +12,8 @@ from playwright.async_api import Browser
 
 from tests import servers
 from tests.e2e import browser as browsers
-from tests.e2e.cluster import Cluster, Databases, Pair, Person, School
-from tests.e2e.fault_cluster import Ground, stand
+from tests.e2e.cluster import Cluster, Databases, PageData, Pair, Person
+from tests.e2e.fault_cluster import FaultCluster, running_fault_cluster
 from tests.e2e.server import WebServer
 from tests.e2e.windows import Windows, windows
 
@@ -88,9 +88,9 @@ def ours(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def fault_cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultCluster]:
     """One for all tests of a file, with the file's SETTINGS: its processes must survive whatever they go through."""
-    with stand(request.module.SETTINGS, tmp_path_factory.mktemp("unused")) as made:
+    with running_fault_cluster(request.module.SETTINGS, tmp_path_factory.mktemp("unused")) as made:
         yield made
 
 
@@ -113,8 +113,8 @@ async def browser(chromium: browsers.Chromium) -> AsyncIterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def house(databases: Databases) -> Iterator[Cluster]:
-    """A database and one running server, `house.servers[0]`, that all tests of the page share."""
+def shared_cluster(databases: Databases) -> Iterator[Cluster]:
+    """A database and one running server, `shared_cluster.servers[0]`, that all tests of the page share."""
     made = Cluster(databases.create(), None)
     made.start(CHAT_HEAL_SECONDS="2", CHAT_MAX_SOCKETS_PER_USER="50")
     yield made
@@ -122,8 +122,8 @@ def house(databases: Databases) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def _pairs(house: Cluster) -> Iterator[Pair]:
-    return iter(house.cast(60))
+def _pairs(shared_cluster: Cluster) -> Iterator[Pair]:
+    return iter(shared_cluster.make_pairs(60))
 
 
 @pytest.fixture
@@ -133,17 +133,17 @@ def pair(_pairs: Iterator[Pair]) -> Pair:
 
 
 @pytest.fixture(scope="session")
-def school(house: Cluster) -> School:
+def page_data(shared_cluster: Cluster) -> PageData:
     """Mentors with ten students, a long history, a closed conversation, and people without one."""
-    made = json.loads(house.run("-m", "tests.e2e.page_data"))
+    made = json.loads(shared_cluster.run("-m", "tests.e2e.page_data"))
     people = {name: Person(**person) for name, person in made.pop("people").items()}
-    return School(people=people, **made)
+    return PageData(people=people, **made)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def open_windows(browser: Browser, house: Cluster) -> AsyncIterator[Windows]:
+async def open_windows(browser: Browser, shared_cluster: Cluster) -> AsyncIterator[Windows]:
     """Browser windows on that server; none of them may have a fault in the end."""
-    async with windows(browser, house.servers[0]) as made:
+    async with windows(browser, shared_cluster.servers[0]) as made:
         yield made
 
 

@@ -8,7 +8,7 @@ from tests.e2e.server import WebServer
 
 
 @dataclass(eq=False)
-class Life:
+class ConnectionRecord:
     """One connection, from its opening to its end."""
 
     after: int | None  # the newest message that the client had; whatever is up to it must not come again

@@ -16,7 +16,7 @@ PAIRS = 6
 
 
 @dataclass
-class Ground:
+class FaultCluster:
     """Two processes, and what they stand on."""
 
     cluster: Cluster
@@ -34,30 +34,30 @@ class Ground:
 
 
 @contextmanager
-def stand(settings: Mapping[str, str], directory: Path) -> Iterator[Ground]:
+def running_fault_cluster(settings: Mapping[str, str], directory: Path) -> Iterator[FaultCluster]:
     """A PostgreSQL, a Redis, and two processes with these settings."""
     with servers.postgresql() as postgresql, servers.redis() as redis:
         cluster = Cluster(Databases(postgresql.url, directory).create(), redis)
         try:
-            yield Ground(cluster, postgresql, redis, start_both(cluster, **settings))
+            yield FaultCluster(cluster, postgresql, redis, start_both(cluster, **settings))
         finally:
             cluster.close()
 
 
 @asynccontextmanager
-async def under_load(ground: Ground, rng: random.Random, seconds: float) -> AsyncIterator[Load]:
+async def under_load(fault_cluster: FaultCluster, rng: random.Random, seconds: float) -> AsyncIterator[Load]:
     """Pairs write to each other meanwhile and a little longer; then everybody has everything, within `seconds`."""
-    pids = [server.pid for server in ground.web]
-    async with Load(ground.cluster, rng) as load:
-        for pair in ground.cluster.cast(PAIRS):
-            await load.join(pair, ground.web[:1], ground.web[1:])
+    pids = [server.pid for server in fault_cluster.web]
+    async with Load(fault_cluster.cluster, rng) as load:
+        for pair in fault_cluster.cluster.make_pairs(PAIRS):
+            await load.join(pair, fault_cluster.web[:1], fault_cluster.web[1:])
         await load.talk()
-        await load.grow(20, 30)
+        await load.wait_for_messages(20, 30)
         yield load
-        await load.grow(50, 30)
-        settling = await load.fall_silent()
-        await load.judge(ground.web[0], seconds)
-        lives = sum(len(client.lives) for client in load.clients)
+        await load.wait_for_messages(50, 30)
+        settling = await load.stop_talking()
+        await load.check(fault_cluster.web[0], seconds)
+        connections = sum(len(client.connections) for client in load.clients)
         errors = sum(len(client.errors) for client in load.clients)
-        tell(f"{len(load.said)} messages, {lives} connections, {errors} errors, {settling:.1f} s to settle")
-    assert [server.pid for server in ground.web if server.process.poll() is None] == pids
+        tell(f"{len(load.said)} messages, {connections} connections, {errors} errors, {settling:.1f} s to settle")
+    assert [server.pid for server in fault_cluster.web if server.process.poll() is None] == pids

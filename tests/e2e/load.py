@@ -16,7 +16,7 @@ import psycopg
 
 from tests.e2e.client import Client
 from tests.e2e.cluster import Cluster, Pair
-from tests.e2e.connection import Life
+from tests.e2e.connection import ConnectionRecord
 from tests.e2e.rest import Message, Rest
 from tests.e2e.server import WebServer
 
@@ -80,7 +80,7 @@ class Load:
             self.conversations[client] = pair.conversation_id
 
     async def talk(self, talkers: int = 2) -> None:
-        """Have every client write, `talkers` messages at once at the most, until `fall_silent`."""
+        """Have every client write, `talkers` messages at once at the most, until `stop_talking`."""
         for client in self.clients:
             assert await client.until(lambda client=client: client.ready, 20), f"{client.name} cannot connect"
             self._talkers += [asyncio.create_task(self._talk(client, n)) for n in range(talkers)]
@@ -100,14 +100,14 @@ class Load:
     def acknowledged(self) -> int:
         return sum(len(client.acknowledged) for client in self.clients)
 
-    async def grow(self, count: int, seconds: float) -> None:
+    async def wait_for_messages(self, count: int, seconds: float) -> None:
         """Wait until so many more messages have been acknowledged."""
         goal, deadline = self.acknowledged + count, time.monotonic() + seconds
         while self.acknowledged < goal:
             assert time.monotonic() < deadline, f"{goal - self.acknowledged} of {count} missing; {self.faults}"
             await asyncio.sleep(0.05)
 
-    async def fall_silent(self) -> float:
+    async def stop_talking(self) -> float:
         """Stop writing; returns how many seconds it took until all that was said was acknowledged."""
         begin = time.monotonic()
         self._enough.set()
@@ -120,7 +120,7 @@ class Load:
     def faults(self) -> list[str]:
         return [fault for client in self.clients for fault in client.faults][:10]
 
-    async def judge(self, server: WebServer, seconds: float) -> None:
+    async def check(self, server: WebServer, seconds: float) -> None:
         """Hold what everybody has received to what REST returns, which must come to be equal within `seconds`."""
         deadline = time.monotonic() + seconds
         for client in self.clients:
@@ -129,10 +129,10 @@ class Load:
             await equal_to_rest(client, server, max(deadline - time.monotonic(), 1))
         assert not self.faults
         for client in self.clients:
-            judge_lives(client)
-        self._judge_rows()
+            check_connections(client)
+        self._check_rows()
 
-    def _judge_rows(self) -> None:
+    def _check_rows(self) -> None:
         for conversation_id in set(self.conversations.values()):
             found = rows(self.cluster, conversation_id)
             assert [row["seq"] for row in found] == list(range(1, len(found) + 1))
@@ -178,21 +178,25 @@ def differences(ours: list[Message], theirs: list[Message]) -> dict[str, Any]:
     return {name: (len(what), what[:3]) for name, what in found.items() if what}
 
 
-def judge_lives(client: Client) -> None:
+def check_connections(client: Client) -> None:
     """Each connection showed a piece of the history without a hole, from where it began."""
     place = {pk: index for index, pk in enumerate(client.order)}
-    for life in client.lives:
-        found = holes(life, place, {client.acknowledged[key] for key in life.repeated & client.acknowledged.keys()})
-        assert not found, f"{client.name}: {found}, of {client.order}, life {client.lives.index(life)}: {life}"
+    for connection in client.connections:
+        found = gaps(
+            connection, place, {client.acknowledged[key] for key in connection.repeated & client.acknowledged.keys()}
+        )
+        assert not found, (
+            f"{client.name}: {found}, of {client.order}, life {client.connections.index(connection)}: {connection}"
+        )
 
 
-def holes(life: Life, place: dict[int, int], repeated: set[int]) -> list[tuple[int | None, int]]:
+def gaps(connection: ConnectionRecord, place: dict[int, int], repeated: set[int]) -> list[tuple[int | None, int]]:
     """The pairs of ids that followed each other on this connection but do not in the history.
 
     A connection that did not resume may begin with answers to what it repeated, older than where it began.
     """
-    begin = life.after if life.recovered else None
-    ids = [begin, *life.ids] if begin is not None else list(dropwhile(repeated.__contains__, life.ids))
+    begin = connection.after if connection.recovered else None
+    ids = [begin, *connection.ids] if begin is not None else list(dropwhile(repeated.__contains__, connection.ids))
     return [(one, two) for one, two in pairwise(ids) if place[two] != place[one] + 1]
 
 

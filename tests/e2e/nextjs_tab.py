@@ -18,7 +18,7 @@ NETWORK = re.compile(r"^(Failed to load resource|WebSocket connection to)")
 
 
 @dataclass
-class Screen:
+class Tab:
     """The application in one tab; `console` is what was said there, warnings and errors only."""
 
     page: Page
@@ -28,8 +28,8 @@ class Screen:
 
     def __post_init__(self) -> None:
         self.page.set_default_timeout(SECONDS * 1000)
-        self.page.on("console", lambda said: self._hear(said.text) if said.type in {"warning", "error"} else None)
-        self.page.on("pageerror", lambda error: self._hear(str(error)))
+        self.page.on("console", lambda said: self._on_console(said.text) if said.type in {"warning", "error"} else None)
+        self.page.on("pageerror", lambda error: self._on_console(str(error)))
         self.page.on("websocket", lambda socket: self.sockets.append(socket) if "/ws/chat/" in socket.url else 0)
         self.texts = self.page.locator("ol > li > p")
         self.bubbles = self.page.locator("ol > li")
@@ -38,21 +38,21 @@ class Screen:
         self.presence = self.page.locator(".presence")
         self.connection = self.page.locator("main [role=status]")
 
-    async def open(self) -> "Screen":
+    async def open(self) -> "Tab":
         await self.page.goto(self.url)
         return self
 
-    async def sign_in(self, person: Person, password: str = PASSWORD) -> "Screen":
+    async def sign_in(self, person: Person, password: str = PASSWORD) -> "Tab":
         await self.page.get_by_label("User name").fill(person.username)
         await self.page.get_by_label("Password").fill(password)
         await self.page.get_by_role("button", name="Sign in").click()
         return self
 
-    async def choose(self, student: Person) -> "Screen":
+    async def choose(self, student: Person) -> "Tab":
         await self.page.get_by_role("link", name=student.username).click()
         return self
 
-    async def is_connected(self) -> "Screen":
+    async def is_connected(self) -> "Tab":
         await expect(self.connection).to_have_text("Connected")
         return self
 
@@ -64,31 +64,31 @@ class Screen:
     async def shows(self, texts: list[str]) -> None:
         await expect(self.texts).to_have_text(texts)
 
-    def _hear(self, text: str) -> None:
+    def _on_console(self, text: str) -> None:
         self.console.append(text)
         logger.info("%s: %s", self.page.url, text)
 
     @property
-    def own_words(self) -> list[str]:
+    def own_lines(self) -> list[str]:
         """What the application said in the console."""
         return [text for text in self.console if not NETWORK.match(text)]
 
 
-class Desk:
+class Tabs:
     """Browsers of people who have nothing in common."""
 
     def __init__(self, browser: Browser) -> None:
         self._browser = browser
         self.contexts: list[BrowserContext] = []
-        self.screens: list[Screen] = []
+        self.opened: list[Tab] = []
 
-    async def screen(self, url: str, context: BrowserContext | None = None) -> Screen:
+    async def open_tab(self, url: str, context: BrowserContext | None = None) -> Tab:
         """One more tab, of a browser of its own unless one is given."""
         if context is None:
             context = await self._browser.new_context(locale="en-GB")
             self.contexts.append(context)
-        self.screens.append(Screen(await context.new_page(), url))
-        return await self.screens[-1].open()
+        self.opened.append(Tab(await context.new_page(), url))
+        return await self.opened[-1].open()
 
     async def close(self) -> None:
         for context in self.contexts:

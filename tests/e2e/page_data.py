@@ -25,17 +25,17 @@ STUDENTS: dict[str, list[float]] = {
 }
 
 
-def school() -> dict[str, Any]:
+def page_data() -> dict[str, Any]:
     from django.contrib.auth.hashers import make_password
 
     from accounts.models import RoleChoices
-    from tests.e2e.seed import PASSWORD, make_people, person
+    from tests.e2e.seed import PASSWORD, make_profiles, person
 
     password = make_password(PASSWORD)
-    mentor, busy, successor = make_people(["mona", "huda", "daniel"], password, RoleChoices.TEACHER)
+    mentor, busy, successor = make_profiles(["mona", "huda", "daniel"], password, RoleChoices.TEACHER)
     names = [f"pupil{number}" for number in range(2 * len(STUDENTS) + 3)]
-    *own, reader, former, alone = make_people(names, password, RoleChoices.STUDENT)
-    (admin,) = make_people(["principal"], password, RoleChoices.ADMIN)
+    *own, reader, former, alone = make_profiles(names, password, RoleChoices.STUDENT)
+    (admin,) = make_profiles(["principal"], password, RoleChoices.ADMIN)
     for student, (name, hours) in zip(own[len(STUDENTS) :], STUDENTS.items(), strict=True):
         talk(student, mentor, hours, full_name=name)
     ids = {}
@@ -107,4 +107,4 @@ def fill(conversation_id: int, student_id: int, mentor_id: int) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "qader.settings")
     django.setup()
-    sys.stdout.write(json.dumps(school()))
+    sys.stdout.write(json.dumps(page_data()))

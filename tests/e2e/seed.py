@@ -18,8 +18,8 @@ def seed(pairs: int) -> list[dict[str, Any]]:
     from chat.models import Conversation
 
     word, password = secrets.token_hex(3), make_password(PASSWORD)
-    teachers = make_people([f"teacher-{word}-{n}" for n in range(pairs)], password, RoleChoices.TEACHER)
-    students = make_people([f"student-{word}-{n}" for n in range(pairs)], password, RoleChoices.STUDENT)
+    teachers = make_profiles([f"teacher-{word}-{n}" for n in range(pairs)], password, RoleChoices.TEACHER)
+    students = make_profiles([f"student-{word}-{n}" for n in range(pairs)], password, RoleChoices.STUDENT)
     made = []
     for student, teacher in zip(students, teachers, strict=True):
         student.assigned_mentor = teacher
@@ -35,7 +35,7 @@ def seed(pairs: int) -> list[dict[str, Any]]:
     return made
 
 
-def make_people(names: list[str], password: str, role: str) -> list[Any]:
+def make_profiles(names: list[str], password: str, role: str) -> list[Any]:
     from accounts.models import User, UserProfile
 
     users = User.objects.bulk_create(

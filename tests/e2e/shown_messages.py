@@ -3,7 +3,7 @@
 from tests.e2e.rest import Message
 
 
-class Shown:
+class ShownMessages:
     """The messages of one conversation as one user sees them; what cannot be is collected in `faults`."""
 
     def __init__(self, name: str) -> None:

@@ -109,7 +109,7 @@ class World:
 def world(databases: Databases) -> Iterator[World]:
     with servers.redis() as redis:
         cluster = Cluster(databases.create(), redis)
-        other, *pairs = cluster.cast(len(KINDS) + 1)
+        other, *pairs = cluster.make_pairs(len(KINDS) + 1)
         made = dict(zip(KINDS, pairs, strict=True))
         people = [person for pair in pairs for person in (pair.student, pair.teacher)]
         lines = [SCRIPT, f"keys = { {person.user_id: person.session_key for person in people} }"]
@@ -122,7 +122,7 @@ def world(databases: Databases) -> Iterator[World]:
         cluster.close()
 
 
-async def knock(world: World, server: WebServer, kind: str, path: str) -> str:
+async def try_connect(world: World, server: WebServer, kind: str, path: str) -> str:
     """Where this person gets in: the conversation's id, and "yes" or "no" for writing; else the HTTP status."""
     try:
         async with world.person(kind).socket(server, path=path) as socket:
@@ -157,7 +157,7 @@ async def test_who_gets_in(world: World, row: list[str]) -> None:
     its, foreign = world.pairs[kind].conversation_id, world.other.conversation_id
     paths = ["my-conversation/", f"conversations/{its}/", f"conversations/{foreign}/", "conversations/999999999/"]
     for server in world.servers:
-        answers = await asyncio.gather(*(knock(world, server, kind, path) for path in paths))
+        answers = await asyncio.gather(*(try_connect(world, server, kind, path) for path in paths))
         names = {str(its): "its", str(foreign): "own" if kind.startswith("other ") else "foreign", "403": "403"}
         assert [names.get(answer.split()[0], "own") for answer in answers] == expected
         assert await open_inbox(world, server, kind) == inbox

@@ -71,7 +71,7 @@ class Victim:
 def victim(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Victim]:
     """One server of each kind for all tests here, at the end of which it is as it was."""
     cluster = Cluster(databases.create(), None)
-    pair, other = cluster.cast(2)
+    pair, other = cluster.make_pairs(2)
     server = cluster.start(request.param)
     megabytes = server.megabytes
     yield Victim(server, pair, other)

@@ -127,7 +127,7 @@ async def said(acknowledged: list[dict[str, Any]], count: int, task: asyncio.Tas
 
 
 async def test_a_chat_goes_on_from_its_backup(stack: Stack) -> None:
-    (pair,) = await asyncio.to_thread(stack.cluster.cast)
+    (pair,) = await asyncio.to_thread(stack.cluster.make_pairs)
     async with talking(stack, pair) as acknowledged:
         before = len(acknowledged)
         await asyncio.to_thread(stack.type, DUMP)
@@ -153,8 +153,8 @@ async def test_a_chat_goes_on_from_its_backup(stack: Stack) -> None:
         resumed = {"type": "resume_complete", "recovered": False, "count": 0, "read_up_to": None}
         assert await student.receive_json() == resumed
         await student.send_json({"message": "it goes on"})
-        heard = [await one.receive_json(40) for one in (student, teacher)]
-        assert [frame["message"]["content"] for frame in heard if frame["type"] == "new_message"][-1] == "it goes on"
+        received = [await one.receive_json(40) for one in (student, teacher)]
+        assert [frame["message"]["content"] for frame in received if frame["type"] == "new_message"][-1] == "it goes on"
     async with connected(pair.student, web, f"?after={history[-2]['id']}&mark_read=false") as student:
         frames = [await student.receive_json() for _ in range(3)]
         contents = [frame["message"]["content"] for frame in frames[:2]]

@@ -37,7 +37,7 @@ def processes(cluster: Cluster, request: pytest.FixtureRequest) -> Processes:
 
 @pytest.fixture
 def pair(cluster: Cluster) -> Pair:
-    return cluster.cast()[0]
+    return cluster.make_pairs()[0]
 
 
 async def about(person: Person, server: WebServer) -> Any:
@@ -168,7 +168,7 @@ async def test_a_socket_that_was_idle_still_works(cluster: Cluster, pair: Pair) 
 async def test_one_process_on_sqlite_without_redis(databases: Databases, tmp_path: Any, kind: str) -> None:
     cluster = Cluster(f"sqlite:///{tmp_path}/db.sqlite3", None)
     cluster.run("manage.py", "migrate", "--verbosity", "0")
-    pair = cluster.cast()[0]
+    pair = cluster.make_pairs()[0]
     server = cluster.start(kind)
     try:
         student = await about(pair.student, server)

@@ -13,7 +13,7 @@ import psycopg
 from tests.e2e.chat_socket import connected
 from tests.e2e.client import Client
 from tests.e2e.cluster import Cluster, Person
-from tests.e2e.fault_cluster import Ground
+from tests.e2e.fault_cluster import FaultCluster
 from tests.e2e.load import rows, seeded, tell
 from tests.e2e.rest import Rest
 from tests.e2e.server import WebServer
@@ -29,19 +29,19 @@ AT_ONCE = 8  # rounds
 TALKERS = 2  # at each process
 
 
-async def test_fifty_sends_with_one_client_id_are_one_message(ground: Ground) -> None:
-    (pair,) = ground.cluster.cast()
+async def test_fifty_sends_with_one_client_id_are_one_message(fault_cluster: FaultCluster) -> None:
+    (pair,) = fault_cluster.cluster.make_pairs()
     async with AsyncExitStack() as stack, asyncio.timeout(SECONDS):
         sockets, rests = [], []
         for number in range(SAME // 2):
-            server = ground.web[number % 2]
+            server = fault_cluster.web[number % 2]
             sockets.append(await stack.enter_async_context(connected(pair.student, server)))
             rests.append(await stack.enter_async_context(Rest(pair.student, server)))
         histories = []
         for client_id in ("the same", "the same while the conversation is locked"):
             async with asyncio.TaskGroup() as at_once:
                 if "locked" in client_id:
-                    at_once.create_task(asyncio.to_thread(hold_back, ground.cluster, pair.conversation_id))
+                    at_once.create_task(asyncio.to_thread(hold_back, fault_cluster.cluster, pair.conversation_id))
                     await asyncio.sleep(0.2)
                 frame = json.dumps({"message": "Is this on?", "client_id": client_id})
                 sent = [at_once.create_task(socket.send(frame)) for socket in sockets]
@@ -78,19 +78,19 @@ def hold_back(cluster: Cluster, conversation_id: int) -> None:
         assert time.monotonic() < deadline, "the processes do not both wait"
 
 
-async def test_two_thousand_sends_at_once_are_numbered_and_heard_in_order(ground: Ground) -> None:
-    (pair,) = ground.cluster.cast()
-    each = NUMBERED // (SENDERS * len(ground.web))
-    heard: dict[str, list[int]] = {}
+async def test_two_thousand_sends_at_once_are_numbered_and_heard_in_order(fault_cluster: FaultCluster) -> None:
+    (pair,) = fault_cluster.cluster.make_pairs()
+    each = NUMBERED // (SENDERS * len(fault_cluster.web))
+    received: dict[str, list[int]] = {}
     told: dict[str, list[str]] = {}  # each sender's own client_ids, as they were acknowledged
     sockets: dict[str, Any] = {}
 
     async def read(name: str) -> None:
-        heard[name], told[name] = [], []
-        while len(heard[name]) < NUMBERED:
+        received[name], told[name] = [], []
+        while len(received[name]) < NUMBERED:
             frame = json.loads(await sockets[name].recv())
             assert frame.get("type") == "new_message", frame
-            heard[name].append(frame["message"]["id"])
+            received[name].append(frame["message"]["id"])
             told[name] += [key for key in [frame.get("client_id", "")] if key.startswith(f"{name}/")]
 
     async def send(name: str) -> None:
@@ -98,33 +98,33 @@ async def test_two_thousand_sends_at_once_are_numbered_and_heard_in_order(ground
             await sockets[name].send(json.dumps({"message": f"{number}", "client_id": f"{name}/{number}"}))
 
     async with AsyncExitStack() as stack, asyncio.timeout(SECONDS):
-        for person, server, other in ((pair.student, *ground.web), (pair.teacher, *ground.web[::-1])):
+        for person, server, other in ((pair.student, *fault_cluster.web), (pair.teacher, *fault_cluster.web[::-1])):
             for number in range(SENDERS):
                 name = f"{person.username}.{number}"
                 sockets[name] = await stack.enter_async_context(connected(person, server))
             sockets[f"{person.username} listens"] = await stack.enter_async_context(connected(person, other))
         begin = time.monotonic()
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(asyncio.to_thread(hold_back, ground.cluster, pair.conversation_id))
+            tasks.create_task(asyncio.to_thread(hold_back, fault_cluster.cluster, pair.conversation_id))
             await asyncio.sleep(0.2)
             for name in sockets:
                 tasks.create_task(read(name))
                 if "listens" not in name:
                     tasks.create_task(send(name))
         tell(f"{NUMBERED} sends to {len(sockets)} sockets: {time.monotonic() - begin:.1f} s")
-    stored = rows(ground.cluster, pair.conversation_id)
+    stored = rows(fault_cluster.cluster, pair.conversation_id)
     assert [row["seq"] for row in stored] == list(range(1, NUMBERED + 1))
-    for name, ids in heard.items():
+    for name, ids in received.items():
         assert ids == [row["id"] for row in stored], name
         assert told[name] == ([] if "listens" in name else [f"{name}/{number}" for number in range(each)])
-    refused = "chat_message_seq" in (ground.postgresql.directory / "log").read_text()
+    refused = "chat_message_seq" in (fault_cluster.postgresql.directory / "log").read_text()
     assert not refused, "a number was given out twice: the constraint had to stand in for the lock"
 
 
-async def test_posts_at_once_leave_the_writer_a_connection(ground: Ground) -> None:
+async def test_posts_at_once_leave_the_writer_a_connection(fault_cluster: FaultCluster) -> None:
     """The first thing that a process hears is more posts than its pool has connections."""
-    (pair,) = ground.cluster.cast()
-    server = await asyncio.to_thread(ground.cluster.start, DATABASE_POOL_SIZE="8", **SETTINGS)
+    (pair,) = fault_cluster.cluster.make_pairs()
+    server = await asyncio.to_thread(fault_cluster.cluster.start, DATABASE_POOL_SIZE="8", **SETTINGS)
     async with asyncio.timeout(SECONDS), Rest(pair.student, server) as rest, asyncio.TaskGroup() as at_once:
         bodies = [{"content": f"post {number}"} for number in range(SAME)]
         posts = [at_once.create_task(rest.ask("POST", rest.messages_path, body)) for body in bodies]
@@ -175,9 +175,9 @@ async def visit(person: Person, server: WebServer, talk: Talk, *, after: int | N
     return seen
 
 
-async def test_connecting_while_the_other_side_sends_never_misses_nor_doubles(ground: Ground) -> None:
+async def test_connecting_while_the_other_side_sends_never_misses_nor_doubles(fault_cluster: FaultCluster) -> None:
     rng = seeded()
-    (pair,) = ground.cluster.cast()
+    (pair,) = fault_cluster.cluster.make_pairs()
     talk, visits = Talk(), []
 
     async def visits_of_one() -> None:
@@ -185,13 +185,13 @@ async def test_connecting_while_the_other_side_sends_never_misses_nor_doubles(gr
             after = rng.choice(talkers[0].order[-30:]) if rng.random() < 0.5 else None
             query = [f"after={after}"] * (after is not None) + ["mark_read=false"] * (rng.random() < 0.5)
             address = "?" * bool(query) + "&".join(query)
-            server, stay = rng.choice(ground.web), rng.randint(1, 3)
+            server, stay = rng.choice(fault_cluster.web), rng.randint(1, 3)
             visits.append(await visit(pair.student, server, talk, after=after, query=address, stay=stay))
 
     async with AsyncExitStack() as stack, asyncio.timeout(SECONDS):
         talkers = [
             await stack.enter_async_context(Client(pair.teacher, [server], name=f"teacher {number}"))
-            for number, server in enumerate(ground.web)
+            for number, server in enumerate(fault_cluster.web)
         ]
         for client in talkers:
             await client.say(client.name)
@@ -204,14 +204,14 @@ async def test_connecting_while_the_other_side_sends_never_misses_nor_doubles(gr
         tell(f"{len(visits)} visits, {len(talk.ids)} messages, {time.monotonic() - begin:.1f} s")
         for task in talking:
             task.cancel()
-        history = await talkers[0].rest(ground.web[0]).history()
+        history = await talkers[0].rest(fault_cluster.web[0]).history()
     assert not [fault for client in talkers for fault in client.faults]
     place = {message["id"]: index for index, message in enumerate(history)}
     for seen in visits:
-        judge_visit(seen, talk, place)
+        check_visit(seen, talk, place)
 
 
-def judge_visit(seen: Visit, talk: Talk, place: dict[int, int]) -> None:
+def check_visit(seen: Visit, talk: Talk, place: dict[int, int]) -> None:
     places = [place[message["id"]] for message in seen.messages]
     assert places == list(range(places[0], places[0] + len(places))), f"a gap or a double: {seen}"
     if seen.after is not None:
@@ -237,11 +237,11 @@ CREATE CONSTRAINT TRIGGER commit_takes AFTER INSERT ON chat_message
 """
 
 
-async def test_nobody_is_told_before_the_commit(ground: Ground) -> None:
+async def test_nobody_is_told_before_the_commit(fault_cluster: FaultCluster) -> None:
     """The commit itself takes a while, or fails: neither side, in neither process, hears of it before, or ever."""
-    (pair,) = ground.cluster.cast()
+    (pair,) = fault_cluster.cluster.make_pairs()
     sent = ["one", "never", "two", "never ever", "three"]
-    with psycopg.connect(ground.cluster.database_url, autocommit=True) as database:
+    with psycopg.connect(fault_cluster.cluster.database_url, autocommit=True) as database:
         database.execute(COMMIT_TAKES)
 
         def is_stored(pk: int) -> bool:
@@ -261,7 +261,10 @@ async def test_nobody_is_told_before_the_commit(ground: Ground) -> None:
         async def say() -> None:
             for _ in listeners:
                 await listening.acquire()
-            async with Rest(pair.teacher, ground.web[0]) as rest, connected(pair.student, ground.web[1]) as socket:
+            async with (
+                Rest(pair.teacher, fault_cluster.web[0]) as rest,
+                connected(pair.student, fault_cluster.web[1]) as socket,
+            ):
                 for content in sent:
                     expected = (503, "error") if "never" in content else (201, "message")
                     answer = await rest.ask("POST", rest.messages_path, {"content": f"{content} over REST"})
@@ -280,7 +283,7 @@ async def test_nobody_is_told_before_the_commit(ground: Ground) -> None:
                 listeners = [
                     tasks.create_task(listen(person, server))
                     for person in (pair.student, pair.teacher)
-                    for server in ground.web
+                    for server in fault_cluster.web
                 ]
                 tasks.create_task(say())
         finally:

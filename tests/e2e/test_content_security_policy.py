@@ -17,12 +17,12 @@ def watched(page: Page) -> list[str]:
     """What the browser complains of from now on: what a policy stopped, scripts that failed, files that are missing."""
     complaints: list[str] = []
 
-    def heard(message: ConsoleMessage) -> None:
+    def received(message: ConsoleMessage) -> None:
         nobody_asked = message.location["url"].endswith("/favicon.ico")
         if message.type in {"error", "warning"} and not nobody_asked:
             complaints.append(f"{page.url}: {message.text}")
 
-    page.on("console", heard)
+    page.on("console", received)
     page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
     return complaints
 

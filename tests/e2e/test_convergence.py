@@ -41,7 +41,7 @@ class View:
             "last_message": messages[-1] if messages else None,
             "updated_at": messages[-1]["timestamp"] if messages else self.snapshot["updated_at"],
             "unread_message_count_for_user": len(unread),
-            "is_active": self.snapshot["is_active"] and self.client.life.close_code != 4403,
+            "is_active": self.snapshot["is_active"] and self.client.connection.close_code != 4403,
         }
         return {**self.snapshot, **told}
 
@@ -149,7 +149,7 @@ ACTIONS: list[Action] = [*TOLD, sends, posts, sends, reconnects]
 async def test_old_state_and_events_equal_a_fresh_fetch_after_every_action(cluster: Cluster) -> None:
     rng = seeded()
     web = start_both(cluster, **SETTINGS)
-    (pair,) = cluster.cast()
+    (pair,) = cluster.make_pairs()
     async with opened(cluster, rng, pair, web) as scene:
         await scene.converge("opening")
         steps = [*ACTIONS, *rng.choices(ACTIONS, k=STEPS - len(ACTIONS))]
@@ -168,7 +168,7 @@ async def test_old_state_and_events_equal_a_fresh_fetch_after_every_action(clust
 async def test_old_state_and_events_equal_a_fresh_fetch_after_a_change_of_mentors(cluster: Cluster) -> None:
     rng = seeded()
     web = start_both(cluster, **SETTINGS)
-    pair, other = cluster.cast(2)
+    pair, other = cluster.make_pairs(2)
     async with opened(cluster, rng, pair, web) as scene:
         for view in scene.views:
             await sends(scene, view)
@@ -176,9 +176,9 @@ async def test_old_state_and_events_equal_a_fresh_fetch_after_a_change_of_mentor
 
         await asyncio.to_thread(assign, cluster, pair.student, other.teacher)
         for view in scene.views:
-            closed = lambda view=view: view.client.life.close_code  # noqa: E731
+            closed = lambda view=view: view.client.connection.close_code  # noqa: E731
             assert await view.client.until(closed, CLOSED_SECONDS + BUSY_SECONDS), view.client.name
-            assert view.client.life.close_code == 4403
+            assert view.client.connection.close_code == 4403
         scene.views = [view for view in scene.views if view.client.person is pair.teacher]
         await scene.converge("the change")  # the former mentor: read-only from now on
 
@@ -205,7 +205,7 @@ async def test_old_state_and_events_equal_a_fresh_fetch_after_a_change_of_mentor
 
             await asyncio.to_thread(assign, cluster, pair.student, pair.teacher)
             for view in next_scene.views:
-                closed = lambda view=view: view.client.life.close_code  # noqa: E731
+                closed = lambda view=view: view.client.connection.close_code  # noqa: E731
                 assert await view.client.until(closed, CLOSED_SECONDS + BUSY_SECONDS), view.client.name
             next_scene.views = [view for view in next_scene.views if view.client.person is mentor]
             await next_scene.converge("the change back")

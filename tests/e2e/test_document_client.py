@@ -72,7 +72,7 @@ async def browser(server: WebServer, person: Person, history: str) -> AsyncItera
 
 async def test_the_documents_client_chats(cluster: Cluster) -> None:
     ours, theirs = await asyncio.to_thread(start_together, cluster.server("daphne"), cluster.server("uvicorn"))
-    (pair,) = await asyncio.to_thread(cluster.cast)
+    (pair,) = await asyncio.to_thread(cluster.make_pairs)
     student, teacher = pair.student, pair.teacher
     async with student.http(ours) as http:
         for text in ("first", "ثانياً"):
@@ -110,7 +110,7 @@ async def test_the_documents_client_chats(cluster: Cluster) -> None:
 
 async def test_it_cannot_send_where_it_may_not_enter(cluster: Cluster) -> None:
     server = await asyncio.to_thread(cluster.start)
-    pair, other = await asyncio.to_thread(cluster.cast, 2)
+    pair, other = await asyncio.to_thread(cluster.make_pairs, 2)
     async with browser(server, replace(pair.teacher, path=other.teacher.path), "nothing/") as stranger:
         await stranger.shows(lambda browser: any(line.startswith("WebSocket error:") for line in browser.console))
         assert stranger.shown == {"status": "Status: Disconnected", "bubbles": [], "field": "", "disabled": True}

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.client import Client
 from tests.e2e.cluster import Person
-from tests.e2e.fault_cluster import Ground, under_load
+from tests.e2e.fault_cluster import FaultCluster, under_load
 from tests.e2e.load import equal_to_rest, seeded, start_both, tell
 from tests.e2e.rest import Rest
 from tests.e2e.server import WebServer
@@ -23,24 +23,28 @@ OUTAGE_SECONDS = 10.0
 BUSY_SECONDS = 2.0  # what a machine with two processors may add where the server is judged by a clock
 
 
-async def redis_is_killed(ground: Ground, rng: random.Random) -> None:
-    ground.redis.kill()
+async def redis_is_killed(fault_cluster: FaultCluster, rng: random.Random) -> None:
+    fault_cluster.redis.kill()
     await asyncio.sleep(rng.uniform(1, 4))
-    await asyncio.to_thread(ground.redis.start)
+    await asyncio.to_thread(fault_cluster.redis.start)
 
 
-async def redis_is_stopped(ground: Ground, rng: random.Random) -> None:
-    (pair,) = await asyncio.to_thread(ground.cluster.cast)
-    ground.redis.freeze()
-    late = ground.cluster.server("daphne", START_WAIT_SECONDS="0")  # a process that has never seen Redis
+async def redis_is_stopped(fault_cluster: FaultCluster, rng: random.Random) -> None:
+    (pair,) = await asyncio.to_thread(fault_cluster.cluster.make_pairs)
+    fault_cluster.redis.freeze()
+    late = fault_cluster.cluster.server("daphne", START_WAIT_SECONDS="0")  # a process that has never seen Redis
     try:
         async with asyncio.TaskGroup() as at_once:
             at_once.create_task(asyncio.sleep(OUTAGE_SECONDS))
             await asyncio.to_thread(late.start)
-            for person, server in ((pair.student, ground.web[0]), (pair.teacher, ground.web[1]), (pair.student, late)):
+            for person, server in (
+                (pair.student, fault_cluster.web[0]),
+                (pair.teacher, fault_cluster.web[1]),
+                (pair.student, late),
+            ):
                 at_once.create_task(everything_works(person, server))
     finally:
-        ground.redis.thaw()
+        fault_cluster.redis.thaw()
         await asyncio.to_thread(late.terminate)
 
 
@@ -60,51 +64,51 @@ async def everything_works(person: Person, server: WebServer) -> None:
         assert not client.faults
 
 
-async def redis_cuts_its_subscribers(ground: Ground, rng: random.Random) -> None:
+async def redis_cuts_its_subscribers(fault_cluster: FaultCluster, rng: random.Random) -> None:
     for _ in range(3):
-        assert await asyncio.to_thread(ground.redis.cut_subscribers) >= len(ground.web)
+        assert await asyncio.to_thread(fault_cluster.redis.cut_subscribers) >= len(fault_cluster.web)
         await asyncio.sleep(rng.uniform(0.5, 1.5))
 
 
-async def postgresql_cuts_everybody(ground: Ground, rng: random.Random) -> None:
+async def postgresql_cuts_everybody(fault_cluster: FaultCluster, rng: random.Random) -> None:
     cut = 0
     for _ in range(8):
-        cut += await asyncio.to_thread(ground.postgresql.terminate_backends)
+        cut += await asyncio.to_thread(fault_cluster.postgresql.terminate_backends)
         await asyncio.sleep(rng.uniform(0, 0.5))
     assert cut
 
 
-async def postgresql_is_killed(ground: Ground, rng: random.Random) -> None:
-    ground.postgresql.kill()
+async def postgresql_is_killed(fault_cluster: FaultCluster, rng: random.Random) -> None:
+    fault_cluster.postgresql.kill()
     await asyncio.sleep(rng.uniform(0, 3))
-    await asyncio.to_thread(ground.postgresql.start)
+    await asyncio.to_thread(fault_cluster.postgresql.start)
 
 
-Fault = Callable[[Ground, random.Random], Awaitable[None]]
+Fault = Callable[[FaultCluster, random.Random], Awaitable[None]]
 REDIS_FAULTS: list[Fault] = [redis_is_killed, redis_is_stopped, redis_cuts_its_subscribers]
 FAULTS: list[Fault] = [*REDIS_FAULTS, postgresql_cuts_everybody, postgresql_is_killed]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_nothing_is_lost_when(ground: Ground, fault: Fault) -> None:
+async def test_nothing_is_lost_when(fault_cluster: FaultCluster, fault: Fault) -> None:
     rng = seeded()
-    async with under_load(ground, rng, HEAL_SECONDS + 10) as load:
-        lives = [client.life for client in load.clients]
-        await fault(ground, rng)
+    async with under_load(fault_cluster, rng, HEAL_SECONDS + 10) as load:
+        connections = [client.connection for client in load.clients]
+        await fault(fault_cluster, rng)
     if fault in REDIS_FAULTS:
         assert not any(client.errors for client in load.clients)
-        assert [client.life for client in load.clients] == lives, "a socket was closed for Redis"
+        assert [client.connection for client in load.clients] == connections, "a socket was closed for Redis"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("heal", ["shortened", "default"])
-async def test_open_sockets_catch_up_when_redis_is_back(ground: Ground, heal: str) -> None:
+async def test_open_sockets_catch_up_when_redis_is_back(fault_cluster: FaultCluster, heal: str) -> None:
     """Messages and read state, in both processes, whichever of them was written to."""
-    web, seconds = ground.web, HEAL_SECONDS
+    web, seconds = fault_cluster.web, HEAL_SECONDS
     if heal == "default":
-        web, seconds = start_both(ground.cluster), DEFAULT_HEAL_SECONDS
-    (pair,) = ground.cluster.cast()
+        web, seconds = start_both(fault_cluster.cluster), DEFAULT_HEAL_SECONDS
+    (pair,) = fault_cluster.cluster.make_pairs()
     async with AsyncExitStack() as stack:
         clients = [
             await stack.enter_async_context(Client(person, [server], name=f"{person.username}@{number}"))
@@ -113,10 +117,10 @@ async def test_open_sockets_catch_up_when_redis_is_back(ground: Ground, heal: st
         ]
         for client in clients:
             assert await client.until(lambda client=client: client.ready, 10)
-        lives = [client.life for client in clients]
+        connections = [client.connection for client in clients]
         students = clients[:2]
         await asyncio.sleep(1.5)  # past the look at newcomers
-        ground.redis.kill()
+        fault_cluster.redis.kill()
         try:
             for number in range(3):
                 for client in students:
@@ -126,7 +130,7 @@ async def test_open_sockets_catch_up_when_redis_is_back(ground: Ground, heal: st
             await clients[2].mark_read()
             await clients[2].until(lambda: any(message["is_read"] for message in clients[2].messages.values()), 5)
         finally:
-            await asyncio.to_thread(ground.redis.start)
+            await asyncio.to_thread(fault_cluster.redis.start)
         begin = time.monotonic()
         for client in clients:
             await equal_to_rest(client, web[0], begin + seconds + BUSY_SECONDS - time.monotonic())
@@ -138,7 +142,7 @@ async def test_open_sockets_catch_up_when_redis_is_back(ground: Ground, heal: st
         for client in clients:
             assert await client.until(lambda client=client: len(client.order) == 7, seconds), client.name
         tell(f"live after {time.monotonic() - begin:.2f} s")
-        assert [client.life for client in clients] == lives
+        assert [client.connection for client in clients] == connections
         assert not [fault for client in clients for fault in client.faults]
     if heal == "default":
         for server in web:

@@ -141,7 +141,7 @@ class Target:
 def target(databases: Databases, request: pytest.FixtureRequest) -> Iterator[Target]:
     with servers.redis() as redis:
         cluster = Cluster(databases.create(), redis)
-        yield Target(cluster.start(request.param, CHAT_RATE_LIMIT="0"), cluster.cast()[0])
+        yield Target(cluster.start(request.param, CHAT_RATE_LIMIT="0"), cluster.make_pairs()[0])
         cluster.close()
 
 

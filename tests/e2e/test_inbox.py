@@ -40,7 +40,7 @@ async def listed(person: Person, server: WebServer) -> dict[int, Any]:
         return {row["id"]: row for row in answer["results"]}
 
 
-async def hear_until(socket: ChatSocket, **expected: Any) -> dict[str, Any]:
+async def receive_until(socket: ChatSocket, **expected: Any) -> dict[str, Any]:
     """The next update that holds this."""
     while True:
         frame = await socket.receive_json()
@@ -52,7 +52,7 @@ async def hear_until(socket: ChatSocket, **expected: Any) -> dict[str, Any]:
 
 def with_one_mentor(cluster: Cluster, pairs: int) -> tuple[Person, list[Pair]]:
     """A mentor and students of theirs; the last one has no conversation yet."""
-    made = cluster.cast(pairs)
+    made = cluster.make_pairs(pairs)
     mentor = made[0].teacher
     students = [pair.student.user_id for pair in made]
     code = f"t = UserProfile.objects.get(user={mentor.user_id})\n"
@@ -71,24 +71,24 @@ async def test_news_and_new_conversations_come_from_another_process(cluster: Clu
         await asyncio.sleep(SETTLED_SECONDS)
         await student.send_json({"message": "hello"})
         own = (await student.receive_json())["message"]
-        told = await hear_until(socket, id=pairs[0].conversation_id, unread_message_count_for_user=1)
+        told = await receive_until(socket, id=pairs[0].conversation_id, unread_message_count_for_user=1)
         assert told["last_message"] == own | {"is_own_message": False}
         async with connected(second, there) as newcomer:
-            told = await hear_until(socket, last_message=None, is_active=True)
+            told = await receive_until(socket, last_message=None, is_active=True)
             await asyncio.sleep(SETTLED_SECONDS)
             await newcomer.send_json({"message": "me, too"})
-            await hear_until(socket, id=told["id"], unread_message_count_for_user=1)
+            await receive_until(socket, id=told["id"], unread_message_count_for_user=1)
         async with mentor.http(there) as http:
             answer = await http.post(f"chat/conversations/{told['id']}/mark-read/")
             assert answer.json() == {"detail": "1 messages marked as read."}
-        told = await hear_until(socket, id=told["id"], unread_message_count_for_user=0)
+        told = await receive_until(socket, id=told["id"], unread_message_count_for_user=0)
         assert told == (await listed(mentor, there))[told["id"]]
         assert await socket.receive_until_pong() == []
 
 
 async def test_what_ends_a_session_elsewhere_ends_its_inbox(cluster: Cluster) -> None:
     here, there = await asyncio.to_thread(start_both, cluster, **SETTINGS)
-    left, moved, expired = await asyncio.to_thread(cluster.cast, 3)
+    left, moved, expired = await asyncio.to_thread(cluster.make_pairs, 3)
     async with (
         inbox(left.student, here) as one,
         inbox(left.teacher, here) as two,
@@ -139,14 +139,14 @@ class Watcher:
     def __init__(self, person: Person, servers: list[WebServer]) -> None:
         self.person, self.servers = person, servers
         self.state: dict[int, Any] = {}
-        self.lives = 0
+        self.connections = 0
         self.faults: list[str] = []
         self._changed = asyncio.Event()
 
     @property
     def server(self) -> WebServer:
         """Where it is, or tries to be."""
-        return self.servers[self.lives % len(self.servers)]
+        return self.servers[self.connections % len(self.servers)]
 
     async def until_unread(self, count: int) -> None:
         """Wait until so many messages are shown as unread."""
@@ -158,11 +158,11 @@ class Watcher:
         """Stay connected as well as one can, to one server after the other."""
         while True:
             with suppress(OSError, TimeoutError, HandshakeRefusedError, SocketClosedError, httpx.HTTPError):
-                await self._live(self.server)
-            self.lives += 1
+                await self._stay_connected(self.server)
+            self.connections += 1
             await asyncio.sleep(0.1)
 
-    async def _live(self, server: WebServer) -> None:
+    async def _stay_connected(self, server: WebServer) -> None:
         async with self.person.socket(server, path="inbox/") as socket:
             assert (await socket.receive_json())["type"] == "inbox_established"
             # What is told meanwhile waits in the socket, and is newer than what is fetched, or the same.
@@ -211,5 +211,5 @@ async def test_old_list_and_updates_equal_a_fresh_list_while_processes_are_kille
         fresh = await listed(mentor, servers[0])
         assert [watcher.state for watcher in watchers] == [fresh, fresh]
         assert [watcher.faults for watcher in watchers] == [[], []]
-        assert sum(watcher.lives for watcher in watchers) >= 4
-        tell(f"{sum(watcher.lives for watcher in watchers)} lives")
+        assert sum(watcher.connections for watcher in watchers) >= 4
+        tell(f"{sum(watcher.connections for watcher in watchers)} lives")

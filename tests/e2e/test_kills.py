@@ -18,23 +18,25 @@ async def test_processes_may_be_killed_at_any_moment(cluster: Cluster) -> None:
     settings = {"CHAT_HEAL_SECONDS": str(HEAL_SECONDS), "CHAT_RATE_LIMIT": "0"}
     servers = start_both(cluster, **settings)
     async with Load(cluster, rng) as load:
-        for number, pair in enumerate(cluster.cast(PAIRS)):
+        for number, pair in enumerate(cluster.make_pairs(PAIRS)):
             if number % 2:
                 await load.join(pair, servers, servers)
             else:
                 await load.join(pair, servers[:1], servers[1:])
         await load.talk()
         for _ in range(KILLS):
-            await load.grow(rng.randint(20, 150), 30)
+            await load.wait_for_messages(rng.randint(20, 150), 30)
             victim = rng.choice(servers)
-            bystanders = {c: c.life for c in load.clients if c.ready and c.life.server is not victim}
+            bystanders = {c: c.connection for c in load.clients if c.ready and c.connection.server is not victim}
             victim.kill()
             await asyncio.sleep(rng.uniform(0, 1))
             await asyncio.to_thread(victim.start)
-            assert all(client.life is life and not life.ended for client, life in bystanders.items())
-        await load.grow(50, 30)
-        await load.fall_silent()
-        await load.judge(servers[0], HEAL_SECONDS + 10)
-        lives = sum(len(client.lives) for client in load.clients)
-        tell(f"{KILLS} kills, {len(load.said)} messages, {lives} connections")
-        assert lives > len(load.clients) + KILLS
+            assert all(
+                client.connection is connection and not connection.ended for client, connection in bystanders.items()
+            )
+        await load.wait_for_messages(50, 30)
+        await load.stop_talking()
+        await load.check(servers[0], HEAL_SECONDS + 10)
+        connections = sum(len(client.connections) for client in load.clients)
+        tell(f"{KILLS} kills, {len(load.said)} messages, {connections} connections")
+        assert connections > len(load.clients) + KILLS

@@ -12,7 +12,7 @@ from playwright.async_api import Browser, expect
 
 from tests.e2e import nextjs_app
 from tests.e2e.cluster import Cluster, Databases, Pair, Person
-from tests.e2e.nextjs_tab import SECONDS, Desk, Screen
+from tests.e2e.nextjs_tab import SECONDS, Tab, Tabs
 from tests.e2e.rest import Rest
 from tests.e2e.seed import PASSWORD
 from tests.e2e.server import WebServer
@@ -60,7 +60,7 @@ def site(databases: Databases, prepared: None) -> Iterator[Site]:
         env = nextjs_app.settings(backend, NEXT_PUBLIC_CHAT_SOCKET_URL=sockets)
         nextjs_app.run("build", env)
         with nextjs_app.served("start", port, env):
-            yield Site(cluster, backend, url, cluster.cast(PAIRS))
+            yield Site(cluster, backend, url, cluster.make_pairs(PAIRS))
     finally:
         cluster.close()
 
@@ -72,18 +72,18 @@ def pair(site: Site) -> Pair:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def desk(browser: Browser) -> AsyncIterator[Desk]:
+async def tabs(browser: Browser) -> AsyncIterator[Tabs]:
     """Closed at the end, when the application must have said nothing in any console."""
-    made = Desk(browser)
+    made = Tabs(browser)
     yield made
-    said = [screen.own_words for screen in made.screens]
+    said = [tab.own_lines for tab in made.opened]
     await made.close()
-    assert said == [[] for _ in made.screens]
+    assert said == [[] for _ in made.opened]
 
 
-async def seat(desk: Desk, site: Site, pair: Pair) -> tuple[Screen, Screen]:
+async def sign_in_both(tabs: Tabs, site: Site, pair: Pair) -> tuple[Tab, Tab]:
     """The student's and the mentor's screens, both in their conversation."""
-    student, mentor = await desk.screen(site.url), await desk.screen(site.url)
+    student, mentor = await tabs.open_tab(site.url), await tabs.open_tab(site.url)
     await student.sign_in(pair.student)
     await (await mentor.sign_in(pair.teacher)).choose(pair.student)
     return await student.is_connected(), await mentor.is_connected()
@@ -147,11 +147,11 @@ async def test_the_server_renders_for_whoever_is_signed_in(site: Site, pair: Pai
         assert f">{pair.teacher.username}</strong>" in (await http.get("/conversations")).text
 
 
-async def test_student_and_mentor_chat(site: Site, pair: Pair, desk: Desk) -> None:
+async def test_student_and_mentor_chat(site: Site, pair: Pair, tabs: Tabs) -> None:
     old = [f"السؤال {number}" for number in range(PAGE + 10)]
     await say(site.backend, pair.student, *old)
 
-    mentor = await desk.screen(site.url)
+    mentor = await tabs.open_tab(site.url)
     await mentor.sign_in(pair.teacher, "wrong")
     await expect(mentor.problem).to_have_text("Wrong name or password.")
     await mentor.sign_in(pair.teacher)
@@ -165,12 +165,12 @@ async def test_student_and_mentor_chat(site: Site, pair: Pair, desk: Desk) -> No
     await mentor.shows(old)
     await expect(mentor.page.get_by_role("button", name="Load older messages")).to_have_count(0)
 
-    student = await desk.screen(site.url)
+    student = await tabs.open_tab(site.url)
     await (await student.sign_in(pair.student)).is_connected()
     await student.shows(old[-PAGE:])
     await expect(student.bubbles).to_have_class(["read"] * PAGE)
-    for screen in (student, mentor):
-        await expect(screen.presence).to_have_text("online")
+    for tab in (student, mentor):
+        await expect(tab.presence).to_have_text("online")
 
     await mentor.field.press_sequentially("Hel")
     await expect(student.presence).to_have_text("typing…")
@@ -189,8 +189,8 @@ async def test_student_and_mentor_chat(site: Site, pair: Pair, desk: Desk) -> No
     await expect(mentor.presence).to_have_text(re.compile("^last seen "))
 
 
-async def test_what_was_refused_is_told_retried_and_discarded(site: Site, pair: Pair, desk: Desk) -> None:
-    student, mentor = await seat(desk, site, pair)
+async def test_what_was_refused_is_told_retried_and_discarded(site: Site, pair: Pair, tabs: Tabs) -> None:
+    student, mentor = await sign_in_both(tabs, site, pair)
     await student.write("x" * 4001, "short")
     await mentor.shows(["short"])
     await expect(student.bubbles).to_have_class(["read", "failed"])
@@ -203,38 +203,38 @@ async def test_what_was_refused_is_told_retried_and_discarded(site: Site, pair: 
     await mentor.shows(["short"])
 
 
-async def test_every_message_arrives_once_when_the_backend_is_killed(site: Site, pair: Pair, desk: Desk) -> None:
-    student, mentor = await seat(desk, site, pair)
+async def test_every_message_arrives_once_when_the_backend_is_killed(site: Site, pair: Pair, tabs: Tabs) -> None:
+    student, mentor = await sign_in_both(tabs, site, pair)
     asked, answered = ([f"{who} {number}" for number in range(30)] for who in ("question", "answer"))
     writing = asyncio.gather(student.write(*asked[:20]), mentor.write(*answered[:20]))
     await expect(student.texts.nth(9)).to_be_attached()
     site.backend.kill()
     await writing
-    for screen in (student, mentor):
-        await expect(screen.connection).to_have_text("The connection was lost. Connecting…")
+    for tab in (student, mentor):
+        await expect(tab.connection).to_have_text("The connection was lost. Connecting…")
     await student.page.reload()  # the page itself cannot be had now, and what was sent must outlive it
     await expect(student.problem).to_have_text("The chat cannot be reached.")
-    assert [said.split(";")[0] for said in student.own_words] == [RENDERING_FAILED]
+    assert [said.split(";")[0] for said in student.own_lines] == [RENDERING_FAILED]
     student.console.clear()
 
     await asyncio.to_thread(site.backend.start)
     await student.page.get_by_role("button", name="Try again").click()
-    for screen in (student, mentor):
-        await screen.is_connected()
+    for tab in (student, mentor):
+        await tab.is_connected()
     await asyncio.gather(student.write(*asked[20:]), mentor.write(*answered[20:]))
 
-    for screen in (student, mentor):
-        await expect(screen.bubbles).to_have_class([re.compile("read|received")] * 60)
+    for tab in (student, mentor):
+        await expect(tab.bubbles).to_have_class([re.compile("read|received")] * 60)
     said = await history(site.backend, pair.student)
     assert [text for text in said if text in asked] == asked
     assert [text for text in said if text in answered] == answered
-    for screen in (student, mentor):
-        await screen.shows(said)
+    for tab in (student, mentor):
+        await tab.shows(said)
 
 
-async def test_signing_out_in_one_tab_ends_the_others(site: Site, pair: Pair, desk: Desk) -> None:
-    student, mentor = await seat(desk, site, pair)
-    other = await desk.screen(site.url, student.page.context)
+async def test_signing_out_in_one_tab_ends_the_others(site: Site, pair: Pair, tabs: Tabs) -> None:
+    student, mentor = await sign_in_both(tabs, site, pair)
+    other = await tabs.open_tab(site.url, student.page.context)
     await other.is_connected()
     await other.page.get_by_role("button", name="Sign out").click()
     for tab in (student, other):
@@ -249,9 +249,9 @@ async def test_signing_out_in_one_tab_ends_the_others(site: Site, pair: Pair, de
     assert all(socket.is_closed() for socket in mentor.sockets)
 
 
-async def test_a_conversation_of_others_is_not_shown(site: Site, pair: Pair, desk: Desk) -> None:
+async def test_a_conversation_of_others_is_not_shown(site: Site, pair: Pair, tabs: Tabs) -> None:
     await say(site.backend, site.pairs[0].student, "private")
-    mentor = await desk.screen(site.url)
+    mentor = await tabs.open_tab(site.url)
     await mentor.sign_in(pair.teacher)
     await expect(mentor.page.get_by_text("Choose a student.")).to_be_visible()
     await mentor.page.goto(f"{site.url}/conversations/{site.pairs[0].conversation_id}")
@@ -260,15 +260,15 @@ async def test_a_conversation_of_others_is_not_shown(site: Site, pair: Pair, des
 
 
 async def test_in_development_and_without_rewrites_a_strict_react_leaves_one_socket(
-    lone_cluster: Cluster, prepared: None, desk: Desk
+    lone_cluster: Cluster, prepared: None, tabs: Tabs
 ) -> None:
     port = free_port()
     backend = await asyncio.to_thread(lone_cluster.start, CSRF_TRUSTED_ORIGINS=f"http://localhost:{port}")
-    (pair,) = await asyncio.to_thread(lone_cluster.cast)
+    (pair,) = await asyncio.to_thread(lone_cluster.make_pairs)
     env = nextjs_app.settings(backend, NEXT_PUBLIC_CHAT_BASE_URL=f"http://localhost:{backend.port}")
     env["NEXT_PUBLIC_CHAT_SOCKET_URL"] = ""  # instead of that in .env.development: as REST
     with nextjs_app.served("dev", port, env):
-        student = await desk.screen(f"http://localhost:{port}")
+        student = await tabs.open_tab(f"http://localhost:{port}")
         await (await student.sign_in(pair.student)).is_connected()
         await say(backend, pair.teacher, "once")
         await student.shows(["once"])

@@ -15,7 +15,7 @@ from tests import servers
 from tests.e2e.chat_socket import connected
 from tests.e2e.cluster import CSRF, Cluster
 from tests.e2e.server import WebServer, start_together
-from tests.sentry_server import sink
+from tests.sentry_server import sentry_server
 
 SERVERS = pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
 SECRET = "what nobody else may read"
@@ -33,9 +33,9 @@ def lines(server: WebServer) -> list[dict[str, Any]]:
 async def test_whatever_happens_each_line_is_json_and_holds_nothing_that_was_written(
     cluster: Cluster, kind: str
 ) -> None:
-    (pair,) = cluster.cast()
+    (pair,) = cluster.make_pairs()
     student, token = pair.student, "the-token-of-metrics"
-    with sink() as reported:
+    with sentry_server() as reported:
         server = cluster.start(kind, SENTRY_DSN=reported.dsn, METRICS_TOKEN=token)
         async with connected(student, server) as socket, student.http(server) as http:
             await socket.send_json({"message": SECRET})
@@ -76,7 +76,7 @@ async def test_whatever_happens_each_line_is_json_and_holds_nothing_that_was_wri
         assert hidden not in received
 
 
-def figures(server: WebServer, **headers: str) -> dict[str, float]:
+def scraped_values(server: WebServer, **headers: str) -> dict[str, float]:
     """Scrape a server; return what has no label, or one, by name and value of that."""
     answer = httpx.get(f"{server.url}/metrics", headers=headers, trust_env=False, timeout=5)
     assert answer.status_code == 200, answer.text
@@ -85,14 +85,14 @@ def figures(server: WebServer, **headers: str) -> dict[str, float]:
 
 
 async def test_each_process_tells_of_itself_alone(cluster: Cluster) -> None:
-    (pair,) = cluster.cast()
+    (pair,) = cluster.make_pairs()
     here, there = await asyncio.to_thread(start_together, cluster.server("daphne"), cluster.server("uvicorn"))
     async with connected(pair.student, here) as student, connected(pair.teacher, there) as teacher:
         await asyncio.sleep(1.3)  # the layer confirms no subscription
         await student.send_json({"message": "hello"})
         assert await student.receive_json()
         assert await teacher.receive_json()
-        told = [await asyncio.to_thread(figures, server) for server in (here, there)]
+        told = [await asyncio.to_thread(scraped_values, server) for server in (here, there)]
     for name, expected in {
         "qader_sockets conversation": [1, 1],
         "qader_messages_total": [1, 0],
@@ -113,7 +113,7 @@ async def test_a_scrape_is_answered_while_the_database_is_stopped(
     fragile_cluster: tuple[Cluster, servers.PostgreSQL, servers.Redis],
 ) -> None:
     cluster, postgresql, _ = fragile_cluster
-    (pair,) = cluster.cast()
+    (pair,) = cluster.make_pairs()
     server = cluster.start()
     async with connected(pair.student, server) as student:
         postgresql.freeze()
@@ -121,7 +121,7 @@ async def test_a_scrape_is_answered_while_the_database_is_stopped(
             await student.send_json({"message": "nobody home", "client_id": "one"})
             assert (await student.receive_json())["code"] == "temporarily_unavailable"
             begin = time.monotonic()
-            told = await asyncio.to_thread(figures, server)
+            told = await asyncio.to_thread(scraped_values, server)
             assert time.monotonic() - begin < 2
         finally:
             postgresql.thaw()
@@ -132,7 +132,7 @@ async def test_a_scrape_is_answered_while_the_database_is_stopped(
 @SERVERS
 def test_with_a_token_only_who_brings_it_may_read(lone_cluster: Cluster, kind: str) -> None:
     server = lone_cluster.start(kind, METRICS_TOKEN=TOKEN)
-    assert figures(server, Authorization=f"Bearer {TOKEN}")["qader_layer_up"] == 1
+    assert scraped_values(server, Authorization=f"Bearer {TOKEN}")["qader_layer_up"] == 1
     for headers in ({}, {"Authorization": "Bearer wrong"}):
         assert httpx.get(f"{server.url}/metrics", headers=headers, trust_env=False).status_code == 404
 
@@ -140,6 +140,6 @@ def test_with_a_token_only_who_brings_it_may_read(lone_cluster: Cluster, kind: s
 @SERVERS
 def test_without_one_only_this_machine_and_by_no_proxy(lone_cluster: Cluster, kind: str) -> None:
     server = lone_cluster.start(kind, TRUST_PROXY="1")
-    assert figures(server)["qader_layer_up"] == 1
+    assert scraped_values(server)["qader_layer_up"] == 1
     for headers in ({"X-Real-IP": "127.0.0.1"}, {"X-Forwarded-For": "127.0.0.1"}):
         assert httpx.get(f"{server.url}/metrics", headers=headers, trust_env=False).status_code == 404

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from tests.e2e.cluster import Cluster, Pair, School
+from tests.e2e.cluster import Cluster, PageData, Pair
 from tests.e2e.seed import PASSWORD
 from tests.e2e.windows import NETWORK, PHONE, Window, Windows
 from tests.node import installed
@@ -39,10 +39,10 @@ async def open_window(open_windows: Windows, person: Any, lang: str, scheme: str
 
 @pytest.mark.parametrize(("lang", "scheme"), EVERYTHING)
 async def test_axe_finds_nothing_on_a_mentors_screens(
-    open_windows: Windows, school: School, lang: str, scheme: str
+    open_windows: Windows, page_data: PageData, lang: str, scheme: str
 ) -> None:
     for size in (PHONE, None):
-        window = await open_window(open_windows, school.people["mentor"], lang, scheme, size=size)
+        window = await open_window(open_windows, page_data.people["mentor"], lang, scheme, size=size)
         what = f"{lang}-{scheme}-{'360' if size else '1280'}"
         await window.open()
         await expect(window.rows).not_to_have_count(0)
@@ -53,7 +53,7 @@ async def test_axe_finds_nothing_on_a_mentors_screens(
         await window.get("#conversations a:has-text('نورة')").click()
         await window.connected()
         await check(window, f"conversation-{what}")
-        await window.open(f"/#/conversations/{school.closed}")
+        await window.open(f"/#/conversations/{page_data.closed}")
         await expect(window.get("#closed")).to_be_visible()
         await check(window, f"closed-{what}")
         await window.open("/#/conversations/1000000")
@@ -84,8 +84,10 @@ async def test_axe_finds_nothing_on_a_students_screens(
     await check(window, f"sending-{what}")
 
 
-async def test_a_mentor_answers_by_the_keyboard_alone(open_windows: Windows, pair: Pair, house: Cluster) -> None:
-    async with pair.student.http(house.servers[0]) as http:
+async def test_a_mentor_answers_by_the_keyboard_alone(
+    open_windows: Windows, pair: Pair, shared_cluster: Cluster
+) -> None:
+    async with pair.student.http(shared_cluster.servers[0]) as http:
         await http.post("chat/my-conversation/messages/", json={"content": "question"})
     window = await (await open_windows.new()).open()
     press = window.page.keyboard.press
@@ -125,8 +127,8 @@ async def test_a_mentor_answers_by_the_keyboard_alone(open_windows: Windows, pai
     await expect(window.get("#username")).to_be_focused()
 
 
-async def test_the_arrow_keys_go_through_the_students(open_windows: Windows, school: School) -> None:
-    window = await open_windows.of(school.people["mentor"])
+async def test_the_arrow_keys_go_through_the_students(open_windows: Windows, page_data: PageData) -> None:
+    window = await open_windows.of(page_data.people["mentor"])
     rows = window.get("#conversations a")
     await rows.first.focus()
     await window.page.keyboard.press("ArrowDown")
@@ -138,8 +140,8 @@ async def test_the_arrow_keys_go_through_the_students(open_windows: Windows, sch
     await expect(rows.first).to_be_focused()
 
 
-async def test_whatever_has_the_focus_is_seen_to_have_it(open_windows: Windows, school: School) -> None:
-    window = await open_windows.of(school.people["busy mentor"], f"/#/conversations/{school.ids['Ada Byron']}")
+async def test_whatever_has_the_focus_is_seen_to_have_it(open_windows: Windows, page_data: PageData) -> None:
+    window = await open_windows.of(page_data.people["busy mentor"], f"/#/conversations/{page_data.ids['Ada Byron']}")
     await expect(window.rows).not_to_have_count(0)
     outline = """() => {
         const one = document.activeElement;

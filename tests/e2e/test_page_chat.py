@@ -71,7 +71,7 @@ async def test_each_message_has_the_direction_of_its_own_text(open_windows: Wind
 
 
 async def test_a_killed_server_loses_nothing_that_was_being_sent(
-    open_windows: Windows, house: Cluster, pair: Pair
+    open_windows: Windows, shared_cluster: Cluster, pair: Pair
 ) -> None:
     student, mentor = await both(open_windows, pair)
     student.may_fail = mentor.may_fail = NETWORK
@@ -84,9 +84,9 @@ async def test_a_killed_server_loses_nothing_that_was_being_sent(
 
     async def fail() -> None:
         await asyncio.sleep(0.3)
-        house.servers[0].kill()
+        shared_cluster.servers[0].kill()
         await asyncio.sleep(1)
-        await asyncio.to_thread(house.servers[0].start)
+        await asyncio.to_thread(shared_cluster.servers[0].start)
 
     await asyncio.gather(talk(student), talk(mentor), fail())
     for window in (student, mentor):
@@ -104,11 +104,11 @@ async def test_a_killed_server_loses_nothing_that_was_being_sent(
 
 
 async def test_without_a_connection_the_page_says_so_and_keeps_what_is_written(
-    open_windows: Windows, house: Cluster, pair: Pair
+    open_windows: Windows, shared_cluster: Cluster, pair: Pair
 ) -> None:
     student, mentor = await both(open_windows, pair)
     student.may_fail = mentor.may_fail = NETWORK
-    house.servers[0].kill()
+    shared_cluster.servers[0].kill()
     try:
         await expect(mentor.get("#conversation-connection p")).to_have_text(
             re.compile(r"^No connection since \S*\d:\d\d\S*\.$")
@@ -120,14 +120,14 @@ async def test_without_a_connection_the_page_says_so_and_keeps_what_is_written(
         await mentor.page.click("#conversation-connection button")  # which is too early
         await expect(mentor.get("#conversation-connection")).to_be_visible()
     finally:
-        await asyncio.to_thread(house.servers[0].start)
+        await asyncio.to_thread(shared_cluster.servers[0].start)
     for window in (student, mentor):
         await window.hurry()
     await expect(mentor.bubbles).to_have_text(["لا شبكة"])
     await expect(student.get("#conversation-connection")).to_be_hidden()
 
 
-async def test_the_lid_is_closed_and_opened_again(open_windows: Windows, house: Cluster, pair: Pair) -> None:
+async def test_the_lid_is_closed_and_opened_again(open_windows: Windows, shared_cluster: Cluster, pair: Pair) -> None:
     student, mentor = await both(open_windows, pair)
     student.may_fail = mentor.may_fail = NETWORK
     await mentor.say("before")
@@ -135,8 +135,8 @@ async def test_the_lid_is_closed_and_opened_again(open_windows: Windows, house: 
 
     await student.hide()
     await student.context.set_offline(True)
-    house.servers[0].kill()
-    await asyncio.to_thread(house.servers[0].start)
+    shared_cluster.servers[0].kill()
+    await asyncio.to_thread(shared_cluster.servers[0].start)
     await mentor.hurry()
     await expect(mentor.get("#conversation-connection")).to_be_hidden()
     await mentor.say("while it was closed")

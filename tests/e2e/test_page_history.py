@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from tests.e2e.cluster import Cluster, Pair, School
+from tests.e2e.cluster import Cluster, PageData, Pair
 from tests.e2e.load import tell
 from tests.e2e.page_data import HISTORY
 from tests.e2e.windows import NETWORK, PHONE, Window, Windows
@@ -43,8 +43,8 @@ TO_THE_TOP = """async (wanted) => {
 
 
 @pytest.mark.slow
-async def test_five_thousand_messages_are_scrolled_to_the_top(open_windows: Windows, school: School) -> None:
-    window = await open_windows.of(school.people["reader"], size=PHONE)
+async def test_five_thousand_messages_are_scrolled_to_the_top(open_windows: Windows, page_data: PageData) -> None:
+    window = await open_windows.of(page_data.people["reader"], size=PHONE)
     await window.connected()
     found: dict[str, Any] = await window.page.evaluate(TO_THE_TOP, HISTORY)
     tell(f"{len(found['jumps'])} pages, long tasks {sorted(map(int, found['delays']))[-5:]} ms")
@@ -63,18 +63,18 @@ async def test_five_thousand_messages_are_scrolled_to_the_top(open_windows: Wind
     tell(f"sent and shown in {await window.page.evaluate('performance.now()') - begin:.0f} ms")
 
 
-async def read_by(student: Window, pair: Pair, house: Cluster) -> list[bool]:
+async def read_by(student: Window, pair: Pair, shared_cluster: Cluster) -> list[bool]:
     """Which of the mentor's messages the student has read."""
     await student.page.wait_for_timeout(500)  # until it has told of those that it has shown
-    async with pair.teacher.http(house.servers[0]) as http:
+    async with pair.teacher.http(shared_cluster.servers[0]) as http:
         found = (await http.get(f"chat/teacher/{pair.teacher.path}messages/?mark_read=false")).json()
     return [message["is_read"] for message in found["results"]]
 
 
 async def test_who_reads_above_stays_there_and_is_told_what_is_new(
-    open_windows: Windows, house: Cluster, pair: Pair
+    open_windows: Windows, shared_cluster: Cluster, pair: Pair
 ) -> None:
-    async with pair.teacher.http(house.servers[0]) as http:
+    async with pair.teacher.http(shared_cluster.servers[0]) as http:
         for number in range(20):
             await http.post(f"chat/teacher/{pair.teacher.path}messages/", json={"content": f"{number}\n\n\n"})
     student = await open_windows.of(pair.student, lang="ar", size=PHONE)
@@ -83,10 +83,10 @@ async def test_who_reads_above_stays_there_and_is_told_what_is_new(
     await expect(student.get(".message:has(.divider:visible) .text")).to_have_text("0\n\n\n")
     await expect(student.get(".divider:visible")).to_be_in_viewport()
     await expect(student.get("#to-end .label")).to_contain_text("رسالة جديدة")
-    read = await read_by(student, pair, house)
+    read = await read_by(student, pair, shared_cluster)
     assert read[0] and not read[-1]
     top = await student.page.evaluate("scroller.scrollTop")
-    async with pair.teacher.http(house.servers[0]) as http:
+    async with pair.teacher.http(shared_cluster.servers[0]) as http:
         await http.post(f"chat/teacher/{pair.teacher.path}messages/", json={"content": "below"})
     await expect(student.bubbles).to_have_count(21)
     assert await student.page.evaluate("scroller.scrollTop") == top
@@ -95,18 +95,18 @@ async def test_who_reads_above_stays_there_and_is_told_what_is_new(
     await expect(student.bubbles.last).to_be_in_viewport()
     await expect(student.get("#to-end")).to_be_hidden()
 
-    async with pair.teacher.http(house.servers[0]) as http:
+    async with pair.teacher.http(shared_cluster.servers[0]) as http:
         await http.post(f"chat/teacher/{pair.teacher.path}messages/", json={"content": "follows"})
     await expect(student.bubbles.last).to_have_text("follows")
-    while not all(await read_by(student, pair, house)):
+    while not all(await read_by(student, pair, shared_cluster)):
         pass
     await expect(student.bubbles.last).to_be_in_viewport()
 
 
 async def test_older_messages_that_cannot_be_fetched_can_be_asked_for_again(
-    open_windows: Windows, school: School
+    open_windows: Windows, page_data: PageData
 ) -> None:
-    window = await open_windows.new(school.people["reader"])
+    window = await open_windows.new(page_data.people["reader"])
     await window.page.route("**/messages/*before=*", lambda route: route.abort())
     window.may_fail = NETWORK
     await window.open()

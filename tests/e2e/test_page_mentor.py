@@ -3,7 +3,7 @@
 import pytest
 from playwright.async_api import Locator, expect
 
-from tests.e2e.cluster import Cluster, Person, School
+from tests.e2e.cluster import Cluster, PageData, Person
 from tests.e2e.page_data import STUDENTS
 from tests.e2e.windows import NETWORK, PHONE, Window, Windows
 
@@ -27,8 +27,10 @@ async def send(person: Person, cluster: Cluster, path: str, text: str) -> None:
         assert (await http.post(path, json={"content": text})).status_code == 201
 
 
-async def test_students_are_listed_with_what_is_unread_and_who_waits(open_windows: Windows, school: School) -> None:
-    mentor = await open_windows.of(school.people["mentor"])
+async def test_students_are_listed_with_what_is_unread_and_who_waits(
+    open_windows: Windows, page_data: PageData
+) -> None:
+    mentor = await open_windows.of(page_data.people["mentor"])
     await listed(mentor, ["خالد الحربي", *NEWEST_FIRST, "Former Student"])
     badges = (
         "rows => rows.map((row) => [row.querySelector('.name').textContent, row.querySelector('.number').textContent])"
@@ -59,9 +61,11 @@ async def test_students_are_listed_with_what_is_unread_and_who_waits(open_window
     await listed(mentor, ["Ada Byron"])
 
 
-async def test_the_list_follows_what_happens(open_windows: Windows, house: Cluster, school: School) -> None:
-    mentor = await open_windows.of(school.people["busy mentor"])
-    student = await open_windows.of(school.people["student"], lang="ar", size=PHONE)
+async def test_the_list_follows_what_happens(
+    open_windows: Windows, shared_cluster: Cluster, page_data: PageData
+) -> None:
+    mentor = await open_windows.of(page_data.people["busy mentor"])
+    student = await open_windows.of(page_data.people["student"], lang="ar", size=PHONE)
     await student.connected()
     await student.say("أنا هنا")
     first = mentor.get("#conversations li >> nth=0")
@@ -80,14 +84,14 @@ async def test_the_list_follows_what_happens(open_windows: Windows, house: Clust
 
     await mentor.page.click("[data-filter=waiting]")
     await listed(mentor, [name for name in WAITING if name != "سارة العتيبي"])
-    path = f"chat/teacher/conversations/{school.ids['ليان القحطاني']}/messages/"
-    await send(school.people["busy mentor"], house, path, "answered elsewhere")
+    path = f"chat/teacher/conversations/{page_data.ids['ليان القحطاني']}/messages/"
+    await send(page_data.people["busy mentor"], shared_cluster, path, "answered elsewhere")
     await listed(mentor, [name for name in WAITING if name not in {"سارة العتيبي", "ليان القحطاني"}])
     await expect(chip_of(mentor, "Omar Haddad")).to_contain_text("Waiting longest")
 
 
-async def test_on_a_phone_list_and_conversation_are_two_screens(open_windows: Windows, school: School) -> None:
-    mentor = await open_windows.of(school.people["busy mentor"], size=PHONE)
+async def test_on_a_phone_list_and_conversation_are_two_screens(open_windows: Windows, page_data: PageData) -> None:
+    mentor = await open_windows.of(page_data.people["busy mentor"], size=PHONE)
     await expect(mentor.rows).to_have_count(len(STUDENTS))
     await expect(mentor.get("#conversation")).to_be_hidden()
     await expect(mentor.get("#nothing")).to_be_hidden()
@@ -96,7 +100,7 @@ async def test_on_a_phone_list_and_conversation_are_two_screens(open_windows: Wi
     await mentor.connected()
     await expect(mentor.get("#inbox")).to_be_hidden()
     await expect(mentor.get("#with")).to_have_text("Maya Lindgren")
-    path = f"#/conversations/{school.ids['Maya Lindgren']}"
+    path = f"#/conversations/{page_data.ids['Maya Lindgren']}"
     assert (await mentor.page.evaluate("location.hash")) == path
 
     length = await mentor.page.evaluate("history.length")
@@ -118,9 +122,9 @@ async def test_on_a_phone_list_and_conversation_are_two_screens(open_windows: Wi
 
 
 async def test_answers_that_are_on_their_way_go_out_when_another_conversation_is_opened(
-    open_windows: Windows, school: School
+    open_windows: Windows, page_data: PageData
 ) -> None:
-    mentor = await open_windows.of(school.people["busy mentor"], f"/#/conversations/{school.ids['Ada Byron']}")
+    mentor = await open_windows.of(page_data.people["busy mentor"], f"/#/conversations/{page_data.ids['Ada Byron']}")
     await mentor.connected()
     async with mentor.page.expect_websocket() as opened:
         await mentor.page.click("#conversations a:has-text('Ines')")
@@ -142,8 +146,10 @@ async def test_answers_that_are_on_their_way_go_out_when_another_conversation_is
         await socket.wait_for_event("close")
 
 
-async def test_a_closed_conversation_can_be_read_and_says_why_no_more(open_windows: Windows, school: School) -> None:
-    mentor = await open_windows.of(school.people["mentor"], f"/#/conversations/{school.closed}")
+async def test_a_closed_conversation_can_be_read_and_says_why_no_more(
+    open_windows: Windows, page_data: PageData
+) -> None:
+    mentor = await open_windows.of(page_data.people["mentor"], f"/#/conversations/{page_data.closed}")
     await expect(mentor.bubbles).to_have_count(2)
     await expect(mentor.get("#composer")).to_be_hidden()
     await expect(mentor.get("#closed")).to_contain_text("has another mentor now")
@@ -152,11 +158,11 @@ async def test_a_closed_conversation_can_be_read_and_says_why_no_more(open_windo
 
 @pytest.mark.parametrize("where", ["history", "nowhere"])
 async def test_a_conversation_of_somebody_else_is_as_good_as_none(
-    open_windows: Windows, school: School, where: str
+    open_windows: Windows, page_data: PageData, where: str
 ) -> None:
-    mentor = await open_windows.new(school.people["mentor"], lang="ar", size=PHONE)
+    mentor = await open_windows.new(page_data.people["mentor"], lang="ar", size=PHONE)
     mentor.may_fail = NETWORK
-    await mentor.open(f"/#/conversations/{school.history if where == 'history' else 10**9}")
+    await mentor.open(f"/#/conversations/{page_data.history if where == 'history' else 10**9}")
     await expect(mentor.get("#nothing-title")).to_have_text("لا توجد هذه المحادثة")
     await mentor.page.click("#nothing-back")
     await expect(mentor.get("#inbox")).to_be_visible()

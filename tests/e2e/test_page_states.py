@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.async_api import Route, expect
 
-from tests.e2e.cluster import Cluster, Pair, School
+from tests.e2e.cluster import Cluster, PageData, Pair
 from tests.e2e.seed import PASSWORD
 from tests.e2e.windows import NETWORK, PHONE, Windows
 
@@ -43,32 +43,34 @@ async def test_signing_in_without_a_server_says_so(open_windows: Windows, pair: 
 
 
 async def test_a_student_without_a_mentor_is_told_and_let_in_when_there_is_one(
-    open_windows: Windows, house: Cluster, school: School
+    open_windows: Windows, shared_cluster: Cluster, page_data: PageData
 ) -> None:
-    alone = school.people["alone"]
+    alone = page_data.people["alone"]
     window = await open_windows.new(alone, lang="ar", size=PHONE)
     window.may_fail = re.compile("status of 404")
     await window.open()
     await expect(window.get("#nothing-title")).to_have_text("لا مرشد بعد")
     await window.shoot("no-mentor-ar-360")
     code = f"p = UserProfile.objects.get(user={alone.user_id})\n"
-    code += f"p.assigned_mentor = UserProfile.objects.get(user={school.people['third mentor'].user_id})\np.save()"
-    house.run("manage.py", "shell", "--verbosity", "0", "-c", code)
+    code += f"p.assigned_mentor = UserProfile.objects.get(user={page_data.people['third mentor'].user_id})\np.save()"
+    shared_cluster.run("manage.py", "shell", "--verbosity", "0", "-c", code)
     await window.page.click("#check-again")
     await window.connected()
 
 
-async def test_who_is_neither_student_nor_mentor_is_told_so(open_windows: Windows, school: School) -> None:
-    window = await open_windows.of(school.people["admin"])
+async def test_who_is_neither_student_nor_mentor_is_told_so(open_windows: Windows, page_data: PageData) -> None:
+    window = await open_windows.of(page_data.people["admin"])
     await expect(window.get("#nothing-text")).to_have_text("This page is for students and their mentors.")
     await window.page.click("#nothing-menu")
     await window.page.click("#sign-out")
     await expect(window.get("#sign-in")).to_be_visible()
 
 
-async def test_a_draft_is_kept_for_each_conversation_until_it_is_sent(open_windows: Windows, school: School) -> None:
-    ada, maya = school.ids["Ada Byron"], school.ids["Maya Lindgren"]
-    mentor = await open_windows.of(school.people["busy mentor"], f"/#/conversations/{ada}")
+async def test_a_draft_is_kept_for_each_conversation_until_it_is_sent(
+    open_windows: Windows, page_data: PageData
+) -> None:
+    ada, maya = page_data.ids["Ada Byron"], page_data.ids["Maya Lindgren"]
+    mentor = await open_windows.of(page_data.people["busy mentor"], f"/#/conversations/{ada}")
     await mentor.connected()
     await mentor.page.fill("#draft", "half a sentence")
     await mentor.page.evaluate("(id) => (location.hash = `#/conversations/${id}`)", maya)

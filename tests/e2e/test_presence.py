@@ -34,7 +34,7 @@ async def told_away(socket: ChatSocket, person: Person, seconds: float) -> datet
 
 async def test_tabs_in_two_processes_are_one_person_and_the_last_one_counts(cluster: Cluster) -> None:
     here, there = await asyncio.to_thread(start_both, cluster)
-    (pair,) = await asyncio.to_thread(cluster.cast)
+    (pair,) = await asyncio.to_thread(cluster.make_pairs)
     student, teacher = pair.student, pair.teacher
     async with connected(student, here, ASKED) as socket, connected(student, there) as unasked:
         assert await socket.receive_json() == shown(teacher, False)
@@ -63,7 +63,7 @@ async def test_tabs_in_two_processes_are_one_person_and_the_last_one_counts(clus
 
 async def test_when_somebody_was_last_there_survives_a_restart(lone_cluster: Cluster) -> None:
     server = await asyncio.to_thread(lone_cluster.start, "uvicorn")
-    (pair,) = await asyncio.to_thread(lone_cluster.cast)
+    (pair,) = await asyncio.to_thread(lone_cluster.make_pairs)
     async with connected(pair.student, server, ASKED) as socket:
         assert await socket.receive_json() == shown(pair.teacher, False)
         async with connected(pair.teacher, server):
@@ -78,7 +78,7 @@ async def test_when_somebody_was_last_there_survives_a_restart(lone_cluster: Clu
 @pytest.mark.slow
 async def test_a_process_that_is_killed_is_forgotten_within_a_minute(cluster: Cluster) -> None:
     here, there = await asyncio.to_thread(start_both, cluster)
-    lost, moved = await asyncio.to_thread(cluster.cast, 2)
+    lost, moved = await asyncio.to_thread(cluster.make_pairs, 2)
     async with (
         connected(lost.student, here, ASKED) as watcher,
         connected(moved.student, here, ASKED) as other,
@@ -118,7 +118,7 @@ async def test_while_redis_is_away_everybody_stays_as_they_were_and_nobody_waits
 async def redis_goes(cluster: Cluster, go: Callable[[], None], come: Callable[[], None]) -> None:
     """Let Redis go for some heartbeats and come, one that was killed with nothing in it."""
     here, there = await asyncio.to_thread(start_both, cluster, CHAT_HEAL_SECONDS="2")
-    pair, late = await asyncio.to_thread(cluster.cast, 2)
+    pair, late = await asyncio.to_thread(cluster.make_pairs, 2)
     async with connected(pair.student, here, ASKED) as socket, connected(pair.teacher, there) as teacher:
         while await socket.receive_json() != shown(pair.teacher, True):
             pass

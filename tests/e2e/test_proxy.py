@@ -50,7 +50,7 @@ def site(databases: Databases, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module")
 def pairs(site: Site) -> Iterator[Pair]:
-    return iter(site.cluster.cast(10))
+    return iter(site.cluster.make_pairs(10))
 
 
 @pytest.fixture
@@ -79,8 +79,8 @@ async def chat(front: Proxy, pair: Pair) -> None:
     async with connected(student, front) as here, connected(teacher, front) as there:
         for speaker in (here, there):
             await speaker.send_json({"message": "over TLS"})
-            heard = [await one.receive_json(SOON) for one in (here, there)]
-            assert [(frame["type"], frame["message"]["content"]) for frame in heard] == [
+            received = [await one.receive_json(SOON) for one in (here, there)]
+            assert [(frame["type"], frame["message"]["content"]) for frame in received] == [
                 ("new_message", "over TLS")
             ] * 2
 

@@ -14,7 +14,7 @@ STUDENT = "/ws/chat/my-conversation/"
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
 def test_every_refusal_is_one(cluster: Cluster, kind: str) -> None:
-    pair, other = cluster.cast(2)
+    pair, other = cluster.make_pairs(2)
     server = cluster.start(kind, LOG_LEVEL="WARNING")
     answers = {name: status(server, *request) for name, request in requests(server, pair, other).items()}
     assert answers.pop("the student") == 101
@@ -28,7 +28,7 @@ def test_origins_are_refused_alike_while_redis_is_away(
     fragile_cluster: tuple[Cluster, PostgreSQL, Redis], kind: str
 ) -> None:
     cluster, _, redis = fragile_cluster
-    (pair,) = cluster.cast()
+    (pair,) = cluster.make_pairs()
     server = cluster.start(kind)
     own = {"Cookie": pair.student.cookie, "Origin": server.url}
     redis.stop()

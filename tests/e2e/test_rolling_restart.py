@@ -59,11 +59,11 @@ def users(server: WebServer) -> set[int]:
 
 
 @asynccontextmanager
-async def knocking(person: Person, front: Proxy) -> AsyncIterator[list[datetime]]:
+async def connecting_repeatedly(person: Person, front: Proxy) -> AsyncIterator[list[datetime]]:
     """Somebody who comes and goes all the time meanwhile; yields when they were let in, which never fails."""
     came: list[datetime] = []
 
-    async def knock() -> None:
+    async def try_connect() -> None:
         while True:
             begin = datetime.now(UTC)
             with suppress(SocketClosedError):  # by the process, while coming or going: it may be draining
@@ -71,7 +71,7 @@ async def knocking(person: Person, front: Proxy) -> AsyncIterator[list[datetime]
                     came.append(begin)
             await asyncio.sleep(0.05)
 
-    task = asyncio.create_task(knock())
+    task = asyncio.create_task(try_connect())
     try:
         yield came
         assert not task.done(), task.exception()
@@ -85,7 +85,7 @@ async def replace(server: WebServer, other: WebServer, load: Load) -> tuple[set[
     """Restart a process as an upgrade does; returns whose sockets it had, and between what times it was stopping."""
     mine = users(server)
     of_it = {client for client in load.clients if client.person.user_id in mine}
-    lives = {client: client.life for client in load.clients}
+    connections = {client: client.connection for client in load.clients}
     begin = datetime.now(UTC)
     code, seconds = await asyncio.to_thread(server.terminate)
     assert (code, seconds < 10) == (0, True)
@@ -94,11 +94,14 @@ async def replace(server: WebServer, other: WebServer, load: Load) -> tuple[set[
     await asyncio.to_thread(
         wait_until, lambda: all(client.ready for client in load.clients), "somebody does not come back"
     )
-    for client, life in lives.items():
+    for client, connection in connections.items():
         if client in of_it:
-            assert (life.close_code, client.lives.index(life)) == (1012, len(client.lives) - 2), client.name
+            assert (connection.close_code, client.connections.index(connection)) == (
+                1012,
+                len(client.connections) - 2,
+            ), client.name
         else:
-            assert client.life is life, f"{client.name} was not on this process"
+            assert client.connection is connection, f"{client.name} was not on this process"
     assert other.process.poll() is None
     return of_it, begin, end
 
@@ -108,13 +111,13 @@ async def test_a_rolling_restart_loses_nothing_and_costs_each_socket_one_reconne
     cluster: Cluster, tmp_path: Path
 ) -> None:
     servers = start_both(cluster, **SETTINGS)
-    *pairs, knocker = cluster.cast(PAIRS + 1)
+    *pairs, newcomer = cluster.make_pairs(PAIRS + 1)
     with proxy(*[server.port for server in servers], folder=tmp_path, domain="localhost") as front:
-        async with Load(cluster, seeded()) as load, knocking(knocker.student, front) as came:
+        async with Load(cluster, seeded()) as load, connecting_repeatedly(newcomer.student, front) as came:
             for pair in pairs:
                 await load.join(pair, [front], [front])
             await load.talk()
-            await load.grow(20, SOON)
+            await load.wait_for_messages(20, SOON)
             for server, other in (servers, servers[::-1]):
                 of_it, begin, end = await replace(server, other, load)
                 assert of_it, "nobody was there"
@@ -126,12 +129,12 @@ async def test_a_rolling_restart_loses_nothing_and_costs_each_socket_one_reconne
                 assert [time for time in opened(server, red + KNOWN) if time < end] == []
                 assert [time for time in came if red + KNOWN < time < end], "nobody knocked meanwhile"
                 tell(f"{len(of_it)} clients of {len(load.clients)} moved, red {red - begin}, ended {end - begin}")
-                await load.grow(20, SOON)
+                await load.wait_for_messages(20, SOON)
                 # As `docker compose up --wait` does: the other one's turn comes when this one serves again.
                 await asyncio.to_thread(
                     wait_until, lambda server=server, end=end: opened(server, end), "the proxy does not take it back"
                 )
-            await load.fall_silent()
-            await load.judge(front, SOON)
+            await load.stop_talking()
+            await load.check(front, SOON)
             tell(f"{len(load.said)} messages, {len(came)} visits")
     assert [server.failures for server in servers] == [[], []]

@@ -39,7 +39,7 @@ def schemathesis(server: WebServer, directory: Path, *arguments: str) -> subproc
 @pytest.mark.parametrize("who", ["student", "teacher", "nobody"])
 def test_no_request_is_answered_in_an_undocumented_way(lone_cluster: Cluster, tmp_path: Path, who: str) -> None:
     server = lone_cluster.start(**SETTINGS)
-    (pair,) = lone_cluster.cast()
+    (pair,) = lone_cluster.make_pairs()
     cookie = f"csrftoken={CSRF}" if who == "nobody" else getattr(pair, who).cookie
     headers = [f"--header=Cookie: {cookie}", f"--header=X-CSRFToken: {CSRF}"]
     if who != "nobody":  # who would not be themselves any more

@@ -27,7 +27,7 @@ async def give_keys(servers: tuple[WebServer, ...], **keys: str) -> None:
 async def test_nobody_is_signed_out_by_a_new_key(cluster: Cluster) -> None:
     servers = await asyncio.to_thread(start_together, cluster.server("daphne"), cluster.server("uvicorn"))
     first, second = servers
-    pair, silent = await asyncio.to_thread(cluster.cast, 2)
+    pair, silent = await asyncio.to_thread(cluster.make_pairs, 2)
     old_key, new_key = cluster.environment["SECRET_KEY"], secrets.token_urlsafe(50)
     await give_keys(servers, SECRET_KEY=new_key, SECRET_KEY_FALLBACKS=old_key)
     async with connected(pair.student, first) as student, connected(silent.teacher, second) as teacher:

@@ -69,7 +69,7 @@ def test_the_proxy_has_a_notice_and_somebody_who_develops_need_not_wait(
 
 @SERVERS
 async def test_during_the_notice_readyz_is_red_and_everything_is_served(cluster: Cluster, kind: str) -> None:
-    (pair,) = cluster.cast()
+    (pair,) = cluster.make_pairs()
     server = cluster.start(kind, STOP_NOTICE_SECONDS="2.5")
     assert readyz(server) == (200, {"database": True, "channel_layer": True, "stopping": False})
     async with connected(pair.student, server) as student:
@@ -162,7 +162,7 @@ async def test_a_second_signal_skips_the_turns(start: Start, ours: str) -> None:
 
 @SERVERS
 async def test_what_is_sent_before_ones_turn_is_acknowledged_and_stored(cluster: Cluster, kind: str) -> None:
-    pair, others = cluster.cast(2)
+    pair, others = cluster.make_pairs(2)
     server = cluster.start(kind, CHAT_RATE_LIMIT="0", CHAT_MAX_SOCKETS_PER_USER="1000")
     async with AsyncExitStack() as stack:
         sockets = [await stack.enter_async_context(connected(others.teacher, server)) for _ in range(300)]
@@ -170,10 +170,10 @@ async def test_what_is_sent_before_ones_turn_is_acknowledged_and_stored(cluster:
         teacher = await stack.enter_async_context(connected(pair.teacher, server))
         server.process.terminate()
         assert await sockets[0].wait_closed(END_SECONDS) == 1012
-        acknowledged, heard = await asyncio.gather(talk(student), listen(teacher))
+        acknowledged, received = await asyncio.gather(talk(student), listen(teacher))
         assert await asyncio.to_thread(server.exit_code) == 0
     assert acknowledged, "nobody was served while it drained"
-    assert heard[: len(acknowledged)] == acknowledged  # the teacher's turn came after the student's
+    assert received[: len(acknowledged)] == acknowledged  # the teacher's turn came after the student's
     server.restart()
     async with pair.student.http(server) as http:
         stored = (await http.get("chat/my-conversation/messages/?limit=200")).json()["results"]
@@ -197,18 +197,18 @@ async def talk(socket: ChatSocket) -> list[str]:
 
 async def listen(socket: ChatSocket) -> list[str]:
     """What was said until the server restarts."""
-    heard: list[str] = []
+    received: list[str] = []
     try:
         while True:
-            heard.append(json.loads(await socket.recv())["message"]["content"])
+            received.append(json.loads(await socket.recv())["message"]["content"])
     except SocketClosedError as closed:
         assert closed.code == 1012
-    return heard
+    return received
 
 
 @SERVERS
 async def test_a_restart_costs_its_own_sockets_one_reconnect_and_others_nothing(cluster: Cluster, kind: str) -> None:
-    (pair,) = cluster.cast()
+    (pair,) = cluster.make_pairs()
     here, there = await asyncio.to_thread(start_together, cluster.server(kind), cluster.server(kind))
     async with connected(pair.teacher, there) as teacher:
         async with connected(pair.student, here) as student:

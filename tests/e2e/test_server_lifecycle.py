@@ -97,7 +97,7 @@ def test_a_second_process_with_redis_is_welcome(cluster: Cluster) -> None:
 @SERVERS
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_sigterm_closes_sockets_with_1012(cluster: Cluster, kind: str, number: signal.Signals) -> None:
-    (pair,) = cluster.cast()
+    (pair,) = cluster.make_pairs()
     server = cluster.start(kind, LOG_LEVEL="WARNING")
     async with pair.student.socket(server) as student, pair.teacher.socket(server) as teacher:
         for one in (student, teacher):
@@ -113,7 +113,7 @@ async def test_sigterm_closes_sockets_with_1012(cluster: Cluster, kind: str, num
 
 @SERVERS
 async def test_what_was_acknowledged_before_sigterm_is_stored(cluster: Cluster, kind: str) -> None:
-    pairs = cluster.cast(5)
+    pairs = cluster.make_pairs(5)
     server = cluster.start(kind, CHAT_RATE_LIMIT="0")
     async with AsyncExitStack() as stack:
         sockets = [await stack.enter_async_context(pair.student.socket(server)) for pair in pairs]
@@ -155,7 +155,7 @@ async def test_sigterm_ends_it_in_time_while_the_database_hangs(
     fragile_cluster: tuple[Cluster, PostgreSQL, Redis], kind: str
 ) -> None:
     cluster, postgresql, _ = fragile_cluster
-    (pair,) = cluster.cast()
+    (pair,) = cluster.make_pairs()
     server = cluster.start(kind, STOP_NOTICE_SECONDS="1.5")
     async with pair.student.socket(server) as student:
         await student.recv()

@@ -42,7 +42,7 @@ class World:
         return self.cluster.run("manage.py", "shell", "--verbosity", "0", "-c", code)
 
     def pair(self) -> Pair:
-        return self.cluster.cast()[0]
+        return self.cluster.make_pairs()[0]
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ async def status_of(person: Person, server: WebServer) -> int:
 
 
 async def test_a_logout_closes_that_sessions_sockets(world: World) -> None:
-    pair, other = world.cluster.cast(2)
+    pair, other = world.cluster.make_pairs(2)
     phone = await log_in(pair.student, world.elsewhere)
     here, there = world.sockets, world.elsewhere
     seats = [(pair.student, here), (pair.student, there), (phone, here), (pair.teacher, here), (other.student, here)]
@@ -188,7 +188,7 @@ async def test_deactivation_in_the_admin_closes_that_users_sockets(world: World)
 
 
 async def test_deletion_in_the_admin_closes_the_sockets_of_both_sides(world: World) -> None:
-    pair, other = world.cluster.cast(2)
+    pair, other = world.cluster.make_pairs(2)
     here, there = world.sockets, world.elsewhere
     async with seated((pair.student, here), (pair.teacher, here), (other.teacher, here)) as (
         student,
@@ -211,7 +211,7 @@ async def profile_form(world: World, person: Person, **changes: Any) -> dict[str
 
 @pytest.mark.parametrize("who", ["student", "teacher"])
 async def test_a_changed_role_closes_the_conversation_for_both_sides(world: World, who: str) -> None:
-    pair, other = world.cluster.cast(2)
+    pair, other = world.cluster.make_pairs(2)
     here, there = world.sockets, world.elsewhere
     form = await profile_form(world, getattr(pair, who), role="ADMIN", assigned_mentor="")
     async with seated((pair.student, here), (pair.teacher, there), (other.student, here)) as (
@@ -226,7 +226,7 @@ async def test_a_changed_role_closes_the_conversation_for_both_sides(world: Worl
 
 
 async def test_a_changed_mentor_closes_the_conversation_for_both_sides(world: World) -> None:
-    pair, other = world.cluster.cast(2)
+    pair, other = world.cluster.make_pairs(2)
     here, there = world.sockets, world.elsewhere
     new_mentor = (await profile_form(world, other.teacher))["path"].split("/")[-3]
     form = await profile_form(world, pair.student, assigned_mentor=new_mentor)
@@ -260,7 +260,7 @@ UPDATES = {
 
 async def closes_after_updates(world: World, server: WebServer, seconds: float) -> None:
     """Check that a `QuerySet.update` of each kind closes what it concerns by the next round."""
-    pairs = dict(zip([*UPDATES, "nothing"], world.cluster.cast(len(UPDATES) + 1), strict=True))
+    pairs = dict(zip([*UPDATES, "nothing"], world.cluster.make_pairs(len(UPDATES) + 1), strict=True))
     updates = [code.format(**vars(pairs[name])) for name, (code, _) in UPDATES.items()]
     seats = [(person, server) for pair in pairs.values() for person in (pair.student, pair.teacher)]
     async with seated(*seats) as sockets:

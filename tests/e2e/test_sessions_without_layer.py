@@ -19,7 +19,7 @@ async def test_what_ends_while_the_layer_is_away_closes_by_the_next_round(cluste
     settings = {"CHAT_HEAL_SECONDS": str(ROUND_SECONDS)}
     servers = [cluster.server("daphne", **settings), cluster.server("uvicorn", **settings)]
     here, there = await asyncio.to_thread(start_together, *servers)
-    left, barred, moved, other = await asyncio.to_thread(cluster.cast, 4)
+    left, barred, moved, other = await asyncio.to_thread(cluster.make_pairs, 4)
     async with (
         connected(left.student, here) as one,
         connected(left.teacher, here) as mentor,

@@ -42,7 +42,7 @@ async def test_a_flood_is_throttled_and_then_closed_and_costs_nobody_else(cluste
 async def on_both_servers(cluster: Cluster, case: Any, **settings: str) -> None:
     servers = [cluster.server(kind, **settings) for kind in ("daphne", "uvicorn")]
     await asyncio.to_thread(start_together, *servers)
-    pairs = await asyncio.to_thread(cluster.cast, 6)
+    pairs = await asyncio.to_thread(cluster.make_pairs, 6)
     await asyncio.gather(case(servers[0], *pairs[:3]), case(servers[1], *pairs[3:]))
 
 
@@ -61,13 +61,13 @@ async def a_reader_takes_nothing(server: WebServer, read: Pair, unread: Pair, ot
         assert meanwhile < max(SLOWER * before, SECONDS), (meanwhile, before)
         assert server.megabytes - megabytes < BOUND_MEGABYTES
         async with asyncio.timeout(CUT_SECONDS - (time.monotonic() - begin)):
-            await so(lambda: server.log.count("frame not sent: too slow") == 2)
+            await wait_until_true(lambda: server.log.count("frame not sent: too slow") == 2)
             assert await asyncio.to_thread(later.close_code) == 1013  # who goes on reading learns why
-            await so(lambda: never.local_port not in clients_ports(server))
+            await wait_until_true(lambda: never.local_port not in clients_ports(server))
         assert server.megabytes - megabytes < BOUND_MEGABYTES
 
 
-async def so(condition: Callable[[], bool]) -> None:
+async def wait_until_true(condition: Callable[[], bool]) -> None:
     """Wait until this is so in the other process."""
     while not condition():  # noqa: ASYNC110 - another process sets no event
         await asyncio.sleep(0.1)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.chat_socket import connected
 from tests.e2e.cluster import Pair, Person
-from tests.e2e.fault_cluster import Ground, under_load
+from tests.e2e.fault_cluster import FaultCluster, under_load
 from tests.e2e.load import rows, seeded
 from tests.e2e.rest import Rest
 from tests.e2e.server import WebServer
@@ -32,47 +32,49 @@ RECOVERY_SECONDS = 8.0  # after it; each try that fails has waited for a connect
 
 
 @pytest.mark.slow
-async def test_a_stopped_database_is_told_within_five_seconds(ground: Ground) -> None:
+async def test_a_stopped_database_is_told_within_five_seconds(fault_cluster: FaultCluster) -> None:
     rng = seeded()
-    (pair,) = ground.cluster.cast()
+    (pair,) = fault_cluster.cluster.make_pairs()
     people = [pair.student, pair.teacher]
-    async with under_load(ground, rng, HEAL_SECONDS + 10), AsyncExitStack() as stack:
-        sockets = [await stack.enter_async_context(connected(who, where)) for who in people for where in ground.web]
-        tabs = [await stack.enter_async_context(connected(who, where)) for who in people for where in ground.web]
-        outage = asyncio.create_task(ground.outage(ground.postgresql, OUTAGE_SECONDS))
+    async with under_load(fault_cluster, rng, HEAL_SECONDS + 10), AsyncExitStack() as stack:
+        sockets = [
+            await stack.enter_async_context(connected(who, where)) for who in people for where in fault_cluster.web
+        ]
+        tabs = [await stack.enter_async_context(connected(who, where)) for who in people for where in fault_cluster.web]
+        outage = asyncio.create_task(fault_cluster.outage(fault_cluster.postgresql, OUTAGE_SECONDS))
         async with asyncio.TaskGroup() as at_once:
             sent = [at_once.create_task(sends_refused(socket, str(n))) for n, socket in enumerate(sockets)]
             for socket in tabs:
                 at_once.create_task(mark_refused(socket))
             for wait in (0.1, 4.4):  # what waits already must not hold up what comes later
-                for server in ground.web:
+                for server in fault_cluster.web:
                     at_once.create_task(refusals(pair, server, wait))
         assert not outage.done(), "the last answers came when the database was back"
         await outage
         for socket, task in zip(sockets, sent, strict=True):
             await repeated_until_stored(socket, task.result())
-        for server in ground.web:
+        for server in fault_cluster.web:
             await answers_again(pair, server)
-    assert await asyncio.to_thread(connections_in_use, ground, pair) == POOL_SIZE * len(ground.web)
-    stored = [row["client_id"] for row in rows(ground.cluster, pair.conversation_id) if row["client_id"]]
+    assert await asyncio.to_thread(connections_in_use, fault_cluster, pair) == POOL_SIZE * len(fault_cluster.web)
+    stored = [row["client_id"] for row in rows(fault_cluster.cluster, pair.conversation_id) if row["client_id"]]
     assert sorted(stored) == sorted(client_id for task in sent for client_id in task.result())
 
 
-def connections_in_use(ground: Ground, pair: Pair) -> int:
+def connections_in_use(fault_cluster: FaultCluster, pair: Pair) -> int:
     """Keep all connections that the processes can have busy, and count them: none may have been lost."""
-    url = ground.cluster.database_url
+    url = fault_cluster.cluster.database_url
     count = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND backend_type = %s"
     with (
         psycopg.connect(url) as holder,
         psycopg.connect(url, autocommit=True) as observer,
-        ThreadPoolExecutor(2 * POOL_SIZE * len(ground.web)) as threads,
+        ThreadPoolExecutor(2 * POOL_SIZE * len(fault_cluster.web)) as threads,
     ):
         holder.execute("LOCK TABLE chat_conversation")
-        for server in ground.web * (2 * POOL_SIZE):
+        for server in fault_cluster.web * (2 * POOL_SIZE):
             headers = {"Cookie": pair.student.cookie}
             threads.submit(httpx.get, f"{server.url}/api/v1/chat/my-conversation/", headers=headers, trust_env=False)
         deadline, found = time.monotonic() + 2, 0
-        while found < POOL_SIZE * len(ground.web) and time.monotonic() < deadline:
+        while found < POOL_SIZE * len(fault_cluster.web) and time.monotonic() < deadline:
             time.sleep(0.05)
             found = observer.execute(count, ["client backend"]).fetchone()[0] - 2
         holder.rollback()
