@@ -1,31 +1,16 @@
 """The AsyncAPI document: what is said on a socket by whom, from the structs; `GET /api/asyncapi.yaml`."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from inspect import cleandoc
 from typing import get_args
 
 import msgspec
 from django.conf import settings
 
-from accounts.serializers import ProfileBody
 from chat.errors import ERROR_CODES, CloseCode, FrameCode
 from chat.wire import schemas
-from chat.wire.client_frames import MarkRead, Ping, SendMessage, SetTyping
-from chat.wire.server_frames import (
-    ConnectionEstablished,
-    ConversationBody,
-    ConversationUpdate,
-    ErrorFrame,
-    InboxEstablished,
-    MessageBody,
-    NewMessage,
-    Pong,
-    Presence,
-    ResumeComplete,
-    Typing,
-    UpdateMessageStatus,
-)
+from chat.wire.client_frames import CLIENT_FRAME_EXAMPLES
+from chat.wire.server_frames import SERVER_FRAME_EXAMPLES
 
 DESCRIPTION = """\
 The live half of the chat between a student and their mentor; the other half is REST, see `/api/schema/`.
@@ -41,28 +26,6 @@ After a connection was lost, connect with `after`, the id of the last message th
 first, then `resume_complete`. A message is acknowledged by its own `new_message`; until then repeat it under the same
 `client_id`: it is stored once.
 """
-
-_student = ProfileBody(25, "Sara Ali", "student1", "student1@example.com", "STUDENT")
-_teacher = ProfileBody(7, "Omar Hassan", "teacher1", "teacher1@example.com", "TEACHER")
-_then = datetime(2023, 10, 27, 10, 30, 0, 123456, tzinfo=UTC)
-_message = MessageBody(101, 5, _student, "Is the exam on Sunday?", _then, is_read=False, is_own_message=True)
-
-EXAMPLES: tuple[msgspec.Struct, ...] = (
-    SendMessage("Is the exam on Sunday?", "0d2b1c7e"),
-    MarkRead(101),
-    SetTyping(is_typing=True),
-    Ping(),
-    ConnectionEstablished(conversation_id="123", room_group_name="chat_123"),
-    NewMessage(_message, "0d2b1c7e"),
-    UpdateMessageStatus([99, 101], is_read=True, reader=7),
-    ResumeComplete(recovered=True, count=3, read_up_to=97),
-    Typing(user=5, is_typing=True),
-    Presence(user=5, is_online=False, last_seen=_then),
-    Pong(),
-    ErrorFrame("You are writing too fast.", "rate_limited", 0.2),
-    InboxEstablished(unread_total=4),
-    ConversationUpdate(ConversationBody(123, _student, _teacher, _then, _then, _message, 1, is_active=True)),
-)
 
 MARK_READ = {"type": "boolean", "description": "`false` connects without marking what was received as read."}
 AFTER = {"type": "integer", "description": "The id of the last message received: tell what came after it first."}
@@ -142,7 +105,11 @@ def _messages(frames: Iterable[schemas.Struct]) -> dict[str, schemas.Schema]:
             "name": schemas.name_of(frame),
             "summary": cleandoc(frame.__doc__ or ""),
             "payload": {"$ref": schemas.REF.format(name=schemas.name_of(frame))},
-            "examples": [{"payload": msgspec.to_builtins(example)} for example in EXAMPLES if type(example) is frame],
+            "examples": [
+                {"payload": msgspec.to_builtins(example)}
+                for example in CLIENT_FRAME_EXAMPLES + SERVER_FRAME_EXAMPLES
+                if type(example) is frame
+            ],
         }
         for frame in frames
     }

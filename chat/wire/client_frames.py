@@ -176,3 +176,12 @@ def parse_id(value: int | str) -> int:
 
 
 _MAX_ID = 2**63 - 1
+
+
+# For the documents; every frame has one.
+CLIENT_FRAME_EXAMPLES: tuple[msgspec.Struct, ...] = (
+    SendMessage("Is the exam on Sunday?", "0d2b1c7e"),
+    MarkRead(101),
+    SetTyping(is_typing=True),
+    Ping(),
+)

@@ -1,7 +1,7 @@
 """What the server sends: the objects of REST, and the frames of sockets."""
 
 import math
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Literal, cast
 
 import msgspec
@@ -206,3 +206,23 @@ def conversation_body(
         unread_message_count_for_user=unread,
         is_active=conversation.is_active,
     )
+
+
+_student = ProfileBody(25, "Sara Ali", "student1", "student1@example.com", "STUDENT")
+_teacher = ProfileBody(7, "Omar Hassan", "teacher1", "teacher1@example.com", "TEACHER")
+_then = datetime(2023, 10, 27, 10, 30, 0, 123456, tzinfo=UTC)
+_message = MessageBody(101, 5, _student, "Is the exam on Sunday?", _then, is_read=False, is_own_message=True)
+
+# For the documents; every frame has one.
+SERVER_FRAME_EXAMPLES: tuple[msgspec.Struct, ...] = (
+    ConnectionEstablished(conversation_id="123", room_group_name="chat_123"),
+    NewMessage(_message, "0d2b1c7e"),
+    UpdateMessageStatus([99, 101], is_read=True, reader=7),
+    ResumeComplete(recovered=True, count=3, read_up_to=97),
+    Typing(user=5, is_typing=True),
+    Presence(user=5, is_online=False, last_seen=_then),
+    Pong(),
+    ErrorFrame("You are writing too fast.", "rate_limited", 0.2),
+    InboxEstablished(unread_total=4),
+    ConversationUpdate(ConversationBody(123, _student, _teacher, _then, _then, _message, 1, is_active=True)),
+)
