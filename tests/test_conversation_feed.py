@@ -192,7 +192,7 @@ async def test_a_hole_that_can_never_be_filled_closes_the_socket(
     with database_away(ProgrammingError("no such table")):
         harness.receive(events[2])
         assert await asyncio.wait_for(harness.closed.get(), 5) == INTERNAL_ERROR
-    assert [record.message for record in caplog.records] == ["a gap could not be filled"]
+    assert [record.message for record in caplog.records] == ["what a socket misses could not be read"]
 
 
 async def test_while_the_database_fails_what_fits_without_it_is_told(harness: DeliveryHarness) -> None:

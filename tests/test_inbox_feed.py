@@ -11,7 +11,7 @@ from django.db import ProgrammingError
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.bus.events import MessagesRead
-from chat.live import healing
+from chat.live import healing, subscriber
 from chat.live import inbox_feed as inbox_module
 from chat.live.inbox_feed import InboxFeed
 from chat.models import Conversation, Message
@@ -504,7 +504,7 @@ def inbox_of(user: User, write: Any, close: Any) -> InboxFeed:
 async def test_a_database_that_fails_is_asked_again(
     live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox_module, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(subscriber, "RETRY_SECONDS", 0.01)
     sent: asyncio.Queue[str] = asyncio.Queue()
     user = await User.objects.select_related("profile").aget(pk=live_people.teacher.pk)
     inbox = inbox_of(user, sent.put, lambda code: None)
@@ -532,7 +532,7 @@ async def test_a_database_that_can_never_answer_ends_it(
     with database_away(ProgrammingError("no such table")):
         inbox.on_event(MessagesRead(live_conversation.pk, live_people.teacher.pk, 0, 1, []))
         assert await asyncio.wait_for(closed.get(), 5) == 1011
-    assert [record.message for record in caplog.records] == ["an inbox could not be read"]
+    assert [record.message for record in caplog.records] == ["what a socket misses could not be read"]
     inbox.stop()
 
 

@@ -4,7 +4,6 @@ Live events, healing, replay and acknowledgements all end here. Gaps are read by
 that an error is sent even while the database is away.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -14,13 +13,11 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from chat.bus.events import ConversationEvent, MessagePosted, MessagesRead, TypingChanged, conversation_group
-from chat.errors import ClientError, CloseCode
 from chat.live.handshake import Handshake
 from chat.live.subscriber import Subscriber, encode
 from chat.models import Conversation
 from chat.runtime import metrics
 from chat.runtime.database import in_database
-from chat.runtime.event_loop import RETRY_SECONDS
 from chat.store.history import messages_between, read_between
 from chat.wire.server_frames import (
     STATUS_IDS_PER_FRAME,
@@ -55,7 +52,6 @@ class ConversationFeed(Subscriber):
         # By participant, the seq up to which they have read: as the client knows it, and where the client is behind.
         self._reads: dict[int, int] = {}
         self._reads_known: dict[int, int] = {}
-        self._filling: asyncio.Task[None] | None = None
 
     @property
     def conversation_ids(self) -> tuple[int]:
@@ -85,12 +81,6 @@ class ConversationFeed(Subscriber):
         if handshake.recovered is not None:
             count = len(handshake.missed)
             yield ResumeComplete(recovered=handshake.recovered, count=count, read_up_to=handshake.read_up_to)
-
-    def stop(self) -> None:
-        """Send nothing more."""
-        super().stop()
-        if self._filling is not None:
-            self._filling.cancel()
 
     def on_event(self, event: ConversationEvent) -> None:
         """Take an event of the conversation."""
@@ -166,25 +156,16 @@ class ConversationFeed(Subscriber):
             if event is not None:
                 self._committed = event.committed
                 return encode(self._new_message(event))
-        if (self._last < self._known or self._reads_known) and self._filling is None:
-            self._filling = asyncio.get_running_loop().create_task(self._fill_gaps(), context=self.context)
+        if self._last < self._known or self._reads_known:
+            self._start_reading()
         return None
 
-    async def _fill_gaps(self) -> None:
-        """Read what is missing from the database; again after a pause where that fails."""
-        try:
-            if self._last < self._known:
-                await self._fill_messages(self._last, self._known)
-            for reader in list(self._reads_known):
-                await self._fill_reads(reader, self._reads_known[reader])
-        except ClientError:
-            await asyncio.sleep(RETRY_SECONDS)
-        except Exception:
-            logger.exception("a gap could not be filled")
-            self.close(CloseCode.INTERNAL_ERROR)  # rather than silently left behind
-        finally:
-            self._filling = None
-        self._wake()
+    async def _read_missing(self) -> None:
+        """Fill the gaps: of messages, and of what became read."""
+        if self._last < self._known:
+            await self._fill_messages(self._last, self._known)
+        for reader in list(self._reads_known):
+            await self._fill_reads(reader, self._reads_known[reader])
 
     async def _fill_messages(self, after: int, up_to: int) -> None:
         found = await in_database(messages_between, self.conversation_id, after, up_to, MAX_AHEAD)

@@ -12,10 +12,9 @@ from typing import Any
 
 from accounts.models import UserProfile
 from chat.bus.events import ConversationChanged, ConversationEvent
-from chat.errors import ClientError, CloseCode
+from chat.errors import ClientError
 from chat.live.subscriber import Subscriber
 from chat.runtime.database import in_database
-from chat.runtime.event_loop import RETRY_SECONDS
 from chat.store.overview import EntryState, list_entries
 from chat.wire.server_frames import ConversationUpdate, InboxEstablished
 
@@ -33,7 +32,6 @@ class InboxFeed(Subscriber):
         self.profile = profile  # in the role that the user had when they connected
         self.entries = dict(entries)
         self._changed: set[int] = set()
-        self._reading: asyncio.Task[None] | None = None
 
     @property
     def conversation_ids(self) -> Collection[int]:
@@ -57,12 +55,6 @@ class InboxFeed(Subscriber):
         """Send the first frame; what changed since the entries were read follows."""
         self._start([InboxEstablished(unread_total=unread_total)])
 
-    def stop(self) -> None:
-        """Send nothing more."""
-        super().stop()
-        if self._reading is not None:
-            self._reading.cancel()
-
     def on_event(self, event: ConversationEvent) -> None:
         """Take an event of one of the conversations."""
         if isinstance(event, ConversationChanged):
@@ -81,25 +73,20 @@ class InboxFeed(Subscriber):
 
     def _next(self) -> str | None:
         text = super()._next()
-        if text is None and self._changed and self._reading is None:
+        if text is None and self._changed:
             # Only now that the client has taken all it was sent: a slow one is sent less often, not later and later.
-            self._reading = asyncio.get_running_loop().create_task(self._read_changed(), context=self.context)
+            self._start_reading()
         return text
 
-    async def _read_changed(self) -> None:
+    async def _read_missing(self) -> None:
+        """Read the entries that changed."""
         changed = list(islice(self._changed, CONVERSATIONS_PER_READING))
         self._changed.difference_update(changed)
         try:
             for entry, body in await in_database(list_entries, changed, self.profile.user):
                 self.entries[body.id] = entry
                 self.send_latest(body.id, ConversationUpdate(conversation=body))
-            await asyncio.sleep(READING_SECONDS)
         except ClientError:
             self._changed.update(changed)
-            await asyncio.sleep(RETRY_SECONDS)
-        except Exception:
-            logger.exception("an inbox could not be read")
-            self.close(CloseCode.INTERNAL_ERROR)  # rather than silently left behind
-        finally:
-            self._reading = None
-        self._wake()
+            raise
+        await asyncio.sleep(READING_SECONDS)

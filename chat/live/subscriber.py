@@ -13,7 +13,8 @@ from contextvars import copy_context
 import msgspec
 
 from chat.bus.events import ConversationEvent
-from chat.errors import CloseCode
+from chat.errors import ClientError, CloseCode
+from chat.runtime.event_loop import RETRY_SECONDS
 from chat.wire.server_frames import ErrorFrame, Frame
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Subscriber:
         self._waiting: deque[str] = deque()
         self._latest: dict[Hashable, str] = {}
         self._writing: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
         self._write_began = 0.0  # of the frame that is being written, in the loop's time
         self._timer: asyncio.TimerHandle | None = None
 
@@ -77,8 +79,9 @@ class Subscriber:
     def stop(self) -> None:
         """Send nothing more."""
         self._stopped = True
-        if self._writing is not None:
-            self._writing.cancel()
+        for task in (self._writing, self._reading):
+            if task is not None:
+                task.cancel()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -124,6 +127,26 @@ class Subscriber:
         if self._latest:
             return self._latest.pop(next(iter(self._latest)))
         return None
+
+    def _start_reading(self) -> None:
+        """Read what is missing from the database, beside the task that writes: so errors are sent without it, too."""
+        if self._reading is None:
+            self._reading = asyncio.get_running_loop().create_task(self._read(), context=self.context)
+
+    async def _read(self) -> None:
+        try:
+            await self._read_missing()
+        except ClientError:  # the database is away
+            await asyncio.sleep(RETRY_SECONDS)
+        except Exception:
+            logger.exception("what a socket misses could not be read")
+            self.close(CloseCode.INTERNAL_ERROR)  # rather than silently left behind
+        finally:
+            self._reading = None
+        self._wake()
+
+    async def _read_missing(self) -> None:
+        raise NotImplementedError
 
     def _watch(self) -> None:
         """Note when the write begins. One timer watches all writes of `SEND_SECONDS`: a timer for each costs 4 µs."""
