@@ -186,8 +186,9 @@ async def test_a_former_mentor_is_told_nothing_until_they_are_assigned_again(
         await assign(live_people.student, live_people.teacher)
         frame = await former.receive_json()
         assert (frame["type"], frame["user"]) == ("presence", live_people.student.pk)
-        frames = [await inbox.receive_json() for _ in range(2)]
-        assert {frame["type"] for frame in frames} == {"conversation_update", "presence"}
+        types: set[str] = set()
+        while types != {"conversation_update", "presence"}:  # more than once where the student goes offline meanwhile
+            types.add((await inbox.receive_json())["type"])
 
 
 async def test_a_mentor_who_is_not_any_more_is_told_nothing_from_then_on(

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
+from redis.asyncio import Redis
 
 from chat.runtime import rate_limit as ratelimit
-from chat.runtime.rate_limit import Bucket, SendLimit
+from chat.runtime.rate_limit import TAKE, Bucket, SendLimit
 from chat.runtime.redis import redis_client
 from tests.sockets import ended
 
@@ -227,8 +228,8 @@ async def test_a_redis_that_is_back_is_told_again(
     settings.CHAT_RATE_LIMIT = (0.05, 3)
     async with limits(2) as (here, there):
         script = here._script
-        settings.REDIS_URL = f"redis://127.0.0.1:{silent_port}/0"
-        here._script = SendLimit()._script
+        silent = Redis(port=silent_port, socket_timeout=0.1, socket_connect_timeout=0.1)
+        here._script = silent.register_script(TAKE)
         assert here.take(1) == 0
         await told()
         here._script = script
