@@ -7,10 +7,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 APPLICATION = ROOT / "tests" / "e2e" / "nextjs"
-SECTION = re.search(r"^## For frontend authors\n(.*?)^## ", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-assert SECTION
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", SECTION[1], re.DOTALL | re.MULTILINE)
-SHOWN = re.findall(r"^`(\S+)`[^\n]*\n\n```\w+\n(.*?)^```", SECTION[1], re.DOTALL | re.MULTILINE)
+_FOUND = re.search(r"^## For frontend authors\n(.*?)^## ", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+assert _FOUND
+SECTION = _FOUND.groups()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", SECTION[0], re.DOTALL | re.MULTILINE)
+SHOWN = re.findall(r"^`(\S+)`[^\n]*\n\n```\w+\n(.*?)^```", SECTION[0], re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize(("file", "lines"), SHOWN, ids=[file for file, _ in SHOWN])
@@ -23,7 +24,7 @@ def test_the_readme_says_of_every_block_which_file_it_is_from() -> None:
 
 
 def test_the_readme_names_files_of_the_application_that_there_are() -> None:
-    named = re.findall(r"`((?:app|components|lib)/\S+\.tsx?)`", SECTION[1])
+    named = re.findall(r"`((?:app|components|lib)/\S+\.tsx?)`", SECTION[0])
     assert named
     assert [name for name in named if not (APPLICATION / name).exists()] == []
 
@@ -33,4 +34,4 @@ def test_the_readme_names_every_file_of_the_client() -> None:
     types = [path.name for path in static.glob("*.d.ts")]
     assert sorted(types) == ["client.d.ts", "types.d.ts", "use-chat.d.ts"]
     modules = [name.replace(".d.ts", ".js") for name in types if name != "types.d.ts"]
-    assert [name for name in [*types, *modules] if f"`{name}`" not in SECTION[1] or not (static / name).exists()] == []
+    assert [name for name in [*types, *modules] if f"`{name}`" not in SECTION[0] or not (static / name).exists()] == []

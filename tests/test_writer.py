@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from chat import writer
-from chat.batch import Draft
+from chat.batch import Draft, Sent
 from chat.database import WRITE_THREADS, write_threads
 from chat.errors import UnavailableError
 from chat.models import Message
@@ -45,7 +45,7 @@ def drafts(sender: int) -> int:
     return sum(type(kept) is Draft and kept.sender_id == sender for kept in gc.get_objects())
 
 
-async def given_up(results: "list[asyncio.Future[object]]") -> None:
+async def given_up(results: "list[asyncio.Future[Sent]]") -> None:
     told = await asyncio.gather(*results, return_exceptions=True)
     assert [type(error) for error in told] == [UnavailableError] * len(results)
 
