@@ -22,11 +22,12 @@ PEERS ?=
 # What a deployment gives, for the checks that must see it; no database is touched.
 PRODUCTION := DEBUG=0 SECURE_SSL=1 ALLOWED_HOSTS=chat.example.org DATABASE_URL=sqlite://:memory: REDIS_URL= \
 	SECRET_KEY="$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))')"
-# What the tests need from npm.
+# What the tests and the checks need from npm.
 JS := tests/js/node_modules/.installed
+BIOME := $(BIN)/python -m tests.node biome
 STATIC_FILES := $(shell find accounts chat qader -path '*/static/*' -type f)
 
-.PHONY: help install run serve test prove check generate bench lock
+.PHONY: help install run serve test prove trace check format generate bench lock
 
 help: ## List the commands.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -51,9 +52,13 @@ test: install $(VENV)/.dev $(JS) ## Run every test; FAST=1 leaves tests/e2e out,
 prove: install $(VENV)/.dev ## The eleven proofs of the promises, each with its seed, counts and time; SEED= repeats one.
 	@$(BIN)/python -m tests.prove
 
-check: install $(VENV)/.dev ## Formatter, linters, types, import directions, translations, missing migrations, deployment settings.
+trace: install $(VENV)/.dev ## Send one message through the running application and print the functions it passes.
+	@$(BIN)/python -m tests.trace_message
+
+check: install $(VENV)/.dev $(JS) ## Formatters and linters (Python, JavaScript, CSS), types, import directions, translations, missing migrations, deployment settings.
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
+	$(BIOME) check --error-on-warnings .
 	@echo mypy
 	@$(PRODUCTION) $(BIN)/mypy
 	$(BIN)/lint-imports
@@ -69,6 +74,10 @@ check: install $(VENV)/.dev ## Formatter, linters, types, import directions, tra
 	@$(PRODUCTION) $(BIN)/python manage.py makemigrations --check
 	@echo manage.py check --deploy
 	@$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
+
+format: $(VENV)/.dev $(JS) ## Format Python with ruff; JavaScript, TypeScript and CSS with Biome.
+	$(BIN)/ruff format --quiet .
+	$(BIOME) format --write .
 
 generate: install $(VENV)/.dev ## Write what is made from the code: the TypeScript types of the wire, what is to be translated.
 	@$(PRODUCTION) $(BIN)/python manage.py generate

@@ -1,4 +1,4 @@
-"""People in the admin: users with role and mentor, deactivated rather than deleted once they have messages."""
+"""Users and profiles in the admin. People who have messages can only be deactivated, not deleted."""
 
 from typing import Any
 
@@ -27,10 +27,10 @@ WHY_NOT_DELETED = _(
 
 
 class LoginForm(AdminAuthenticationForm):
-    """The admin's log-in, under the same limits as `auth/login/`."""
+    """The admin's log-in, with the same limits as `auth/login/`."""
 
     def clean(self) -> dict[str, Any]:
-        """Sign in by name or e-mail address and password, or say what is wrong."""
+        """Sign in by name or e-mail address and password, or raise with the reason."""
         username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
         if username is None or not password or self.request is None:
             return self.cleaned_data
@@ -53,13 +53,13 @@ admin.site.site_header = admin.site.site_title = "Qader"
 
 
 class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A profile; a new one is saved even where nothing but defaults was chosen."""
+    """A profile. A new one is saved even if all fields have their defaults."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if field := self.fields.get("assigned_mentor"):  # whoever may only look has no fields
+        if field := self.fields.get("assigned_mentor"):  # a user with view permission only has no fields
             widget: Any = field.widget
-            widget.can_add_related = widget.can_delete_related = False  # a slip beside the field would delete a person
+            widget.can_add_related = widget.can_delete_related = False  # too easy to delete a person by accident
 
     def has_changed(self) -> bool:
         """Whether there is anything to save."""
@@ -67,7 +67,7 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class ProfileInline(admin.StackedInline):  # type: ignore[type-arg]
-    """Role, name and mentor on the user's page."""
+    """Role, name and mentor on the page of a user."""
 
     model = UserProfile
     form = ProfileForm
@@ -75,29 +75,29 @@ class ProfileInline(admin.StackedInline):  # type: ignore[type-arg]
     can_delete = False
 
     def get_extra(self, request: HttpRequest, obj: User | None = None, **kwargs: Any) -> int:
-        """Every new user gets a profile; an old one without is left so."""
+        """Show a form for a new user, who always gets a profile; an old user without one keeps none."""
         return 0 if obj else 1
 
 
 class KeepsPeople(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Refuses to delete people who have messages, and says why; `profile_path` leads from the model to the profile."""
+    """Refuses to delete people who have messages, with a reason. `profile_path` leads from the model to the profile."""
 
     profile_path = ""
-    also_needed: Any = Q()  # who else would take a record with them
+    also_needed: Any = Q()  # further people who must stay
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whether this one may be deleted, or any, where none is given."""
+        """Whether this person may be deleted; without one, whether people may be deleted at all."""
         return super().has_delete_permission(request, obj) and (obj is None or not self._needed([obj.pk]))
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """As Django does, with the reason why there is no way to delete this one."""
+        """Add the reason why this person cannot be deleted."""
         fieldsets = tuple(super().get_fieldsets(request, obj))
         if obj is None or not self._needed([obj.pk]):
             return fieldsets
         return (*fieldsets, (_("Deletion"), {"fields": (), "description": WHY_NOT_DELETED}))
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        """Ask whether to delete, or say why not."""
+        """Show Django's confirmation, or the reason why this person cannot be deleted."""
         person = self.get_object(request, unquote(object_id))
         if person is None or not self._needed([person.pk]):
             return super().delete_view(request, object_id, extra_context)
@@ -105,7 +105,7 @@ class KeepsPeople(admin.ModelAdmin):  # type: ignore[type-arg]
         return HttpResponseRedirect(reverse(f"admin:accounts_{self.opts.model_name}_change", args=[person.pk]))
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """As Django does, with our way of deleting several."""
+        """Replace Django's action that deletes the selected people by ours."""
         actions = super().get_actions(request)
         if found := actions.get("delete_selected"):
             actions["delete_selected"] = (delete_selected, *found[1:])
@@ -114,12 +114,12 @@ class KeepsPeople(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
-        """As Django does; whoever may delete a person may delete a profile and empty conversations with them."""
+        """Permit an admin who may delete a person to delete the profile and empty conversations with them."""
         deleted, counts, _needed, protected = super().get_deleted_objects(objs, request)
         return deleted, counts, set(), protected
 
     def _needed(self, keys: list[int]) -> int:
-        """How many of these must stay: written to, or writing; by the names of relations, since the chat is above."""
+        """Return how many of these have messages. By the names of relations, because we cannot import the chat."""
         conversations = f"{self.profile_path}conversations_as_"
         wrote = Q(**{f"{conversations}student__last_seq__gt": 0}) | Q(**{f"{conversations}teacher__last_seq__gt": 0})
         people: QuerySet[Any] = self.model._default_manager.filter(wrote | self.also_needed, pk__in=keys)
@@ -184,7 +184,7 @@ class UserAdmin(KeepsPeople, DjangoUserAdmin):  # type: ignore[type-arg]
 
     @admin.action(description=_("Deactivate selected users"), permissions=["change"])
     def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Sign them out and keep them out; whoever asks is left in."""
+        """Sign the selected users out and lock them out, except the admin who asks."""
         others = [user for user in queryset if user != request.user]
         if len(queryset) > len(others):
             self.message_user(request, gettext("You cannot deactivate yourself."), messages.WARNING)
@@ -192,14 +192,14 @@ class UserAdmin(KeepsPeople, DjangoUserAdmin):  # type: ignore[type-arg]
 
     @admin.action(description=_("Activate selected users"), permissions=["change"])
     def activate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
-        """Let them sign in again."""
+        """Let the selected users sign in again."""
         self._set_active(request, list(queryset), True)
 
     def _set_active(self, request: HttpRequest, users: list[User], is_active: bool) -> None:
         changed = [user for user in users if user.is_active != is_active]
         for user in changed:
             user.is_active = is_active
-            user.save(update_fields=["is_active"])  # one by one: their sockets hear of it by a signal
+            user.save(update_fields=["is_active"])  # one by one, because the chat closes their sockets on the signal
             self.log_change(request, user, [{"changed": {"fields": ["Active"]}}])
         words = (
             ngettext("%d user activated.", "%d users activated.", len(changed))
@@ -211,7 +211,7 @@ class UserAdmin(KeepsPeople, DjangoUserAdmin):  # type: ignore[type-arg]
 
 @admin.register(UserProfile)
 class UserProfileAdmin(KeepsPeople):
-    """Profiles: found by name when a mentor is chosen, and edited like on the user's page."""
+    """Profiles: searched by name to choose a mentor, and edited as on the page of a user."""
 
     form = ProfileForm
     list_display = ("__str__", "user", "role", "assigned_mentor")

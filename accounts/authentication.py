@@ -1,4 +1,4 @@
-"""Who is asking: log-in by name or e-mail, and the user of a session, for HTTP and sockets alike."""
+"""Log-in by name or e-mail address, and the user of a session, for HTTP and sockets."""
 
 from typing import Any
 
@@ -16,17 +16,17 @@ from accounts.models import User
 
 
 class NameOrEmailBackend(ModelBackend):
-    """Signs in by user name or, where exactly one user has it, by e-mail address; letter case of the latter is free."""
+    """Log-in by user name, or by an e-mail address that exactly one user has; its letter case does not matter."""
 
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
     ) -> User | None:
-        """Return the active user with this name or address and password, or None after the same time either way."""
+        """Return the active user with this name or address and password, or None; both take the same time."""
         if username is None or password is None or "\0" in username:
             return None
         user = User.objects.filter(username=username).first() or self._by_email(username)
         if user is None:
-            User().set_password(password)  # takes as long as checking a password: nobody learns which names exist
+            User().set_password(password)  # takes as long as a check: the time must not tell which names exist
             return None
         return user if user.check_password(password) and self.user_can_authenticate(user) else None
 
@@ -42,18 +42,18 @@ class NameOrEmailBackend(ModelBackend):
 
 
 class SessionAuthentication(authentication.SessionAuthentication):
-    """DRF's session authentication, answering 401 instead of 403 to whoever is not signed in."""
+    """DRF's session authentication, but with 401 instead of 403 for requests that are not signed in."""
 
     def authenticate_header(self, request: Request) -> str:
-        """Return the WWW-Authenticate value, whose presence makes DRF answer 401."""
+        """Return the WWW-Authenticate header; DRF answers 401 if there is one."""
         return "Session"
 
 
 def session_user(session: SessionBase) -> User | AnonymousUser:
-    """Return the user whom this session signs in, with their profile, or AnonymousUser.
+    """Return the signed-in user of this session, with their profile, or AnonymousUser.
 
-    Only reads. Django's own `get_user` gives a session made under a key of `SECRET_KEY_FALLBACKS` a new name, which
-    a socket has no cookie to tell and which signs out a second request on its way, and Channels' flushes it.
+    Only reads. For a session made with a key of `SECRET_KEY_FALLBACKS`, Django's own `get_user` changes the session
+    key: a socket cannot send it to the browser, and parallel requests are signed out. Channels' deletes the session.
     """
     user_id = session_user_id(session)
     user = NameOrEmailBackend().get_user(user_id) if user_id is not None else None
@@ -61,21 +61,21 @@ def session_user(session: SessionBase) -> User | AnonymousUser:
 
 
 def session_user_id(session: SessionBase) -> int | None:
-    """Return the id of the user whom this session names; whether it still signs them in, `session_fits` tells."""
+    """Return the user id in this session. `session_fits` decides whether the session is still valid for that user."""
     if session.get(BACKEND_SESSION_KEY) not in settings.AUTHENTICATION_BACKENDS:
         return None
     return int(session[SESSION_KEY])
 
 
 def session_fits(session: Any, user: User) -> bool:
-    """Whether a session's data, a mapping, was made for this user under their present password."""
+    """Whether a session's data, a mapping, belongs to this user and their present password."""
     given = session.get(HASH_SESSION_KEY, "")
     hashes = [user.get_session_auth_hash(), *user.get_session_auth_fallback_hash()]
     return session.get(SESSION_KEY) == str(user.pk) and any(constant_time_compare(given, known) for known in hashes)
 
 
 def renew_session_hash(session: SessionBase, user: User) -> None:
-    """Sign a session made under a key of `SECRET_KEY_FALLBACKS` with the present key; its name stays."""
+    """Renew the hash of a session made with a key of `SECRET_KEY_FALLBACKS`; the session key stays."""
     present = user.get_session_auth_hash()
     if session.get(HASH_SESSION_KEY) != present:
         session[HASH_SESSION_KEY] = present

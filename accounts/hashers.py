@@ -1,16 +1,16 @@
-"""The hash of passwords, as Django has it, but only a few at a time: each takes 100 MB while it is computed."""
+"""Django's password hash, but only a few at a time: each computation needs 100 MB of memory."""
 
 import threading
 
 from django.contrib.auth.hashers import Argon2PasswordHasher
 
-HASHES_AT_ONCE = 2  # per process; ten or more a second
+HASHES_AT_ONCE = 2  # per process; enough for ten or more a second
 
 _slots = threading.BoundedSemaphore(HASHES_AT_ONCE)
 
 
 class BoundedArgon2PasswordHasher(Argon2PasswordHasher):
-    """Argon2 for a process whose memory must not depend on how many try to sign in at the same moment."""
+    """Argon2, limited so that parallel log-ins cannot exhaust the memory of the process."""
 
     def encode(self, password: str, salt: str) -> str:
         """Return the hash."""
@@ -18,6 +18,6 @@ class BoundedArgon2PasswordHasher(Argon2PasswordHasher):
             return super().encode(password, salt)
 
     def verify(self, password: str, encoded: str) -> bool:
-        """Return whether the password is the one that was hashed."""
+        """Return whether this is the hashed password."""
         with _slots:
             return super().verify(password, encoded)

@@ -1,7 +1,7 @@
-"""What `/metrics` tells of signing in."""
+"""Prometheus metrics of log-in."""
 
 from prometheus_client import Counter
 
-LOGINS = Counter("qader_logins", "Tries to sign in, by outcome: ok, wrong, throttled.", ["outcome"])
-for outcome in ("ok", "wrong", "throttled"):  # each there from the start: a rate needs a zero to begin with
+LOGINS = Counter("qader_logins", "Attempts to log in, by outcome: ok, wrong, throttled.", ["outcome"])
+for outcome in ("ok", "wrong", "throttled"):  # created with 0 at once: rate() misses the step from no series to 1
     LOGINS.labels(outcome)

@@ -1,4 +1,4 @@
-"""Puts the user on every HTTP request and into every socket's scope."""
+"""Sets the user of every HTTP request and of every socket's scope."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from accounts.session_store import SessionStore
 
 
 class AuthenticationMiddleware(middleware.AuthenticationMiddleware):
-    """Sets `request.user`, looked up when first used; Django's own, but for how, see `session_user`."""
+    """Sets `request.user`, read from the database on first use. Django's own, except for `session_user`."""
 
     def process_request(self, request: HttpRequest) -> None:
         """Set the user of this request."""
@@ -36,10 +36,9 @@ def _request_user(request: HttpRequest) -> User | AnonymousUser:
 def AuthMiddlewareStack(inner: Any) -> Any:  # noqa: N802 - the name that Channels' users know
     """Give `inner` a scope with `cookies`, `session` and `user`.
 
-    Unlike Channels' function of this name it touches no database: `user` is looked up by the first who uses it, in
-    the consumer's own thread pool and not in the one thread that all sockets of a process would share. Channels'
-    session middleware is left out because it looks at every frame that is sent whether a session must be saved: one
-    of a socket never is.
+    Unlike Channels' function of this name it does not query the database: the consumer reads `user` in its own thread
+    pool, not in the one thread that all sockets of a process would share. Channels' session middleware is left out: it
+    checks at every sent frame whether the session must be saved, and a socket never changes its session.
     """
 
     async def with_user(scope: dict[str, Any], receive: Any, send: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Who people are: users, their profile with a role, and which mentor a student has."""
+"""Users, and their profiles with a role and, for a student, a mentor."""
 
 from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class RoleChoices(models.TextChoices):
-    """What a person does on the platform."""
+    """The role of a person on the platform."""
 
     STUDENT = "STUDENT", _("Student")
     TEACHER = "TEACHER", _("Teacher")
@@ -20,11 +20,11 @@ MENTOR_ROLES = (RoleChoices.TEACHER, RoleChoices.TRAINER)
 
 
 class User(AbstractUser):
-    """The platform's user. Empty on purpose: a user model of one's own cannot be added later."""
+    """The platform's user. Empty on purpose: Django cannot replace its user model later."""
 
 
 class UserProfile(models.Model):
-    """What the platform knows of a user: full name, role and, for a student, the assigned mentor."""
+    """The profile of a user: full name, role and, for a student, the assigned mentor."""
 
     user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="profile", verbose_name=_("user"))
     full_name = models.CharField(_("full name"), max_length=150, blank=True, default="")
@@ -54,7 +54,7 @@ class UserProfile(models.Model):
         return self.full_name or f"#{self.pk}"
 
     def clean(self) -> None:
-        """Refuse a mentor for somebody who is not a student, and a mentor who is neither teacher nor trainer."""
+        """Refuse a mentor for a person who is not a student, and a mentor who is neither teacher nor trainer."""
         if self.assigned_mentor is None:
             return
         if not self.is_student:
@@ -64,7 +64,7 @@ class UserProfile(models.Model):
 
     @property
     def is_student(self) -> bool:
-        """Whether this person is mentored."""
+        """Whether this person is a student, who can have a mentor."""
         return self.role == RoleChoices.STUDENT
 
     @property
@@ -74,7 +74,7 @@ class UserProfile(models.Model):
 
     @property
     def mentor(self) -> "UserProfile | None":
-        """The mentor whom this student has now, or None: not a student, nobody assigned, or not a mentor any more."""
+        """The present mentor. None: not a student, no mentor assigned, or the assigned person is not a mentor now."""
         if not self.is_student or self.assigned_mentor is None or not self.assigned_mentor.is_mentor:
             return None
         return self.assigned_mentor

@@ -1,4 +1,4 @@
-"""How people look on the wire."""
+"""The wire format of people."""
 
 from typing import Annotated
 

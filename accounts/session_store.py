@@ -1,4 +1,4 @@
-"""Sessions in the database, as Django has them, but for a note under the old key of one that was given a new key."""
+"""Django's database sessions; a session that gets a new key leaves a note with that key under its old one."""
 
 import re
 from datetime import timedelta
@@ -13,22 +13,22 @@ from django.utils import timezone
 NEW_KEY = "_new_session_key"
 STATEMENT = "SELECT session_data FROM django_session WHERE session_key = %s AND expire_date > %s"
 KEY = re.compile("[a-zA-Z0-9]{8,40}")  # Django makes 32 of these; the column holds 40
-NOTE_LIFETIME = timedelta(hours=1)  # sockets look after their session every CHAT_HEAL_SECONDS
+NOTE_LIFETIME = timedelta(hours=1)  # sockets check their session every CHAT_HEAL_SECONDS
 
 
 class SessionStore(db.SessionStore):
-    """What `SESSION_ENGINE` names.
+    """The session store of `SESSION_ENGINE`.
 
-    Who changes their own password goes on under a new session key. Sockets opened under the old one belong to the
-    same session; by the note they find it (`chat.seats`). For everybody else a key with a note is no key.
+    A user who changes their own password continues under a new session key. Sockets that were opened under the old key
+    find the new one by the note. A request with the old key has no session.
     """
 
     def _validate_session_key(self, key: str | None) -> bool:
-        """Whether this can be a key; a cookie is whatever its sender likes, and PostgreSQL refuses to look up NUL."""
+        """Whether this can be a key: a cookie may hold any text, and PostgreSQL raises for NUL."""
         return KEY.fullmatch(key or "") is not None
 
     def cycle_key(self) -> None:
-        """Go on under a new key."""
+        """Continue under a new key, and leave the note under the old one."""
         contents, old_key = dict(self.items()), self.session_key
         if old_key is None or SESSION_KEY not in contents:
             super().cycle_key()
@@ -40,7 +40,7 @@ class SessionStore(db.SessionStore):
         rows.update(session_data=note, expire_date=timezone.now() + NOTE_LIFETIME)
 
     def load(self) -> dict[str, Any]:
-        """Return what the session holds; nothing where it has gone on under another key."""
+        """Return the contents of the session; nothing if it continues under another key."""
         contents = self._stored()
         if contents is None or NEW_KEY in contents:
             self._session_key = None
@@ -48,7 +48,7 @@ class SessionStore(db.SessionStore):
         return contents
 
     def _stored(self) -> dict[str, Any] | None:
-        """Return what the row holds. A plain statement: every request and every socket begins with it."""
+        """Return the contents of the row. Plain SQL, because every request and every socket begins with it."""
         now = connection.ops.adapt_datetimefield_value(timezone.now())
         with connection.cursor() as cursor:
             cursor.execute(STATEMENT, [self.session_key, now])

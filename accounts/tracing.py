@@ -1,7 +1,7 @@
-"""What causes what happens now: the request or the socket under way, which every log line then names.
+"""The current request or socket, which every log line names.
 
-It stands in a context variable, so that tasks and threads which work for a request or a socket have it, too. Whatever
-works for all of them at once has none (`chat.loops.start_for_all`).
+A context variable holds it, so that the tasks and threads of a request or a socket have it, too. Tasks that work for
+all sockets at once have none.
 """
 
 import contextvars
@@ -15,10 +15,10 @@ UNMATCHED = "unmatched"
 
 @dataclass(eq=False, slots=True)
 class Trace:
-    """One request or one socket, and what is found out about it until its end is logged.
+    """One request or one socket, with the facts for its log line.
 
-    `route` is the name of a request's URL pattern. `refusal` says why a socket is not let in; whoever looks at it next
-    changes that, and None is one that was let in.
+    `route` is the name of a request's URL pattern. `refusal` is the reason why a socket is refused; each step of the
+    handshake sets its own, and None means accepted.
     """
 
     kind: Kind
@@ -32,17 +32,17 @@ _current: contextvars.ContextVar[Trace | None] = contextvars.ContextVar("trace",
 
 
 def begin(kind: Kind, name: str) -> Trace:
-    """Trace a request or a socket in this task from now on."""
+    """Set the request or socket of this task."""
     trace = Trace(kind, name)
     _current.set(trace)
     return trace
 
 
 def current() -> Trace | None:
-    """Return what causes this; None for what serves all."""
+    """Return the current request or socket, or None."""
     return _current.get()
 
 
 def trace() -> Trace:
-    """Return what causes this, to write into it; where that is nobody, what is written goes nowhere."""
+    """Return the current request or socket to write to; if there is none, an object that is thrown away."""
     return _current.get() or Trace("request", "")

@@ -1,4 +1,4 @@
-"""Where `api/v1/auth/` goes."""
+"""The URLs below `api/v1/auth/`."""
 
 from django.urls import path
 

@@ -11,7 +11,7 @@ class ChatConfig(AppConfig):
     verbose_name = _("Chat")
 
     def ready(self) -> None:
-        """Listen to what ends sessions and changes access."""
-        from chat import sessions
+        """Connect the receivers of signals that end sessions and change access."""
+        from chat.bus import signals
 
-        sessions.connect()
+        signals.connect()

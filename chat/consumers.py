@@ -1,30 +1,48 @@
-"""The socket edge: who asks, what do they want, what are they told."""
+"""The socket edge: who connects, what each frame of a client does, and how a wrong one is refused."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
+from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from accounts import tracing
 from accounts.models import UserProfile
-from chat import events, services
-from chat.batch import Sent
-from chat.database import in_database
-from chat.delivery import Delivery
-from chat.entrance import Entrance, enter
+from chat import services
+from chat.bus.event_bus import publish
+from chat.bus.events import TypingChanged
 from chat.errors import ClientError, CloseCode
-from chat.inbox import Inbox, State, states, unread_total
-from chat.incoming import MarkRead, Ping, SendMessage, SetTyping, parse_id, read
-from chat.seats import ConversationSeat, InboxSeat
-from chat.serializers import ConnectionEstablished, Frame, ResumeComplete
-from chat.sockets import SocketConsumer, check_room
-from chat.upkeep import upkeep
+from chat.live.conversation_feed import ConversationFeed
+from chat.live.handshake import Handshake, connect_participant
+from chat.live.hub import check_socket_limit
+from chat.live.inbox_feed import InboxFeed
+from chat.live.registry import registry
+from chat.live.socket_lifecycle import SocketLifecycle
+from chat.runtime import metrics
+from chat.runtime.database import in_database
+from chat.runtime.rate_limit import Bucket
+from chat.store.batch import Outcome
+from chat.store.overview import EntryState, entry_states, unread_total
+from chat.wire.client_frames import ClientFrame, MarkRead, Ping, SendMessage, SetTyping, parse_id, read, read_frame
+from chat.wire.server_frames import Pong, error_frame
+
+logger = logging.getLogger(__name__)
+
+MAX_IN_FLIGHT = 100  # sends of one socket that wait for their commit
+MAX_REFUSED = 100  # refused frames in REFUSED_SECONDS; more are a flood
+REFUSED_SECONDS = 10.0
+SMALL_FRAMES = 20.0, 40.0  # frames that are not sends: per second and burst, per socket
+
+FrameHandler = Callable[[Any, dict[str, Any]], Awaitable[None]]
 
 
 class RefusingConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has no types
-    """Closes what no route knows, before it is accepted."""
+    """Closes sockets that no route knows, before they are accepted."""
 
     channel_layer_alias = ""
 
@@ -34,36 +52,106 @@ class RefusingConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels
         await self.close(CloseCode.NOT_FOUND)
 
 
+class SocketConsumer(SocketLifecycle):
+    """Reads the frames of a socket; what is wrong with one is answered, and the socket stays open.
+
+    `handlers` is the one table of what each kind of frame does; a kind that is not in it is `unhandled`.
+    """
+
+    handlers: ClassVar[Mapping[type[ClientFrame | SendMessage], FrameHandler]]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self.refused: deque[float] = deque(maxlen=MAX_REFUSED)
+        self.small_frames = Bucket(*SMALL_FRAMES)
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        """Handle one event of the server.
+
+        Channels hops to a thread before each, to close database connections; ours go back where they are used. An
+        exception would end the consumer without a word, so it is logged and the socket closed.
+        """
+        try:
+            await getattr(self, message["type"].replace(".", "_"))(message)
+        except StopConsumer:
+            raise
+        except Exception as error:
+            self._failed(error)
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        """Handle a client's frame; what is wrong with it is answered, and the socket stays open."""
+        self.frames_read += 1
+        if self.closing:
+            return
+        try:
+            kind, frame = read_frame(text_data)
+            if kind is not SendMessage and (wait := self.small_frames.take()):
+                raise ClientError("rate_limited", "Too many frames.", 429, retry_after=wait)
+            handler = self.handlers.get(kind)
+            await (handler(self, frame) if handler is not None else self.unhandled(frame))
+        except ClientError as error:
+            self.refuse(error)
+            await asyncio.sleep(0)  # else a flood that waits in the server's queue would let nobody else run
+
+    async def unhandled(self, frame: dict[str, Any]) -> None:
+        """Refuse a frame of a kind that this socket does not know."""
+        raise ClientError("invalid_frame", "Unknown frame type.")
+
+    async def pong(self, frame: dict[str, Any]) -> None:
+        """Answer a ping."""
+        if self.subscriber is not None:
+            self.subscriber.send(Pong())
+
+    async def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` beside what follows, so that while the database is away one time-out does not wait for another."""
+        await self.in_flight.acquire()
+        task = asyncio.create_task(work)
+        self.keep(task)
+        task.add_done_callback(self._spawned)
+
+    def _spawned(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
+        """Log it, and close: the client must not wait for an answer in vain."""
+        logger.error("a socket failed", exc_info=error)
+        self.close_soon(CloseCode.INTERNAL_ERROR)
+
+    def refuse(self, error: ClientError) -> None:
+        """Tell the client what was wrong; too many of these are a flood."""
+        if self.subscriber is not None and not self.closing:
+            metrics.ERRORS_TOLD.labels(error.code, "socket").inc()
+            self.subscriber.send(error_frame(error))
+            if error.status != 503 and self._is_flood():
+                self.close_soon(CloseCode.FLOOD)
+
+    def _is_flood(self) -> bool:
+        now = time.monotonic()
+        full = len(self.refused) == MAX_REFUSED and now - self.refused[0] < REFUSED_SECONDS
+        self.refused.append(now)
+        return full
+
+
 class ChatConsumer(SocketConsumer):
     """One socket of one participant in one conversation."""
 
     name = "conversation"
-    seat: ConversationSeat | None = None
+    subscriber: ConversationFeed | None = None
     is_typing = False  # as the other side was told
 
-    async def enter(self) -> Callable[[], None]:
-        """Sit down in the conversation that the path names."""
-        entrance = await in_database(self._look_up, partial(check_room, upkeep()))
-        self.user, self.user_id, self.conversation = entrance.user, entrance.user.pk, entrance.conversation
-        delivery = Delivery(self.conversation.pk, self.user_id, self.send, self.close_soon)
-        await self.take(
-            ConversationSeat(
-                user_id=self.user_id,
-                session_key=self.session_key,
-                outbox=delivery,
-                close=self.close_soon,
-                asked_for_presence=self.asked_for_presence,
-                student_user_id=self.conversation.student.user_id,
-                teacher_user_id=self.conversation.teacher.user_id,
-                was_active=self.conversation.is_active,
-            )
-        )
-        frames = self._first_frames(entrance, delivery)
-        return partial(delivery.start, first=entrance.first, last=entrance.last, reads=entrance.reads, frames=frames)
+    async def subscribe(self) -> Callable[[], None]:
+        """Subscribe to the conversation that the path names."""
+        handshake = await in_database(self._look_up, partial(check_socket_limit, registry()))
+        self.user, self.user_id, self.conversation = handshake.user, handshake.user.pk, handshake.conversation
+        feed = ConversationFeed(self.conversation, user_id=self.user_id, **self.subscription)
+        await self.join(feed)
+        return partial(feed.start, handshake)
 
-    def _look_up(self, check: Callable[[int], None]) -> Entrance:
+    def _look_up(self, check: Callable[[int], None]) -> Handshake:
         conversation_id = self.scope["url_route"]["kwargs"].get("conversation_id")
-        return enter(
+        return connect_participant(
             user=self.scope.get("user"),
             session=self.scope.get("session"),
             conversation_id=None if conversation_id is None else parse_id(conversation_id),
@@ -72,37 +160,25 @@ class ChatConsumer(SocketConsumer):
             check=check,
         )
 
-    def _first_frames(self, entrance: Entrance, delivery: Delivery) -> Iterator[Frame]:
-        pk = self.conversation.pk
-        yield ConnectionEstablished(conversation_id=str(pk), room_group_name=events.conversation_group(pk))
-        for event in entrance.missed:
-            yield delivery.frame(event)
-        if entrance.recovered is not None:
-            count = len(entrance.missed)
-            yield ResumeComplete(recovered=entrance.recovered, count=count, read_up_to=entrance.read_up_to)
-
     async def send_message(self, frame: dict[str, Any]) -> None:
-        """Send a message; what became of it is told when it is known."""
+        """Send a message; the sender is told what became of it when that is known."""
         draft = read(frame, SendMessage)
         await self.in_flight.acquire()
         try:
-            sent = services.queue_message(self.conversation.pk, self.user_id, draft.content, draft.client_id)
+            services.queue_message(self.conversation.pk, self.user_id, draft.content, draft.client_id, self._sent)
         except BaseException:
             self.in_flight.release()
             raise
-        sent.add_done_callback(self._sent)
-        self._stop_typing()
+        if self.is_typing:
+            self._tell_typing(False)
 
-    def _sent(self, sent: "asyncio.Future[Sent]") -> None:
-        """Tell what became of a send; a new message has been told by its event already."""
+    def _sent(self, outcome: Outcome) -> None:
+        """Answer a send that failed or was a repeat; a new message has reached this socket as an event already."""
         self.in_flight.release()
-        if sent.cancelled():
-            return
-        error = sent.exception()
-        if isinstance(error, ClientError):
-            self.refuse(error)
-        elif error is None and not sent.result().created and self.seat is not None:
-            self.seat.outbox.repeat(sent.result().event)
+        if isinstance(outcome, ClientError):
+            self.refuse(outcome)
+        elif not outcome.created and self.subscriber is not None:
+            self.subscriber.answer_repeat(outcome.event)
 
     async def mark_read(self, frame: dict[str, Any]) -> None:
         """Mark what the other side sent as read, up to a message or all."""
@@ -121,59 +197,43 @@ class ChatConsumer(SocketConsumer):
             self.in_flight.release()
 
     async def typing(self, frame: dict[str, Any]) -> None:
-        """Tell the other side that this one began to write or stopped; never asks the database."""
+        """Tell the other side that this one began to type or stopped; never asks the database."""
         is_typing = read(frame, SetTyping).is_typing
-        if self.seat is None or not self.seat.was_active:
+        if self.subscriber is None or not self.subscriber.is_active:
             raise ClientError("conversation_closed", "This conversation is closed.", 403)
         self._tell_typing(is_typing)
 
     def _tell_typing(self, is_typing: bool) -> None:
         self.is_typing = is_typing
-        events.typing_changed(events.TypingChanged(self.conversation.pk, self.user_id, is_typing))
-
-    def _stop_typing(self) -> None:
-        if self.is_typing:
-            self._tell_typing(False)
+        publish(TypingChanged(self.conversation.pk, self.user_id, is_typing))
 
     def leave(self) -> None:
-        """Give the seat up; whoever was writing here writes no more."""
-        self._stop_typing()
+        """Leave; a user who was typing here types no more."""
+        if self.is_typing:
+            self._tell_typing(False)
         super().leave()
 
-    kinds = {SendMessage: send_message, MarkRead: mark_read, SetTyping: typing, Ping: SocketConsumer.pong}
+    handlers = {SendMessage: send_message, MarkRead: mark_read, SetTyping: typing, Ping: SocketConsumer.pong}
 
 
 class InboxConsumer(SocketConsumer):
-    """One socket that hears of all conversations of a student or a mentor; nothing can be sent."""
+    """One socket with live news of all conversations of a student or a mentor; nothing can be sent."""
 
     name = "inbox"
 
-    async def enter(self) -> Callable[[], None]:
-        """Sit down before all of the user's conversations."""
-        profile, known, unread = await in_database(self._look_up)
-        inbox = Inbox(profile, known, self.send, self.close_soon)
-        await self.take(
-            InboxSeat(
-                user_id=inbox.user.pk,
-                session_key=self.session_key,
-                outbox=inbox,
-                close=self.close_soon,
-                asked_for_presence=self.asked_for_presence,
-            )
-        )
-        return partial(inbox.start, unread)
+    async def subscribe(self) -> Callable[[], None]:
+        """Subscribe to all of the user's conversations."""
+        profile, entries, unread = await in_database(self._look_up)
+        feed = InboxFeed(profile, entries, **self.subscription)
+        await self.join(feed)
+        return partial(feed.start, unread)
 
-    def _look_up(self) -> tuple[UserProfile, Mapping[int, State], int]:
+    def _look_up(self) -> tuple[UserProfile, Mapping[int, EntryState], int]:
         profile = services.participant(user=services.signed_in(self.scope.get("user")))
-        return profile, states([profile])[profile.pk], unread_total(profile)
+        return profile, entry_states([profile])[profile.pk], unread_total(profile)
 
-    async def not_established(self, frame: dict[str, Any]) -> None:
-        """Refuse what belongs to a conversation."""
+    async def unhandled(self, frame: dict[str, Any]) -> None:
+        """Refuse a frame that belongs to a conversation."""
         raise ClientError("conversation_not_established", "Conversation not established.")
 
-    kinds = {
-        SendMessage: not_established,
-        MarkRead: not_established,
-        SetTyping: not_established,
-        Ping: SocketConsumer.pong,
-    }
+    handlers = {Ping: SocketConsumer.pong}

@@ -1,18 +1,7 @@
 """Errors that a client is told, with the machine-readable codes of the contract."""
 
-import logging
-import math
 from enum import IntEnum
-from typing import Any, Literal
-
-from django.core.exceptions import RequestDataTooBig
-from django.db import InterfaceError, OperationalError
-from rest_framework.response import Response
-from rest_framework.views import exception_handler as drf_exception_handler
-
-from chat import metrics
-
-logger = logging.getLogger(__name__)
+from typing import Literal
 
 FrameCode = Literal[
     "conversation_closed",
@@ -101,23 +90,3 @@ class UnavailableError(ClientError):
 
     def __init__(self) -> None:
         super().__init__("temporarily_unavailable", "Temporarily unavailable. Try again.", 503)
-
-
-def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Answer REST: DRF's own errors as DRF does, ours as `{"detail": ..., "code": ...}` or as a field list."""
-    if isinstance(error, (OperationalError, InterfaceError)):
-        logger.warning("database error over REST: %s", type(error).__name__)
-        metrics.DATABASE_ERRORS_OF_HTTP.inc()
-        error = UnavailableError()
-    if isinstance(error, RecursionError):
-        error = ClientError("invalid_json", "The JSON is nested too deeply.")
-    if isinstance(error, RequestDataTooBig):
-        error = ClientError("message_too_long", "The request is too large.", 413)
-    if not isinstance(error, ClientError):
-        return drf_exception_handler(error, context)
-    metrics.ERRORS_TOLD.labels(error.code, "rest").inc()
-    body: dict[str, Any] = {error.field: [error.text]} if error.field else {"detail": error.text}
-    response = Response(body | {"code": error.code}, status=error.status)
-    if error.retry_after is not None:
-        response["Retry-After"] = str(math.ceil(error.retry_after))
-    return response

@@ -11,9 +11,9 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
 from chat.errors import ClientError
-from chat.incoming import parse_id
 from chat.models import Conversation, Message
-from chat.serializers import ConversationBody, ConversationPage
+from chat.wire.client_frames import parse_id
+from chat.wire.server_frames import ConversationBody, ConversationPage
 
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 200

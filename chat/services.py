@@ -1,7 +1,8 @@
-"""The verbs: everything that HTTP, sockets and commands can do to conversations."""
+"""The services: everything that REST, sockets, admin and commands can do to conversations."""
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
@@ -9,17 +10,18 @@ from django.db.models import F
 from django.db.models.functions import Greatest
 
 from accounts.models import User, UserProfile
-from chat import events
-from chat.batch import Draft, Sent
+from chat.bus.event_bus import publish
+from chat.bus.events import MessagesRead
 from chat.errors import ClientError
 from chat.models import Conversation, MessageQuerySet
-from chat.ratelimit import send_limit
-from chat.writer import writer
+from chat.runtime.rate_limit import send_limit
+from chat.store.batch import Draft, Outcome, Sent
+from chat.store.writer import writer
 
-# Whoever comes back to more than anybody reads must not wait until all of it is marked, nor must the conversation's
-# senders, who need the lock.
-MARKED_AT_ONCE = 2000  # messages in one transaction, and in one event: some 50 ms, and 30 kB on the channel layer
-MARK_SECONDS = 1.0  # after which no further step begins: tens of thousands of messages; a handshake has 4.2 s in all
+# Marking many messages is done in steps, so that a reader does not wait for all of them, nor do the conversation's
+# senders, who need the same lock.
+MARKED_AT_ONCE = 2000  # messages in one transaction, and in one event: about 50 ms, and 30 kB on the channel layer
+MARK_SECONDS = 1.0  # no further step begins after this: tens of thousands of messages; a handshake has 4.2 s in all
 
 
 def signed_in(user: User | AnonymousUser) -> User:
@@ -91,7 +93,7 @@ def mark_read_up_to(*, conversation: Conversation, reader: User, message_id: int
 def mark_read(*, conversation: Conversation, reader: User, up_to: int | None = None) -> int:
     """Mark what others sent, up to and including the seq `up_to` or all, as read; return how many became read.
 
-    Oldest first; what `MARK_SECONDS` do not suffice for stays unread until the next time, and the mark of the
+    Oldest first. Marking stops after `MARK_SECONDS`, and the next call marks the rest; the read position of the
     `conversation` given says how far it came. Every socket of the conversation is told.
     """
     unread = conversation.unread_by(reader.pk)
@@ -107,7 +109,7 @@ def mark_read(*, conversation: Conversation, reader: User, up_to: int | None = N
 
 def _mark_oldest(conversation: Conversation, reader: User, unread: MessageQuerySet) -> tuple[int, int]:
     """Mark the first `MARKED_AT_ONCE` of `unread`; return how many were found, and how many became read by this."""
-    # The mark of the same moment, so that whoever hears of this knows whether they missed something before it.
+    # The read position of the same moment: by it the receivers of the event know whether they missed one before.
     counter = conversation.read_field(reader.pk)
     rows = unread.order_by("seq").values_list("pk", "seq", f"conversation__{counter}")
     found = list(rows[:MARKED_AT_ONCE])
@@ -115,13 +117,13 @@ def _mark_oldest(conversation: Conversation, reader: User, unread: MessageQueryS
         return 0, 0
     newest, before = found[-1][1], found[0][2]
     with transaction.atomic():
-        # The conversation first, as everywhere: its row is the lock.
+        # The conversation's row first, as everywhere: it is the lock.
         Conversation.objects.filter(pk=conversation.pk).update(**{counter: Greatest(F(counter), newest)})
         marked = unread.filter(seq__lte=newest).update(is_read=True)
     setattr(conversation, counter, max(before, newest))
     if marked:
         messages = [(pk, seq) for pk, seq, _ in found]
-        events.messages_read(events.MessagesRead(conversation.pk, reader.pk, before, newest, messages))
+        publish(MessagesRead(conversation.pk, reader.pk, before, newest, messages))
     return len(found), marked
 
 
@@ -130,11 +132,32 @@ async def send_message(*, conversation_id: int, sender_id: int, content: str, cl
 
     Raises `rate_limited`, `conversation_closed`, or `temporarily_unavailable` where it is not known to be stored.
     """
-    return await queue_message(conversation_id, sender_id, content, client_id)
+    sent: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+    def tell(outcome: Outcome) -> None:
+        if not sent.done():
+            sent.set_result(outcome)
+
+    draft = queue_message(conversation_id, sender_id, content, client_id, tell)
+    try:
+        outcome = await sent
+    except asyncio.CancelledError:
+        draft.given_up = True
+        raise
+    if isinstance(outcome, ClientError):
+        raise outcome
+    return outcome
 
 
-def queue_message(conversation_id: int, sender_id: int, content: str, client_id: str | None) -> "asyncio.Future[Sent]":
-    """Take a token of the sender's rate and queue the message; those queued in turn are stored in turn."""
+def queue_message(
+    conversation_id: int, sender_id: int, content: str, client_id: str | None, tell: Callable[[Outcome], None]
+) -> Draft:
+    """Take a token of the sender's rate and queue the message; those queued in turn are stored in turn.
+
+    `tell` is called with what became of it, within 5 s. Raises `rate_limited`.
+    """
     if wait := send_limit().take(sender_id):
         raise ClientError("rate_limited", "You are writing too fast.", 429, retry_after=wait)
-    return writer().write(Draft(conversation_id, sender_id, content, client_id))
+    draft = Draft(conversation_id, sender_id, content, client_id)
+    writer().write(draft, tell)
+    return draft

@@ -14,11 +14,11 @@ from rest_framework.views import APIView
 from accounts.models import User
 from chat import services
 from chat.errors import ClientError
-from chat.inbox import conversation_bodies
-from chat.incoming import MessagePost, read
 from chat.models import Conversation
 from chat.pagination import MAX_PAGE_SIZE, PAGE_SIZE, ConversationPagination, history_page
-from chat.serializers import (
+from chat.store.overview import conversation_bodies
+from chat.wire.client_frames import MessagePost, read
+from chat.wire.server_frames import (
     ConversationBody,
     ConversationPage,
     MarkedBody,

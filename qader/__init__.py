@@ -1,1 +1,1 @@
-"""The wiring: settings, URLs, the ASGI application, the server."""
+"""The project: settings, URLs, the ASGI application, and packages for the server, for HTTP and for observability."""

@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class QaderConfig(AppConfig):
-    """What holds the apps together."""
+    """Registers the project's system checks."""
 
     name = "qader"
 

@@ -1,4 +1,4 @@
-"""The ASGI application: HTTP goes to Django, WebSockets by way of origin and session to the chat's consumers."""
+"""The ASGI application: HTTP goes to Django; WebSockets go to the chat, after the checks of origin and session."""
 
 import os
 
@@ -7,14 +7,14 @@ from channels.security.websocket import AllowedHostsOriginValidator
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "qader.settings")
-http_application = get_asgi_application()  # loads the apps, whose models the imports below need
+http_application = get_asgi_application()  # before the imports below: it loads the apps, and they need the models
 
 from accounts.middleware import AuthMiddlewareStack  # noqa: E402
 from chat.routing import websocket_urlpatterns  # noqa: E402
-from qader.access import Access  # noqa: E402
-from qader.body import BodyLimit  # noqa: E402
-from qader.deadline import HttpDeadline  # noqa: E402
-from qader.origins import FullOriginValidator, OriginGuard  # noqa: E402
+from qader.http.body_limit import BodyLimit  # noqa: E402
+from qader.http.deadline import HttpDeadline  # noqa: E402
+from qader.http.origins import FullOriginValidator, OriginGuard  # noqa: E402
+from qader.observability.access_log import AccessLog  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
@@ -24,4 +24,4 @@ application = ProtocolTypeRouter(
         ),
     }
 )
-application = Access(application)
+application = AccessLog(application)

@@ -1,4 +1,4 @@
-"""System checks, before each start and by `manage.py check`: settings that are right each, but do not go together."""
+"""System checks for settings that contradict each other; they run before each start and in `manage.py check`."""
 
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,7 +10,7 @@ from django.http.request import split_domain_port, validate_host
 
 @register(Tags.security)
 def hosts_and_origins(app_configs: Any, **_: Any) -> list[CheckMessage]:
-    """Every origin that may open sockets must pass Channels' validator, too, which knows hosts only."""
+    """Check that the host of every trusted origin is in ALLOWED_HOSTS: Channels' validator compares with that."""
     if settings.DEBUG:
         return []
     if not settings.ALLOWED_HOSTS:

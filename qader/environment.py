@@ -1,4 +1,4 @@
-"""Reads what the settings need from the environment; whatever cannot be right raises `environs.EnvError`."""
+"""Reads and checks environment variables for `settings.py`; a value that cannot be right raises `environs.EnvError`."""
 
 import re
 import sys
@@ -14,15 +14,16 @@ from redis.connection import parse_url
 env = Env()
 
 SECRET_KEY_LENGTH = 50  # characters; Django's own advice (security.W009)
-DEVELOPMENT_KEY = "insecure-key-for-development-only"  # short, so that it starts nothing but development
-# A host name or an IPv6 address, with a port perhaps; no user, no path, no pattern.
-ORIGIN = re.compile(r"https?://(?:\[[0-9a-f:.]+\]|[^\x00-\x20\x7f\[\]/?#@:,\\*]+)(?::[0-9]{1,5})?", re.IGNORECASE)
-MAX_NOTICE_SECONDS = 2.5  # a process must end within 10 s of SIGTERM, and what follows the notice takes up to 7.25
-SIMILAR = 0.85  # how like ours a name is that must be meant for ours
+DEVELOPMENT_KEY = "insecure-key-for-development-only"  # too short for DEBUG=0
+HOST_NAME = r"[^\x00-\x20\x7f\[\]/?#@:,\\*]+"  # any script; no port, user, path or pattern
+# A host name or an IPv6 address, and an optional port.
+ORIGIN = re.compile(rf"https?://(?:\[[0-9a-f:.]+\]|{HOST_NAME})(?::[0-9]{{1,5}})?", re.IGNORECASE)
+MAX_NOTICE_SECONDS = 2.5  # a process must end within 10 s of SIGTERM, and after the notice it needs up to 7.25 s
+SIMILAR = 0.85  # from this likeness on an unknown variable is taken for a misspelt one of ours
 
 
 def secret_key(debug: bool) -> str:
-    """Return the key that signs sessions and tokens; only DEBUG has one of its own."""
+    """Return the key that signs sessions and tokens; only DEBUG has a default."""
     key: str = env.str("SECRET_KEY", DEVELOPMENT_KEY if debug else "")
     if not key:
         raise EnvError(
@@ -34,7 +35,7 @@ def secret_key(debug: bool) -> str:
 
 
 def rate(name: str, default: str) -> tuple[float, int] | None:
-    """Read "5/s" or "300/m burst 20" as (tokens per second, bucket size); "0" as None. Default burst: 4 s."""
+    """Read "5/s" or "300/m burst 20" as (tokens per second, bucket size), "0" as None. Default burst: 4 s of tokens."""
     text: str = env.str(name, default).strip()
     if text == "0":
         return None
@@ -45,7 +46,7 @@ def rate(name: str, default: str) -> tuple[float, int] | None:
 
 
 def at_least(least: int, name: str, default: int) -> int:
-    """Read a number that must not be smaller."""
+    """Read an integer that is not smaller than `least`."""
     value: int = env.int(name, default)
     if value < least:
         raise EnvError(f"{name} must be at least {least}, not {value}.")
@@ -53,7 +54,7 @@ def at_least(least: int, name: str, default: int) -> int:
 
 
 def between(least: float, most: float, name: str, default: float) -> float:
-    """Read a number with a fraction that must be neither smaller nor larger."""
+    """Read a decimal number from `least` to `most`."""
     value: float = env.float(name, default)
     if not least <= value <= most:
         raise EnvError(f"{name} must be between {least:g} and {most:g}, not {value:g}.")
@@ -61,7 +62,7 @@ def between(least: float, most: float, name: str, default: float) -> float:
 
 
 def texts(name: str, default: list[str]) -> list[str]:
-    """Read texts separated by commas."""
+    """Read a comma-separated list."""
     found: list[str] = env.list(name, default)
     return [text.strip() for text in found if text.strip()]
 
@@ -75,18 +76,18 @@ def choice(name: str, *values: str) -> str:
 
 
 def allowed_hosts(debug: bool) -> list[str]:
-    """Return the host names that are ours; "*" would believe whatever host a request claims."""
+    """Return the host names of this server; "*" would accept any Host header."""
     hosts = texts("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"] if debug else [])
     if "*" in hosts and not debug:
         raise EnvError('ALLOWED_HOSTS must name the hosts when DEBUG=0, not "*".')
     for host in hosts:
-        if not re.fullmatch(r"\*|\[[0-9a-fA-F:.]+\]|\.?[^\x00-\x20\x7f\[\]/?#@:,\\*]+", host):
+        if not re.fullmatch(rf"\*|\[[0-9a-fA-F:.]+\]|\.?{HOST_NAME}", host):
             raise EnvError(f'ALLOWED_HOSTS takes host names without scheme, port or path, not "{host}".')
     return hosts
 
 
 def origins(debug: bool) -> list[str]:
-    """Return the full origins of frontends elsewhere, as browsers write them."""
+    """Return the origins of frontends on other hosts, as browsers write them."""
     found = texts("CSRF_TRUSTED_ORIGINS", [])
     for origin in found:
         if not ORIGIN.fullmatch(origin):
@@ -96,26 +97,26 @@ def origins(debug: bool) -> list[str]:
 
 
 def as_browsers_write(origin: str) -> str:
-    """Return an origin in lower case and without the port that its scheme has anyway."""
+    """Return an origin in lower case and without the default port of its scheme."""
     origin = origin.lower()
     default = {"http": ":80", "https": ":443"}.get(origin.partition("://")[0], ":")
     return origin.removesuffix(default)
 
 
 def cookie_domain() -> str | None:
-    """Return the parent domain that cookies are shared under; None: they stay with this host."""
+    """Return the parent domain for shared cookies, or None for cookies of this host only."""
     domain: str = env.str("COOKIE_DOMAIN", "")
-    if not re.fullmatch(r"|\.?[^\x00-\x20\x7f\[\]/?#@:,;\\*]+", domain):
+    if ";" in domain or not re.fullmatch(rf"|\.?{HOST_NAME}", domain):
         raise EnvError(f'COOKIE_DOMAIN must be a domain such as .qader.vip, not "{domain}".')
     return domain or None
 
 
 def sqlite(directory: Path) -> dict[str, Any]:
-    """Return the settings of a database in a file."""
+    """Return the settings of an SQLite database in this directory."""
     return {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": directory / "db.sqlite3",
-        # IMMEDIATE: a transaction that will write takes its lock first, instead of failing half-way.
+        # IMMEDIATE: a transaction takes the write lock when it begins, instead of failing at its first write.
         "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 4, "init_command": "PRAGMA journal_mode=WAL"},
         # Threads cannot share an in-memory test database.
         "TEST": {"NAME": directory / "test.sqlite3"},
@@ -123,7 +124,7 @@ def sqlite(directory: Path) -> dict[str, Any]:
 
 
 def database(pool_size: int, directory: Path) -> dict[str, Any]:
-    """Return the settings of the database at DATABASE_URL; without one, of a file in this directory."""
+    """Return the settings of the database at DATABASE_URL, or of an SQLite file in this directory if it is empty."""
     url: str = env.str("DATABASE_URL", "")
     if not url:
         return sqlite(directory)
@@ -135,15 +136,16 @@ def database(pool_size: int, directory: Path) -> dict[str, Any]:
         return sqlite(directory) | {"NAME": found["NAME"]}
     if found["ENGINE"] != "django.db.backends.postgresql":
         raise EnvError("DATABASE_URL must be a postgresql:// or a sqlite:// address.")
-    # Below the 5 s in which a handshake, a send and an HTTP answer must end, as is DATABASE_SERVER_OPTIONS.
-    # By default the pool waits longer from attempt to attempt: once the database is back, as long again as it was away.
+    # All timeouts are below the 5 s in which handshakes, sends and HTTP answers must end; DATABASE_SERVER_OPTIONS, too.
+    # reconnect_timeout: by default the pool doubles its pauses, and after an outage waits as long again as it lasted.
     given = found.get("OPTIONS", {})
     options = {
         "pool": {"min_size": 1, "max_size": pool_size, "timeout": 3, "reconnect_timeout": 1},
         "connect_timeout": 3,
         "tcp_user_timeout": 10_000,
-        # Whatever asks to be prepared (chat.database.fetch) is planned once per connection: with Django's threshold,
-        # None, it would be parsed and planned at each call, and by PostgreSQL's own choice planned at each call.
+        # Statements that ask for it (`prepare=True` in the chat) are prepared once per connection and keep one plan.
+        # With Django's threshold, None, they would be parsed at each call; with PostgreSQL's plan_cache_mode "auto",
+        # planned at each call.
         "prepare_threshold": sys.maxsize,
         "options": f"{given.get('options', '')} -c plan_cache_mode=force_generic_plan".strip(),
     }
@@ -155,7 +157,7 @@ def database(pool_size: int, directory: Path) -> dict[str, Any]:
 
 
 def secret(name: str, least: int) -> str:
-    """Read a text that nobody may guess; empty where there is none."""
+    """Read a secret of at least `least` characters; empty if it is not set."""
     text: str = env.str(name, "").strip()
     if text and not (len(text) >= least and re.fullmatch(r"[!-~]+", text)):
         raise EnvError(f"{name} must have at least {least} characters, none of them a space.")
@@ -163,7 +165,7 @@ def secret(name: str, least: int) -> str:
 
 
 def sentry_dsn() -> str:
-    """Return the address that errors are reported to; empty: to nobody."""
+    """Return the address for error reports, empty for none."""
     dsn: str = env.str("SENTRY_DSN", "").strip()
     if dsn and not re.fullmatch(r"https?://[^/@\s]+@[^/@\s]+/\S+", dsn):
         raise EnvError("SENTRY_DSN must be an address such as https://key@host/1.")
@@ -177,7 +179,7 @@ def redis_url() -> str:
         if url:
             parse_url(url)  # type: ignore[no-untyped-call]
         known = urlsplit(url).port != 0
-    except ValueError:  # half an IPv6 address, a port that is no number, an option that is not what it should be
+    except ValueError:  # half an IPv6 address, a port that is not a number, an option with a wrong value
         known = False
     if not known:
         raise EnvError("REDIS_URL must be a redis://, rediss:// or unix:// address, with options that redis-py knows.")
@@ -185,9 +187,9 @@ def redis_url() -> str:
 
 
 def refuse_misspelt(given: set[str]) -> None:
-    """Raise where a variable is called nearly as one of ours, all of which have been read: it would do nothing.
+    """Raise if a variable is spelt almost like a setting: it would have no effect. Call it after all settings are read.
 
-    TEST_DATABASE_URL or DATABASE_URL_OF_A_REPLICA are something else.
+    A setting's name with a prefix or suffix, such as TEST_DATABASE_URL, is allowed.
     """
     known = set(env.dump())
     for name in sorted(given - known):

@@ -1,6 +1,6 @@
-"""All settings, read from the environment once, at the start; `.env.example` names every variable.
+"""All settings, read once from the environment; `.env.example` lists every variable.
 
-A bad or missing value raises `environs.EnvError`; `manage.py` and `qader.serve` tell it in one line and stop.
+A bad or missing value raises `environs.EnvError`; `manage.py` and `qader.serve` print it in one line and stop.
 """
 
 import logging
@@ -8,7 +8,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from qader import refusals
 from qader.environment import (
     MAX_NOTICE_SECONDS,
     allowed_hosts,
@@ -39,8 +38,8 @@ DATABASE_POOL_SIZE = at_least(8, "DATABASE_POOL_SIZE", 20)
 REDIS_URL = redis_url()
 SECURE_SSL = env.bool("SECURE_SSL", not DEBUG)
 
-# How long the server waits at its start for database and Redis, and how long it goes on once it was told to stop, which
-# is what a proxy needs to see a red /readyz.
+# How long a starting server waits for database and Redis; how long a stopping one still serves everything, so that the
+# proxy sees the red /readyz first.
 START_WAIT_SECONDS = at_least(0, "START_WAIT_SECONDS", 60)
 STOP_NOTICE_SECONDS = between(0, MAX_NOTICE_SECONDS, "STOP_NOTICE_SECONDS", 0 if DEBUG else 1.5)
 
@@ -62,14 +61,14 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "qader.access.RouteMiddleware",
-    "qader.headers.policies",
+    "qader.observability.access_log.RouteMiddleware",
+    "qader.http.headers.policies",
     "django.middleware.security.SecurityMiddleware",
     "corsheaders.middleware.CorsMiddleware",
-    "qader.static_files.WhiteNoiseMiddleware",
+    "qader.http.static_files.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "qader.languages.LocaleMiddleware",
-    "qader.health.CommonMiddleware",
+    "qader.http.languages.LocaleMiddleware",
+    "qader.http.health.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "accounts.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -92,19 +91,19 @@ TEMPLATES = [
     }
 ]
 
-# Limits of the server's connections to PostgreSQL, in ms; a migration or a dump may take as long as it needs.
+# Timeouts in ms for the server's PostgreSQL connections only; migrations and dumps have none.
 DATABASE_SERVER_OPTIONS = "-c statement_timeout=4000 -c lock_timeout=3000 -c idle_in_transaction_session_timeout=10000"
 DATABASES = {"default": database(DATABASE_POOL_SIZE, BASE_DIR)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-# Seconds. The cache only counts failed log-ins, which go on without it.
+# Seconds. The cache only counts failed log-ins; without it people can still log in.
 CACHE_TIMEOUTS = {"socket_timeout": 1, "socket_connect_timeout": 1}
-# Channel layer. In memory: nothing may be dropped for age or number, since delivery bounds its own queues and a
-# message that expires would take its channel out of every group. Redis: with protocol 3, the default, redis-py puts
-# every event that comes in into words for a debug log, whether it is kept or not.
+# The layer in memory must not drop events: delivery limits its own queues, and Channels removes a channel with an
+# expired event from all groups. For Redis protocol 2: with 3, the default, redis-py formats every incoming event for a
+# debug log even if that log is off.
 CHANNEL_LAYERS: dict[str, Any] = {
     "default": {
-        "BACKEND": "chat.layers.RedisPubSubChannelLayer",
+        "BACKEND": "chat.bus.redis_layer.RedisPubSubChannelLayer",
         "CONFIG": {
             "hosts": [{"address": REDIS_URL, "protocol": 2, "socket_timeout": 2, "socket_connect_timeout": 2}],
             "prefix": "qader",
@@ -126,11 +125,11 @@ CACHES: dict[str, Any] = {
     if REDIS_URL
     else {
         "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
-        "OPTIONS": {"MAX_ENTRIES": 100_000},  # beyond it some failed log-ins would be forgotten
+        "OPTIONS": {"MAX_ENTRIES": 100_000},  # above that number some failed log-ins are forgotten
     }
 }
 
-# Who is asking.
+# Authentication.
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["accounts.authentication.NameOrEmailBackend"]
 PASSWORD_HASHERS = [
@@ -141,10 +140,10 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
-# Failed log-ins in five minutes: of one account from one address; of one address, or of one account from everywhere.
+# Failed log-ins in five minutes: for one account from one address; from one address, or for one account from anywhere.
 LOGIN_LIMIT_ACCOUNT = at_least(1, "LOGIN_LIMIT_ACCOUNT", 10)
 LOGIN_LIMIT_ADDRESS = at_least(1, "LOGIN_LIMIT_ADDRESS", 100)
-# Sockets read the session's row themselves (accounts.authentication), so the engine is not a setting.
+# Not configurable: sockets read the rows of this engine themselves.
 SESSION_ENGINE = "accounts.session_store"
 SESSION_COOKIE_NAME = "sessionid"
 CSRF_COOKIE_NAME = "csrftoken"
@@ -155,19 +154,19 @@ SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_SSL_REDIRECT = SECURE_SSL
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE_SSL else 0
-# Hosts below ours, and the list built into browsers, from which a name is not removed in months: only if asked for.
+# Subdomains and the browsers' built-in list only on request: removal from that list takes months.
 HSTS_SCOPE = choice("HSTS_SCOPE", "host", "subdomains", "preload")
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_SSL and HSTS_SCOPE != "host"
 SECURE_HSTS_PRELOAD = SECURE_SSL and HSTS_SCOPE == "preload"
-SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # they ask for both
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # they demand both
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-# Believe X-Real-IP and X-Forwarded-Proto: only behind a proxy that overwrites both.
+# Trust X-Real-IP and X-Forwarded-Proto. Only behind a proxy that overwrites both.
 TRUST_PROXY = env.bool("TRUST_PROXY", False)
 if TRUST_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 
-# Pages on other origins may use REST where they may open sockets.
+# The origins that may open sockets may also use REST.
 CORS_ALLOWED_ORIGINS = CSRF_TRUSTED_ORIGINS
 CORS_ALLOW_CREDENTIALS = True
 CORS_URLS_REGEX = r"^/api/v1/"
@@ -181,8 +180,8 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "EXCEPTION_HANDLER": "chat.errors.exception_handler",
-    "DEFAULT_SCHEMA_CLASS": "qader.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "chat.exception_handler.exception_handler",
+    "DEFAULT_SCHEMA_CLASS": "qader.http.openapi.AutoSchema",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Qader chat",
@@ -195,13 +194,13 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
     "APPEND_COMPONENTS": {"securitySchemes": {"csrfToken": {"type": "apiKey", "in": "header", "name": "X-CSRFToken"}}},
-    "POSTPROCESSING_HOOKS": ["qader.openapi.complete"],
+    "POSTPROCESSING_HOOKS": ["qader.http.openapi.complete"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SWAGGER_UI_SETTINGS": {"deepLinking": True, "validatorUrl": None},
 }
 
-# What people read; what clients read stays English, see qader.languages.
+# The languages of the page and the admin; REST answers in English, see qader.http.languages.
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("ar", "العربية")]
 LOCALE_PATHS = [BASE_DIR / "locale"]
@@ -218,7 +217,7 @@ STORAGES = {
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
-        else "qader.static_files.ModuleStorage"
+        else "qader.http.static_files.ModuleStorage"
     },
 }
 WHITENOISE_USE_FINDERS = DEBUG
@@ -229,25 +228,38 @@ CHAT_RATE_LIMIT = rate("CHAT_RATE_LIMIT", "5/s burst 20")
 CHAT_MAX_MESSAGE_LENGTH = at_least(1, "CHAT_MAX_MESSAGE_LENGTH", 4000)
 CHAT_MAX_SOCKETS_PER_USER = at_least(1, "CHAT_MAX_SOCKETS_PER_USER", 20)
 CHAT_HEAL_SECONDS = at_least(1, "CHAT_HEAL_SECONDS", 30)
-CHAT_MAX_FRAME_BYTES = 64 * 1024  # one message of a client; the server closes with 1009 above it
-DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024  # a POST; 4,000 escaped code points and the frame around them fit
+CHAT_MAX_FRAME_BYTES = 64 * 1024  # one message of a client; a longer one closes the socket with 1009
+DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024  # a POST; enough for 4,000 escaped code points
 
-# Who may read /metrics: whoever brings this token; empty: whoever asks from this machine, by no proxy.
+# /metrics requires this token; without one, only direct requests from this machine are allowed.
 METRICS_TOKEN = secret("METRICS_TOKEN", 16)
 SENTRY_DSN = sentry_dsn()
 LOG_LEVEL: int = env.log_level("LOG_LEVEL", logging.INFO)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"()": "qader.logs.ReadableLine" if DEBUG else "qader.logs.JsonLine"}},
-    "filters": {"one line": {"()": "qader.refusals.OneLine"}, "own words": {"()": "qader.logs.OwnWords"}},
+    "formatters": {"line": {"()": f"qader.observability.log_format.{'ReadableLine' if DEBUG else 'JsonLine'}"}},
+    "filters": {
+        "client errors": {"()": "qader.observability.log_filters.ClientErrorsAsWarnings"},
+        "no status lines": {"()": "qader.observability.log_filters.WithoutStatusLines"},
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
-    # Django's own handler for this logger would print each server error twice.
+    # Without Django's own handler, which would print each server error a second time.
     "loggers": {
         "django": {"handlers": [], "level": LOG_LEVEL, "propagate": True},
-        **{name: {"filters": ["one line"]} for name in refusals.LOGGERS},
-        "django.request": {"filters": ["own words", "one line"]},
+        "django.request": {"filters": ["no status lines", "client errors"]},
+        # Django logs these with a traceback, and most of them as errors.
+        **{
+            f"django.security.{name}": {"filters": ["client errors"]}
+            for name in (
+                "DisallowedHost",
+                "RequestDataTooBig",
+                "SuspiciousOperation",
+                "TooManyFieldsSent",
+                "TooManyFilesSent",
+            )
+        },
     },
 }
 

@@ -1,11 +1,12 @@
-"""Where HTTP goes."""
+"""The URLs of the project."""
 
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.i18n import set_language
 from drf_spectacular.views import SpectacularAPIView
 
-from qader import documents, exposition, health, views
+from qader.http import documents, health, views
+from qader.observability import metrics_view
 
 v1: list[URLPattern | URLResolver] = [
     path("auth/", include("accounts.urls")),
@@ -22,8 +23,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("i18n/setlang/", set_language, name="set_language"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
-    path("metrics", exposition.metrics, name="metrics"),
+    path("metrics", metrics_view.metrics, name="metrics"),
 ]
 
-handler404 = "qader.views.not_found"
-handler500 = "qader.views.server_error"
+handler404 = "qader.http.views.not_found"
+handler500 = "qader.http.views.server_error"

@@ -1,7 +1,10 @@
-"""`make test`: pytest on SQLite and the in-memory layer, then on PostgreSQL and Redis, with `tests/e2e/` there.
+"""`make test`: three lanes side by side, then the tests that need the machine to themselves.
 
-Arguments go on to pytest. FAST=1 leaves `tests/e2e/` out. TEST_DATABASE_URL and TEST_REDIS_URL replace the servers
-that are started here otherwise.
+One lane runs everything but `tests/e2e/` on SQLite and the in-memory layer. One runs what touches a database on
+PostgreSQL and Redis. One runs `tests/e2e/` there. Each worker of a lane has a database and a Redis of its own.
+
+Arguments go on to pytest. FAST=1 runs the first lane alone. TEST_DATABASE_URL and TEST_REDIS_URL replace the servers
+that are started here otherwise; then the lanes run one after the other, with one worker each.
 """
 
 import os
@@ -10,8 +13,11 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -20,12 +26,13 @@ from tests.servers import postgresql, redis
 
 ROOT = Path(__file__).resolve().parent.parent
 WITHOUT_E2E = ["--ignore=tests/e2e", "--deselect=tests/e2e/"]  # the second for files that ARGS names
+E2E_WORKERS = 3  # they mostly wait, for processes and time-outs
 # As in production, over plain HTTP: what only DEBUG hides must fail here.
 SETTINGS = {"DEBUG": "0", "SECURE_SSL": "0", "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver"}
 
 
 def environment(database_url: str, redis_url: str) -> dict[str, str]:
-    """The caller's environment with every setting of ours replaced, so that no shell changes what the tests see."""
+    """Return the caller's environment with every setting of ours replaced: no shell changes what the tests see."""
     ours = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     theirs = {name: value for name, value in os.environ.items() if name not in ours}
     addresses = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
@@ -33,43 +40,97 @@ def environment(database_url: str, redis_url: str) -> dict[str, str]:
 
 
 def say(line: str) -> None:
-    """Print at once: pytest's own lines follow."""
+    """Print at once: the output of pytest follows."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
-def run_pytest(title: str, arguments: list[str], database_url: str, redis_url: str) -> int:
-    """Run it in a process of its own, print how long it took and return its exit code."""
-    say(f"\n=== {title}")
-    begin = time.monotonic()
-    command = [sys.executable, "-m", "pytest", *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(database_url, redis_url))
+@dataclass
+class Lane:
+    """One run of pytest; `redis_urls` are as many as it has workers, or none."""
+
+    title: str
+    arguments: Sequence[str]
+    database_url: str = ""
+    redis_urls: Sequence[str] = ()
+    workers: int = 1
+
+    def start(self) -> None:
+        """Start it; its output is kept until it has ended."""
+        self._began = time.monotonic()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        settings = environment(self.database_url, self.redis_urls[0] if self.redis_urls else "")
+        settings |= {"PYTEST_PLUGINS": "tests.worker", "TEST_REDIS_URLS": ",".join(self.redis_urls)}
+        command = [sys.executable, "-m", "pytest", *self.arguments]
+        if self.workers > 1:
+            command += ["--numprocesses", str(self.workers), "--dist", "loadfile"]
+        # A session of its own: an interrupt of the terminal reaches it by us, once.
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=settings, stdout=self._output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+    def finish(self) -> int:
+        """Wait for its end, print what it said, and return pytest's exit code."""
+        code = self._process.wait()
+        self._output.seek(0)
+        say(f"\n=== {self.title}\n{self._output.read().decode(errors='replace').rstrip()}")
+        say(f"=== {self.title}: {time.monotonic() - self._began:.1f} s, exit code {code}")
+        return code
+
+    def is_running(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return hasattr(self, "_process") and self._process.poll() is None
+
+    def stop(self) -> None:
+        """Interrupt it, so that it cleans up."""
+        if self.is_running():
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait()
+
+
+def run(lanes: Sequence[Lane]) -> list[int]:
+    """Run the lanes side by side and return their exit codes; each is printed when it has ended."""
     try:
-        code = process.wait()
-    except KeyboardInterrupt:  # the terminal has told pytest too: let it clean up
-        process.wait()
-        raise
-    except SystemExit:
-        process.send_signal(signal.SIGINT)
-        process.wait()
-        raise
-    say(f"=== {title}: {time.monotonic() - begin:.1f} s, exit code {code}")
-    return code
+        for lane in lanes:
+            lane.start()
+        waiting, codes = list(lanes), []
+        while waiting:
+            ended = [lane for lane in waiting if not lane.is_running()]
+            codes += [lane.finish() for lane in ended]
+            waiting = [lane for lane in waiting if lane not in ended]
+            time.sleep(0.1)
+        return codes
+    finally:
+        for lane in lanes:
+            lane.stop()
 
 
-def run_both(arguments: list[str], fast: bool) -> list[int]:
-    """Both runs, the second even if the first fails."""
-    codes = [run_pytest("SQLite + in-memory", [*WITHOUT_E2E, *arguments], "", "")]
+def run_all(arguments: list[str], fast: bool) -> list[int]:
+    """Run all lanes, and then, alone, what is marked `quiet`."""
+    sqlite = Lane("SQLite + in-memory", [*WITHOUT_E2E, "-m", "not quiet", *arguments], workers=2 if fast else 1)
+    if fast:
+        return run([sqlite])
+    database, cache = os.environ.get("TEST_DATABASE_URL"), os.environ.get("TEST_REDIS_URL")
+    is_shared = bool(database or cache)
     with ExitStack() as stack:
-        database_url = os.environ.get("TEST_DATABASE_URL") or stack.enter_context(postgresql()).url
-        redis_url = os.environ.get("TEST_REDIS_URL") or stack.enter_context(redis()).url
-        arguments = [*(WITHOUT_E2E if fast else []), *arguments]
-        codes.append(run_pytest("PostgreSQL + Redis", arguments, database_url, redis_url))
-    return codes
+
+        def lane(title: str, own: Sequence[str], workers: int = 1) -> Lane:
+            workers = 1 if is_shared else workers
+            url = database or stack.enter_context(postgresql()).url
+            redis_urls = [cache or stack.enter_context(redis()).url for _ in range(workers)]
+            return Lane(title, [*own, *arguments], url, redis_urls, workers)
+
+        lanes = [
+            sqlite,
+            lane("PostgreSQL + Redis", [*WITHOUT_E2E, "-m", "not quiet", "--databases-only"]),
+            lane("end to end", ["-m", "not quiet", "--e2e-only"], E2E_WORKERS),
+        ]
+        codes = [run([one])[0] for one in lanes] if is_shared else run(lanes)
+        return codes + run([lane("alone", ["-m", "quiet"])])
 
 
 def exit_code(codes: list[int]) -> int:
-    """0 if all passed. What ARGS selects may be nothing in one of the runs, but not in both."""
+    """Return 0 if all passed. What ARGS selects may be nothing in some of the runs, but not in all."""
     if set(codes) <= {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED} and pytest.ExitCode.OK in codes:
         return 0
     return 1
@@ -83,6 +144,6 @@ def end(*_: object) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, end)
     try:
-        sys.exit(exit_code(run_both(sys.argv[1:], fast=os.environ.get("FAST", "") not in {"", "0"})))
+        sys.exit(exit_code(run_all(sys.argv[1:], fast=os.environ.get("FAST", "") not in {"", "0"})))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -18,10 +18,38 @@ from django.test import AsyncClient
 
 from accounts.models import User
 from chat.models import Conversation
-from qader.logs import JsonLine
+from qader.observability.log_format import JsonLine
 from tests.contract import check_close, check_frame
 from tests.people import People, make_people, session_cookie
 from tests.queries import wait_for_idle_threads
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what the lanes of `make test` select by."""
+    parser.addoption("--databases-only", action="store_true", help="only tests that touch a database or need Redis")
+    parser.addoption("--e2e-only", action="store_true", help="only tests/e2e/")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what another lane runs: with nothing to do with databases, once is enough."""
+
+    def is_selected(item: pytest.Item) -> bool:
+        if config.getoption("--e2e-only"):
+            return "e2e" in item.path.parts
+        if config.getoption("--databases-only"):
+            uses_database = (
+                item.get_closest_marker("django_db") or "db" in names(item) or "transactional_db" in names(item)
+            )
+            return bool(uses_database or item.get_closest_marker("skipif"))  # a skipif names a server that it needs
+        return True
+
+    def names(item: pytest.Item) -> list[str]:
+        return getattr(item, "fixturenames", [])
+
+    left_out = [item for item in items if not is_selected(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if is_selected(item)]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -171,7 +199,7 @@ async def post(live_people: People) -> AsyncIterator[Post]:
 
 async def loop_is_idle() -> None:
     """Let what ends with the last socket end, so that no thread holds the database when the test's data goes."""
-    names = ("mailbox-synchronize", "mailbox-publish", "writer", "presence-tell")
+    names = ("event-bus-synchronize", "event-bus-publish", "presence-report")
     tasks = [task for task in asyncio.all_tasks() if task.get_name() in names]
     if tasks:
         await asyncio.wait(tasks, timeout=5)

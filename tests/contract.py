@@ -12,8 +12,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import sync_and_async_middleware
 from drf_spectacular.generators import SchemaGenerator
 
-from chat import schemas
 from chat.errors import CloseCode
+from chat.wire import schemas
 
 CLOSE_CODES = frozenset(map(int, CloseCode)) | {1000}  # the last one when the client itself said goodbye
 UNDESCRIBED = frozenset({"HEAD", "OPTIONS"})

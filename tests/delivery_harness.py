@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
@@ -11,15 +11,17 @@ from unittest.mock import patch
 from django.db import OperationalError
 from django.db.backends.utils import CursorWrapper
 
-from chat.delivery import Delivery, messages_between
-from chat.events import MessagePosted, MessagesRead
+from accounts.models import User
+from chat.bus.events import MessagePosted, MessagesRead
+from chat.live.conversation_feed import ConversationFeed
+from chat.live.handshake import Handshake
 from chat.models import Conversation, Message
-from chat.serializers import Pong, encode
+from chat.store.history import messages_between
+from chat.wire.server_frames import Pong
 from tests.contract import check_frame
 from tests.people import People
 from tests.sockets import in_thread
 
-PONG = encode(Pong())
 AWAY = OperationalError("server closed the connection unexpectedly")
 
 
@@ -32,21 +34,23 @@ class DeliveryHarness:
         self.closed: asyncio.Queue[int] = asyncio.Queue()
         self.gate = asyncio.Event()
         self.gate.set()
-        self.delivery = Delivery(conversation.pk, people.student.pk, self.send, self.closed.put_nowait)
+        self.feed = feed_of(conversation, people.student.pk, self.send, self.closed.put_nowait)
 
     async def send(self, text: str) -> None:
         await self.gate.wait()
         check_frame("/ws/chat/my-conversation/", text)
-        self.sent.put_nowait(json.loads(text))
+        frame = json.loads(text)
+        if frame["type"] != "connection_established":
+            self.sent.put_nowait(frame)
 
-    def start(self, last: int = 0, *, first: int | None = None, frames: Any = ()) -> None:
-        """Begin where the client has everything up to the seq `last`."""
+    def start(self, last: int = 0, *, missed: Sequence[MessagePosted] = ()) -> None:
+        """Start where the client has everything up to the seq `last`, the last of which are the `missed` ones."""
         reads = {self.people.student.pk: 0, self.people.teacher.pk: 0}
-        self.delivery.start(first=last if first is None else first, last=last, reads=reads, frames=frames)
+        self.feed.start(handshake_of(self.conversation, self.people.student, last, missed, reads))
 
-    def hear(self, *events: MessagePosted | MessagesRead) -> None:
+    def receive(self, *events: MessagePosted | MessagesRead) -> None:
         for event in events:
-            self.delivery.hear(event)
+            self.feed.on_event(event)
 
     async def next(self) -> dict[str, Any]:
         return await asyncio.wait_for(self.sent.get(), 5)
@@ -57,8 +61,31 @@ class DeliveryHarness:
 
     async def nothing_more(self) -> None:
         """Check that all is told: what is said now comes next."""
-        self.delivery.say(PONG)
+        self.feed.send(Pong())
         assert await self.next() == {"type": "pong"}
+
+
+def feed_of(conversation: Conversation, user_id: int, write: Any, close: Any) -> ConversationFeed:
+    """Return the feed of a participant's socket that `write` stands for."""
+    return ConversationFeed(
+        conversation, user_id=user_id, session_key=None, wants_presence=False, write=write, close=close
+    )
+
+
+def handshake_of(
+    conversation: Conversation, user: User, last: int, missed: Sequence[MessagePosted], reads: dict[int, int]
+) -> Handshake:
+    """Return a handshake by which the client has everything up to the seq `last`, but for the `missed` ones."""
+    return Handshake(
+        user=user,
+        conversation=conversation,
+        first=last - len(missed),
+        last=last,
+        reads=reads,
+        missed=list(missed),
+        recovered=None,
+        read_up_to=None,
+    )
 
 
 async def write(harness: DeliveryHarness, count: int) -> list[MessagePosted]:

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from prometheus_client import REGISTRY
 
-import qader.metrics  # noqa: F401 - registers what only the server would import
+import qader.observability.metrics  # noqa: F401 - registers what only the server would import
 
 # How long something took, and the state of what is there: another value each time.
 UNSTEADY = ("_sum", "_bucket", "_info", "_pool_connections", "_pool_max", "_pool_waiting")

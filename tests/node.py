@@ -1,4 +1,7 @@
-"""Node for the tests that need it, and what a `package-lock.json` asks of npm."""
+"""Node for the tests and checks that need it, and what a `package-lock.json` asks of npm.
+
+`python -m tests.node` installs the packages of `tests/js/`. With a program of theirs and its arguments, it runs that.
+"""
 
 import fcntl
 import hashlib
@@ -57,4 +60,6 @@ def installed(package: Path = JS) -> Path:
 
 
 if __name__ == "__main__":
-    installed()
+    programs = installed() / ".bin"
+    if sys.argv[1:]:
+        os.execve(node(), [node(), str(programs / sys.argv[1]), *sys.argv[2:]], environment())

@@ -4,11 +4,11 @@ from typing import Any
 
 from accounts.models import User, UserProfile
 from accounts.serializers import ProfileBody
-from chat.batch import Draft, Sent
+from chat.bus.events import MessagePosted
 from chat.errors import ClientError
-from chat.events import MessagePosted
 from chat.models import Conversation, Message
-from chat.serializers import MessageBody
+from chat.store.batch import Draft, Sent
+from chat.wire.server_frames import MessageBody
 from tests.people import profile_object
 
 CLOSED = ("conversation_closed", "This conversation is closed.", 403, None, None)

@@ -77,7 +77,7 @@ async def ended(*names: str) -> None:
 
 async def settled() -> None:
     """Wait till what is looked at because a socket is new has been looked at."""
-    await ended("upkeep-arrived", "upkeep-newcomers")
+    await ended("healing-now-batches", "healing-later-batches")
 
 
 async def http(user: User, key: str | None = None) -> Any:

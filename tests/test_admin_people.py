@@ -236,13 +236,14 @@ def test_people_are_deactivated_and_activated_but_nobody_themselves(people: Peop
 def test_each_deactivated_user_is_announced_to_the_sockets(
     people: People, browser: Client, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
 ) -> None:
-    from chat import events
+    from chat.bus import signals
+    from chat.bus.events import AccessChanged
 
-    announced: list[int] = []
-    monkeypatch.setattr(events, "access_changed", announced.append)
+    announced: list[object] = []
+    monkeypatch.setattr(signals, "publish", announced.append)
     with django_capture_on_commit_callbacks(execute=True):
         act(browser, "deactivate", people.student, people.teacher)
-    assert announced == [people.student.pk, people.teacher.pk]
+    assert announced == [AccessChanged(people.student.pk), AccessChanged(people.teacher.pk)]
 
 
 def test_only_staff_with_the_permission_may_act(people: People) -> None:

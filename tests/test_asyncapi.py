@@ -9,11 +9,11 @@ import pytest
 import yaml
 from django.test import Client
 
-from chat import schemas
-from chat.asyncapi import asyncapi
 from chat.errors import ERROR_CODES, CloseCode
 from chat.routing import websocket_urlpatterns
-from chat.serializers import Frame
+from chat.wire import schemas
+from chat.wire.asyncapi import asyncapi
+from chat.wire.server_frames import Frame
 from tests.node import installed
 
 PATHS = {"/ws/chat/my-conversation/", "/ws/chat/conversations/{id}/", "/ws/chat/inbox/"}

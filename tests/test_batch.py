@@ -7,8 +7,8 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import RoleChoices, User, UserProfile
-from chat.batch import Sent, store
 from chat.models import Conversation, Message
+from chat.store.batch import Sent, store
 from tests.people import People, say
 from tests.queries import at_once
 from tests.service_results import CLOSED, UNAVAILABLE, entry, posted, reassign, refusal, stored

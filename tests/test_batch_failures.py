@@ -9,9 +9,9 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from accounts.models import RoleChoices
-from chat.batch import Draft, Sent, store
 from chat.errors import UnavailableError
 from chat.models import Conversation
+from chat.store.batch import Draft, Sent, store
 from tests.people import People, conversation_of, make_user
 from tests.queries import at_once, recorded_queries, watched_statements
 from tests.service_results import CLOSED, UNAVAILABLE, entry, event_of, refusal, stored

@@ -11,17 +11,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from accounts.serializers import ProfileBody
+from chat.bus.events import AccessChanged, AnyEvent, MessagePosted, MessagesRead
 from chat.errors import ClientError, UnavailableError
-from chat.events import AnyEvent, LookAgain, MessagePosted, MessagesRead
-from chat.incoming import MarkRead, MessagePost, SendMessage, parse_id, read, read_frame
-from chat.serializers import (
+from chat.live.subscriber import encode
+from chat.wire.client_frames import MarkRead, MessagePost, SendMessage, parse_id, read, read_frame
+from chat.wire.server_frames import (
     ConnectionEstablished,
     MessageBody,
     NewMessage,
     Pong,
     ResumeComplete,
     UpdateMessageStatus,
-    encode,
     error_frame,
 )
 
@@ -52,7 +52,7 @@ def code_of(call: Any, *arguments: Any) -> str:
 def test_an_object_is_read_as_it_is_and_anything_else_is_no_frame(value: Any) -> None:
     text = json.dumps(value)
     if isinstance(value, dict):
-        assert read_frame(text) == value
+        assert read_frame(text)[1] == value
     else:
         assert code_of(read_frame, text) == "invalid_frame"
 
@@ -70,7 +70,7 @@ def test_an_object_is_read_as_it_is_and_anything_else_is_no_frame(value: Any) ->
 @example('{"message": "raw\nline"}')
 def test_a_text_is_a_frame_or_refused_by_name(text: str) -> None:
     try:
-        assert isinstance(read_frame(text), dict)
+        assert isinstance(read_frame(text)[1], dict)
     except ClientError as error:
         assert (error.code, error.status) in {("invalid_json", 400), ("invalid_frame", 400)}
 
@@ -278,7 +278,7 @@ def test_every_other_frame_has_exactly_its_keys(frame: Any, expected: dict[str, 
 events = (
     st.builds(MessagePosted, ids, ids, messages, st.none() | plain_text)
     | st.builds(MessagesRead, ids, ids, ids, ids, st.lists(st.tuples(ids, ids)))
-    | st.builds(LookAgain, ids)
+    | st.builds(AccessChanged, ids)
 )
 
 

@@ -7,18 +7,17 @@ from typing import Any
 import pytest
 from django.db import ProgrammingError
 
-from chat import outbox as outbox_module
-from chat.delivery import Delivery, messages_between
-from chat.events import MessagesRead
+from chat.bus.events import MessagesRead
+from chat.live import subscriber
 from chat.models import Conversation, Message
-from chat.serializers import Pong, encode
-from tests.delivery_harness import DeliveryHarness, database_away, write
+from chat.store.history import messages_between
+from chat.wire.server_frames import Pong
+from tests.delivery_harness import DeliveryHarness, database_away, feed_of, handshake_of, write
 from tests.people import People, say
 from tests.queries import counted_queries, paused_after
 from tests.sockets import in_thread, new_message
 
 INTERNAL_ERROR, TOO_SLOW = 1011, 1013
-PONG = encode(Pong())
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ async def harness(live_people: People, live_conversation: Conversation) -> Any:
     """A delivery that has not started."""
     harness = DeliveryHarness(live_conversation, live_people)
     yield harness
-    harness.delivery.stop()
+    harness.feed.stop()
 
 
 async def test_events_are_told_in_order_each_as_this_user_sees_it(
@@ -36,7 +35,7 @@ async def test_events_are_told_in_order_each_as_this_user_sees_it(
     theirs = (await in_thread(say, harness.conversation, live_people.teacher, "theirs"))[0]
     own = Message(conversation=harness.conversation, sender=live_people.student, content="own", client_id="1")
     await own.asave()
-    harness.hear(*await in_thread(messages_between, harness.conversation.pk, 0, 2, 2))
+    harness.receive(*await in_thread(messages_between, harness.conversation.pk, 0, 2, 2))
     assert await harness.next() == await new_message(theirs, live_people.student)
     assert await harness.next() == await new_message(own, live_people.student, "1")
     await harness.nothing_more()
@@ -45,26 +44,26 @@ async def test_events_are_told_in_order_each_as_this_user_sees_it(
 async def test_an_event_that_comes_again_is_dropped(harness: DeliveryHarness) -> None:
     harness.start()
     one, two, three = await write(harness, 3)
-    harness.hear(one, one, two, one, two, three, three, one)
+    harness.receive(one, one, two, one, two, three, three, one)
     assert await harness.numbers(3) == [1, 2, 3]
-    harness.hear(one, two, three)
+    harness.receive(one, two, three)
     await harness.nothing_more()
-    assert harness.delivery._ahead == {}  # nor is it kept, in the place of what comes ahead of its turn
+    assert harness.feed._ahead == {}  # nor is it kept, in the place of what comes ahead of its turn
 
 
 async def test_a_gap_is_filled_from_the_database(harness: DeliveryHarness) -> None:
     harness.start()
     events = await write(harness, 5)
-    harness.hear(events[0], events[4])
+    harness.receive(events[0], events[4])
     assert await harness.numbers(5) == [1, 2, 3, 4, 5]
-    harness.hear(*events)
+    harness.receive(*events)
     await harness.nothing_more()
 
 
 async def test_events_in_any_order_are_told_in_theirs(harness: DeliveryHarness) -> None:
     harness.start()
     events = await write(harness, 3)
-    harness.hear(events[2], events[1], events[0])
+    harness.receive(events[2], events[1], events[0])
     assert await harness.numbers(3) == [1, 2, 3]
     await harness.nothing_more()
 
@@ -77,10 +76,10 @@ async def test_losing_doubling_and_shuffling_leaves_every_message_once(harness: 
     script = [event for event in events for _ in range(dice.choice([0, 1, 1, 1, 2]))]
     script.sort(key=lambda event: event.seq + dice.uniform(0, 8))
     for event in script:
-        harness.hear(event)
+        harness.receive(event)
         if dice.random() < 0.3:
             await asyncio.sleep(0)
-    harness.delivery.catch_up(60, {})
+    harness.feed.catch_up(60, {})
     assert await harness.numbers(60) == list(range(1, 61))
     await harness.nothing_more()
 
@@ -88,7 +87,7 @@ async def test_losing_doubling_and_shuffling_leaves_every_message_once(harness: 
 async def test_a_gap_larger_than_one_reading_is_filled(harness: DeliveryHarness) -> None:
     harness.start()
     events = await write(harness, 950)
-    harness.hear(events[-1])
+    harness.receive(events[-1])
     assert await harness.numbers(950) == list(range(1, 951))
     await harness.nothing_more()
 
@@ -96,9 +95,9 @@ async def test_a_gap_larger_than_one_reading_is_filled(harness: DeliveryHarness)
 async def test_what_comes_while_a_gap_is_filled_comes_behind_it(harness: DeliveryHarness) -> None:
     harness.start()
     events = await write(harness, 300)
-    harness.hear(events[250])
+    harness.receive(events[250])
     for event in events[251:]:
-        harness.hear(event)
+        harness.receive(event)
         await asyncio.sleep(0)
     assert await harness.numbers(300) == list(range(1, 301))
     await harness.nothing_more()
@@ -108,17 +107,17 @@ async def test_rows_that_vanished_are_skipped(harness: DeliveryHarness) -> None:
     harness.start()
     events = await write(harness, 6)
     await Message.objects.filter(seq__in=[2, 3, 6]).adelete()
-    harness.hear(events[0], events[4])
+    harness.receive(events[0], events[4])
     assert await harness.numbers(3) == [1, 4, 5]
     with counted_queries() as queries, paused_after('FROM "chat_message"') as (made, go_on):
-        assert harness.delivery.catch_up(6, {})  # which is gone, too
+        assert harness.feed.catch_up(6, {})  # which is gone, too
         assert await asyncio.to_thread(made.wait, 5)
         go_on.set()
         for _ in range(20):
             await in_thread(Conversation.objects.count)
     assert sum("chat_message" in sql for sql in queries) == 1  # and not looked for again and again
     seventh = await write(harness, 1)
-    harness.hear(*seventh)
+    harness.receive(*seventh)
     assert await harness.numbers(1) == [7]
     await harness.nothing_more()
 
@@ -127,26 +126,26 @@ async def test_many_vanished_rows_in_a_row_are_skipped(harness: DeliveryHarness)
     harness.start()
     events = await write(harness, 700)
     await Message.objects.filter(seq__range=(2, 650)).adelete()
-    harness.hear(events[699])
+    harness.receive(events[699])
     assert await harness.numbers(51) == [1, *range(651, 701)]
     await harness.nothing_more()
 
 
 async def test_nothing_is_written_before_the_start_and_nothing_of_it_twice(harness: DeliveryHarness) -> None:
     events = await write(harness, 5)
-    harness.hear(*events[:4], MessagesRead(harness.conversation.pk, harness.people.teacher.pk, 0, 1, [(1, 1)]))
+    harness.receive(*events[:4], MessagesRead(harness.conversation.pk, harness.people.teacher.pk, 0, 1, [(1, 1)]))
     await asyncio.sleep(0)
     assert harness.sent.empty()
-    harness.start(3, first=1, frames=[harness.delivery.frame(event) for event in events[1:3]])
+    harness.start(3, missed=events[1:3])
     assert await harness.numbers(3) == [2, 3, 4]
-    harness.hear(*events)
+    harness.receive(*events)
     assert await harness.numbers(1) == [5]
     await harness.nothing_more()
 
 
 async def test_what_was_heard_out_of_order_before_the_start_is_made_whole(harness: DeliveryHarness) -> None:
     events = await write(harness, 9)
-    harness.hear(events[8], events[5])
+    harness.receive(events[8], events[5])
     harness.start(2)
     assert await harness.numbers(7) == [3, 4, 5, 6, 7, 8, 9]
     await harness.nothing_more()
@@ -154,12 +153,12 @@ async def test_what_was_heard_out_of_order_before_the_start_is_made_whole(harnes
 
 async def test_catching_up_says_whether_something_was_missed(harness: DeliveryHarness) -> None:
     harness.start()
-    assert not harness.delivery.catch_up(0, {harness.people.teacher.pk: 0})
+    assert not harness.feed.catch_up(0, {harness.people.teacher.pk: 0})
     await write(harness, 2)
-    assert harness.delivery.catch_up(2, {})
+    assert harness.feed.catch_up(2, {})
     assert await harness.numbers(2) == [1, 2]
-    assert not harness.delivery.catch_up(2, {})
-    assert not harness.delivery.catch_up(1, {})
+    assert not harness.feed.catch_up(2, {})
+    assert not harness.feed.catch_up(1, {})
     await harness.nothing_more()
 
 
@@ -167,7 +166,7 @@ async def test_a_database_that_fails_is_asked_again(harness: DeliveryHarness) ->
     harness.start()
     events = await write(harness, 4)
     with database_away() as tried:
-        harness.hear(events[2])
+        harness.receive(events[2])
         assert await asyncio.to_thread(tried.wait, 5)
     assert await harness.numbers(3) == [1, 2, 3]
     await harness.nothing_more()
@@ -178,7 +177,7 @@ async def test_a_database_that_fails_holds_up_nothing_else(harness: DeliveryHarn
     harness.start()
     events = await write(harness, 3)
     with database_away() as tried:
-        harness.hear(events[2])
+        harness.receive(events[2])
         await harness.nothing_more()
         assert await asyncio.to_thread(tried.wait, 5)
         await harness.nothing_more()
@@ -191,19 +190,19 @@ async def test_a_hole_that_can_never_be_filled_closes_the_socket(
     harness.start()
     events = await write(harness, 3)
     with database_away(ProgrammingError("no such table")):
-        harness.hear(events[2])
+        harness.receive(events[2])
         assert await asyncio.wait_for(harness.closed.get(), 5) == INTERNAL_ERROR
-    assert [record.message for record in caplog.records] == ["a hole could not be filled"]
+    assert [record.message for record in caplog.records] == ["what a socket misses could not be read"]
 
 
 async def test_while_the_database_fails_what_fits_without_it_is_told(harness: DeliveryHarness) -> None:
     harness.start()
     events = await write(harness, 4)
     with database_away():
-        harness.hear(events[2])
-        harness.hear(events[1], events[0])
+        harness.receive(events[2])
+        harness.receive(events[1], events[0])
         assert await harness.numbers(3) == [1, 2, 3]
-        harness.hear(events[3])
+        harness.receive(events[3])
         assert await harness.numbers(1) == [4]
     await harness.nothing_more()
 
@@ -213,9 +212,9 @@ async def test_a_client_that_takes_nothing_costs_a_bounded_number_of_messages(ha
     harness.start()
     events = await write(harness, 1500)
     for event in events:
-        harness.hear(event)
+        harness.receive(event)
     await asyncio.sleep(0)
-    assert len(harness.delivery._ahead) <= 201
+    assert len(harness.feed._ahead) <= 201
     assert harness.closed.empty()
     harness.gate.set()  # and it catches up
     assert await harness.numbers(1500) == list(range(1, 1501))
@@ -225,20 +224,21 @@ async def test_a_client_that_takes_nothing_costs_a_bounded_number_of_messages(ha
 async def test_a_client_that_takes_nothing_is_closed_when_its_queue_is_full(harness: DeliveryHarness) -> None:
     harness.gate.clear()
     harness.start()
+    await asyncio.sleep(0)  # the first frame is being written now
     for _ in range(1000):
-        harness.delivery.say(PONG)
+        harness.feed.send(Pong())
     assert harness.closed.empty()
-    harness.delivery.say(PONG)
+    harness.feed.send(Pong())
     assert await harness.closed.get() == TOO_SLOW
 
 
 async def test_a_client_that_takes_nothing_for_long_is_closed(
     harness: DeliveryHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox_module, "SEND_SECONDS", 0.05)
+    monkeypatch.setattr(subscriber, "SEND_SECONDS", 0.05)
     harness.gate.clear()
     harness.start()
-    harness.delivery.say(PONG)
+    harness.feed.send(Pong())
     assert await asyncio.wait_for(harness.closed.get(), 5) == TOO_SLOW
 
 
@@ -246,7 +246,7 @@ async def test_a_client_that_takes_frame_after_frame_stays_until_there_is_one_th
     live_conversation: Conversation, live_people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long all of them take: what counts is the time of one."""
-    monkeypatch.setattr(outbox_module, "SEND_SECONDS", 1.0)
+    monkeypatch.setattr(subscriber, "SEND_SECONDS", 1.0)
     taken = asyncio.Semaphore(0)
     closed: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
@@ -254,8 +254,10 @@ async def test_a_client_that_takes_frame_after_frame_stays_until_there_is_one_th
     async def send(text: str) -> None:
         await taken.acquire()
 
-    delivery = Delivery(live_conversation.pk, live_people.student.pk, send, closed.put_nowait)
-    delivery.start(first=0, last=0, reads={}, frames=[Pong()] * 16)
+    feed = feed_of(live_conversation, live_people.student.pk, send, closed.put_nowait)
+    feed.start(handshake_of(live_conversation, live_people.student, 0, [], {}))
+    for _ in range(15):
+        feed.send(Pong())
     for _ in range(15):
         await asyncio.sleep(0.1)  # a slow client; the first frame's second ends among these
         last = loop.time()
@@ -263,7 +265,7 @@ async def test_a_client_that_takes_frame_after_frame_stays_until_there_is_one_th
     assert closed.empty()
     assert await asyncio.wait_for(closed.get(), 5) == TOO_SLOW
     assert loop.time() - last >= 0.95
-    delivery.stop()
+    feed.stop()
 
 
 async def test_a_client_that_is_gone_under_a_frame_is_closed(
@@ -274,22 +276,22 @@ async def test_a_client_that_is_gone_under_a_frame_is_closed(
     async def send(text: str) -> None:
         raise ConnectionResetError
 
-    delivery = Delivery(live_conversation.pk, live_people.student.pk, send, closed.put_nowait)
-    delivery.start(first=0, last=0, reads={}, frames=[Pong()])
+    feed = feed_of(live_conversation, live_people.student.pk, send, closed.put_nowait)
+    feed.start(handshake_of(live_conversation, live_people.student, 0, [], {}))
     assert await asyncio.wait_for(closed.get(), 5) == TOO_SLOW
-    delivery.stop()
+    feed.stop()
 
 
 async def test_after_the_stop_nothing_is_written(harness: DeliveryHarness) -> None:
     harness.start()
     events = await write(harness, 3)
-    harness.hear(events[0])
+    harness.receive(events[0])
     assert await harness.numbers(1) == [1]
-    harness.hear(events[2])
-    harness.delivery.stop()
-    harness.hear(events[1], events[2])
-    harness.delivery.say(PONG)
-    harness.delivery.catch_up(3, {harness.people.student.pk: 3})
+    harness.receive(events[2])
+    harness.feed.stop()
+    harness.receive(events[1], events[2])
+    harness.feed.send(Pong())
+    harness.feed.catch_up(3, {harness.people.student.pk: 3})
     await asyncio.sleep(0.05)  # there is nothing to wait for
     assert harness.sent.empty()
     assert harness.closed.empty()
@@ -297,12 +299,12 @@ async def test_after_the_stop_nothing_is_written(harness: DeliveryHarness) -> No
 
 async def test_a_repeat_is_answered_where_the_client_has_not_had_the_message(harness: DeliveryHarness) -> None:
     events = await write(harness, 6)
-    harness.start(4, first=2, frames=[harness.delivery.frame(event) for event in events[2:4]])
+    harness.start(4, missed=events[2:4])
     assert await harness.numbers(2) == [3, 4]
-    harness.delivery.repeat(events[3])  # was replayed
-    harness.delivery.repeat(events[0])  # is older than the socket
-    harness.delivery.repeat(events[0])
-    harness.delivery.repeat(events[5])  # has not come yet, nor what is before it
+    harness.feed.answer_repeat(events[3])  # was replayed
+    harness.feed.answer_repeat(events[0])  # is older than the socket
+    harness.feed.answer_repeat(events[0])
+    harness.feed.answer_repeat(events[5])  # has not come yet, nor what is before it
     assert await harness.numbers(3) == [1, 5, 6]
-    harness.delivery.repeat(events[5])
+    harness.feed.answer_repeat(events[5])
     await harness.nothing_more()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chat.events import MessagesRead
+from chat.bus.events import MessagesRead
 from chat.models import Conversation, Message
 from tests.delivery_harness import DeliveryHarness, database_away, write
 from tests.people import People
@@ -18,7 +18,7 @@ async def harness(live_people: People, live_conversation: Conversation) -> Any:
     """A delivery that has not started."""
     harness = DeliveryHarness(live_conversation, live_people)
     yield harness
-    harness.delivery.stop()
+    harness.feed.stop()
 
 
 def read(harness: DeliveryHarness, after: int, *seqs: int, up_to: int | None = None) -> MessagesRead:
@@ -30,20 +30,20 @@ def read(harness: DeliveryHarness, after: int, *seqs: int, up_to: int | None = N
 async def test_reads_are_told_once_and_only_forward(harness: DeliveryHarness) -> None:
     harness.start()
     reader = harness.people.student
-    harness.hear(read(harness, 0, 1, 2), read(harness, 0, 1, 2), read(harness, 0, 1))
+    harness.receive(read(harness, 0, 1, 2), read(harness, 0, 1, 2), read(harness, 0, 1))
     assert await harness.next() == message_status(reader, 1001, 1002)
-    harness.hear(read(harness, 0, 1, 2, 3))
+    harness.receive(read(harness, 0, 1, 2, 3))
     assert await harness.next() == message_status(reader, 1003)
-    harness.hear(read(harness, 3, 5), read(harness, 3, 4, 5))
+    harness.receive(read(harness, 3, 5), read(harness, 3, 4, 5))
     assert await harness.next() == message_status(reader, 1005)
     await harness.nothing_more()
 
 
 async def test_what_each_side_has_read_is_counted_for_itself(harness: DeliveryHarness) -> None:
     harness.start()
-    harness.hear(read(harness, 0, 1, 5))
+    harness.receive(read(harness, 0, 1, 5))
     assert await harness.next() == message_status(harness.people.student, 1001, 1005)
-    harness.hear(MessagesRead(harness.conversation.pk, harness.people.teacher.pk, 0, 2, [(1002, 2)]))
+    harness.receive(MessagesRead(harness.conversation.pk, harness.people.teacher.pk, 0, 2, [(1002, 2)]))
     assert await harness.next() == message_status(harness.people.teacher, 1002)
     await harness.nothing_more()
 
@@ -55,13 +55,13 @@ async def test_a_read_that_was_not_heard_is_read_from_the_database(
     await write(harness, 6)
     ids = [pk async for pk in Message.objects.order_by("seq").values_list("pk", flat=True)]
     await Message.objects.filter(seq__lte=4).aupdate(is_read=True)
-    harness.hear(read(harness, 2, 3, 4))  # of which 1 and 2 are lost
+    harness.receive(read(harness, 2, 3, 4))  # of which 1 and 2 are lost
     assert await harness.next() == message_status(live_people.student, *ids[:4])
     await Message.objects.filter(seq__lte=6).aupdate(is_read=True)
-    assert harness.delivery.catch_up(6, {live_people.student.pk: 6, live_people.teacher.pk: 0})
+    assert harness.feed.catch_up(6, {live_people.student.pk: 6, live_people.teacher.pk: 0})
     assert await harness.next() == message_status(live_people.student, *ids[4:])
-    assert not harness.delivery.catch_up(6, {live_people.student.pk: 6, live_people.teacher.pk: 0})
-    harness.hear(read(harness, 0, 1, 2), read(harness, 4, 5, 6))
+    assert not harness.feed.catch_up(6, {live_people.student.pk: 6, live_people.teacher.pk: 0})
+    harness.receive(read(harness, 0, 1, 2), read(harness, 4, 5, 6))
     await harness.nothing_more()
 
 
@@ -74,10 +74,10 @@ async def test_an_event_that_comes_while_reads_are_looked_up_tells_nothing_twice
     await Message.objects.aupdate(is_read=True)
     pairs = list(zip(ids, range(1, 7), strict=True))
     pk, reader = harness.conversation.pk, live_people.student.pk
-    harness.hear(MessagesRead(pk, reader, 4, 6, pairs[4:]))  # the look-up begins
+    harness.receive(MessagesRead(pk, reader, 4, 6, pairs[4:]))  # the look-up begins
     for _ in range(8):  # turns of the loop: to write, to fill, to ask the thread
         await asyncio.sleep(0)
-    harness.hear(MessagesRead(pk, reader, 0, 2, pairs[:2]))  # and what was lost comes late
+    harness.receive(MessagesRead(pk, reader, 0, 2, pairs[:2]))  # and what was lost comes late
     told: list[int] = []
     while len(told) < 6:
         told += (await harness.next())["message_ids"]
@@ -91,12 +91,12 @@ async def test_what_was_told_to_be_read_is_never_shown_unread_afterwards(
     harness.start()
     one, two, three = await write(harness, 3)
     with paused_after('FROM "chat_message"') as (made, go_on):
-        harness.hear(two)  # the hole before it is looked up
+        harness.receive(two)  # the hole before it is looked up
         assert await asyncio.to_thread(made.wait, 5)
-        harness.hear(three)
+        harness.receive(three)
         pairs = [(event.message.id, event.seq) for event in (one, two)]
         await Message.objects.filter(seq__lte=2).aupdate(is_read=True)
-        harness.hear(MessagesRead(harness.conversation.pk, live_people.student.pk, 0, 2, pairs))
+        harness.receive(MessagesRead(harness.conversation.pk, live_people.student.pk, 0, 2, pairs))
         assert await harness.next() == message_status(live_people.student, one.message.id, two.message.id)
         go_on.set()
     messages = [(await harness.next())["message"] for _ in range(3)]
@@ -111,8 +111,8 @@ async def test_what_was_told_to_be_read_is_never_shown_unread_afterwards(
 async def test_what_the_sender_has_read_themselves_says_nothing_of_their_own_messages(harness: DeliveryHarness) -> None:
     harness.start()
     (one,) = await write(harness, 1)
-    harness.hear(MessagesRead(harness.conversation.pk, harness.people.teacher.pk, 0, 1, []))
-    harness.hear(one)
+    harness.receive(MessagesRead(harness.conversation.pk, harness.people.teacher.pk, 0, 1, []))
+    harness.receive(one)
     assert (await harness.next())["message"]["is_read"] is False
 
 
@@ -122,7 +122,7 @@ async def test_a_look_up_of_reads_that_fails_is_made_again(harness: DeliveryHarn
     ids = [pk async for pk in Message.objects.order_by("seq").values_list("pk", flat=True)]
     await Message.objects.aupdate(is_read=True)
     with database_away() as tried:
-        harness.delivery.catch_up(2, {live_people.student.pk: 2})
+        harness.feed.catch_up(2, {live_people.student.pk: 2})
         assert await asyncio.to_thread(tried.wait, 5)
     assert await harness.next() == message_status(live_people.student, *ids)
     await harness.nothing_more()
@@ -130,7 +130,7 @@ async def test_a_look_up_of_reads_that_fails_is_made_again(harness: DeliveryHarn
 
 async def test_at_most_five_hundred_reads_are_in_a_frame(harness: DeliveryHarness) -> None:
     harness.start(1001)
-    harness.hear(read(harness, 0, *range(1, 1002)))
+    harness.receive(read(harness, 0, *range(1, 1002)))
     frames = [await harness.next() for _ in range(3)]
     ids = list(range(1001, 2002))
     assert frames == [message_status(harness.people.student, *ids[n : n + 500]) for n in (0, 500, 1000)]

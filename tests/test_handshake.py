@@ -6,23 +6,23 @@ import pytest
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat import services
-from chat.entrance import Entrance, enter
 from chat.errors import ClientError
+from chat.live.handshake import Handshake, connect_participant
 from tests.people import People, fill, say
 from tests.service_results import event_of, unread
 
 
-def entrance(people: People, **changes: Any) -> Entrance:
+def entrance(people: People, **changes: Any) -> Handshake:
     who: dict[str, Any] = {"user": people.student, "conversation": people.conversation}
     reads = {people.student.pk: 0, people.teacher.pk: 0}
     rest: dict[str, Any] = {"missed": [], "recovered": None, "read_up_to": None}
-    return Entrance(**who | {"first": 0, "last": 0, "reads": reads} | rest | changes)
+    return Handshake(**who | {"first": 0, "last": 0, "reads": reads} | rest | changes)
 
 
-def begin(people: People, **changes: Any) -> Entrance:
+def begin(people: People, **changes: Any) -> Handshake:
     arguments: dict[str, Any] = {"session": None, "conversation_id": None, "mark": False, "after": None}
     arguments["check"] = lambda user_id: None
-    return enter(**({"user": people.student} | arguments | changes))
+    return connect_participant(**({"user": people.student} | arguments | changes))
 
 
 def test_a_socket_of_an_empty_conversation_begins_at_zero(people: People) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from chat import events, upkeep
-from chat.events import LookAgain
-from chat.mailbox import Mailbox
+from chat.bus.event_bus import EventBus
+from chat.bus.events import AccessChanged
+from chat.live import healing
 from chat.models import Conversation, Message
 from tests.conftest import Connect
 from tests.other_process import ROUGH, OtherProcess, RoughLayer, rough_layer
@@ -23,7 +23,7 @@ NEVER = 1000
 def _layer_between_processes(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
     settings.CHAT_RATE_LIMIT = None
-    monkeypatch.setattr(upkeep, "NEWCOMER_SECONDS", 0.1)
+    monkeypatch.setattr(healing, "CONFIRMED_SECONDS", 0.1)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -142,10 +142,10 @@ async def test_a_newcomer_is_looked_at_once_more_after_a_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings.CHAT_HEAL_SECONDS = NEVER
-    monkeypatch.setattr(upkeep, "NEWCOMER_SECONDS", 1.0)  # the default
+    monkeypatch.setattr(healing, "CONFIRMED_SECONDS", 1.0)  # the default
     for content in ("one", "two"):
         async with connected(connect, live_people.student) as student:
-            await ended("upkeep-arrived")
+            await ended("healing-now-batches")
             stored = (await in_thread(say, live_conversation, live_people.teacher, content))[0]
             assert await student.receive_json() == await new_message(stored, live_people.student)
 
@@ -158,7 +158,7 @@ async def test_what_was_committed_while_connecting_comes_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings.CHAT_HEAL_SECONDS = NEVER
-    monkeypatch.setattr(upkeep, "NEWCOMER_SECONDS", NEVER)
+    monkeypatch.setattr(healing, "CONFIRMED_SECONDS", NEVER)
     with paused_after(HANDSHAKE_QUERY) as (looked_up, go_on):
         connecting = asyncio.create_task(connect.try_connect(live_people.student, None, "?mark_read=false"))
         assert await asyncio.to_thread(looked_up.wait, 5)
@@ -236,7 +236,7 @@ async def test_the_first_sign_of_a_layer_that_is_back_heals_every_socket_at_once
         for number in range(3):
             await teacher.send_json({"message": str(number)})
             await teacher.receive_json()
-        await ended("mailbox-publish")
+        await ended("event-bus-publish")
         await student.silence()
         rough_layer().mode = ""
         await neighbour.send_json({"message": "and back"})
@@ -256,8 +256,8 @@ async def test_who_connected_while_the_layer_was_away_hears_live_when_it_is_back
         await settled()
         await other.run(settled())
         rough_layer().mode = ""
-        await ended("mailbox-synchronize")
-        await other.run(ended("mailbox-synchronize"))
+        await ended("event-bus-synchronize")
+        await other.run(ended("event-bus-synchronize"))
         await student.send_json({"message": "there?"})
         await student.receive_json()
         assert (await teacher.receive_json())["message"]["content"] == "there?"
@@ -275,14 +275,14 @@ async def test_what_is_published_while_the_last_publishing_ends_goes_out_too(set
             published.append(message["body"])
             if len(published) == 1:
                 # Runs when the publishing task has looked for more and found nothing, but is not over.
-                asyncio.get_running_loop().call_soon(mailbox.publish, "group", LookAgain(2))
+                asyncio.get_running_loop().call_soon(bus.publish, AccessChanged(2))
 
     from channels.layers import channel_layers
 
     channel_layers.set("default", LastMoment())
-    mailbox: Mailbox[Any] = Mailbox(events.AnyEvent)
-    mailbox.publish("group", LookAgain(1))
-    await mailbox.settle()
+    bus = EventBus()
+    bus.publish(AccessChanged(1))
+    await bus.settle()
     await asyncio.sleep(0)
-    await mailbox.settle()
+    await bus.settle()
     assert len(published) == 2

@@ -8,7 +8,7 @@ import pytest
 from django.db import OperationalError
 from django.test import AsyncClient, Client
 
-from qader import health
+from qader.http import health
 
 NEVER_CACHED = "max-age=0, no-cache, no-store, must-revalidate, private"
 READY = {"database": True, "channel_layer": True, "stopping": False}
@@ -50,8 +50,8 @@ async def test_a_database_that_fails_is_named_without_its_words(
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(health, "_ask_database", fail)
-    with caplog.at_level(logging.WARNING, "qader.health"):
+    monkeypatch.setattr(health, "_query_database", fail)
+    with caplog.at_level(logging.WARNING, "qader.http.health"):
         response = await async_client.get("/readyz")
     assert (response.status_code, response.json()) == (503, READY | {"database": False})
     assert "password" not in caplog.text + response.content.decode()
@@ -112,7 +112,7 @@ def test_errors_outside_views_are_json_under_api(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("qader.health.CommonMiddleware.process_request", fail)
+    monkeypatch.setattr("qader.http.health.CommonMiddleware.process_request", fail)
     client = Client(raise_request_exception=False)
     response = client.get("/api/v1/auth/me/")
     assert (response.status_code, response.json()) == (status, body)

@@ -10,11 +10,12 @@ import pytest
 from django.db import ProgrammingError
 
 from accounts.models import RoleChoices, User, UserProfile
-from chat import inbox as inbox_module
-from chat import upkeep
-from chat.events import MessagesRead
-from chat.inbox import Inbox
+from chat.bus.events import MessagesRead
+from chat.live import healing, subscriber
+from chat.live import inbox_feed as inbox_module
+from chat.live.inbox_feed import InboxFeed
 from chat.models import Conversation, Message
+from chat.store.overview import list_entries
 from tests.conftest import Connect, Post, Socket
 from tests.delivery_harness import database_away
 from tests.other_process import ROUGH, OtherProcess, rough_layer
@@ -221,7 +222,7 @@ async def test_every_page_of_many_changed_conversations_is_told(
         await settled()
         for conversation, pupil in zip(others, pupils, strict=True):
             await in_thread(say, conversation, pupil, "hello")
-        await upkeep.upkeep()._heal_all()
+        await healing.healing().heal_all()
         told = [await mentor.receive_json() for _ in others]
         assert {frame["conversation"]["id"] for frame in told} == {conversation.pk for conversation in others}
         await mentor.silence()
@@ -279,7 +280,7 @@ async def test_a_new_name_is_told_to_the_other_side(
 
 
 async def receives_nothing(*sockets: Socket) -> None:
-    await ended("upkeep-arrived")
+    await ended("healing-now-batches")
     for socket in sockets:
         await socket.silence()
 
@@ -372,13 +373,13 @@ async def test_opening_and_telling_cost_a_constant_number_of_queries(
         async with AsyncExitStack() as stack:
             with counted_queries() as opening:
                 socket = await stack.enter_async_context(opened(connect, live_people.teacher, total, key=key))
-                await ended("upkeep-arrived")
+                await ended("healing-now-batches")
             await settled()
             with counted_queries() as looking:
-                await upkeep.upkeep()._heal_all()
+                await healing.healing().heal_all()
             conversations = await in_thread(change_all)
             with counted_queries() as telling:
-                await upkeep.upkeep()._heal_all()
+                await healing.healing().heal_all()
                 for _ in range(conversations):
                     await socket.receive_json()
         return len(opening), len(looking), len(telling)
@@ -419,7 +420,7 @@ class TestBetweenProcesses:
     @pytest.fixture(autouse=True)
     def _layer_between_processes(self, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
-        monkeypatch.setattr(upkeep, "NEWCOMER_SECONDS", 0.1)
+        monkeypatch.setattr(healing, "CONFIRMED_SECONDS", 0.1)
 
     async def test_news_come_from_another_process(
         self, connect: Connect, live_people: People, live_conversation: Conversation
@@ -487,7 +488,7 @@ class TestBetweenProcesses:
             await neighbour.receive_json()
             await student.send_json({"message": "hello"})
             await student.receive_json()
-            await ended("mailbox-publish")
+            await ended("event-bus-publish")
             await mentor.silence()
             rough_layer().mode = ""
             await neighbour.send_json({"message": "and back"})
@@ -495,17 +496,22 @@ class TestBetweenProcesses:
             await receives_update(mentor, live_conversation, live_people.teacher, last=message, unread=1)
 
 
+def inbox_of(user: User, write: Any, close: Any) -> InboxFeed:
+    """Return the feed of an inbox whose socket `write` stands for, with an empty list."""
+    return InboxFeed(user.profile, {}, session_key=None, wants_presence=False, write=write, close=close)
+
+
 async def test_a_database_that_fails_is_asked_again(
     live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox_module, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(subscriber, "RETRY_SECONDS", 0.01)
     sent: asyncio.Queue[str] = asyncio.Queue()
     user = await User.objects.select_related("profile").aget(pk=live_people.teacher.pk)
-    inbox = Inbox(user.profile, {}, sent.put, lambda code: None)
+    inbox = inbox_of(user, sent.put, lambda code: None)
     inbox.start(0)
     assert json.loads(await sent.get()) == {"type": "inbox_established", "unread_total": 0}
     with database_away() as tried:
-        inbox.hear(MessagesRead(live_conversation.pk, live_people.teacher.pk, 0, 1, []))
+        inbox.on_event(MessagesRead(live_conversation.pk, live_people.teacher.pk, 0, 1, []))
         assert await asyncio.to_thread(tried.wait, 5)
         assert sent.empty()
     assert json.loads(await asyncio.wait_for(sent.get(), 5)) == await update(live_conversation, live_people.teacher)
@@ -521,12 +527,12 @@ async def test_a_database_that_can_never_answer_ends_it(
         """Take it."""
 
     user = await User.objects.select_related("profile").aget(pk=live_people.teacher.pk)
-    inbox = Inbox(user.profile, {}, send, closed.put_nowait)
+    inbox = inbox_of(user, send, closed.put_nowait)
     inbox.start(0)
     with database_away(ProgrammingError("no such table")):
-        inbox.hear(MessagesRead(live_conversation.pk, live_people.teacher.pk, 0, 1, []))
+        inbox.on_event(MessagesRead(live_conversation.pk, live_people.teacher.pk, 0, 1, []))
         assert await asyncio.wait_for(closed.get(), 5) == 1011
-    assert [record.message for record in caplog.records] == ["an inbox could not be read"]
+    assert [record.message for record in caplog.records] == ["what a socket misses could not be read"]
     inbox.stop()
 
 
@@ -542,11 +548,11 @@ async def test_a_slow_reader_is_read_for_only_as_often_as_it_takes(
 
     user = await User.objects.select_related("profile").aget(pk=live_people.teacher.pk)
     closed: list[int] = []
-    inbox = Inbox(user.profile, {}, send, closed.append)
+    inbox = inbox_of(user, send, closed.append)
     inbox.start(0)
     with counted_queries() as queries:
         for number in range(5000):
-            inbox.hear(MessagesRead(live_conversation.pk, live_people.teacher.pk, 0, number, []))
+            inbox.on_event(MessagesRead(live_conversation.pk, live_people.teacher.pk, 0, number, []))
         await asyncio.sleep(0)
     assert (queries, closed) == ([], [])
     gate.set()
@@ -561,7 +567,7 @@ async def test_an_inbox_gets_nothing_that_is_not_its_users(
 ) -> None:
     foreign = await in_thread(conversation_of, live_people.other_student, live_people.trainer)
     user = await User.objects.select_related("profile").aget(pk=live_people.teacher.pk)
-    found = await in_thread(inbox_module.read, [live_conversation.pk, foreign.pk], user)
+    found = await in_thread(list_entries, [live_conversation.pk, foreign.pk], user)
     assert [body.id for _, body in found] == [live_conversation.pk]
 
 

@@ -6,9 +6,9 @@ import pytest
 from django.db import connection
 
 from accounts.models import RoleChoices, UserProfile
-from chat.batch import Draft, Sent, _store_by_statement, store
-from chat.inbox import states
 from chat.models import Conversation
+from chat.store.batch import Draft, Sent, _store_by_statement, store
+from chat.store.overview import entry_states
 from tests.people import People
 
 CASES = list(product(RoleChoices, RoleChoices, ["this mentor", "another", "none"]))
@@ -27,7 +27,7 @@ def conversation(people: People, request: pytest.FixtureRequest) -> Conversation
 
 def test_every_place_agrees_whether_a_conversation_is_active(conversation: Conversation) -> None:
     people = [conversation.student, conversation.teacher]
-    shown = [found[conversation.pk].is_active for found in states(people).values() if conversation.pk in found]
+    shown = [found[conversation.pk].is_active for found in entry_states(people).values() if conversation.pk in found]
     drafts = [Draft(conversation.pk, profile.user_id, "may I?", None) for profile in people]
     if connection.vendor == "postgresql":
         taken = _store_by_statement(drafts)

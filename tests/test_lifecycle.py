@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from qader import lifecycle
-from qader.serving import Limits, Serving
+from qader.server import lifecycle
+from qader.server.options import Limits, ServerOptions
 
 
 @pytest.fixture
@@ -54,10 +54,14 @@ async def test_each_step_comes_in_its_turn_and_what_never_ends_is_not_waited_for
         loop.call_later(0.1, signal.raise_signal, number)
 
     limits = Limits(notice_seconds=0.1, grace_seconds=0, last_seconds=0.1)
-    serving = Serving(None, socket.socket(), started, lambda: server.steps.append("stopping"), server.settle, limits)
-    with serving.listener:
+
+    def stopping() -> None:
+        server.steps.append("stopping")
+
+    options = ServerOptions(None, socket.socket(), started, stopping, server.settle, limits)
+    with options.listener:
         begin = loop.time()
-        await lifecycle.live(server, serving)
+        await lifecycle.run(server, options)
     assert server.steps == ["started", "stopping", "refuse", "restart", "restart", "idle", "settle"]
     assert loop.time() - begin > 0.25
     signal.raise_signal(number)  # one that comes too late has nothing to end

@@ -43,7 +43,7 @@ def test_a_form_that_is_none(
 def test_a_failure_of_ours_keeps_its_traceback(
     client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qader import views
+    from qader.http import views
 
     def fail(*_: Any, **__: Any) -> None:
         raise ValueError("ours")

@@ -12,7 +12,8 @@ from django.core.cache.backends.redis import RedisCache
 from django.test import Client
 
 from accounts import throttling
-from accounts.throttling import Failures, TooManyFailuresError, account_name, client_address
+from accounts.addresses import client_address
+from accounts.throttling import Failures, TooManyFailuresError, account_name
 from tests.people import PASSWORD, People, make_user
 
 LOGIN = "/api/v1/auth/login/"
@@ -156,7 +157,7 @@ def test_without_the_cache_people_still_get_in_and_it_is_asked_once_a_try(
         assert statuses(11) == {400}
         assert try_to_log_in(password=PASSWORD).status_code == 200
     assert away.asked == 12
-    assert caplog.messages[0] == "log-ins are not throttled, the cache is away: ConnectionError"
+    assert caplog.messages[0] == "failed log-ins are not limited, the cache is unreachable: ConnectionError"
 
 
 def test_a_redis_that_hangs_holds_nobody_up(people: People, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:

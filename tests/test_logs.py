@@ -14,8 +14,8 @@ import pytest
 import uvloop
 from django.db import IntegrityError, OperationalError
 
-from chat.batch import Draft
-from qader.logs import JsonLine, ReadableLine
+from chat.store.batch import Draft
+from qader.observability.log_format import JsonLine, ReadableLine
 from tests.conftest import Lines
 from tests.log_lines import SECRET, without_time
 
@@ -105,7 +105,10 @@ def test_in_development_it_is_a_line_to_read_with_all_of_the_traceback() -> None
     assert (rest[0], rest[-1]) == ("Traceback (most recent call last):", "ValueError: why")
 
 
-@pytest.mark.parametrize(("debug", "formatter"), [("0", "qader.logs.JsonLine"), ("1", "qader.logs.ReadableLine")])
+@pytest.mark.parametrize(
+    ("debug", "formatter"),
+    [("0", "qader.observability.log_format.JsonLine"), ("1", "qader.observability.log_format.ReadableLine")],
+)
 def test_which_of_them_it_is_debug_decides(debug: str, formatter: str) -> None:
     program = "from qader.settings import LOGGING; print(LOGGING['formatters']['line']['()'])"
     environment = {"DEBUG": debug, "SECRET_KEY": "k" * 50}
@@ -116,11 +119,11 @@ def test_which_of_them_it_is_debug_decides(debug: str, formatter: str) -> None:
 def test_what_nobody_caught_and_what_python_warns_of_are_lines_too() -> None:
     program = f"""
 import logging, sys, threading, warnings
-from qader.logs import JsonLine, log_all
+from qader.observability.log_format import JsonLine, log_uncaught
 handler = logging.StreamHandler()
 handler.setFormatter(JsonLine())
 logging.basicConfig(handlers=[handler], level=logging.INFO)
-log_all()
+log_uncaught()
 warnings.warn("old", DeprecationWarning)
 def fail():
     raise ValueError("{SECRET}")
@@ -139,9 +142,9 @@ fail()
     told = [json.loads(line) for line in done.stderr.splitlines()]
     assert [(line["level"], line["logger"], line.get("error")) for line in told] == [
         ("WARNING", "py.warnings", None),
-        ("ERROR", "qader.logs", "ValueError"),
-        ("ERROR", "qader.logs", "ValueError"),
-        ("CRITICAL", "qader.logs", "ValueError"),
+        ("ERROR", "qader.observability.log_format", "ValueError"),
+        ("ERROR", "qader.observability.log_format", "ValueError"),
+        ("CRITICAL", "qader.observability.log_format", "ValueError"),
     ]
     assert SECRET not in done.stderr
     assert done.returncode == 1

@@ -42,7 +42,7 @@ async def test_a_request_has_one_line_with_its_route_instead_of_its_path(live_pe
     assert re.fullmatch(r"[0-9a-f]{16}", line.pop("request"))
     assert without_time(line) == {
         "level": "INFO",
-        "logger": "qader.access",
+        "logger": "qader.observability.access_log",
         "event": "request",
         "user": live_people.student.pk,
         "method": "GET",

@@ -12,12 +12,15 @@ from django.contrib.sessions.models import Session
 from django.db import connection
 
 from accounts import tracing
-from chat import events, outbox, sockets
-from chat.batch import Draft
-from chat.database import in_database
+from chat.bus.event_bus import event_bus
+from chat.bus.events import MessagePosted
+from chat.live import socket_lifecycle, subscriber
+from chat.live.subscriber import Subscriber
 from chat.models import Conversation
-from chat.outbox import Outbox
-from chat.writer import writer
+from chat.runtime.database import in_database
+from chat.store.batch import Draft
+from chat.store.writer import writer
+from chat.wire.server_frames import Pong
 from tests.conftest import Connect, Lines, loop_is_idle
 from tests.log_lines import SECRET, without_time
 from tests.people import People
@@ -35,7 +38,7 @@ async def test_a_socket_has_a_line_for_its_opening_and_one_for_its_end(
     assert re.fullmatch(r"[0-9a-f]{16}", connection)
     common = {
         "level": "INFO",
-        "logger": "chat.sockets",
+        "logger": "chat.live.socket_lifecycle",
         "connection": connection,
         "user": live_people.student.pk,
         "kind": "conversation",
@@ -57,7 +60,7 @@ async def test_a_socket_that_is_refused_has_one_line(connect: Connect, live_peop
     assert line.pop("connection")
     assert without_time(line) == {
         "level": "INFO",
-        "logger": "qader.access",
+        "logger": "qader.observability.access_log",
         "event": "socket refused",
         "reason": "not_a_student",
     }
@@ -76,7 +79,7 @@ async def test_what_is_found_out_for_a_socket_is_logged_in_its_name(
     await student.disconnect(4401)
     told = lines()[2:]
     assert [(line["event"], line["connection"], line["user"]) for line in told] == [
-        ("may not stay: 4401", mine, live_people.student.pk),
+        ("access revoked: 4401", mine, live_people.student.pk),
         ("socket closed", mine, live_people.student.pk),
     ]
 
@@ -85,23 +88,25 @@ async def test_what_a_socket_cannot_be_sent_is_logged_in_its_own_name_not_in_the
     monkeypatch: pytest.MonkeyPatch, lines: Lines
 ) -> None:
     """The sender's task brings the news; the receiver's writes it."""
-    monkeypatch.setattr(outbox, "SEND_SECONDS", 0.01)
+    monkeypatch.setattr(subscriber, "SEND_SECONDS", 0.01)
     closed = asyncio.Event()
 
     async def never(text: str) -> None:
         await asyncio.Event().wait()
 
-    async def receiver() -> Outbox:
+    async def receiver() -> Subscriber:
         tracing.begin("connection", "receiver")
-        box = Outbox(never, lambda code: closed.set())
-        box.begin([])
+        box = Subscriber(
+            user_id=1, session_key=None, wants_presence=False, write=never, close=lambda code: closed.set()
+        )
+        box._start([])
         return box
 
     box = await asyncio.create_task(receiver())
 
     async def sender() -> None:
         tracing.begin("connection", "sender")
-        box.say(json.dumps({"type": "pong"}))
+        box.send(Pong())
 
     await asyncio.create_task(sender())
     await asyncio.wait_for(closed.wait(), 5)
@@ -123,7 +128,7 @@ async def test_a_socket_that_cannot_be_closed_is_cut_in_its_own_name(
 ) -> None:
     from qader.asgi import application
 
-    monkeypatch.setattr(sockets, "CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr(socket_lifecycle, "CLOSE_SECONDS", 0.05)
     client = await in_thread(socket_of, live_people.student)
     received: asyncio.Queue[Any] = asyncio.Queue()
     received.put_nowait({"type": "websocket.connect"})
@@ -143,7 +148,7 @@ async def test_a_socket_that_cannot_be_closed_is_cut_in_its_own_name(
     connection = told[0][1]
     assert told == [
         ("socket opened", connection),
-        ("may not stay: 4401", connection),
+        ("access revoked: 4401", connection),
         ("socket cut: TimeoutError", connection),
         ("socket closed", connection),
     ]
@@ -152,17 +157,15 @@ async def test_a_socket_that_cannot_be_closed_is_cut_in_its_own_name(
 async def test_what_serves_everybody_is_nobodys_doing(live_people: People, live_conversation: Conversation) -> None:
     """Whoever happened to wake the writer is no more the cause of its batch than the others in it."""
     causes: asyncio.Queue[tracing.Trace | None] = asyncio.Queue()
-    group = [events.conversation_group(live_conversation.pk)]
     tracing.begin("connection", "first")
 
-    def listener(_: events.AnyEvent) -> None:
+    def handler(_: MessagePosted) -> None:
         causes.put_nowait(tracing.current())
 
-    await events.mailbox().join(group, listener)
-    await writer().write(Draft(live_conversation.pk, live_people.student.pk, "hello", None))
+    event_bus().on(MessagePosted, handler)
+    writer().write(Draft(live_conversation.pk, live_people.student.pk, "hello", None), lambda outcome: None)
     assert await asyncio.wait_for(causes.get(), 5) is None
     assert tracing.current() is not None
-    events.mailbox().leave(group, listener)
     await loop_is_idle()
 
 

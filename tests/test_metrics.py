@@ -9,15 +9,18 @@ import psycopg
 import pytest
 from django.contrib.sessions.models import Session
 
-from chat import entrance, ratelimit, upkeep
+from chat.live import handshake as entrance
+from chat.live import healing
 from chat.models import Conversation
-from chat.ratelimit import SendLimit
-from chat.writer import writer
+from chat.runtime import rate_limit as ratelimit
+from chat.runtime.rate_limit import SendLimit
+from chat.store.writer import writer
 from tests.conftest import Connect, Post
 from tests.delivery_harness import database_away
 from tests.metric_values import metric_changes, metric_values
 from tests.other_process import ROUGH, OtherProcess, rough_layer
 from tests.people import People, say
+from tests.queries import connected_redis
 from tests.servers import free_port
 from tests.sockets import STUDENT_MESSAGES, connected, ended, http, in_thread, key_of, receive_many, settled
 
@@ -28,7 +31,7 @@ SENT = {"qader_messages_total": 1, "qader_commit_seconds_count": 1, "qader_batch
 @pytest.fixture(autouse=True)
 def _rounds_and_newcomers_do_nothing(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.CHAT_HEAL_SECONDS = NEVER
-    monkeypatch.setattr(upkeep, "NEWCOMER_SECONDS", 0.05)
+    monkeypatch.setattr(healing, "CONFIRMED_SECONDS", 0.05)
 
 
 async def test_sockets_come_and_go(connect: Connect, live_people: People, stack: AsyncExitStack) -> None:
@@ -99,7 +102,7 @@ async def test_a_message_is_stored_and_delivered(
 
 
 async def _until_idle() -> None:
-    while writer()._task is not None or writer()._under_way:  # noqa: ASYNC110 - nobody says when
+    while writer()._under_way:  # noqa: ASYNC110 - nobody says when
         await asyncio.sleep(0.01)
 
 
@@ -258,6 +261,6 @@ async def test_a_rate_limiter_without_redis(settings: Any, monkeypatch: pytest.M
     limit = SendLimit()
     with metric_changes() as changed:
         assert [limit.take(1), limit.take(1)] == [0, 0]
-        await ended("send-limit-tell")
+        await ended("send-limit-report")
     assert changed == {"qader_rate_limit_fallbacks_total": 1}
-    await limit._redis.aclose()
+    await connected_redis().aclose()

@@ -7,7 +7,6 @@ from channels.testing import HttpCommunicator
 from django.db import connection
 from prometheus_client import generate_latest
 
-from chat.metrics import LoopHistogram
 from tests.delivery_harness import database_away
 from tests.metric_values import metric_changes
 from tests.people import PASSWORD, People
@@ -103,22 +102,3 @@ def test_a_scrape_asks_the_database_nothing(client: Any) -> None:
     assert answer.status_code == 200
     assert b"qader_messages_total" in answer.content
     assert (statements, tried.is_set()) == ([], False)
-
-
-def test_the_histogram_is_one_as_prometheus_knows_it() -> None:
-    from prometheus_client import REGISTRY
-
-    histogram = LoopHistogram("test_seconds", "A test.", (0.1, 1))
-    try:
-        for value in (0.1, 0.5, 2, -3):
-            histogram.observe(value)
-        (family,) = histogram.collect()
-        assert {(sample.name, *sample.labels.values()): sample.value for sample in family.samples} == {
-            ("test_seconds_bucket", "0.1"): 2,
-            ("test_seconds_bucket", "1.0"): 3,
-            ("test_seconds_bucket", "+Inf"): 4,
-            ("test_seconds_count",): 4,
-            ("test_seconds_sum",): 2.6,
-        }
-    finally:
-        REGISTRY.unregister(histogram)

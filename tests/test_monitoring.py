@@ -11,7 +11,7 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
-import qader.metrics  # noqa: F401 - registers what only the server would import
+import qader.observability.metrics  # noqa: F401 - registers what only the server would import
 from tests.compose import load_compose
 from tests.promtool import promtool
 
@@ -21,7 +21,7 @@ ALERTS = yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"][0]["rules
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "qader.json").read_text())
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
-README = (ROOT / "README.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 VARIABLES = {"SECRET_KEY": "key", "POSTGRES_PASSWORD": "password", "METRICS_TOKEN": "t" * 16}
 
 # What a scrape adds, and what the pool, which SQLite has not, tells: see test_metrics_of_http.py.
@@ -92,20 +92,20 @@ def test_there_are_ten_alerts_and_each_says_what_to_do() -> None:
         assert alert["labels"]["severity"] in {"critical", "warning"}
 
 
-def test_the_readme_has_a_row_for_each_alert_where_they_point_to() -> None:
+def test_the_operations_page_has_a_row_for_each_alert_where_they_point_to() -> None:
     anchors = {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles()}
     for alert in ALERTS:
         page, anchor = alert["annotations"]["runbook"].split("#")
-        assert (page, anchor in anchors) == ("README.md", True)
-        assert f"| `{alert['alert']}` |" in README
+        assert (page, anchor in anchors) == ("docs/operations.md", True)
+        assert f"| `{alert['alert']}` |" in OPERATIONS
 
 
 def titles() -> list[str]:
-    return re.findall(r"^#+ (.+)$", README, re.MULTILINE)
+    return re.findall(r"^#+ (.+)$", OPERATIONS, re.MULTILINE)
 
 
-def test_the_readme_has_every_metric_of_ours_and_no_other() -> None:
-    documented = set(re.findall(r"`(qader_[a-z_]+)", README))
+def test_the_operations_page_has_every_metric_of_ours_and_no_other() -> None:
+    documented = set(re.findall(r"`(qader_[a-z_]+)", OPERATIONS))
     described = {re.sub(r"_(bucket|sum|count)$", "", name) for name in known() if name.startswith("qader_")}
     assert documented == described
 

@@ -9,7 +9,7 @@ from django.contrib.staticfiles import finders
 from django.core.management import call_command
 from django.test import Client
 
-from chat import schemas
+from chat.wire import schemas
 
 OPERATIONS = {
     "GET /api/v1/auth/csrf/": {200, 503},

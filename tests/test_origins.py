@@ -6,7 +6,7 @@ import pytest
 from channels.security.websocket import AllowedHostsOriginValidator
 from channels.testing import WebsocketCommunicator
 
-from qader.origins import FullOriginValidator, OriginGuard, is_origin, own_origin
+from qader.http.origins import FullOriginValidator, OriginGuard, is_origin, own_origin
 
 ORIGINS = [
     "http://localhost",

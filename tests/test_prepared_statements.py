@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from chat.batch import STATEMENT, store
-from chat.database import fetch
+from chat.runtime.database import fetch
+from chat.store.batch import STATEMENT, store
 from tests.people import People
 from tests.service_results import entry
 

@@ -11,16 +11,16 @@ from django.conf import settings as django_settings
 from django.utils import timezone
 
 from accounts.models import RoleChoices, User, UserProfile
-from chat import heartbeats, presence
-from chat.heartbeats import Heartbeats
+from chat.live import heartbeats, presence
+from chat.live.heartbeats import Heartbeats
 from chat.models import Conversation, LastSeen
-from chat.presence import last_seen, save_last_seen
+from chat.store.last_seen import load_last_seen, save_last_seen
 from tests.conftest import Connect, Socket
 from tests.conversation_sockets import open_and_silent
 from tests.delivery_harness import database_away
 from tests.other_process import ROUGH, OtherProcess, rough_layer
 from tests.people import People, conversation_of, make_user
-from tests.queries import counted_queries
+from tests.queries import connected_redis, counted_queries
 from tests.sockets import connected, ended, established, in_thread, settled
 
 NEVER = 1000
@@ -97,7 +97,7 @@ async def test_whoever_did_not_ask_hears_nothing_of_it(
         await inbox.receive_json()
         async with asking(connect, live_people.teacher, live_conversation) as teacher:
             assert await teacher.receive_json() == online(live_people.student)
-        await ended("presence-tell", "presence-look")
+        await ended("presence-report", "presence-look-ups-batches")
         await open_and_silent(student, tab, inbox)
 
 
@@ -181,7 +181,7 @@ async def test_a_former_mentor_is_told_nothing_until_they_are_assigned_again(
         asking(connect, live_people.teacher, INBOX) as inbox,
     ):
         async with connected(connect, live_people.student):
-            await ended("presence-tell", "presence-look")
+            await ended("presence-report", "presence-look-ups-batches")
             await open_and_silent(former, inbox)
         await assign(live_people.student, live_people.teacher)
         frame = await former.receive_json()
@@ -198,7 +198,7 @@ async def test_a_mentor_who_is_not_any_more_is_told_nothing_from_then_on(
         await assign(live_people.student, None)
         assert (await inbox.receive_json())["conversation"]["is_active"] is False
         async with connect(live_people.student, INBOX):
-            await ended("presence-tell", "presence-look")
+            await ended("presence-report", "presence-look-ups-batches")
             await inbox.silence()
 
 
@@ -232,7 +232,7 @@ async def test_messages_cost_nothing_for_it(
         while (await student.receive_json())["type"] == "presence":
             pass
         await teacher.receive_json()
-        await ended("presence-tell", "presence-look")
+        await ended("presence-report", "presence-look-ups-batches")
         calls: list[Any] = []
         monkeypatch.setattr(Heartbeats, "_call", lambda *args: calls.append(args))
         with counted_queries() as queries:
@@ -267,9 +267,9 @@ async def test_when_somebody_was_last_here_is_kept_and_forgotten_with_them(live_
     student, teacher = live_people.student.pk, live_people.teacher.pk
     await in_thread(save_last_seen, {student: first, teacher: first})
     await in_thread(save_last_seen, {student: then, 10**6: then})
-    assert await in_thread(last_seen, [student, teacher, 10**6]) == {student: then, teacher: first}
+    assert await in_thread(load_last_seen, [student, teacher, 10**6]) == {student: then, teacher: first}
     await live_people.student.adelete()
-    assert await in_thread(last_seen, [student, teacher]) == {teacher: first}
+    assert await in_thread(load_last_seen, [student, teacher]) == {teacher: first}
 
 
 async def test_looking_up_many_costs_one_query(
@@ -291,9 +291,9 @@ class TestSeveralProcesses:
     async def process(self) -> AsyncIterator[Heartbeats]:
         """The heartbeats of one more process; nothing is left in Redis of what other tests told."""
         made = Heartbeats()
-        await made._redis.flushdb()
+        await connected_redis().flushdb()
         yield made
-        await made._redis.aclose()
+        await connected_redis().aclose()
 
     @pytest.fixture(autouse=True)
     def _layer_between_processes(self, settings: Any) -> None:
@@ -318,7 +318,7 @@ class TestSeveralProcesses:
         self, connect: Connect, live_people: People, live_conversation: Conversation
     ) -> None:
         async with connected(connect, live_people.teacher, live_conversation), OtherProcess() as other:
-            await ended("presence-tell")
+            await ended("presence-report")
             student = await other.connect(live_people.student, None, ASKED)
             assert await student.receive_json() == online(live_people.teacher)
 
@@ -385,7 +385,7 @@ class TestSeveralProcesses:
             async with asyncio.timeout(1):
                 async with asking(connect, live_people.student) as tab:
                     assert await tab.receive_json() == online(live_people.teacher)
-            await process._redis.flushdb()  # and it comes back with nothing
+            await connected_redis().flushdb()  # and it comes back with nothing
             beats._scripts = working
             await asyncio.sleep(0.15)
             await student.silence()  # others are still given time to tell
@@ -396,15 +396,15 @@ class TestSeveralProcesses:
         assert await process.beat([1, 2]) == {1, 2}
         assert await process.beat([2, 3]) == {3}
         assert process.complete
-        await process._redis.flushdb()
-        assert await process.look([1, 2]) == {}
+        await connected_redis().flushdb()
+        assert await process.last_heartbeats([1, 2]) == {}
         assert not process.complete
         assert await process.beat([1, 2, 3]) == {1, 2, 3}
-        assert set(await process.look([1, 2, 3, 4])) == {1, 2, 3}
-        monkeypatch.setattr(process, "_doubtful_until", 0)
+        assert set(await process.last_heartbeats([1, 2, 3, 4])) == {1, 2, 3}
+        monkeypatch.setattr(process, "_incomplete_until", 0)
         assert process.complete
         assert await process.leave([2, 4]) == {2, 4}
-        assert set(await process.look([1, 2, 3, 4])) == {1, 3}
+        assert set(await process.last_heartbeats([1, 2, 3, 4])) == {1, 3}
 
     @pytest.mark.parametrize("hiccup", [True, False])
     async def test_only_a_redis_that_was_away_for_long_leaves_others_time_to_tell(
@@ -417,14 +417,15 @@ class TestSeveralProcesses:
         await process.beat([1])
         with monkeypatch.context() as context:
             context.setattr(process, "_scripts", dict.fromkeys(process._scripts, away))
-            assert (await process.beat([1]), await process.leave([1]), await process.look([1])) == (None,) * 3
+            answers = [await process.beat([1]), await process.leave([1]), await process.last_heartbeats([1])]
+            assert answers == [None, None, None]
             assert not process.complete
-        assert set(await process.look([1]) or ()) == {1}
+        assert set(await process.last_heartbeats([1]) or ()) == {1}
         assert process.complete == hiccup
 
 
 async def test_without_redis_a_process_knows_by_itself(settings: Any) -> None:
     settings.REDIS_URL = ""
     beats = Heartbeats()
-    assert (await beats.beat([1, 2]), await beats.leave([1]), await beats.look([1, 2])) == ({1, 2}, {1}, {})
+    assert (await beats.beat([1, 2]), await beats.leave([1]), await beats.last_heartbeats([1, 2])) == ({1, 2}, {1}, {})
     assert beats.complete

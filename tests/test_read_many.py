@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from chat import delivery, events, services
-from chat.events import MessagesRead
+from chat import services
+from chat.bus.event_bus import event_bus
+from chat.bus.events import MessagesRead
+from chat.live import conversation_feed
 from chat.models import Conversation, Message
 from tests.conftest import Connect
 from tests.delivery_harness import DeliveryHarness, write
@@ -41,7 +43,7 @@ async def test_each_step_is_told_by_itself_and_says_what_it_follows(
     monkeypatch.setattr(services, "MARKED_AT_ONCE", 10)
     ids = [message.pk for message in await in_thread(fill, live_conversation, 50)]
     received: list[Any] = []
-    await events.mailbox().join([events.conversation_group(live_conversation.pk)], received.append)
+    event_bus().on(MessagesRead, received.append)
     read = {"conversation": live_conversation, "reader": live_people.teacher}
     assert await in_thread(services.mark_read, **read) == 25
     theirs = [(ids[seq - 1], seq) for seq in range(1, 51, 2)]  # the student's
@@ -105,15 +107,15 @@ async def test_marking_over_rest_says_how_many_it_were(live_people: People, live
 async def test_many_reads_that_were_not_heard_are_looked_up_in_steps(
     live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery, "MAX_READS", 2)
+    monkeypatch.setattr(conversation_feed, "MAX_READS", 2)
     harness = DeliveryHarness(live_conversation, live_people)
     harness.start(5)
     await write(harness, 5)
     ids = [pk async for pk in Message.objects.order_by("seq").values_list("pk", flat=True)]
     await Message.objects.aupdate(is_read=True)
-    assert harness.delivery.catch_up(5, {live_people.student.pk: 5})
+    assert harness.feed.catch_up(5, {live_people.student.pk: 5})
     for expected in (ids[:2], ids[2:4], ids[4:]):
         assert await harness.next() == message_status(live_people.student, *expected)
-    assert not harness.delivery.catch_up(5, {live_people.student.pk: 5})
+    assert not harness.feed.catch_up(5, {live_people.student.pk: 5})
     await harness.nothing_more()
-    harness.delivery.stop()
+    harness.feed.stop()

@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from django.conf import settings as django_settings
 
-from chat import layers
-from chat.events import LookAgain
-from chat.layers import RedisPubSubChannelLayer
-from chat.mailbox import Mailbox
+from chat.bus import redis_layer as layers
+from chat.bus.event_bus import EventBus
+from chat.bus.events import AccessChanged
+from chat.bus.redis_layer import RedisPubSubChannelLayer
 
-LAYER = "chat.layers.RedisPubSubChannelLayer"
+LAYER = "chat.bus.redis_layer.RedisPubSubChannelLayer"
 
 pytestmark = pytest.mark.skipif(not django_settings.REDIS_URL, reason="needs Redis")
 
@@ -60,21 +60,22 @@ async def network(settings: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 
 
 async def test_a_subscription_that_is_dead_without_a_word_is_made_anew(network: Network) -> None:
-    mailbox, received, returned = Mailbox[LookAgain](LookAgain), asyncio.Queue[LookAgain](), asyncio.Event()
-    mailbox.on_return = returned.set
+    bus, received, returned = EventBus(), asyncio.Queue[AccessChanged](), asyncio.Event()
+    bus.on_gap = returned.set
+    bus.on(AccessChanged, received.put_nowait)
     other = RedisPubSubChannelLayer(hosts=[django_settings.REDIS_URL])
-    message = {"group": "here", "from": "another process", "body": msgspec.msgpack.encode(LookAgain(7))}
+    message = {"group": "here", "from": "another process", "body": msgspec.msgpack.encode(AccessChanged(7))}
 
-    async def says() -> LookAgain:
+    async def says() -> AccessChanged:
         await other.group_send("here", message)
         return await asyncio.wait_for(received.get(), 5)
 
-    await mailbox.join(["here"], received.put_nowait)
-    assert await says() == LookAgain(7)
+    await bus.join(["here"])
+    assert await says() == AccessChanged(7)
     await asyncio.sleep(3 * layers.QUIET_SECONDS)  # a quiet one that is alive answers
     assert not returned.is_set()
     network.swallow()
     await asyncio.wait_for(returned.wait(), 5)
-    assert await says() == LookAgain(7)
-    mailbox.leave(["here"], received.put_nowait)
-    await asyncio.gather(*(layer.flush() for layer in (other, mailbox._layer)))
+    assert await says() == AccessChanged(7)
+    bus.leave(["here"])
+    await asyncio.gather(*(layer.flush() for layer in (other, bus._layer)))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from qader.body import TOO_LARGE, BodyLimit
+from qader.http.body_limit import TOO_LARGE, BodyLimit
 
 LIMIT = 100
 

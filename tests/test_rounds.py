@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from django.db import ProgrammingError
 
-from chat import upkeep
+from chat.live import healing
 from chat.models import Conversation, Message
 from tests.conftest import Connect
 from tests.delivery_harness import database_away
@@ -38,7 +38,7 @@ async def test_rounds_go_on_after_one_that_failed_unexpectedly(
             assert await asyncio.to_thread(tried.wait, 5)
             while not (failed := errors(caplog)):  # noqa: ASYNC110 - a log is no event
                 await asyncio.sleep(0.01)
-        assert failed[0].message == "upkeep-rounds failed"
+        assert failed[0].message == "rounds-healing failed"
         (stored,) = await in_thread(say, live_conversation, live_people.teacher, "by the shell")
         assert await student.receive_json() == await new_message(stored, live_people.student)
 
@@ -78,7 +78,7 @@ async def test_everybody_is_looked_at_again_a_while_after_they_came(
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
     settings.CHAT_HEAL_SECONDS = NEVER
-    monkeypatch.setattr(upkeep, "NEWCOMER_SECONDS", 0.6)
+    monkeypatch.setattr(healing, "CONFIRMED_SECONDS", 0.6)
     async with AsyncExitStack() as stack:
         other = await stack.enter_async_context(OtherProcess())
         teacher = await other.connect(live_people.teacher, live_conversation)

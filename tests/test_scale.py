@@ -14,9 +14,9 @@ from django.test import Client
 
 from accounts.models import User, UserProfile
 from chat import services
-from chat.entrance import enter
+from chat.live.handshake import connect_participant
+from chat.live.healing import healing
 from chat.models import Conversation, Message
-from chat.upkeep import upkeep
 from tests.conftest import Connect
 from tests.people import People, client_of
 from tests.queries import recorded_queries
@@ -116,7 +116,7 @@ async def test_a_mentor_with_1000_conversations_opens_their_inbox_in_a_second(
                 pass
             told = time.perf_counter() - begin
         begin = time.perf_counter()
-        await upkeep()._heal_all()
+        await healing().heal_all()
         looked = time.perf_counter() - begin
     show(f"an inbox of 1,000 conversations: {opened:.2f} s to open, {told:.3f} s to tell, {looked:.3f} s to look over")
     assert opened < 1
@@ -177,8 +177,10 @@ def test_who_comes_back_to_100000_messages_has_few_of_them_looked_at(people: Peo
     after = Message.objects.get(conversation=conversation, seq=99_990).pk
     before = rows_looked_at()
     own = None if side == "student" else conversation.pk
-    entrance = enter(user=user, session=None, conversation_id=own, mark=True, after=after, check=lambda user_id: None)
-    assert [event.seq for event in entrance.missed] == list(range(99_991, 100_001))
+    handshake = connect_participant(
+        user=user, session=None, conversation_id=own, mark=True, after=after, check=lambda user_id: None
+    )
+    assert [event.seq for event in handshake.missed] == list(range(99_991, 100_001))
     assert rows_looked_at() - before < 100
 
 

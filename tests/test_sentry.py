@@ -18,7 +18,7 @@ import logging, sys
 import django
 django.setup()
 from accounts import tracing
-from qader import sentry
+from qader.observability import sentry
 sentry.start()
 logger = logging.getLogger("chat.test")
 """

@@ -1,10 +1,15 @@
 """Static files under ASGI: whole, in parts, compressed or not at all, and without a warning (each fails a test)."""
 
 import gzip
+from typing import Any
 
 import pytest
 from django.contrib.staticfiles.storage import staticfiles_storage
+from django.http import HttpResponse
 from django.test import AsyncClient
+from whitenoise import middleware as whitenoise
+
+from qader.http.static_files import WhiteNoiseMiddleware
 
 STYLES = "chat/page.css"
 
@@ -28,6 +33,17 @@ async def test_a_file_comes_whole_and_may_be_kept(styles: bytes) -> None:
     assert headers["content-type"] == 'text/css; charset="utf-8"'
     assert headers["content-length"] == str(len(styles))
     assert headers["cache-control"] == "max-age=315360000, public, immutable"
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_streaming"), [(whitenoise.WhiteNoiseMiddleware, True), (WhiteNoiseMiddleware, False)]
+)
+def test_whitenoise_itself_would_stream_which_django_warns_of_under_asgi(
+    rf: Any, kind: Any, is_streaming: bool
+) -> None:
+    response = kind(lambda request: HttpResponse())(rf.get(staticfiles_storage.url(STYLES)))
+    response.close()
+    assert (response.streaming, getattr(response, "is_async", False)) == (is_streaming, False)
 
 
 async def test_it_comes_compressed(styles: bytes) -> None:

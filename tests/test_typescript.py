@@ -7,10 +7,10 @@ from typing import get_args
 import pytest
 from django.core.management import CommandError, call_command
 
-from chat import schemas
 from chat.errors import ERROR_CODES, FrameCode, RestCode
 from chat.management.commands import generate
-from chat.serializers import Frame
+from chat.wire import schemas
+from chat.wire.server_frames import Frame
 from tests.node import JS, installed, node
 
 

@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 
 from accounts.models import RoleChoices, User, UserProfile
-from chat import outbox as outbox_module
-from chat.events import TypingChanged
+from chat.bus.events import TypingChanged
+from chat.live import subscriber
 from chat.models import Conversation, Message
+from chat.wire.server_frames import Pong
 from tests.conftest import Connect
 from tests.conversation_sockets import ConversationSockets, open_and_silent
-from tests.delivery_harness import PONG, DeliveryHarness
+from tests.delivery_harness import DeliveryHarness
 from tests.other_process import ROUGH, OtherProcess
 from tests.people import People, conversation_of, make_user
 from tests.queries import counted_queries
@@ -168,14 +169,14 @@ async def test_of_what_a_slow_reader_has_not_been_told_only_the_newest_is_kept(
 ) -> None:
     harness = DeliveryHarness(live_conversation, live_people)
     harness.start()
-    for number in range(2 * outbox_module.MAX_WAITING + 1):
-        harness.delivery.hear(TypingChanged(live_conversation.pk, live_people.teacher.pk, number % 2 == 0))
-    harness.delivery.say(PONG)
+    for number in range(2 * subscriber.MAX_WAITING + 1):
+        harness.feed.on_event(TypingChanged(live_conversation.pk, live_people.teacher.pk, number % 2 == 0))
+    harness.feed.send(Pong())
     assert await harness.next() == {"type": "pong"}
     assert await harness.next() == typing(live_people.teacher, True)
     await harness.nothing_more()
     assert harness.closed.empty()
-    harness.delivery.stop()
+    harness.feed.stop()
 
 
 async def test_it_stays_in_its_conversation(

@@ -1,10 +1,11 @@
-"""A small ASGI application on a server of its own: `python -m tests.e2e.echo plain|daphne|uvicorn [limits as JSON]`.
+"""A small ASGI application on its own server: `python -m tests.e2e.echo plain|daphne|uvicorn LIMITS [OVERRIDE...]`.
 
-"plain" is daphne with the same limits, as far as its own arguments go, and nothing else of ours: the tests show that
-what we tell it is needed. A client says in its text what it wants to see.
+LIMITS is JSON. "plain" is daphne with the same limits, as far as its own arguments go, and nothing else of ours; with
+an OVERRIDE, only that one of ours is removed. So tests show that it is needed. A client sends what it wants to see.
 """
 
 import asyncio
+import importlib
 import json
 import socket
 import sys
@@ -12,8 +13,9 @@ import time
 from typing import Any
 
 LARGE = 2**24  # bytes; far more than the system takes for a client that does not read
-# Bytes that the server took from "pour", applications that run, and messages heard behind a close.
-counts = {"poured": 0, "running": 0, "late": 0}
+# Bytes that the server took from "pour", applications that run, messages received after a close, and (with "plain")
+# calls of the functions that format text for autobahn's debug log.
+counts = {"poured": 0, "running": 0, "late": 0, "formatted": 0}
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -81,13 +83,22 @@ async def over_http(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if scope["path"] == "/slow":
         await asyncio.sleep(1)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
-    body = b"x" * LARGE if scope["path"] == "/large" else json.dumps(counts).encode()
+    if scope["path"] == "/parts":
+        for _ in range(LARGE // 65536):
+            await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
+        return await send({"type": "http.response.body", "body": b""})
+    _, _, size = scope["path"].partition("/large")
+    body = b"x" * int(size.strip("/") or LARGE) if scope["path"].startswith("/large") else json.dumps(counts).encode()
     await send({"type": "http.response.body", "body": body})
 
 
 def serve_plain(listener: socket.socket, limits: Any) -> None:
-    from daphne.server import Server
+    from daphne.server import Server  # first: it installs the reactor  # noqa: I001
+    import autobahn.twisted.websocket
+    import autobahn.websocket.protocol
 
+    for module in (autobahn.websocket.protocol, autobahn.twisted.websocket):
+        module.hltype, module.hlval = counted(module.hltype), counted(module.hlval)
     port = listener.getsockname()[1]
     listener.close()
     Server(
@@ -101,24 +112,40 @@ def serve_plain(listener: socket.socket, limits: Any) -> None:
     ).run()
 
 
+def counted(function: Any) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        counts["formatted"] += 1
+        return function(*args, **kwargs)
+
+    return call
+
+
 def say(port: int) -> None:
     sys.stdout.write(f"listens on http://127.0.0.1:{port}/\n")
     sys.stdout.flush()
 
 
-def main() -> None:
-    from qader.serving import Limits, Serving
+def remove_override(name: str) -> None:
+    """Give a class of ours the library's own method or option again: "daphne_server.Socket.onMessage"."""
+    module, owner, attribute = name.split(".")
+    delattr(getattr(importlib.import_module(f"qader.server.{module}"), owner), attribute)
 
-    server, limits = sys.argv[1], Limits(**json.loads(sys.argv[2]))
+
+def main() -> None:
+    from qader.server.options import Limits, ServerOptions
+
+    server, limits, overrides = sys.argv[1], Limits(**json.loads(sys.argv[2])), sys.argv[3:]
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     if server == "plain":
         return serve_plain(listener, limits)
     if server == "daphne":
-        from qader.daphne_server import serve
+        from qader.server.daphne_server import serve
     else:
-        from qader.uvicorn_server import serve
-    serve(Serving(application, listener, lambda: say(port), limits=limits))
+        from qader.server.uvicorn_server import serve
+    for name in overrides:
+        remove_override(name)
+    serve(ServerOptions(application, listener, lambda: say(port), limits=limits))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The README's commands for backup and restore, as they stand there: dump while people chat, lose all, go on."""
+"""The commands for backup and restore in docs/operations.md, as written: dump during a chat, lose all, restore."""
 
 import asyncio
 import os
@@ -20,7 +20,8 @@ from tests.e2e.load import rows, start_both
 from tests.e2e.rest import Rest
 
 SERVICES = load_compose({"SECRET_KEY": "key", "POSTGRES_PASSWORD": "password"})["services"]
-SECTION = re.search(r"^### Backup and restore\n(.*?)^##", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+SECTION = re.search(r"^## Backup and restore\n(.*?)^##", OPERATIONS, re.DOTALL | re.MULTILINE)
 assert SECTION
 DUMP, RESTORE = (block.splitlines() for block in re.findall(r"^```sh\n(.*?)^```", SECTION[1], re.DOTALL | re.MULTILINE))
 IN_POSTGRES = "docker compose exec -T postgres "

@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import Browser, ConsoleMessage, Page, Route, expect
 
 from chat.management.commands.seed_demo import PASSWORD
-from qader.headers import CONTENT_SECURITY_POLICY
+from qader.http.headers import CONTENT_SECURITY_POLICY
 from tests.e2e.cluster import Cluster
 
 in_session = pytest.mark.asyncio(loop_scope="session")

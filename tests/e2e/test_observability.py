@@ -55,17 +55,17 @@ async def test_whatever_happens_each_line_is_json_and_holds_nothing_that_was_wri
     assert code == 0
 
     told = lines(server)
-    assert Counter((line["event"], line.get("route")) for line in told if line["logger"] != "chat.batch") == {
+    assert Counter((line["event"], line.get("route")) for line in told if line["logger"] != "chat.store.batch") == {
         ("socket opened", None): 1,
         ("request", "api:v1:chat:student-my-conversation-messages"): 2,
         ("request", "unmatched"): 1,
         ("socket closed", None): 1,
     }
-    failures = [line for line in told if line["logger"] == "chat.batch"]
+    failures = [line for line in told if line["logger"] == "chat.store.batch"]
     assert {(line["event"], line["level"], line["error"]) for line in failures} == {
         ("a batch failed", "ERROR", "CheckViolation > IntegrityError")
     }
-    opened, closed = (line for line in told if line["logger"] == "chat.sockets")
+    opened, closed = (line for line in told if line["logger"] == "chat.live.socket_consumer")
     assert opened["connection"] == closed["connection"]
     assert (closed["user"], closed["code"], closed["frames_in"]) == (student.user_id, 1000, 2)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from chat.heartbeats import BEAT_SECONDS
-from chat.mailbox import LAYER_SECONDS
-from chat.presence import GRACE_SECONDS
+from chat.bus.event_bus import LAYER_SECONDS
+from chat.live.heartbeats import BEAT_SECONDS
+from chat.live.presence import GRACE_SECONDS
 from tests import servers
 from tests.e2e.chat_socket import SETTLED_SECONDS, ChatSocket, connected
 from tests.e2e.cluster import Cluster, Databases, Person

@@ -11,8 +11,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import httpx
 import pytest
 
-from qader import environment, serve
-from qader.serving import Limits
+from qader import environment
+from qader.server import main
+from qader.server.options import Limits
 from tests.e2e.chat_socket import ChatSocket, connected
 from tests.e2e.cluster import Cluster
 from tests.e2e.conftest import Start
@@ -51,8 +52,8 @@ def readyz(server: WebServer) -> tuple[int, dict[str, bool]]:
 def test_all_its_steps_fit_into_ten_seconds() -> None:
     limits = Limits()
     assert (limits.closes_per_second, limits.spread_seconds, limits.grace_seconds) == (200, 5, 2)
-    assert limits.spread_seconds + limits.last_seconds + serve.SETTLE_SECONDS <= serve.STOP_SECONDS
-    assert environment.MAX_NOTICE_SECONDS + serve.STOP_SECONDS < END_SECONDS
+    assert limits.spread_seconds + limits.last_seconds + main.SETTLE_SECONDS <= main.STOP_SECONDS
+    assert environment.MAX_NOTICE_SECONDS + main.STOP_SECONDS < END_SECONDS
 
 
 @pytest.mark.parametrize(("debug", "seconds"), [("0", "1.5"), ("1", "0")])

@@ -84,7 +84,7 @@ def test_a_second_process_without_redis_is_refused(lone_cluster: Cluster) -> Non
     second = lone_cluster.server("uvicorn").launch()
     assert second.exit_code() == 1
     assert second.log == (
-        "qader: another server has this database open, and without REDIS_URL they would not hear each other.\n"
+        "qader: another server process uses this database; two processes need REDIS_URL to exchange events.\n"
     )
     first.kill()
     assert second.start().process.poll() is None  # the lock went with its owner

@@ -1,6 +1,6 @@
 """What daphne and uvicorn are told, each against a plain daphne that was told nothing, in processes of their own.
 
-`plain` shows why the lines of qader/daphne_server.py are there: where a test of it fails, a line can go.
+`plain` shows why the lines of qader/server/daphne_server.py are there: where a test of it fails, a line can go.
 """
 
 import time

@@ -1,4 +1,4 @@
-/** When the client connects, waits and gives up, on a clock that the test winds. */
+/** When the client connects, waits and gives up, with a clock that the test moves. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -6,239 +6,246 @@ import { test } from "node:test";
 import { createChat } from "../../chat/static/chat/client.js";
 import { CONVERSATION, ME, message, Script, settle, shown, theirs } from "./script.js";
 
-test("the addresses are those of the page, or those that are given", async (t) => {
-  const script = new Script(t);
-  const page = { baseUrl: undefined, user: ME, conversation: CONVERSATION };
-  t.after(() => delete globalThis.location);
-  globalThis.location = { href: "https://qader.vip/chat?x=1" };
-  await script.chat(page);
-  globalThis.location = { href: "http://localhost:3000/" };
-  await script.chat({ ...page, conversationId: 7, presence: false });
-  await script.chat({ ...page, socketUrl: "http://localhost:8000" });
-  await script.chat({ ...page, socketUrl: "wss://ws.qader.vip" });
-  await script.inbox(page);
-  assert.deepEqual(script.sockets.map(({ url }) => url), [
-    "wss://qader.vip/ws/chat/my-conversation/?mark_read=false&presence=1",
-    "ws://localhost:3000/ws/chat/conversations/7/?mark_read=false",
-    "ws://localhost:8000/ws/chat/my-conversation/?mark_read=false&presence=1",
-    "wss://ws.qader.vip/ws/chat/my-conversation/?mark_read=false&presence=1",
-    "ws://localhost:3000/ws/chat/inbox/",
-  ]);
-  assert.deepEqual(script.requests, []);
+test("the addresses are those of the page, unless options name others", async (t) => {
+	const script = new Script(t);
+	const page = { baseUrl: undefined, user: ME, conversation: CONVERSATION };
+	t.after(() => delete globalThis.location);
+	globalThis.location = { href: "https://qader.vip/chat?x=1" };
+	await script.chat(page);
+	globalThis.location = { href: "http://localhost:3000/" };
+	await script.chat({ ...page, conversationId: 7, presence: false });
+	await script.chat({ ...page, socketUrl: "http://localhost:8000" });
+	await script.chat({ ...page, socketUrl: "wss://ws.qader.vip" });
+	await script.inbox(page);
+	assert.deepEqual(
+		script.sockets.map(({ url }) => url),
+		[
+			"wss://qader.vip/ws/chat/my-conversation/?mark_read=false&presence=1",
+			"ws://localhost:3000/ws/chat/conversations/7/?mark_read=false",
+			"ws://localhost:8000/ws/chat/my-conversation/?mark_read=false&presence=1",
+			"wss://ws.qader.vip/ws/chat/my-conversation/?mark_read=false&presence=1",
+			"ws://localhost:3000/ws/chat/inbox/",
+		],
+	);
+	assert.deepEqual(script.requests, []);
 });
 
-test("nothing happens before it is opened, and a strict React's second opening is the only one", async (t) => {
-  const script = new Script(t);
-  const chat = createChat(script.options);
-  await script.pass(60_000);
-  assert.deepEqual([shown(chat), script.requests], [["connecting"], []]);
-  chat.open();
-  chat.close();
-  assert.deepEqual(shown(chat), ["stopped", "closed"]);
-  chat.open();
-  chat.open();
-  await script.pass(0);
-  assert.deepEqual([script.requests, script.sockets.length], [["auth/me/", "chat/my-conversation/"], 1]);
-  script.socket.accept();
-  await settle();
-  assert.deepEqual(shown(chat), ["open"]);
-  chat.close();
-  assert.deepEqual([script.socket.readyState, shown(chat)], [3, ["stopped", "closed"]]);
-  await script.pass(60_000);
-  assert.equal(script.sockets.length, 1);
+test("nothing happens before open(), and a strict React that opens twice connects once", async (t) => {
+	const script = new Script(t);
+	const chat = createChat(script.options);
+	await script.pass(60_000);
+	assert.deepEqual([shown(chat), script.requests], [["connecting"], []]);
+	chat.open();
+	chat.close();
+	assert.deepEqual(shown(chat), ["stopped", "closed"]);
+	chat.open();
+	chat.open();
+	await script.pass(0);
+	assert.deepEqual([script.requests, script.sockets.length], [["auth/me/", "chat/my-conversation/"], 1]);
+	script.socket.accept();
+	await settle();
+	assert.deepEqual(shown(chat), ["open"]);
+	chat.close();
+	assert.deepEqual([script.socket.readyState, shown(chat)], [3, ["stopped", "closed"]]);
+	await script.pass(60_000);
+	assert.equal(script.sockets.length, 1);
 });
 
-test("waits double from half a second to thirty, and begin anew after a stable connection", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat(message(1));
-  const waits = [];
-  for (let n = 0; n < 8; n += 1) {
-    script.socket.end(1006);
-    const { status, reason, retryAt } = chat.getSnapshot();
-    assert.deepEqual([status, reason], ["waiting", "unavailable"]);
-    waits.push(retryAt - Date.now());
-    await script.pass(waits.at(-1) - 1);
-    assert.equal(script.sockets.length, n + 1);
-    await script.pass(1);
-    assert.equal(script.sockets.length, n + 2);
-    script.socket.accept({ type: "resume_complete", recovered: true, count: 0, read_up_to: null });
-    await script.pass(9_999); // not stable yet
-  }
-  assert.deepEqual(waits, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
-  await script.pass(1);
-  script.socket.end(1006);
-  assert.equal(chat.getSnapshot().retryAt - Date.now(), 500);
+test("waits double from 0.5 s to 30 s, and start again after a stable connection", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat(message(1));
+	const waits = [];
+	for (let n = 0; n < 8; n += 1) {
+		script.socket.end(1006);
+		const { status, reason, retryAt } = chat.getSnapshot();
+		assert.deepEqual([status, reason], ["waiting", "unavailable"]);
+		waits.push(retryAt - Date.now());
+		await script.pass(waits.at(-1) - 1);
+		assert.equal(script.sockets.length, n + 1);
+		await script.pass(1);
+		assert.equal(script.sockets.length, n + 2);
+		script.socket.accept({ type: "resume_complete", recovered: true, count: 0, read_up_to: null });
+		await script.pass(9_999); // not stable yet
+	}
+	assert.deepEqual(waits, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+	await script.pass(1);
+	script.socket.end(1006);
+	assert.equal(chat.getSnapshot().retryAt - Date.now(), 500);
 });
 
-test("waits are drawn from nothing to their limit", async (t) => {
-  const script = new Script(t, { random: 0.25 });
-  const chat = await script.openChat();
-  script.socket.end(1006);
-  assert.equal(chat.getSnapshot().retryAt - Date.now(), 125);
+test("a wait is a random time between 0 and its limit", async (t) => {
+	const script = new Script(t, { random: 0.25 });
+	const chat = await script.openChat();
+	script.socket.end(1006);
+	assert.equal(chat.getSnapshot().retryAt - Date.now(), 125);
 });
 
 test("each close code has its meaning", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat(message(1));
-  for (const code of [1000, 1001, 1005, 1006, 1009, 1011, 1012, 1013, 4000]) {
-    script.requests.length = 0;
-    script.socket.end(code);
-    assert.deepEqual([code, ...shown(chat)], [code, "waiting", "unavailable"]);
-    await script.back();
-    assert.deepEqual([code, ...shown(chat), script.socket.query.get("after")], [code, "open", "1"]);
-    assert.deepEqual(script.requests, [], "the snapshot stood, and was resumed");
-    await script.pass(10_000);
-  }
-  for (const code of [4403, 4404]) {
-    script.requests.length = 0;
-    script.socket.end(code);
-    assert.deepEqual([code, ...shown(chat)], [code, "waiting", "unavailable"]);
-    await script.back();
-    assert.deepEqual([code, ...shown(chat)], [code, "open"]);
-    assert.deepEqual(script.requests, ["auth/me/", "chat/my-conversation/"]);
-    await script.pass(10_000);
-  }
-  script.socket.end(4429);
-  assert.deepEqual([...shown(chat), chat.getSnapshot().retryAt - Date.now()], ["waiting", "too_many", 30_500]);
-  script.tab.online();
-  await script.pass(30_499);
-  assert.deepEqual(shown(chat), ["waiting", "too_many"]);
-  await script.pass(1);
-  script.socket.accept({ type: "resume_complete", recovered: true, count: 0, read_up_to: null });
-  const { length } = script.sockets;
-  script.socket.end(4401);
-  assert.deepEqual(shown(chat), ["stopped", "signed_out"]);
-  await script.pass(600_000);
-  script.tab.online();
-  script.tab.show();
-  await script.pass(600_000);
-  assert.equal(script.sockets.length, length);
+	const script = new Script(t);
+	const chat = await script.openChat(message(1));
+	for (const code of [1000, 1001, 1005, 1006, 1009, 1011, 1012, 1013, 4000]) {
+		script.requests.length = 0;
+		script.socket.end(code);
+		assert.deepEqual([code, ...shown(chat)], [code, "waiting", "unavailable"]);
+		await script.back();
+		assert.deepEqual([code, ...shown(chat), script.socket.query.get("after")], [code, "open", "1"]);
+		assert.deepEqual(script.requests, [], "the snapshot stood, and was resumed");
+		await script.pass(10_000);
+	}
+	for (const code of [4403, 4404]) {
+		script.requests.length = 0;
+		script.socket.end(code);
+		assert.deepEqual([code, ...shown(chat)], [code, "waiting", "unavailable"]);
+		await script.back();
+		assert.deepEqual([code, ...shown(chat)], [code, "open"]);
+		assert.deepEqual(script.requests, ["auth/me/", "chat/my-conversation/"]);
+		await script.pass(10_000);
+	}
+	script.socket.end(4429);
+	assert.deepEqual([...shown(chat), chat.getSnapshot().retryAt - Date.now()], ["waiting", "too_many", 30_500]);
+	script.tab.online();
+	await script.pass(30_499);
+	assert.deepEqual(shown(chat), ["waiting", "too_many"]);
+	await script.pass(1);
+	script.socket.accept({ type: "resume_complete", recovered: true, count: 0, read_up_to: null });
+	const { length } = script.sockets;
+	script.socket.end(4401);
+	assert.deepEqual(shown(chat), ["stopped", "signed_out"]);
+	await script.pass(600_000);
+	script.tab.online();
+	script.tab.show();
+	await script.pass(600_000);
+	assert.equal(script.sockets.length, length);
 });
 
-test("after a refused handshake REST says why", async (t) => {
-  const cases = [
-    [{ "auth/me/": { status: 401, body: {} } }, ["stopped", "signed_out"]],
-    [{ "chat/my-conversation/": { status: 403, body: {} } }, ["stopped", "not_allowed"]],
-    [{ "chat/my-conversation/": { status: 404, body: {} } }, ["stopped", "no_mentor"]],
-    [{ "auth/me/": { ...ME, id: 99 } }, ["stopped", "signed_out"]],
-    [{ "auth/me/": { status: 503, body: {} } }, ["waiting", "unavailable"]],
-    [{ "auth/me/": { status: 502, body: "<html>" } }, ["waiting", "unavailable"]],
-    [{ "auth/me/": { status: 200, body: "<html>" } }, ["waiting", "unavailable"]],
-    [{ "auth/me/": new TypeError("Failed to fetch") }, ["waiting", "unavailable"]],
-  ];
-  const script = new Script(t);
-  for (const [answers, expected] of cases) {
-    const chat = await script.openChat(message(1));
-    script.socket.end(1006);
-    await script.pass(500);
-    script.socket.end(1006); // without having been accepted
-    const before = script.answers;
-    script.answers = { ...before, ...answers };
-    await script.pass(1000);
-    assert.deepEqual(shown(chat), expected, JSON.stringify(answers));
-    script.answers = before;
-    chat.close();
-  }
+test("after a refused handshake the client asks REST for the reason", async (t) => {
+	const cases = [
+		[{ "auth/me/": { status: 401, body: {} } }, ["stopped", "signed_out"]],
+		[{ "chat/my-conversation/": { status: 403, body: {} } }, ["stopped", "not_allowed"]],
+		[{ "chat/my-conversation/": { status: 404, body: {} } }, ["stopped", "no_mentor"]],
+		[{ "auth/me/": { ...ME, id: 99 } }, ["stopped", "signed_out"]],
+		[{ "auth/me/": { status: 503, body: {} } }, ["waiting", "unavailable"]],
+		[{ "auth/me/": { status: 502, body: "<html>" } }, ["waiting", "unavailable"]],
+		[{ "auth/me/": { status: 200, body: "<html>" } }, ["waiting", "unavailable"]],
+		[{ "auth/me/": new TypeError("Failed to fetch") }, ["waiting", "unavailable"]],
+	];
+	const script = new Script(t);
+	for (const [answers, expected] of cases) {
+		const chat = await script.openChat(message(1));
+		script.socket.end(1006);
+		await script.pass(500);
+		script.socket.end(1006); // before it was accepted
+		const before = script.answers;
+		script.answers = { ...before, ...answers };
+		await script.pass(1000);
+		assert.deepEqual(shown(chat), expected, JSON.stringify(answers));
+		script.answers = before;
+		chat.close();
+	}
 });
 
-test("a handshake that is refused although REST is for it means too many", async (t) => {
-  const script = new Script(t);
-  const chat = await script.chat();
-  script.socket.end(1006);
-  assert.deepEqual([...shown(chat), chat.getSnapshot().retryAt - Date.now()], ["waiting", "too_many", 500]);
-  script.tab.online(); // the network may have been the reason all the same
-  await settle();
-  script.socket.accept();
-  await settle();
-  assert.deepEqual(shown(chat), ["open"]);
+test("a handshake that is refused although REST allows it means too many sockets", async (t) => {
+	const script = new Script(t);
+	const chat = await script.chat();
+	script.socket.end(1006);
+	assert.deepEqual([...shown(chat), chat.getSnapshot().retryAt - Date.now()], ["waiting", "too_many", 500]);
+	script.tab.online(); // the reason may also have been the network
+	await settle();
+	script.socket.accept();
+	await settle();
+	assert.deepEqual(shown(chat), ["open"]);
 });
 
-test("a mentor's conversation is looked for on all pages of the list", async (t) => {
-  const script = new Script(t);
-  const chat = await script.chat({ conversationId: 7 });
-  assert.deepEqual(chat.getSnapshot().conversation, CONVERSATION);
-  const other = await script.chat({ conversationId: 8 });
-  assert.deepEqual(shown(other), ["stopped", "not_allowed"]);
-  assert.deepEqual(script.requests.filter((path) => path !== "auth/me/"), [
-    "chat/teacher/conversations/?page_size=200&page=1", "chat/teacher/conversations/?page_size=200&page=1",
-  ]);
+test("a mentor's conversation is found on any page of the list", async (t) => {
+	const script = new Script(t);
+	const chat = await script.chat({ conversationId: 7 });
+	assert.deepEqual(chat.getSnapshot().conversation, CONVERSATION);
+	const other = await script.chat({ conversationId: 8 });
+	assert.deepEqual(shown(other), ["stopped", "not_allowed"]);
+	assert.deepEqual(
+		script.requests.filter((path) => path !== "auth/me/"),
+		["chat/teacher/conversations/?page_size=200&page=1", "chat/teacher/conversations/?page_size=200&page=1"],
+	);
 });
 
-test("coming online, or back to the page, ends the wait at once", async (t) => {
-  const script = new Script(t);
-  await script.openChat(message(1));
-  for (const event of [() => script.tab.online(), () => script.tab.show()]) {
-    const { length } = script.sockets;
-    script.tab.hide();
-    script.socket.end(1006);
-    await script.pass(1);
-    assert.equal(script.sockets.length, length);
-    event();
-    assert.equal(script.sockets.length, length + 1);
-    script.socket.accept({ type: "resume_complete", recovered: true, count: 0, read_up_to: null });
-    await script.pass(60_000);
-    assert.equal(script.sockets.length, length + 1, "the wait is over, not doubled");
-  }
+test("going online or returning to the page ends the wait at once", async (t) => {
+	const script = new Script(t);
+	await script.openChat(message(1));
+	for (const event of [() => script.tab.online(), () => script.tab.show()]) {
+		const { length } = script.sockets;
+		script.tab.hide();
+		script.socket.end(1006);
+		await script.pass(1);
+		assert.equal(script.sockets.length, length);
+		event();
+		assert.equal(script.sockets.length, length + 1);
+		script.socket.accept({ type: "resume_complete", recovered: true, count: 0, read_up_to: null });
+		await script.pass(60_000);
+		assert.equal(script.sockets.length, length + 1, "the wait is over, not doubled");
+	}
 });
 
-test("a quiet connection is asked, and a dead one given up", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat(message(1));
-  const [first] = script.sockets;
-  await script.pass(24_999);
-  assert.deepEqual(first.said, []);
-  await script.pass(1);
-  assert.deepEqual(first.said, [{ type: "ping" }]);
-  first.say({ type: "pong" });
-  await script.pass(25_000);
-  assert.deepEqual(first.said, [{ type: "ping" }, { type: "ping" }]);
-  await script.pass(9_999);
-  assert.deepEqual(shown(chat), ["open"]);
-  await script.pass(1);
-  assert.deepEqual([shown(chat), first.readyState], [["waiting", "unavailable"], 3]);
-  first.say({ type: "new_message", message: message(2) }); // it was not dead, and is no longer heard
-  first.end(4401);
-  assert.deepEqual([shown(chat), chat.getSnapshot().messages.length], [["waiting", "unavailable"], 1]);
+test("a quiet connection is pinged, and a dead one is replaced", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat(message(1));
+	const [first] = script.sockets;
+	await script.pass(24_999);
+	assert.deepEqual(first.said, []);
+	await script.pass(1);
+	assert.deepEqual(first.said, [{ type: "ping" }]);
+	first.say({ type: "pong" });
+	await script.pass(25_000);
+	assert.deepEqual(first.said, [{ type: "ping" }, { type: "ping" }]);
+	await script.pass(9_999);
+	assert.deepEqual(shown(chat), ["open"]);
+	await script.pass(1);
+	assert.deepEqual([shown(chat), first.readyState], [["waiting", "unavailable"], 3]);
+	first.say({ type: "new_message", message: message(2) }); // the socket was alive, but the client has left it
+	first.end(4401);
+	assert.deepEqual([shown(chat), chat.getSnapshot().messages.length], [["waiting", "unavailable"], 1]);
 });
 
-test("who comes back to the page learns soon whether the connection still lives", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat(message(1));
-  script.tab.hide();
-  assert.deepEqual(script.socket.said, []);
-  script.tab.show();
-  assert.deepEqual(script.socket.said, [{ type: "ping" }]);
-  await script.pass(4_000);
-  assert.deepEqual(shown(chat), ["waiting", "unavailable"]);
+test("on a return to the page, a dead connection is noticed within 4 s", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat(message(1));
+	script.tab.hide();
+	assert.deepEqual(script.socket.said, []);
+	script.tab.show();
+	assert.deepEqual(script.socket.said, [{ type: "ping" }]);
+	await script.pass(4_000);
+	assert.deepEqual(shown(chat), ["waiting", "unavailable"]);
 });
 
-test("a handshake that never ends is given up", async (t) => {
-  const script = new Script(t);
-  const chat = await script.chat();
-  await script.pass(9_999);
-  assert.deepEqual(shown(chat), ["connecting"]);
-  await script.pass(1);
-  assert.deepEqual(shown(chat), ["waiting", "too_many"]);
+test("a handshake without an answer is given up", async (t) => {
+	const script = new Script(t);
+	const chat = await script.chat();
+	await script.pass(9_999);
+	assert.deepEqual(shown(chat), ["connecting"]);
+	await script.pass(1);
+	assert.deepEqual(shown(chat), ["waiting", "too_many"]);
 });
 
-test("without its history a connection is none", async (t) => {
-  const script = new Script(t);
-  script.answers["chat/my-conversation/messages/"] = { status: 503, body: { detail: "...", code: "temporarily_unavailable" } };
-  const chat = await script.chat();
-  script.socket.accept();
-  await settle();
-  assert.deepEqual([shown(chat), script.socket.readyState], [["waiting", "unavailable"], 3]);
-  script.answers["chat/my-conversation/messages/"] = { status: 401, body: {} };
-  await script.back();
-  assert.deepEqual(shown(chat), ["stopped", "signed_out"]);
+test("a connection without its history is closed and tried again", async (t) => {
+	const script = new Script(t);
+	script.answers["chat/my-conversation/messages/"] = {
+		status: 503,
+		body: { detail: "...", code: "temporarily_unavailable" },
+	};
+	const chat = await script.chat();
+	script.socket.accept();
+	await settle();
+	assert.deepEqual([shown(chat), script.socket.readyState], [["waiting", "unavailable"], 3]);
+	script.answers["chat/my-conversation/messages/"] = { status: 401, body: {} };
+	await script.back();
+	assert.deepEqual(shown(chat), ["stopped", "signed_out"]);
 });
 
-test("an answer that comes after its connection ended is not used", async (t) => {
-  const script = new Script(t);
-  const chat = await script.chat();
-  script.answers["chat/my-conversation/messages/"] = { results: [theirs(1)], previous: null, next: null };
-  script.socket.accept();
-  script.socket.end(1006);
-  await settle();
-  assert.deepEqual([shown(chat), chat.getSnapshot().messages], [["waiting", "unavailable"], []]);
+test("an answer that comes after its connection has ended is ignored", async (t) => {
+	const script = new Script(t);
+	const chat = await script.chat();
+	script.answers["chat/my-conversation/messages/"] = { results: [theirs(1)], previous: null, next: null };
+	script.socket.accept();
+	script.socket.end(1006);
+	await settle();
+	assert.deepEqual([shown(chat), chat.getSnapshot().messages], [["waiting", "unavailable"], []]);
 });

@@ -1,4 +1,4 @@
-/** What the client shows and sends, told frame by frame. */
+/** What the client shows and sends, frame by frame. */
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -9,508 +9,594 @@ import { CONVERSATION, ME, message, Script, settle, shown, theirs } from "./scri
 const contents = (chat) => chat.getSnapshot().messages.map(({ content }) => content);
 const states = (chat) => chat.getSnapshot().messages.map(({ content, state }) => `${content} ${state}`);
 const sends = (socket) => socket.said.filter((frame) => "message" in frame).map((frame) => frame.message);
-const ack = (id, { message: content, client_id }) => ({ type: "new_message", message: message(id, content), client_id });
+const ack = (id, { message: content, client_id }) => ({
+	type: "new_message",
+	message: message(id, content),
+	client_id,
+});
 const kept = (script) => [...script.tab.origin.items.values()].map((text) => JSON.parse(text).content);
 const unavailable = { error: "...", code: "temporarily_unavailable" };
 
-test("history and live messages are one list, whatever came first", async (t) => {
-  const script = new Script(t);
-  script.answers["chat/my-conversation/messages/"] = { results: [message(1), theirs(2)], previous: "...", next: null };
-  const chat = await script.chat();
-  script.socket.accept({ type: "new_message", message: theirs(2) }, { type: "new_message", message: theirs(3) });
-  script.socket.say({ type: "update_message_status", message_ids: [1], is_read: true, reader: 12 });
-  assert.deepEqual([shown(chat), contents(chat)], [["connecting"], []]);
-  await settle();
-  assert.deepEqual(states(chat), ["1 read", "2 received", "3 received"]);
-  const { isLoaded, hasOlder, user, conversation } = chat.getSnapshot();
-  assert.deepEqual({ isLoaded, hasOlder, user, conversation }, { isLoaded: true, hasOlder: true, user: ME, conversation: CONVERSATION });
-  assert.deepEqual(script.requests.slice(2), ["chat/my-conversation/messages/?mark_read=false&limit=50"]);
+test("history and live messages form one list, whichever comes first", async (t) => {
+	const script = new Script(t);
+	script.answers["chat/my-conversation/messages/"] = { results: [message(1), theirs(2)], previous: "...", next: null };
+	const chat = await script.chat();
+	script.socket.accept({ type: "new_message", message: theirs(2) }, { type: "new_message", message: theirs(3) });
+	script.socket.say({ type: "update_message_status", message_ids: [1], is_read: true, reader: 12 });
+	assert.deepEqual([shown(chat), contents(chat)], [["connecting"], []]);
+	await settle();
+	assert.deepEqual(states(chat), ["1 read", "2 received", "3 received"]);
+	const { isLoaded, hasOlder, user, conversation } = chat.getSnapshot();
+	assert.deepEqual(
+		{ isLoaded, hasOlder, user, conversation },
+		{ isLoaded: true, hasOlder: true, user: ME, conversation: CONVERSATION },
+	);
+	assert.deepEqual(script.requests.slice(2), ["chat/my-conversation/messages/?mark_read=false&limit=50"]);
 });
 
-test("a snapshot is the same until something changes, and what did not change is the same in the next", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat(message(1), message(2));
-  const before = chat.getSnapshot();
-  assert.equal(chat.getSnapshot(), before);
-  assert.ok(Object.isFrozen(before));
-  let calls = 0;
-  const unsubscribe = chat.subscribe(() => (calls += 1));
-  script.socket.say({ type: "update_message_status", message_ids: [2], is_read: true, reader: 12 });
-  const after = chat.getSnapshot();
-  assert.ok(calls > 0);
-  assert.notEqual(after, before);
-  assert.deepEqual(before.messages.map(({ state }) => state), ["sent", "sent"]);
-  script.socket.say({ type: "new_message", message: theirs(3) }, { type: "something_new" });
-  assert.equal(chat.getSnapshot().messages[0], after.messages[0]);
-  calls = 0;
-  unsubscribe();
-  script.socket.say({ type: "new_message", message: theirs(4) });
-  assert.equal(calls, 0);
+test("a snapshot is the same object until something changes, and unchanged messages stay the same objects", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat(message(1), message(2));
+	const before = chat.getSnapshot();
+	assert.equal(chat.getSnapshot(), before);
+	assert.ok(Object.isFrozen(before));
+	let calls = 0;
+	const unsubscribe = chat.subscribe(() => (calls += 1));
+	script.socket.say({ type: "update_message_status", message_ids: [2], is_read: true, reader: 12 });
+	const after = chat.getSnapshot();
+	assert.ok(calls > 0);
+	assert.notEqual(after, before);
+	assert.deepEqual(
+		before.messages.map(({ state }) => state),
+		["sent", "sent"],
+	);
+	script.socket.say({ type: "new_message", message: theirs(3) }, { type: "something_new" });
+	assert.equal(chat.getSnapshot().messages[0], after.messages[0]);
+	calls = 0;
+	unsubscribe();
+	script.socket.say({ type: "new_message", message: theirs(4) });
+	assert.equal(calls, 0);
 });
 
-test("what one side has read includes what came before", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat(message(1), theirs(2), message(3), theirs(4));
-  script.socket.say({ type: "update_message_status", message_ids: [3], is_read: true, reader: 12 });
-  assert.deepEqual(chat.getSnapshot().messages.map(({ is_read }) => is_read), [true, false, true, false]);
-  script.socket.say({ type: "update_message_status", message_ids: [2, 4], is_read: true, reader: 11 });
-  assert.ok(chat.getSnapshot().messages.every(({ is_read }) => is_read));
+test("a read mark includes all earlier messages", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat(message(1), theirs(2), message(3), theirs(4));
+	script.socket.say({ type: "update_message_status", message_ids: [3], is_read: true, reader: 12 });
+	assert.deepEqual(
+		chat.getSnapshot().messages.map(({ is_read }) => is_read),
+		[true, false, true, false],
+	);
+	script.socket.say({ type: "update_message_status", message_ids: [2, 4], is_read: true, reader: 11 });
+	assert.ok(chat.getSnapshot().messages.every(({ is_read }) => is_read));
 });
 
-test("what came while away is shown at once, not one by one", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat(message(1));
-  script.socket.end(1006);
-  await script.pass(500);
-  const lengths = new Set();
-  chat.subscribe(() => lengths.add(contents(chat).length));
-  script.socket.accept(...[2, 3, 4].map((id) => ({ type: "new_message", message: theirs(id, { is_read: true }) })));
-  script.socket.say({ type: "resume_complete", recovered: true, count: 3, read_up_to: 1 });
-  assert.deepEqual([...lengths], [1, 4]);
-  assert.equal(chat.getSnapshot().messages[0].state, "read");
-  assert.equal(script.requests.length, 3, "nothing shown was unread, nothing had to be asked");
+test("missed messages are shown together, not one by one", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat(message(1));
+	script.socket.end(1006);
+	await script.pass(500);
+	const lengths = new Set();
+	chat.subscribe(() => lengths.add(contents(chat).length));
+	script.socket.accept(...[2, 3, 4].map((id) => ({ type: "new_message", message: theirs(id, { is_read: true }) })));
+	script.socket.say({ type: "resume_complete", recovered: true, count: 3, read_up_to: 1 });
+	assert.deepEqual([...lengths], [1, 4]);
+	assert.equal(chat.getSnapshot().messages[0].state, "read");
+	assert.equal(script.requests.length, 3, "nothing shown was unread, nothing had to be asked");
 });
 
-test("what was read elsewhere while away is asked for", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat(theirs(2), theirs(3));
-  script.socket.end(1006);
-  chat.send("a");
-  // It is under way when REST already has it, and is not shown twice.
-  script.answers["chat/my-conversation/messages/"].results = [1, 2].map((id) => theirs(id, { is_read: true })).concat(theirs(3), message(4, "a"));
-  await script.back();
-  assert.deepEqual(chat.getSnapshot().messages.map(({ id, is_read }) => [id, is_read]), [[2, true], [3, false], [null, false]]);
+test("after a reconnect the client asks what was read elsewhere", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat(theirs(2), theirs(3));
+	script.socket.end(1006);
+	chat.send("a");
+	// REST already has the message that is still pending here: it must not be shown twice.
+	script.answers["chat/my-conversation/messages/"].results = [1, 2]
+		.map((id) => theirs(id, { is_read: true }))
+		.concat(theirs(3), message(4, "a"));
+	await script.back();
+	assert.deepEqual(
+		chat.getSnapshot().messages.map(({ id, is_read }) => [id, is_read]),
+		[
+			[2, true],
+			[3, false],
+			[null, false],
+		],
+	);
 });
 
-test("where too much was missed, the newest page is shown, and no hole", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat(message(1), message(2));
-  script.socket.end(1006);
-  await script.pass(500);
-  script.answers["chat/my-conversation/messages/"] = { results: [message(800), message(801)], previous: "...", next: null };
-  script.socket.accept({ type: "resume_complete", recovered: false, count: 0, read_up_to: 801 });
-  script.socket.say({ type: "new_message", message: theirs(802) });
-  assert.deepEqual(contents(chat), ["1", "2"], "until the page is there");
-  await settle();
-  assert.deepEqual(states(chat), ["800 read", "801 read", "802 received"]);
-  assert.equal(chat.getSnapshot().hasOlder, true);
+test("when too much was missed, the newest page replaces the list, without a gap", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat(message(1), message(2));
+	script.socket.end(1006);
+	await script.pass(500);
+	script.answers["chat/my-conversation/messages/"] = {
+		results: [message(800), message(801)],
+		previous: "...",
+		next: null,
+	};
+	script.socket.accept({ type: "resume_complete", recovered: false, count: 0, read_up_to: 801 });
+	script.socket.say({ type: "new_message", message: theirs(802) });
+	assert.deepEqual(contents(chat), ["1", "2"], "until the page is there");
+	await settle();
+	assert.deepEqual(states(chat), ["800 read", "801 read", "802 received"]);
+	assert.equal(chat.getSnapshot().hasOlder, true);
 });
 
-test("a page that was asked for is not put before another list", async (t) => {
-  const script = new Script(t);
-  script.answers["chat/my-conversation/messages/"] = { results: [message(50)], previous: "...", next: null };
-  const chat = await script.chat();
-  script.socket.accept();
-  await settle();
-  let answer;
-  script.answers["chat/my-conversation/messages/"] = new Promise((resolve) => (answer = resolve));
-  const page = chat.loadOlder();
-  assert.equal(script.requests.at(-1), "chat/my-conversation/messages/?mark_read=false&limit=50&before=50");
-  script.answers["chat/my-conversation/messages/"] = { results: [message(900)], previous: null, next: null };
-  script.socket.end(1006);
-  await script.pass(500);
-  script.socket.accept({ type: "resume_complete", recovered: false, count: 0, read_up_to: null });
-  await settle();
-  answer({ results: [message(49)], previous: "...", next: "..." });
-  await page;
-  assert.deepEqual([contents(chat), chat.getSnapshot().hasOlder], [["900"], false]);
+test("an older page is ignored when the list was replaced meanwhile", async (t) => {
+	const script = new Script(t);
+	script.answers["chat/my-conversation/messages/"] = { results: [message(50)], previous: "...", next: null };
+	const chat = await script.chat();
+	script.socket.accept();
+	await settle();
+	let answer;
+	script.answers["chat/my-conversation/messages/"] = new Promise((resolve) => (answer = resolve));
+	const page = chat.loadOlder();
+	assert.equal(script.requests.at(-1), "chat/my-conversation/messages/?mark_read=false&limit=50&before=50");
+	script.answers["chat/my-conversation/messages/"] = { results: [message(900)], previous: null, next: null };
+	script.socket.end(1006);
+	await script.pass(500);
+	script.socket.accept({ type: "resume_complete", recovered: false, count: 0, read_up_to: null });
+	await settle();
+	answer({ results: [message(49)], previous: "...", next: "..." });
+	await page;
+	assert.deepEqual([contents(chat), chat.getSnapshot().hasOlder], [["900"], false]);
 });
 
-test("a page that does not come is told to who asked for it", async (t) => {
-  const script = new Script(t);
-  script.answers["chat/my-conversation/messages/"] = { results: [message(50)], previous: "...", next: null };
-  const chat = await script.chat();
-  script.socket.accept();
-  await settle();
-  script.answers["chat/my-conversation/messages/"] = { status: 503, body: { detail: "Later.", code: "temporarily_unavailable" } };
-  await assert.rejects(chat.loadOlder(), { status: 503, code: "temporarily_unavailable", message: "Later." });
-  assert.deepEqual([chat.getSnapshot().isLoadingOlder, ...shown(chat)], [false, "open"]);
+test("loadOlder rejects when the page cannot be fetched", async (t) => {
+	const script = new Script(t);
+	script.answers["chat/my-conversation/messages/"] = { results: [message(50)], previous: "...", next: null };
+	const chat = await script.chat();
+	script.socket.accept();
+	await settle();
+	script.answers["chat/my-conversation/messages/"] = {
+		status: 503,
+		body: { detail: "Later.", code: "temporarily_unavailable" },
+	};
+	await assert.rejects(chat.loadOlder(), { status: 503, code: "temporarily_unavailable", message: "Later." });
+	assert.deepEqual([chat.getSnapshot().isLoadingOlder, ...shown(chat)], [false, "open"]);
 });
 
 test("messages are sent one after the other", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat();
-  ["a", "b", "c"].forEach(chat.send);
-  assert.deepEqual(states(chat), ["a sending", "b sending", "c sending"]);
-  assert.deepEqual(sends(script.socket), ["a"]);
-  script.socket.say(ack(1, script.socket.said[0]));
-  assert.deepEqual(states(chat), ["a sent", "b sending", "c sending"]);
-  assert.deepEqual([sends(script.socket), kept(script)], [["a", "b"], ["b", "c"]]);
-  script.socket.say({ type: "new_message", message: theirs(2) }, ack(3, script.socket.said[1]));
-  script.socket.say(ack(4, script.socket.said[2]));
-  assert.deepEqual(states(chat), ["a sent", "2 received", "b sent", "c sent"]);
-  assert.deepEqual(kept(script), []);
+	const script = new Script(t);
+	const chat = await script.openChat();
+	["a", "b", "c"].forEach(chat.send);
+	assert.deepEqual(states(chat), ["a sending", "b sending", "c sending"]);
+	assert.deepEqual(sends(script.socket), ["a"]);
+	script.socket.say(ack(1, script.socket.said[0]));
+	assert.deepEqual(states(chat), ["a sent", "b sending", "c sending"]);
+	assert.deepEqual(
+		[sends(script.socket), kept(script)],
+		[
+			["a", "b"],
+			["b", "c"],
+		],
+	);
+	script.socket.say({ type: "new_message", message: theirs(2) }, ack(3, script.socket.said[1]));
+	script.socket.say(ack(4, script.socket.said[2]));
+	assert.deepEqual(states(chat), ["a sent", "2 received", "b sent", "c sent"]);
+	assert.deepEqual(kept(script), []);
 });
 
-test("the rate limit is waited for, and nothing overtakes", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat();
-  ["a", "b"].forEach(chat.send);
-  script.socket.say({ error: "...", code: "rate_limited", retry_after: 0.15 });
-  assert.equal(chat.getSnapshot().delay, "rate_limited");
-  await script.pass(149);
-  assert.deepEqual(sends(script.socket), ["a"]);
-  await script.pass(1);
-  assert.equal(chat.getSnapshot().delay, null);
-  assert.deepEqual(sends(script.socket), ["a", "a"]);
-  assert.equal(script.socket.said[0].client_id, script.socket.said[1].client_id);
-  assert.deepEqual(states(chat), ["a sending", "b sending"]);
+test("a rate-limited message is repeated, and nothing overtakes it", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat();
+	["a", "b"].forEach(chat.send);
+	script.socket.say({ error: "...", code: "rate_limited", retry_after: 0.15 });
+	assert.equal(chat.getSnapshot().delay, "rate_limited");
+	await script.pass(149);
+	assert.deepEqual(sends(script.socket), ["a"]);
+	await script.pass(1);
+	assert.equal(chat.getSnapshot().delay, null);
+	assert.deepEqual(sends(script.socket), ["a", "a"]);
+	assert.equal(script.socket.said[0].client_id, script.socket.said[1].client_id);
+	assert.deepEqual(states(chat), ["a sending", "b sending"]);
 });
 
-test("what the server could not do is repeated until it can", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat();
-  chat.send("a");
-  for (let n = 1; n < 5; n += 1) {
-    script.socket.say(unavailable);
-    await script.pass(1000);
-    assert.equal(sends(script.socket).length, n + 1);
-  }
-  script.socket.say(unavailable);
-  script.socket.say(ack(1, script.socket.said[0])); // committed after all
-  assert.deepEqual(states(chat), ["a sent"]);
-  await script.pass(9_000);
-  assert.deepEqual([sends(script.socket).length, ...shown(chat)], [5, "open"]);
+test("a send is repeated while the server is temporarily unavailable", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat();
+	chat.send("a");
+	for (let n = 1; n < 5; n += 1) {
+		script.socket.say(unavailable);
+		await script.pass(1000);
+		assert.equal(sends(script.socket).length, n + 1);
+	}
+	script.socket.say(unavailable);
+	script.socket.say(ack(1, script.socket.said[0])); // it was committed
+	assert.deepEqual(states(chat), ["a sent"]);
+	await script.pass(9_000);
+	assert.deepEqual([sends(script.socket).length, ...shown(chat)], [5, "open"]);
 });
 
-test("a passing error may be about a mark: what was under way is repeated, and never taken for refused", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat(theirs(1));
-  chat.markVisible(1);
-  await script.pass(200);
-  chat.send("a");
-  script.socket.say(unavailable); // the mark's
-  script.socket.say({ error: "...", code: "message_not_found" });
-  await script.pass(1000);
-  assert.deepEqual(script.socket.said.map(({ type = "send" }) => type), ["mark_read", "send", "send", "mark_read"]);
-  script.socket.say(ack(2, script.socket.said[1]));
-  assert.deepEqual(states(chat), ["1 received", "a sent"]);
+test("a temporary error may be about a mark: the pending send is repeated and does not fail", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat(theirs(1));
+	chat.markVisible(1);
+	await script.pass(200);
+	chat.send("a");
+	script.socket.say(unavailable); // about the mark
+	script.socket.say({ error: "...", code: "message_not_found" });
+	await script.pass(1000);
+	assert.deepEqual(
+		script.socket.said.map(({ type = "send" }) => type),
+		["mark_read", "send", "send", "mark_read"],
+	);
+	script.socket.say(ack(2, script.socket.said[1]));
+	assert.deepEqual(states(chat), ["1 received", "a sent"]);
 });
 
-test("a refusal is about the message under way", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat();
-  ["a", "b", "c"].forEach(chat.send);
-  script.socket.say({ error: "...", code: "message_too_long" });
-  script.socket.say(ack(1, script.socket.said[1]));
-  script.socket.say({ error: "...", code: "conversation_closed" });
-  assert.deepEqual(states(chat), ["b sent", "a failed", "c failed"]);
-  assert.deepEqual(chat.getSnapshot().messages.slice(1).map(({ error }) => error), ["message_too_long", "conversation_closed"]);
-  const [, { clientId: first }, { clientId: second }] = chat.getSnapshot().messages;
-  chat.retry(first);
-  assert.deepEqual(states(chat), ["b sent", "c failed", "a sending"]);
-  assert.deepEqual(sends(script.socket), ["a", "b", "c", "a"]);
-  chat.discard(first); // it is under way
-  chat.discard(second);
-  chat.retry("unknown");
-  assert.deepEqual([states(chat), kept(script)], [["b sent", "a sending"], ["a"]]);
+test("a refusal is about the pending message", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat();
+	["a", "b", "c"].forEach(chat.send);
+	script.socket.say({ error: "...", code: "message_too_long" });
+	script.socket.say(ack(1, script.socket.said[1]));
+	script.socket.say({ error: "...", code: "conversation_closed" });
+	assert.deepEqual(states(chat), ["b sent", "a failed", "c failed"]);
+	assert.deepEqual(
+		chat
+			.getSnapshot()
+			.messages.slice(1)
+			.map(({ error }) => error),
+		["message_too_long", "conversation_closed"],
+	);
+	const [, { clientId: first }, { clientId: second }] = chat.getSnapshot().messages;
+	chat.retry(first);
+	assert.deepEqual(states(chat), ["b sent", "c failed", "a sending"]);
+	assert.deepEqual(sends(script.socket), ["a", "b", "c", "a"]);
+	chat.discard(first); // still pending: ignored
+	chat.discard(second);
+	chat.retry("unknown");
+	assert.deepEqual([states(chat), kept(script)], [["b sent", "a sending"], ["a"]]);
 });
 
-test("a send that nothing answers ends the connection, and is repeated on the next", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat(message(1));
-  chat.send("a");
-  await script.pass(9_000);
-  script.socket.say({ type: "pong" });
-  await script.pass(1_000);
-  assert.deepEqual(shown(chat), ["waiting", "unavailable"]);
-  const [{ client_id }] = script.socket.said;
-  await script.back();
-  assert.deepEqual(script.socket.said, [{ message: "a", client_id }]);
-  assert.equal(script.socket.query.get("after"), "1");
+test("a send without an answer ends the connection, and is repeated on the next", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat(message(1));
+	chat.send("a");
+	await script.pass(9_000);
+	script.socket.say({ type: "pong" });
+	await script.pass(1_000);
+	assert.deepEqual(shown(chat), ["waiting", "unavailable"]);
+	const [{ client_id }] = script.socket.said;
+	await script.back();
+	assert.deepEqual(script.socket.said, [{ message: "a", client_id }]);
+	assert.equal(script.socket.query.get("after"), "1");
 });
 
-test("a replay that holds what was under way acknowledges it", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat(message(1));
-  chat.send("a");
-  const [sent] = script.socket.said;
-  script.socket.end(1006);
-  await script.back(ack(2, sent));
-  assert.deepEqual([states(chat), sends(script.socket)], [["1 sent", "a sent"], []]);
+test("a replay that contains the pending message acknowledges it", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat(message(1));
+	chat.send("a");
+	const [sent] = script.socket.said;
+	script.socket.end(1006);
+	await script.back(ack(2, sent));
+	assert.deepEqual([states(chat), sends(script.socket)], [["1 sent", "a sent"], []]);
 });
 
-test("a message that the history had first keeps its key when its repeat is answered", async (t) => {
-  const script = new Script(t);
-  const chat = await script.chat();
-  chat.send("a");
-  script.answers["chat/my-conversation/messages/"].results = [message(1, "a")];
-  script.socket.accept();
-  await settle();
-  script.socket.say(ack(1, script.socket.said[0]));
-  assert.deepEqual(chat.getSnapshot().messages.map(({ id, key, clientId }) => [id, key, clientId]), [[1, "1", script.socket.said[0].client_id]]);
+test("a message that came first with the history keeps its key when its repeat is acknowledged", async (t) => {
+	const script = new Script(t);
+	const chat = await script.chat();
+	chat.send("a");
+	script.answers["chat/my-conversation/messages/"].results = [message(1, "a")];
+	script.socket.accept();
+	await settle();
+	script.socket.say(ack(1, script.socket.said[0]));
+	assert.deepEqual(
+		chat.getSnapshot().messages.map(({ id, key, clientId }) => [id, key, clientId]),
+		[[1, "1", script.socket.said[0].client_id]],
+	);
 });
 
-test("an old message that a repeat is answered with does not tear the list", async (t) => {
-  const script = new Script(t);
-  script.answers["chat/my-conversation/messages/"] = { results: [message(50), message(51)], previous: "...", next: null };
-  const chat = await script.chat();
-  script.socket.accept();
-  await settle();
-  chat.send("old");
-  script.socket.say(ack(3, script.socket.said[0]));
-  assert.deepEqual([contents(chat), kept(script)], [["50", "51"], []]);
+test("a repeat that is acknowledged with an old message leaves no gap in the list", async (t) => {
+	const script = new Script(t);
+	script.answers["chat/my-conversation/messages/"] = {
+		results: [message(50), message(51)],
+		previous: "...",
+		next: null,
+	};
+	const chat = await script.chat();
+	script.socket.accept();
+	await settle();
+	chat.send("old");
+	script.socket.say(ack(3, script.socket.said[0]));
+	assert.deepEqual([contents(chat), kept(script)], [["50", "51"], []]);
 });
 
-test("what the outbox holds is sent after a reload, in its order", async (t) => {
-  const script = new Script(t);
-  const before = await script.chat();
-  ["a", "b", "c"].forEach(before.send);
-  before.close();
-  script.tab.origin.items.set("qader-chat:11:7:junk", "{");
-  script.tab.origin.items.set("qader-chat:11:7:more", '{"content":"junk","at":"yesterday"}');
-  script.tab.origin.items.set("qader-chat:11:8:other", '{"clientId":"other","content":"elsewhere","at":1}');
-  script.tab.origin.items.set("qader-chat:12:7:other", '{"clientId":"other","content":"somebody else","at":1}');
-  const chat = await script.openChat(message(1));
-  assert.deepEqual(states(chat), ["1 sent", "a sending", "b sending", "c sending"]);
-  for (const id of [2, 3, 4]) script.socket.say(ack(id, script.socket.said.at(-1)));
-  assert.deepEqual(sends(script.socket), ["a", "b", "c"]);
-  assert.deepEqual([...script.tab.origin.items.keys()].map((key) => key.split(":").at(-1)), ["junk", "more", "other", "other"]);
+test("the outbox is sent after a reload, in order", async (t) => {
+	const script = new Script(t);
+	const before = await script.chat();
+	["a", "b", "c"].forEach(before.send);
+	before.close();
+	script.tab.origin.items.set("qader-chat:11:7:junk", "{");
+	script.tab.origin.items.set("qader-chat:11:7:more", '{"content":"junk","at":"yesterday"}');
+	script.tab.origin.items.set("qader-chat:11:8:other", '{"clientId":"other","content":"elsewhere","at":1}');
+	script.tab.origin.items.set("qader-chat:12:7:other", '{"clientId":"other","content":"somebody else","at":1}');
+	const chat = await script.openChat(message(1));
+	assert.deepEqual(states(chat), ["1 sent", "a sending", "b sending", "c sending"]);
+	for (const id of [2, 3, 4]) script.socket.say(ack(id, script.socket.said.at(-1)));
+	assert.deepEqual(sends(script.socket), ["a", "b", "c"]);
+	assert.deepEqual(
+		[...script.tab.origin.items.keys()].map((key) => key.split(":").at(-1)),
+		["junk", "more", "other", "other"],
+	);
 });
 
-test("after a reload the chat resumes behind what was shown when it was sent, and shows nothing twice", async (t) => {
-  const script = new Script(t);
-  const before = await script.openChat(message(1));
-  before.send("a");
-  const [sent] = script.socket.said;
-  before.close();
-  const chat = await script.chat();
-  const lists = [];
-  chat.subscribe(() => lists.push(contents(chat).join()));
-  assert.equal(script.socket.query.get("after"), "1");
-  script.answers["chat/my-conversation/messages/"].results = [message(1), message(2, "a")];
-  script.socket.accept(ack(2, sent), { type: "resume_complete", recovered: true, count: 1, read_up_to: null });
-  await settle();
-  assert.deepEqual([states(chat), sends(script.socket), kept(script)], [["1 sent", "a sent"], [], []]);
-  assert.deepEqual([...new Set(lists)], ["1,a"]);
+test("after a reload the chat resumes after the last message before the outbox, and shows nothing twice", async (t) => {
+	const script = new Script(t);
+	const before = await script.openChat(message(1));
+	before.send("a");
+	const [sent] = script.socket.said;
+	before.close();
+	const chat = await script.chat();
+	const lists = [];
+	chat.subscribe(() => lists.push(contents(chat).join()));
+	assert.equal(script.socket.query.get("after"), "1");
+	script.answers["chat/my-conversation/messages/"].results = [message(1), message(2, "a")];
+	script.socket.accept(ack(2, sent), { type: "resume_complete", recovered: true, count: 1, read_up_to: null });
+	await settle();
+	assert.deepEqual([states(chat), sends(script.socket), kept(script)], [["1 sent", "a sent"], [], []]);
+	assert.deepEqual([...new Set(lists)], ["1,a"]);
 });
 
-test("another tab's message is shown, and sent only if that tab does not get through", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat(message(1));
-  const { storage } = script.tab.origin.tab();
-  const elsewhere = (clientId, at) => storage.setItem(`qader-chat:11:7:${clientId}`, JSON.stringify({ clientId, content: clientId, at }));
-  elsewhere("x", 1);
-  elsewhere("y", 2);
-  chat.send("own");
-  assert.deepEqual(states(chat), ["1 sent", "x sending", "y sending", "own sending"]);
-  assert.deepEqual(sends(script.socket), ["own"]);
-  script.socket.say(ack(2, script.socket.said[0]));
-  await script.pass(5_000);
-  script.socket.say(ack(3, { message: "x", client_id: "x" }));
-  storage.removeItem("qader-chat:11:7:x");
-  await script.pass(4_999);
-  assert.deepEqual(sends(script.socket), ["own"]);
-  await script.pass(1_001);
-  assert.deepEqual(sends(script.socket), ["own", "y"]);
+test("another tab's message is shown, and sent only if that tab cannot send it", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat(message(1));
+	const { storage } = script.tab.origin.tab();
+	const elsewhere = (clientId, at) =>
+		storage.setItem(`qader-chat:11:7:${clientId}`, JSON.stringify({ clientId, content: clientId, at }));
+	elsewhere("x", 1);
+	elsewhere("y", 2);
+	chat.send("own");
+	assert.deepEqual(states(chat), ["1 sent", "x sending", "y sending", "own sending"]);
+	assert.deepEqual(sends(script.socket), ["own"]);
+	script.socket.say(ack(2, script.socket.said[0]));
+	await script.pass(5_000);
+	script.socket.say(ack(3, { message: "x", client_id: "x" }));
+	storage.removeItem("qader-chat:11:7:x");
+	await script.pass(4_999);
+	assert.deepEqual(sends(script.socket), ["own"]);
+	await script.pass(1_001);
+	assert.deepEqual(sends(script.socket), ["own", "y"]);
 });
 
-test("what fails or is discarded in one tab is so in the other, and other items are none of ours", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat();
-  const { storage } = script.tab.origin.tab();
-  const entry = { clientId: "x", content: "x", at: 1 };
-  const key = "qader-chat:11:7:x";
-  storage.setItem(key, JSON.stringify(entry));
-  storage.setItem(key, JSON.stringify({ ...entry, error: "message_too_long" }));
-  assert.deepEqual(states(chat), ["x failed"]);
-  storage.removeItem(key);
-  assert.deepEqual(states(chat), []);
-  const before = chat.getSnapshot();
-  storage.setItem("qader-chat:11:8:x", JSON.stringify(entry));
-  storage.setItem("theme", "dark");
-  assert.equal(chat.getSnapshot(), before);
+test("failures and discards are shown in other tabs, and other storage items are ignored", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat();
+	const { storage } = script.tab.origin.tab();
+	const entry = { clientId: "x", content: "x", at: 1 };
+	const key = "qader-chat:11:7:x";
+	storage.setItem(key, JSON.stringify(entry));
+	storage.setItem(key, JSON.stringify({ ...entry, error: "message_too_long" }));
+	assert.deepEqual(states(chat), ["x failed"]);
+	storage.removeItem(key);
+	assert.deepEqual(states(chat), []);
+	const before = chat.getSnapshot();
+	storage.setItem("qader-chat:11:8:x", JSON.stringify(entry));
+	storage.setItem("theme", "dark");
+	assert.equal(chat.getSnapshot(), before);
 });
 
-test("a frame that was too big takes only its own message with it", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat(message(1));
-  ["big", "small"].forEach(chat.send);
-  script.socket.end(1009);
-  assert.deepEqual([states(chat)[1], chat.getSnapshot().messages[1].error], ["big failed", "message_too_long"]);
-  await script.back();
-  assert.deepEqual(sends(script.socket), ["small"]);
+test("a frame that was too big fails only its own message", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat(message(1));
+	["big", "small"].forEach(chat.send);
+	script.socket.end(1009);
+	assert.deepEqual([states(chat)[1], chat.getSnapshot().messages[1].error], ["big failed", "message_too_long"]);
+	await script.back();
+	assert.deepEqual(sends(script.socket), ["small"]);
 });
 
-test("another conversation begins empty, and what was meant for the former one is not sent to it", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat(message(1));
-  chat.send("a");
-  script.answers["chat/my-conversation/"] = { ...CONVERSATION, id: 8 };
-  script.answers["chat/my-conversation/messages/"] = { results: [], previous: null, next: null };
-  script.socket.end(4403);
-  await script.pass(500);
-  assert.deepEqual([chat.getSnapshot().isLoaded, states(chat)], [false, ["a failed"]]);
-  script.socket.readyState = 1;
-  script.socket.say({ type: "connection_established", conversation_id: "8", room_group_name: "chat_8" });
-  if (script.socket.query.has("after")) script.socket.say({ type: "resume_complete", recovered: false, count: 0, read_up_to: null });
-  await settle();
-  assert.deepEqual([shown(chat), states(chat), sends(script.socket)], [["open"], ["a failed"], []]);
-  assert.equal(chat.getSnapshot().messages[0].error, "conversation_closed");
-  assert.deepEqual([...script.tab.origin.items.keys()].map((key) => key.split(":")[2]), ["8"]);
+test("another conversation begins empty, and messages for the former one are not sent to it", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat(message(1));
+	chat.send("a");
+	script.answers["chat/my-conversation/"] = { ...CONVERSATION, id: 8 };
+	script.answers["chat/my-conversation/messages/"] = { results: [], previous: null, next: null };
+	script.socket.end(4403);
+	await script.pass(500);
+	assert.deepEqual([chat.getSnapshot().isLoaded, states(chat)], [false, ["a failed"]]);
+	script.socket.readyState = 1;
+	script.socket.say({ type: "connection_established", conversation_id: "8", room_group_name: "chat_8" });
+	if (script.socket.query.has("after"))
+		script.socket.say({ type: "resume_complete", recovered: false, count: 0, read_up_to: null });
+	await settle();
+	assert.deepEqual([shown(chat), states(chat), sends(script.socket)], [["open"], ["a failed"], []]);
+	assert.equal(chat.getSnapshot().messages[0].error, "conversation_closed");
+	assert.deepEqual(
+		[...script.tab.origin.items.keys()].map((key) => key.split(":")[2]),
+		["8"],
+	);
 });
 
-test("a conversation that changed between asking and connecting is asked for again", async (t) => {
-  const script = new Script(t);
-  const chat = await script.chat();
-  script.socket.readyState = 1;
-  script.socket.say({ type: "connection_established", conversation_id: "8", room_group_name: "chat_8" });
-  assert.deepEqual([shown(chat), script.socket.readyState], [["waiting", "unavailable"], 3]);
-  script.answers["chat/my-conversation/"] = { ...CONVERSATION, id: 8 };
-  await script.pass(500);
-  assert.equal(chat.getSnapshot().conversation.id, 8);
+test("a conversation that changed before the socket was open is asked for again", async (t) => {
+	const script = new Script(t);
+	const chat = await script.chat();
+	script.socket.readyState = 1;
+	script.socket.say({ type: "connection_established", conversation_id: "8", room_group_name: "chat_8" });
+	assert.deepEqual([shown(chat), script.socket.readyState], [["waiting", "unavailable"], 3]);
+	script.answers["chat/my-conversation/"] = { ...CONVERSATION, id: 8 };
+	await script.pass(500);
+	assert.equal(chat.getSnapshot().conversation.id, 8);
 });
 
-test("a full, forbidden or missing storage keeps nothing and breaks nothing", async (t) => {
-  const fail = () => {
-    throw new DOMException("full", "QuotaExceededError");
-  };
-  const storages = [null, { length: 1, key: fail, getItem: fail, setItem: fail, removeItem: fail }];
-  const script = new Script(t);
-  for (const storage of storages) {
-    const chat = await script.chat({ storage });
-    chat.send("a");
-    script.socket.accept();
-    await settle();
-    script.socket.say(ack(1, script.socket.said[0]));
-    assert.deepEqual(states(chat), ["a sent"]);
-  }
+test("the chat works with a full, forbidden or missing storage", async (t) => {
+	const fail = () => {
+		throw new DOMException("full", "QuotaExceededError");
+	};
+	const storages = [null, { length: 1, key: fail, getItem: fail, setItem: fail, removeItem: fail }];
+	const script = new Script(t);
+	for (const storage of storages) {
+		const chat = await script.chat({ storage });
+		chat.send("a");
+		script.socket.accept();
+		await settle();
+		script.socket.say(ack(1, script.socket.said[0]));
+		assert.deepEqual(states(chat), ["a sent"]);
+	}
 });
 
-test("pages without a secure context have client ids, too", async (t) => {
-  const script = new Script(t);
-  const { randomUUID } = crypto;
-  t.after(() => Object.defineProperty(crypto, "randomUUID", { value: randomUUID, configurable: true }));
-  Object.defineProperty(crypto, "randomUUID", { value: undefined, configurable: true });
-  t.mock.restoreAll(); // chance again
-  const chat = await script.chat();
-  const ids = new Set(Array.from({ length: 1000 }, () => chat.send("x")));
-  assert.equal(ids.size, 1000);
-  assert.ok([...ids].every((id) => id.length <= 64));
+test("client ids are unique without a secure context, too", async (t) => {
+	const script = new Script(t);
+	const { randomUUID } = crypto;
+	t.after(() => Object.defineProperty(crypto, "randomUUID", { value: randomUUID, configurable: true }));
+	Object.defineProperty(crypto, "randomUUID", { value: undefined, configurable: true });
+	t.mock.restoreAll(); // the real Math.random
+	const chat = await script.chat();
+	const ids = new Set(Array.from({ length: 1000 }, () => chat.send("x")));
+	assert.equal(ids.size, 1000);
+	assert.ok([...ids].every((id) => id.length <= 64));
 });
 
-test("marks are few, go upwards, and wait until the page is seen", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat(theirs(1), message(2), theirs(3), theirs(4));
-  const marks = () => script.socket.said.filter(({ type }) => type === "mark_read").map(({ message_id }) => message_id);
-  chat.markVisible(null);
-  [2, 1].forEach(chat.markVisible);
-  await script.pass(199);
-  assert.deepEqual(marks(), []);
-  await script.pass(1);
-  assert.deepEqual(marks(), [1]);
-  script.socket.say({ type: "update_message_status", message_ids: [1], is_read: true, reader: 11 });
-  chat.markVisible(1);
-  await script.pass(200);
-  assert.deepEqual(marks(), [1]);
-  script.tab.hide();
-  chat.markVisible(3);
-  await script.pass(200);
-  assert.deepEqual(marks(), [1]);
-  script.tab.show();
-  assert.deepEqual(marks(), [1, 3]);
-  [4, 2].forEach(chat.markVisible);
-  script.socket.end(1006); // the mark is lost
-  await script.back();
-  assert.deepEqual(marks(), [4]);
+test("read marks are combined, only go up, and wait until the page is visible", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat(theirs(1), message(2), theirs(3), theirs(4));
+	const marks = () => script.socket.said.filter(({ type }) => type === "mark_read").map(({ message_id }) => message_id);
+	chat.markVisible(null);
+	[2, 1].forEach(chat.markVisible);
+	await script.pass(199);
+	assert.deepEqual(marks(), []);
+	await script.pass(1);
+	assert.deepEqual(marks(), [1]);
+	script.socket.say({ type: "update_message_status", message_ids: [1], is_read: true, reader: 11 });
+	chat.markVisible(1);
+	await script.pass(200);
+	assert.deepEqual(marks(), [1]);
+	script.tab.hide();
+	chat.markVisible(3);
+	await script.pass(200);
+	assert.deepEqual(marks(), [1]);
+	script.tab.show();
+	assert.deepEqual(marks(), [1, 3]);
+	[4, 2].forEach(chat.markVisible);
+	script.socket.end(1006); // the mark is lost
+	await script.back();
+	assert.deepEqual(marks(), [4]);
 });
 
-test("typing is told sparingly, and forgotten after a while", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat();
-  const told = () => script.socket.said.filter(({ type }) => type === "typing").map(({ is_typing }) => is_typing);
-  chat.setTyping(false);
-  for (let n = 0; n < 30; n += 1) {
-    chat.setTyping(true);
-    await script.pass(200);
-  }
-  assert.deepEqual(told(), [true, true]);
-  chat.setTyping(false);
-  chat.setTyping(false);
-  assert.deepEqual(told(), [true, true, false]);
-  chat.setTyping(true);
-  chat.send("a");
-  chat.setTyping(false); // the field is empty; the message has said as much
-  chat.setTyping(true);
-  assert.deepEqual(told(), [true, true, false, true, true]);
-  script.socket.say(ack(1, script.socket.said.find(({ message }) => message)));
+test("typing is sent sparingly, and a received one expires", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat();
+	const told = () => script.socket.said.filter(({ type }) => type === "typing").map(({ is_typing }) => is_typing);
+	chat.setTyping(false);
+	for (let n = 0; n < 30; n += 1) {
+		chat.setTyping(true);
+		await script.pass(200);
+	}
+	assert.deepEqual(told(), [true, true]);
+	chat.setTyping(false);
+	chat.setTyping(false);
+	assert.deepEqual(told(), [true, true, false]);
+	chat.setTyping(true);
+	chat.send("a");
+	chat.setTyping(false); // the sent message has ended the typing already
+	chat.setTyping(true);
+	assert.deepEqual(told(), [true, true, false, true, true]);
+	script.socket.say(
+		ack(
+			1,
+			script.socket.said.find(({ message }) => message),
+		),
+	);
 
-  script.socket.say({ type: "typing", user: 12, is_typing: true });
-  assert.equal(chat.getSnapshot().typing, true);
-  await script.pass(4_000);
-  script.socket.say({ type: "typing", user: 12, is_typing: true });
-  await script.pass(5_999);
-  assert.equal(chat.getSnapshot().typing, true);
-  await script.pass(1);
-  assert.equal(chat.getSnapshot().typing, false);
-  script.socket.say({ type: "typing", user: 12, is_typing: true }, { type: "new_message", message: message(8) });
-  assert.equal(chat.getSnapshot().typing, true, "one's own message does not end the other side's typing");
-  script.socket.say({ type: "new_message", message: theirs(9) });
-  assert.equal(chat.getSnapshot().typing, false);
+	script.socket.say({ type: "typing", user: 12, is_typing: true });
+	assert.equal(chat.getSnapshot().typing, true);
+	await script.pass(4_000);
+	script.socket.say({ type: "typing", user: 12, is_typing: true });
+	await script.pass(5_999);
+	assert.equal(chat.getSnapshot().typing, true);
+	await script.pass(1);
+	assert.equal(chat.getSnapshot().typing, false);
+	script.socket.say({ type: "typing", user: 12, is_typing: true }, { type: "new_message", message: message(8) });
+	assert.equal(chat.getSnapshot().typing, true, "one's own message does not end the other side's typing");
+	script.socket.say({ type: "new_message", message: theirs(9) });
+	assert.equal(chat.getSnapshot().typing, false);
 });
 
-test("presence is what was told last, and not known while away", async (t) => {
-  const script = new Script(t);
-  const chat = await script.openChat(message(1));
-  const presence = { type: "presence", user: 12, is_online: true, last_seen: null };
-  script.socket.say(presence, { type: "typing", user: 12, is_typing: true });
-  assert.deepEqual(chat.getSnapshot().presence, presence);
-  script.socket.end(1006);
-  assert.deepEqual([chat.getSnapshot().presence, chat.getSnapshot().typing], [null, false]);
+test("presence is the last one received, and unknown while disconnected", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat(message(1));
+	const presence = { type: "presence", user: 12, is_online: true, last_seen: null };
+	script.socket.say(presence, { type: "typing", user: 12, is_typing: true });
+	assert.deepEqual(chat.getSnapshot().presence, presence);
+	script.socket.end(1006);
+	assert.deepEqual([chat.getSnapshot().presence, chat.getSnapshot().typing], [null, false]);
 });
 
 test("an inbox is sorted, counted, and fetched again after each connection", async (t) => {
-  const script = new Script(t);
-  const conversation = (id, minute, unread) => ({
-    ...CONVERSATION, id, updated_at: `2026-01-01T00:0${minute}:00.000001Z`, unread_message_count_for_user: unread,
-  });
-  const pages = [[conversation(1, 1, 2), conversation(2, 3, 0)], [conversation(3, 2, 1)]];
-  script.answers["auth/me/"] = { ...ME, profile: CONVERSATION.teacher_profile };
-  Object.defineProperty(script.answers, "chat/teacher/conversations/", {
-    get: () => ({ results: pages[script.requests.at(-1).includes("page=2") ? 1 : 0], next: script.requests.at(-1).includes("page=2") ? null : "..." }),
-  });
-  const inbox = await script.inbox();
-  const order = () => inbox.getSnapshot().conversations.map(({ id }) => id);
-  const begin = async (...frames) => {
-    script.socket.readyState = 1;
-    script.socket.say({ type: "inbox_established", unread_total: 3 }, ...frames);
-    await settle();
-  };
-  await begin({ type: "conversation_update", conversation: conversation(4, 4, 5) });
-  assert.deepEqual([order(), inbox.getSnapshot().unreadTotal, inbox.getSnapshot().isLoaded], [[4, 2, 3, 1], 8, true]);
-  assert.deepEqual(script.requests.slice(1), [1, 2].map((page) => `chat/teacher/conversations/?page_size=200&page=${page}`));
-  script.socket.say({ type: "conversation_update", conversation: conversation(1, 5, 0) });
-  assert.deepEqual([order(), inbox.getSnapshot().unreadTotal], [[1, 4, 2, 3], 6]);
-  script.socket.end(1012);
-  assert.deepEqual(order(), [1, 4, 2, 3]);
-  await script.pass(500);
-  await begin();
-  assert.deepEqual([order(), inbox.getSnapshot().unreadTotal, ...shown(inbox)], [[2, 3, 1], 3, "open"]);
+	const script = new Script(t);
+	const conversation = (id, minute, unread) => ({
+		...CONVERSATION,
+		id,
+		updated_at: `2026-01-01T00:0${minute}:00.000001Z`,
+		unread_message_count_for_user: unread,
+	});
+	const pages = [[conversation(1, 1, 2), conversation(2, 3, 0)], [conversation(3, 2, 1)]];
+	script.answers["auth/me/"] = { ...ME, profile: CONVERSATION.teacher_profile };
+	Object.defineProperty(script.answers, "chat/teacher/conversations/", {
+		get: () => ({
+			results: pages[script.requests.at(-1).includes("page=2") ? 1 : 0],
+			next: script.requests.at(-1).includes("page=2") ? null : "...",
+		}),
+	});
+	const inbox = await script.inbox();
+	const order = () => inbox.getSnapshot().conversations.map(({ id }) => id);
+	const begin = async (...frames) => {
+		script.socket.readyState = 1;
+		script.socket.say({ type: "inbox_established", unread_total: 3 }, ...frames);
+		await settle();
+	};
+	await begin({ type: "conversation_update", conversation: conversation(4, 4, 5) });
+	assert.deepEqual([order(), inbox.getSnapshot().unreadTotal, inbox.getSnapshot().isLoaded], [[4, 2, 3, 1], 8, true]);
+	assert.deepEqual(
+		script.requests.slice(1),
+		[1, 2].map((page) => `chat/teacher/conversations/?page_size=200&page=${page}`),
+	);
+	script.socket.say({ type: "conversation_update", conversation: conversation(1, 5, 0) });
+	assert.deepEqual([order(), inbox.getSnapshot().unreadTotal], [[1, 4, 2, 3], 6]);
+	script.socket.end(1012);
+	assert.deepEqual(order(), [1, 4, 2, 3]);
+	await script.pass(500);
+	await begin();
+	assert.deepEqual([order(), inbox.getSnapshot().unreadTotal, ...shown(inbox)], [[2, 3, 1], 3, "open"]);
 });
 
-test("a student's inbox is their one conversation, or the lack of a mentor", async (t) => {
-  const script = new Script(t);
-  const inbox = await script.inbox();
-  const established = { type: "inbox_established", unread_total: 0 };
-  script.socket.say(established);
-  await settle();
-  assert.deepEqual(inbox.getSnapshot().conversations, [CONVERSATION]);
-  script.answers["chat/my-conversation/"] = { status: 404, body: { detail: "...", code: "no_mentor" } };
-  script.socket.end(1006);
-  await script.pass(500);
-  script.socket.say(established);
-  await settle();
-  assert.deepEqual(shown(inbox), ["stopped", "no_mentor"]);
+test("a student's inbox has their one conversation, or stops without a mentor", async (t) => {
+	const script = new Script(t);
+	const inbox = await script.inbox();
+	const established = { type: "inbox_established", unread_total: 0 };
+	script.socket.say(established);
+	await settle();
+	assert.deepEqual(inbox.getSnapshot().conversations, [CONVERSATION]);
+	script.answers["chat/my-conversation/"] = { status: 404, body: { detail: "...", code: "no_mentor" } };
+	script.socket.end(1006);
+	await script.pass(500);
+	script.socket.say(established);
+	await settle();
+	assert.deepEqual(shown(inbox), ["stopped", "no_mentor"]);
 });
 
-test("errors of REST say what there is to say", async (t) => {
-  const answer = (...parts) => createApi({ fetch: async () => new Response(...parts) }).me();
-  const gone = createApi({ fetch: () => Promise.reject(new TypeError("Failed to fetch")) });
-  await assert.rejects(gone.me(), (error) => error instanceof ApiError && error.status === 0 && error.message === "HTTP 0");
-  await assert.rejects(answer("<html>", { status: 200 }), { name: "ApiError", status: 0, code: null, retryAfter: null });
-  await assert.rejects(answer("<html>", { status: 502 }), { name: "ApiError", status: 502, code: null, retryAfter: null });
-  await assert.rejects(
-    answer('{"detail": "Slowly.", "code": "rate_limited"}', { status: 429, headers: { "Retry-After": "120" } }),
-    { name: "ApiError", status: 429, code: "rate_limited", retryAfter: 120, message: "Slowly." },
-  );
+test("an ApiError has the status, the code and the seconds to wait", async () => {
+	const answer = (...parts) => createApi({ fetch: async () => new Response(...parts) }).me();
+	const gone = createApi({ fetch: () => Promise.reject(new TypeError("Failed to fetch")) });
+	await assert.rejects(
+		gone.me(),
+		(error) => error instanceof ApiError && error.status === 0 && error.message === "HTTP 0",
+	);
+	await assert.rejects(answer("<html>", { status: 200 }), {
+		name: "ApiError",
+		status: 0,
+		code: null,
+		retryAfter: null,
+	});
+	await assert.rejects(answer("<html>", { status: 502 }), {
+		name: "ApiError",
+		status: 502,
+		code: null,
+		retryAfter: null,
+	});
+	await assert.rejects(
+		answer('{"detail": "Slowly.", "code": "rate_limited"}', { status: 429, headers: { "Retry-After": "120" } }),
+		{ name: "ApiError", status: 429, code: "rate_limited", retryAfter: 120, message: "Slowly." },
+	);
 });

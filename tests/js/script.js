@@ -1,4 +1,4 @@
-/** A backend that says what the test tells it to, and a clock that goes on when the test says so. */
+/** A backend whose answers and frames the test decides, and a clock that the test moves. */
 
 import { createChat, createInbox } from "../../chat/static/chat/client.js";
 import { Origin } from "./page.js";
@@ -8,144 +8,158 @@ const STUDENT = person(1, "STUDENT");
 const TEACHER = person(2, "TEACHER");
 export const ME = { id: 11, username: "STUDENT", email: STUDENT.email, profile: STUDENT, mentor: TEACHER };
 export const CONVERSATION = {
-  id: 7, student_profile: STUDENT, teacher_profile: TEACHER, created_at: "2026-01-01T00:00:00Z",
-  updated_at: "2026-01-01T00:00:00Z", last_message: null, unread_message_count_for_user: 0, is_active: true,
+	id: 7,
+	student_profile: STUDENT,
+	teacher_profile: TEACHER,
+	created_at: "2026-01-01T00:00:00Z",
+	updated_at: "2026-01-01T00:00:00Z",
+	last_message: null,
+	unread_message_count_for_user: 0,
+	is_active: true,
 };
 
 /** A message as the student sees it: their own, or the teacher's. */
 export const message = (id, content = String(id), rest = {}) => ({
-  id, sender: 11, sender_profile: STUDENT, content, timestamp: "2026-01-01T00:00:00.000001Z", is_read: false,
-  is_own_message: true, ...rest,
+	id,
+	sender: 11,
+	sender_profile: STUDENT,
+	content,
+	timestamp: "2026-01-01T00:00:00.000001Z",
+	is_read: false,
+	is_own_message: true,
+	...rest,
 });
-export const theirs = (id, rest = {}) => message(id, String(id), { sender: 12, sender_profile: TEACHER, is_own_message: false, ...rest });
+export const theirs = (id, rest = {}) =>
+	message(id, String(id), { sender: 12, sender_profile: TEACHER, is_own_message: false, ...rest });
 
-/** Let promises that can be settled settle. */
+/** Wait until all promises that can settle have settled. */
 export const settle = async () => {
-  for (let turn = 0; turn < 10; turn += 1) await new Promise(setImmediate);
+	for (let turn = 0; turn < 10; turn += 1) await new Promise(setImmediate);
 };
 
 class ScriptedSocket {
-  readyState = 0;
-  said = [];
+	readyState = 0;
+	said = [];
 
-  constructor(script, url) {
-    this.url = url;
-    this.query = new URL(url).searchParams;
-    script.sockets.push(this);
-  }
+	constructor(script, url) {
+		this.url = url;
+		this.query = new URL(url).searchParams;
+		script.sockets.push(this);
+	}
 
-  send(text) {
-    this.said.push(JSON.parse(text));
-  }
+	send(text) {
+		this.said.push(JSON.parse(text));
+	}
 
-  close() {
-    this.readyState = 3;
-  }
+	close() {
+		this.readyState = 3;
+	}
 
-  /** The server accepts it, and says this. */
-  accept(...frames) {
-    this.readyState = 1;
-    this.onopen?.({});
-    this.say({ type: "connection_established", conversation_id: "7", room_group_name: "chat_7" }, ...frames);
-  }
+	/** The server accepts the socket and sends these frames. */
+	accept(...frames) {
+		this.readyState = 1;
+		this.onopen?.({});
+		this.say({ type: "connection_established", conversation_id: "7", room_group_name: "chat_7" }, ...frames);
+	}
 
-  say(...frames) {
-    for (const frame of frames) this.onmessage?.({ data: JSON.stringify(frame) });
-  }
+	say(...frames) {
+		for (const frame of frames) this.onmessage?.({ data: JSON.stringify(frame) });
+	}
 
-  /** The server, or whatever lies between, ends it. */
-  end(code) {
-    this.readyState = 3;
-    this.onclose?.({ code });
-  }
+	/** The server or the network closes it. */
+	end(code) {
+		this.readyState = 3;
+		this.onclose?.({ code });
+	}
 }
 
 export class Script {
-  sockets = [];
-  requests = [];
-  tab = new Origin().tab();
-  /** What REST answers, by path: an object, `{status, body}`, an Error for none, or a promise of one of these. */
-  answers = {
-    "auth/me/": ME,
-    "chat/my-conversation/": CONVERSATION,
-    "chat/my-conversation/messages/": { results: [], previous: null, next: null },
-    "chat/teacher/conversations/": { results: [CONVERSATION], previous: null, next: null },
-    "chat/teacher/conversations/7/messages/": { results: [], previous: null, next: null },
-  };
+	sockets = [];
+	requests = [];
+	tab = new Origin().tab();
+	/** The answers of REST by path: an object, `{status, body}`, an Error for no answer, or a promise of one of these. */
+	answers = {
+		"auth/me/": ME,
+		"chat/my-conversation/": CONVERSATION,
+		"chat/my-conversation/messages/": { results: [], previous: null, next: null },
+		"chat/teacher/conversations/": { results: [CONVERSATION], previous: null, next: null },
+		"chat/teacher/conversations/7/messages/": { results: [], previous: null, next: null },
+	};
 
-  constructor(test, { random = 1 } = {}) {
-    this.test = test;
-    test.mock.timers.enable({ apis: ["setTimeout", "Date"], now: Date.UTC(2026, 0, 1) });
-    test.mock.method(Math, "random", () => random);
-  }
+	constructor(test, { random = 1 } = {}) {
+		this.test = test;
+		test.mock.timers.enable({ apis: ["setTimeout", "Date"], now: Date.UTC(2026, 0, 1) });
+		test.mock.method(Math, "random", () => random);
+	}
 
-  get options() {
-    const script = this;
-    return {
-      baseUrl: "http://chat.test",
-      fetch: (url) => this.#answer(new URL(url)),
-      WebSocket: class extends ScriptedSocket {
-        constructor(url) {
-          super(script, url);
-        }
-      },
-      ...this.tab.options,
-    };
-  }
+	get options() {
+		const script = this;
+		return {
+			baseUrl: "http://chat.test",
+			fetch: (url) => this.#answer(new URL(url)),
+			WebSocket: class extends ScriptedSocket {
+				constructor(url) {
+					super(script, url);
+				}
+			},
+			...this.tab.options,
+		};
+	}
 
-  async #answer(url) {
-    const path = url.pathname.replace("/api/v1/", "");
-    this.requests.push(path + url.search);
-    const answer = await this.answers[path];
-    if (answer instanceof Error) throw answer;
-    const { status = 200, body = answer } = answer ?? { status: 404, body: {} };
-    return new Response(typeof body === "string" ? body : JSON.stringify(body), { status });
-  }
+	async #answer(url) {
+		const path = url.pathname.replace("/api/v1/", "");
+		this.requests.push(path + url.search);
+		const answer = await this.answers[path];
+		if (answer instanceof Error) throw answer;
+		const { status = 200, body = answer } = answer ?? { status: 404, body: {} };
+		return new Response(typeof body === "string" ? body : JSON.stringify(body), { status });
+	}
 
-  get socket() {
-    return this.sockets.at(-1);
-  }
+	get socket() {
+		return this.sockets.at(-1);
+	}
 
-  /** Time goes on. */
-  async pass(milliseconds) {
-    this.test.mock.timers.tick(milliseconds);
-    await settle();
-  }
+	/** Move the clock. */
+	async pass(milliseconds) {
+		this.test.mock.timers.tick(milliseconds);
+		await settle();
+	}
 
-  async chat(options = {}) {
-    return this.#opened(createChat({ ...this.options, ...options }));
-  }
+	async chat(options = {}) {
+		return this.#opened(createChat({ ...this.options, ...options }));
+	}
 
-  async inbox(options = {}) {
-    return this.#opened(createInbox({ ...this.options, ...options }));
-  }
+	async inbox(options = {}) {
+		return this.#opened(createInbox({ ...this.options, ...options }));
+	}
 
-  async #opened(store) {
-    this.test.after(store.close);
-    store.open();
-    await this.pass(0);
-    return store;
-  }
+	async #opened(store) {
+		this.test.after(store.close);
+		store.open();
+		await this.pass(0);
+		return store;
+	}
 
-  /** A chat that is connected and shows these messages. */
-  async openChat(...results) {
-    this.answers["chat/my-conversation/messages/"] = { results, previous: null, next: null };
-    const chat = await this.chat();
-    this.socket.accept();
-    await settle();
-    return chat;
-  }
+	/** A chat that is connected and shows these messages. */
+	async openChat(...results) {
+		this.answers["chat/my-conversation/messages/"] = { results, previous: null, next: null };
+		const chat = await this.chat();
+		this.socket.accept();
+		await settle();
+		return chat;
+	}
 
-  /** Come back after an end, resumed behind what was shown. */
-  async back(...frames) {
-    await this.pass(30_000);
-    this.socket.accept(...frames);
-    if (this.socket.query.has("after")) this.socket.say({ type: "resume_complete", recovered: true, count: frames.length, read_up_to: null });
-    await settle();
-  }
+	/** Reconnect and resume after the last shown message. */
+	async back(...frames) {
+		await this.pass(30_000);
+		this.socket.accept(...frames);
+		if (this.socket.query.has("after"))
+			this.socket.say({ type: "resume_complete", recovered: true, count: frames.length, read_up_to: null });
+		await settle();
+	}
 }
 
 export const shown = (chat) => {
-  const { status, reason } = chat.getSnapshot();
-  return reason ? [status, reason] : [status];
+	const { status, reason } = chat.getSnapshot();
+	return reason ? [status, reason] : [status];
 };

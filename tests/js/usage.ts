@@ -1,45 +1,62 @@
-/** Uses the whole API once; it is compiled by `tsc --strict` and never run. */
+/** Uses the whole API once. `tsc --strict` compiles it; it never runs. */
 
 import * as React from "react";
-import { ApiError, createApi, createChat, createInbox, type ChatMessage, type Conversation, type Reason } from "../../chat/static/chat/client.js";
+import {
+	ApiError,
+	type ChatMessage,
+	type Conversation,
+	createApi,
+	createChat,
+	createInbox,
+	type Reason,
+} from "../../chat/static/chat/client.js";
 import { createUseChat } from "../../chat/static/chat/use-chat.js";
 
 const words: Record<Reason, string> = {
-  signed_out: "", no_mentor: "", not_allowed: "", closed: "", unavailable: "", too_many: "",
+	signed_out: "",
+	no_mentor: "",
+	not_allowed: "",
+	closed: "",
+	unavailable: "",
+	too_many: "",
 };
 
 export async function signIn(): Promise<string> {
-  const api = createApi();
-  try {
-    const user = await api.login("student1", "secret");
-    return user.profile?.full_name ?? user.username;
-  } catch (error) {
-    if (error instanceof ApiError) return `${error.status} ${error.code} ${error.retryAfter}`;
-    throw error;
-  }
+	const api = createApi();
+	try {
+		const user = await api.login("student1", "secret");
+		return user.profile?.full_name ?? user.username;
+	} catch (error) {
+		if (error instanceof ApiError) return `${error.status} ${error.code} ${error.retryAfter}`;
+		throw error;
+	}
 }
 
 export const students = async (): Promise<Conversation[]> =>
-  (await createApi({ baseUrl: "https://chat.example.org" }).get<{ results: Conversation[] }>("chat/teacher/conversations/")).results;
+	(
+		await createApi({ baseUrl: "https://chat.example.org" }).get<{ results: Conversation[] }>(
+			"chat/teacher/conversations/",
+		)
+	).results;
 
 export function show(): () => void {
-  const chat = createChat({ conversationId: 7, socketUrl: "wss://chat.example.org", storage: null });
-  const unsubscribe = chat.subscribe(() => {
-    const { messages, status, reason, presence, retryAt } = chat.getSnapshot();
-    const last: ChatMessage | undefined = messages.at(-1);
-    if (last?.state === "failed" && last.clientId) chat.retry(last.clientId);
-    if (last?.state === "received") chat.markVisible(last.id);
-    document.title = `${status} ${reason && words[reason]} ${presence?.last_seen} ${retryAt ?? 0}`;
-  });
-  chat.open();
-  const clientId: string | null = chat.send("text");
-  if (clientId) chat.discard(clientId);
-  chat.setTyping(true);
-  void chat.loadOlder();
-  return () => {
-    unsubscribe();
-    chat.close();
-  };
+	const chat = createChat({ conversationId: 7, socketUrl: "wss://chat.example.org", storage: null });
+	const unsubscribe = chat.subscribe(() => {
+		const { messages, status, reason, presence, retryAt } = chat.getSnapshot();
+		const last: ChatMessage | undefined = messages.at(-1);
+		if (last?.state === "failed" && last.clientId) chat.retry(last.clientId);
+		if (last?.state === "received") chat.markVisible(last.id);
+		document.title = `${status} ${reason && words[reason]} ${presence?.last_seen} ${retryAt ?? 0}`;
+	});
+	chat.open();
+	const clientId: string | null = chat.send("text");
+	if (clientId) chat.discard(clientId);
+	chat.setTyping(true);
+	void chat.loadOlder();
+	return () => {
+		unsubscribe();
+		chat.close();
+	};
 }
 
 export const unread = (): number => createInbox().getSnapshot().unreadTotal;
@@ -49,11 +66,11 @@ export const inANode = (): void => createChat({ WebSocket, fetch, window, docume
 const { useChat, useInbox } = createUseChat(React);
 
 export function Component(properties: { conversationId: number }): string {
-  const { messages, send, loadOlder } = useChat(properties);
-  const { conversations } = useInbox();
-  React.useEffect(() => void loadOlder(), [loadOlder]);
-  React.useCallback(() => send("text"), [send]);
-  // @ts-expect-error a snapshot does not change
-  messages.push(messages[0]);
-  return `${conversations.length}`;
+	const { messages, send, loadOlder } = useChat(properties);
+	const { conversations } = useInbox();
+	React.useEffect(() => void loadOlder(), [loadOlder]);
+	React.useCallback(() => send("text"), [send]);
+	// @ts-expect-error a snapshot does not change
+	messages.push(messages[0]);
+	return `${conversations.length}`;
 }

@@ -5,7 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from chat.typescript import TYPES, typescript
+from chat.wire.typescript import TYPES, typescript
 
 
 class Command(BaseCommand):

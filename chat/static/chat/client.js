@@ -1,25 +1,25 @@
 /**
- * The chat's client; what it offers is told in client.d.ts.
+ * The chat's client. client.d.ts describes.
  *
  *     createApi                 REST
- *     createChat, createInbox   one conversation; all of them
+ *     createChat, createInbox   one conversation; all conversations
  *       createStore             the snapshot and its listeners
- *       createLine              one WebSocket after another
- *       createOutbox            what is not acknowledged, kept over a reload
+ *       createLine              the WebSocket and its reconnects
+ *       createOutbox            unacknowledged messages, kept across reloads
  *
- * A message: send -> outbox.add -> pump -> line.send ~ server ~ onmessage -> hear -> take -> show.
+ * A message: send -> outbox.add -> pump -> line.send -> server -> onmessage -> onFrame -> apply -> show.
  */
 
 // Milliseconds.
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 30_000;
-const STABLE = 10_000; // a connection that lasted so long makes the next wait short
-const QUIET = 25_000; // then we ping
-const DEAD = 10_000; // an answer that takes longer will not come
-const PROBE = 4_000; // the same, when somebody comes back to the page
+const STABLE = 10_000; // a connection of this length resets the wait
+const QUIET = 25_000; // without a frame, then ping
+const DEAD = 10_000; // without an answer, then reconnect
+const PROBE = 4_000; // the same, after a return to the page
 const REQUEST = 15_000;
 const REPEAT = 1_000;
-const ELSEWHERE = 10_000; // then we send what another tab did not
+const ELSEWHERE = 10_000; // then send another tab's message
 const COALESCE = 200;
 const TYPING_OUT = 3_000;
 const TYPING_IN = 6_000;
@@ -52,7 +52,7 @@ function createTimer() {
 
 // --- REST
 
-/** An answer that was no success; `status` is 0 where there was none. */
+/** A failed request; `status` is 0 if there was no answer. */
 export class ApiError extends Error {
 	constructor(status, body, retryAfter = null) {
 		super(body?.detail ?? `HTTP ${status}`);
@@ -69,12 +69,12 @@ export function createApi(options = {}) {
 		const response = await fetch(`${baseUrl}/api/v1/${path}`, options).catch(() => Response.error());
 		const body = await response.json().catch(() => null);
 		if (response.ok && (body || response.status === 204)) return body;
-		const status = response.ok ? 0 : response.status; // 0 for a proxy's page, too
+		const status = response.ok ? 0 : response.status; // success without JSON is a proxy's page
 		throw new ApiError(status, body, Number(response.headers.get("Retry-After")) || null);
 	}
 
 	async function post(path, body = {}) {
-		const { csrfToken } = await request("auth/csrf/"); // each time: signing in changes it
+		const { csrfToken } = await request("auth/csrf/"); // changed by each sign-in
 		const headers = { "Content-Type": "application/json", "X-CSRFToken": csrfToken };
 		return request(path, { method: "POST", headers, body: JSON.stringify(body) });
 	}
@@ -84,7 +84,7 @@ export function createApi(options = {}) {
 	return { get, post, login, logout: () => post("auth/logout/"), me: () => get("auth/me/") };
 }
 
-/** Follows no links to next pages: through rewrites they lead elsewhere. */
+/** Counts pages: behind rewrites, `next` names another host. */
 async function listConversations(api, isMentor) {
 	if (!isMentor) return [await api.get("chat/my-conversation/")];
 	const all = [];
@@ -116,11 +116,11 @@ function createStore(parts) {
 // --- line
 
 /**
- * Keeps a WebSocket open. `identify` asks REST who talks with whom, unless one is `sure`; a 404 means `gone`. `address`
- * is a socket's path, `hear` takes a frame, `lost` a close code, `stored` an event of the storage.
+ * Keeps a WebSocket open. Unless `sure`, `identify` asks REST who the participants are; a 404 stops it with `gone`.
+ * `address` returns the socket's path. `onFrame`, `lost` and `stored` take a frame, a close code and a storage event.
  */
 function createLine(env, { set, getSnapshot, subscribe }, options) {
-	const { identify, address, hear, lost, awake, stored, gone } = options;
+	const { identify, address, onFrame, lost, awake, stored, gone } = options;
 	const stops = { 401: "signed_out", 403: "not_allowed", 404: gone };
 	let { sure } = options;
 	const wait = createTimer();
@@ -171,7 +171,7 @@ function createLine(env, { set, getSnapshot, subscribe }, options) {
 		socket.onmessage = ({ data }) => {
 			opened = true;
 			wait(ping, QUIET);
-			hear(JSON.parse(data));
+			onFrame(JSON.parse(data));
 		};
 		socket.onerror = () => {};
 		socket.onclose = ({ code }) => ended(code);
@@ -197,7 +197,7 @@ function createLine(env, { set, getSnapshot, subscribe }, options) {
 		hangUp(code);
 		flooded = code === 4429;
 		if (code === 4401) stop("signed_out");
-		else again(flooded || (asked && !opened)); // REST was for it
+		else again(flooded || (asked && !opened)); // refused, though REST allows it
 	}
 
 	function failed(error) {
@@ -220,7 +220,7 @@ function createLine(env, { set, getSnapshot, subscribe }, options) {
 		readyAt = Infinity;
 		wait();
 		if (socket) {
-			// A dead one is long in coming to its end.
+			// A dead socket closes late.
 			socket.onmessage = socket.onclose = null;
 			socket.close();
 			socket = null;
@@ -235,7 +235,7 @@ function createLine(env, { set, getSnapshot, subscribe }, options) {
 		awake?.();
 	}
 
-	/** Use an answer as long as the connection lasts; it ends where there is none. */
+	/** Use the answer, unless the connection has ended since. A failed request ends it. */
 	function request(promise, use) {
 		const mine = turn;
 		const isMine = (then) => (value) => mine === turn && then(value);
@@ -254,12 +254,12 @@ function createLine(env, { set, getSnapshot, subscribe }, options) {
 // --- outbox
 
 /**
- * What is not acknowledged: `{clientId, content, at, after, error, due}`, each an item of its own in the storage, so that
+ * Unacknowledged messages: `{clientId, content, at, after, error, due}`. Each has its own storage item, so that
  * tabs do not overwrite each other's.
  */
 function createOutbox(storage) {
 	const entries = new Map();
-	let prefix = ""; // none until it is known whose it is
+	let prefix = ""; // empty until user and conversation are known
 	const inOrder = () => [...entries.values()].sort((one, other) => one.at - other.at);
 
 	function put(entry) {
@@ -281,7 +281,7 @@ function createOutbox(storage) {
 		if (entry?.at > 0) entries.set(entry.clientId, { ...entry, due });
 	}
 
-	/** What was sent before there was a prefix is for it; what was for another fails. */
+	/** Entries from before the first prefix belong to it; those of another prefix fail. */
 	function open(newPrefix) {
 		const before = inOrder();
 		const error = prefix && "conversation_closed";
@@ -296,7 +296,7 @@ function createOutbox(storage) {
 		if (!prefix || !key?.startsWith(prefix)) return false;
 		const entry = entries.get(key.slice(prefix.length));
 		if (newValue) read(newValue, entry ? entry.due : Date.now() + ELSEWHERE);
-		else if (entry?.error) entries.delete(entry.clientId); // discarded
+		else if (entry?.error) entries.delete(entry.clientId); // discarded there
 		return true;
 	}
 
@@ -318,13 +318,13 @@ export function createChat(options = {}) {
 	const { set, getSnapshot } = store;
 	const gone = conversationId ? "not_allowed" : "no_mentor";
 	const sure = user && conversation;
-	const line = createLine(env, store, { identify, address, hear, lost, awake: mark, stored, gone, sure });
+	const line = createLine(env, store, { identify, address, onFrame, lost, awake: mark, stored, gone, sure });
 	const history = (limit) => api.get(`${restPath}?mark_read=false&limit=${limit}`);
-	let entered; // the conversation of all this
-	let messages = []; // the server's, in order, without a gap
-	let early; // frames that wait for the history
-	let readUpTo; // own: by the other side; received: by us
-	let underWay = null; // the send that waits for its answer
+	let entered; // id of the conversation
+	let messages = []; // the server's, in order, without gaps
+	let early; // frames from before the history
+	let readUpTo; // the last own and received id that is read
+	let underWay = null; // the client id that waits for an answer
 	let seen = 0; // the newest message that was visible
 	let typedAt = 0;
 	let markTimer;
@@ -338,7 +338,7 @@ export function createChat(options = {}) {
 		return { user, conversation };
 	}
 
-	/** Resume behind what is shown; after a reload, behind what was when something was sent. */
+	/** Resume after the last message, or after a reload, after the last one before the outbox. */
 	function address() {
 		const { user, conversation } = getSnapshot();
 		if (entered !== conversation.id) enter(user.id, conversation.id);
@@ -356,20 +356,21 @@ export function createChat(options = {}) {
 		show({ isLoaded: false, hasOlder: false });
 	}
 
-	// What is heard.
+	// Receiving.
 
-	function hear(frame) {
+	function onFrame(frame) {
 		const { type } = frame;
 		if (frame.error) refused(frame);
 		else if (type === "connection_established") established(frame);
 		else if (type === "resume_complete") resumed(frame);
 		else if (type === "presence") set({ presence: frame });
 		else if (type === "typing") showTyping(frame.is_typing);
-		else if (frame.message || frame.message_ids) early ? early.push(frame) : take([frame]);
+		else if (frame.message || frame.message_ids) early ? early.push(frame) : apply([frame]);
 	}
 
 	function established({ conversation_id }) {
-		if (conversation_id !== `${entered}`) line.drop(4403); // another mentor since we asked
+		if (conversation_id !== `${entered}`)
+			line.drop(4403); // another mentor since `identify`
 		else if (!early) load();
 	}
 
@@ -379,10 +380,10 @@ export function createChat(options = {}) {
 		ready();
 		if (messages.every(({ state, is_read }) => state !== "received" || is_read)) return;
 		const isShown = ({ id }) => id <= messages.at(-1).id;
-		line.request(history(200), ({ results }) => show({}, results.filter(isShown))); // it may be read elsewhere
+		line.request(history(200), ({ results }) => show({}, results.filter(isShown))); // another tab may have read them
 	}
 
-	/** Show the newest page only; what is said meanwhile waits. */
+	/** Show the newest page only; frames wait for it. */
 	function load() {
 		early ??= [];
 		line.request(history(PAGE), ({ results, previous }) => {
@@ -394,13 +395,13 @@ export function createChat(options = {}) {
 	function ready(changes, news) {
 		const frames = early;
 		early = null;
-		take(frames, changes, news);
+		apply(frames, changes, news);
 		line.ready();
 		pump();
 		mark();
 	}
 
-	function take(frames, changes, news = []) {
+	function apply(frames, changes, news = []) {
 		for (const { message, client_id: clientId, message_ids = [], reader } of frames) {
 			const whose = reader === getSnapshot().user.id ? "received" : "own";
 			readUpTo[whose] = Math.max(readUpTo[whose], ...message_ids);
@@ -425,9 +426,9 @@ export function createChat(options = {}) {
 		set({ presence: null });
 	}
 
-	// What is shown.
+	// Showing.
 
-	/** Show what has changed, but no message from before the pages that are shown. */
+	/** Merge `news` into the list, except messages from before `oldest`. */
 	function show(changes, news = [], oldest = messages[0]?.id ?? 0) {
 		const byId = new Map(messages.map((message) => [message.id, message]));
 		for (const message of news) if (message.id >= oldest) byId.set(message.id, dressed(message, byId.get(message.id)));
@@ -464,11 +465,11 @@ export function createChat(options = {}) {
 		}
 	}
 
-	// What is sent.
+	// Sending.
 
 	function send(text) {
 		if (!text.trim()) return null;
-		const clientId = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`; // none over http
+		const clientId = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`; // missing over http
 		typedAt = 0;
 		add({ clientId, content: text, after: messages.at(-1)?.id });
 		return clientId;
@@ -490,7 +491,7 @@ export function createChat(options = {}) {
 		show();
 	}
 
-	/** One at a time: errors do not say what they are about, and what waits for the rate limit must not be overtaken. */
+	/** One at a time: an error does not name its message, and nothing may overtake one that waits for the rate limit. */
 	function pump() {
 		if (underWay || getSnapshot().status !== "open") return;
 		const next = outbox.inOrder().find(({ error, due }) => !error && !(due > Date.now()));
@@ -506,7 +507,7 @@ export function createChat(options = {}) {
 		underWay = null;
 	}
 
-	/** Only sends are refused for good. What passes may be about a mark: that does no harm. */
+	/** REFUSALS are always about a send. Others may be about a mark: repeating the send does no harm. */
 	function refused({ code, retry_after }) {
 		if (REFUSALS.includes(code)) failed(code);
 		else if (retry_after || code === "temporarily_unavailable") {
@@ -543,7 +544,7 @@ export function createChat(options = {}) {
 
 	function markVisible(messageId) {
 		seen = Math.max(seen, messageId);
-		markTimer ??= setTimeout(mark, COALESCE);
+		if (!markTimer) markTimer = setTimeout(mark, COALESCE);
 	}
 
 	function mark() {
@@ -565,10 +566,17 @@ export function createInbox(options = {}) {
 	const store = createStore({ user, conversations: [], unreadTotal: 0 });
 	const { set, getSnapshot } = store;
 	const identify = async () => ({ user: await api.me() });
-	const line = createLine(env, store, { identify, address: () => "inbox/", hear, stored() {}, gone: "no_mentor", sure: user });
-	let early; // what is told while the list is on its way
+	const line = createLine(env, store, {
+		identify,
+		address: () => "inbox/",
+		onFrame,
+		stored() {},
+		gone: "no_mentor",
+		sure: user,
+	});
+	let early; // updates from before the list
 
-	function hear({ type, conversation }) {
+	function onFrame({ type, conversation }) {
 		if (type === "inbox_established") load();
 		else if (type === "conversation_update") early ? early.push(conversation) : show([conversation]);
 	}

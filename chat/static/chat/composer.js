@@ -1,19 +1,19 @@
-/** Where a message is written: its draft is kept for each conversation until it is sent. */
+/** The field for a new message. The draft is kept per conversation until it is sent. */
 
 import { $, setText, storage } from "./elements.js";
 import { gettext, ngettext, number } from "./texts.js";
 
-const NEAR = 0.9; // of the limit: from here on, one is told how much room is left
+const NEAR = 0.9; // of the limit; from here on, the note counts characters
 
-/** `send` and `typing` are called with what is written, and with whether there is anything. */
+/** Calls `send` with the text, and `typing` with whether there is any. */
 export function createComposer({ send, typing }) {
 	const limit = Number(document.body.dataset.limit); // code points
 	const draft = $("draft");
 	const growsAlone = CSS.supports("field-sizing", "content");
-	// A keyboard on the screen has no Shift+Enter: there, Enter begins a new line.
+	// An on-screen keyboard has no Shift+Enter, so Enter begins a new line there.
 	const touch = matchMedia("(hover: none) and (pointer: coarse)");
-	let key = null; // of the draft in the storage
-	let delay = ""; // why what was sent before has to wait
+	let key = null; // the draft's key in the storage
+	let delay = ""; // why the last message is not sent yet
 
 	const lengthOf = (text) => [...text].length;
 
@@ -60,22 +60,22 @@ export function createComposer({ send, typing }) {
 		event.preventDefault();
 		submit();
 	});
-	$("send").addEventListener("pointerdown", (event) => event.preventDefault()); // which would hide the keyboard
+	$("send").addEventListener("pointerdown", (event) => event.preventDefault()); // keeps the focus, and with it the keyboard
 
 	return {
-		/** Begin in another conversation; its draft comes with `open`. */
+		/** Empty the field for another conversation; `open` brings its draft. */
 		clear() {
 			key = null;
 			set("");
 		},
-		/** Take up what was left; what is being written already wins. */
+		/** Restore the saved draft, unless the user has begun to write. */
 		open(newKey) {
 			if (key === newKey) return;
 			key = newKey;
 			if (draft.value) storage.set(key, draft.value);
 			else set(storage.get(key));
 		},
-		/** Tell why sending waits. */
+		/** Show why sending waits. */
 		tell(text) {
 			delay = text;
 			changed();

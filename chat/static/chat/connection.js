@@ -1,4 +1,4 @@
-/** Whether there is a connection, in words: nothing while there is one. */
+/** A bar that says that there is no connection, and why. Hidden while there is one. */
 
 import { tell } from "./elements.js";
 import { gettext, ngettext, timeOf } from "./texts.js";
@@ -10,11 +10,12 @@ function textOf({ status, reason, isLoaded }, since) {
 	if (status === "connecting") return gettext("Connecting again…");
 	const time = timeOf(since);
 	if (reason === "offline") return gettext("You are offline since {time}.", { time });
-	if (reason === "too_many") return gettext("Too many connections since {time}. Close other tabs of this page.", { time });
+	if (reason === "too_many")
+		return gettext("Too many connections since {time}. Close other tabs of this page.", { time });
 	return gettext("No connection since {time}.", { time });
 }
 
-/** `retry` is called where somebody does not want to wait. */
+/** Calls `retry` when the user does not want to wait. */
 export function createConnection(element, retry) {
 	const [words, retryIn, button] = element.children;
 	let snapshot = null;
@@ -23,7 +24,10 @@ export function createConnection(element, retry) {
 
 	function tick() {
 		const seconds = Math.max(0, Math.ceil((snapshot.retryAt - Date.now()) / 1000));
-		tell(retryIn, snapshot.retryAt ? ngettext("Next try in {count} second.", "Next try in {count} seconds.", seconds) : "");
+		tell(
+			retryIn,
+			snapshot.retryAt ? ngettext("Next try in {count} second.", "Next try in {count} seconds.", seconds) : "",
+		);
 	}
 
 	button.addEventListener("click", retry);
@@ -32,7 +36,7 @@ export function createConnection(element, retry) {
 		show(next) {
 			snapshot = next;
 			const isGood = next.status === "open" || next.status === "stopped";
-			since = isGood ? null : since ?? new Date();
+			since = isGood ? null : (since ?? new Date());
 			element.hidden = isGood;
 			clearInterval(timer);
 			if (isGood) return tell(words, "");

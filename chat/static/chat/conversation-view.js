@@ -1,4 +1,4 @@
-/** One conversation on the page: who with, what was said, what is being written. */
+/** One conversation on the page: the other participant, the messages and the composer. */
 
 import { createComposer } from "./composer.js";
 import { createConnection } from "./connection.js";
@@ -6,7 +6,7 @@ import { $, nameOf, setAvatar, setText, tell } from "./elements.js";
 import { createMessageList } from "./message-list.js";
 import { dayOf, gettext, timeOf } from "./texts.js";
 
-/** Whether the other side is there, in words. */
+/** The presence of the other participant, in words. */
 function presenceOf({ status, typing, presence }) {
 	if (status !== "open") return "";
 	if (typing) return gettext("typing…");
@@ -21,14 +21,14 @@ const DELAYS = {
 	temporarily_unavailable: () => gettext("The server is busy. Sending goes on as soon as it can."),
 };
 
-/** `user` is who looks; `stopped` is called with the reason where a chat will not go on by itself. */
+/** Calls `stopped` with the reason when a chat stops and will not reconnect by itself. */
 export function createConversationView(stopped) {
 	let chat = null;
 	let user = null;
 	let unsubscribe;
 	const list = createMessageList({
 		seen: (id) => chat.markVisible(id),
-		needOlder: () => $("older").hidden && loadOlder(), // else it is for the reader to say so
+		needOlder: () => $("older").hidden && loadOlder(), // after a failure, only the button asks again
 		again: () => show(chat.getSnapshot()),
 		retry: (clientId) => chat.retry(clientId),
 		discard: (clientId) => chat.discard(clientId),
@@ -45,7 +45,10 @@ export function createConversationView(stopped) {
 
 	async function loadOlder() {
 		const asked = chat;
-		const failed = await chat.loadOlder().then(() => false, () => true);
+		const failed = await chat.loadOlder().then(
+			() => false,
+			() => true,
+		);
 		if (asked === chat) $("older").hidden = !failed;
 	}
 
@@ -69,7 +72,10 @@ export function createConversationView(stopped) {
 	}
 
 	const otherOf = (conversation) =>
-		conversation && (conversation.student_profile.user_id === user.profile.user_id ? conversation.teacher_profile : conversation.student_profile);
+		conversation &&
+		(conversation.student_profile.user_id === user.profile.user_id
+			? conversation.teacher_profile
+			: conversation.student_profile);
 
 	function showPerson(person) {
 		setText($("with").firstElementChild, nameOf(person));
@@ -88,11 +94,14 @@ export function createConversationView(stopped) {
 		$("composer").hidden = isClosed;
 		if (!isClosed) return;
 		const name = nameOf(conversation.student_profile);
-		setText($("closed").lastElementChild, gettext("{name} has another mentor now. You can read this conversation, and not write in it any more.", { name }));
+		setText(
+			$("closed").lastElementChild,
+			gettext("{name} has another mentor now. You can read this conversation, and not write in it any more.", { name }),
+		);
 	}
 
 	return {
-		/** Show a chat; it is opened by whoever made it. */
+		/** Show a chat. Its creator opens it. */
 		open(newChat, newUser) {
 			this.close();
 			chat = newChat;

@@ -1,18 +1,18 @@
-/** The few things that every part of the page does with its elements. Text becomes text: nothing is read as HTML. */
+/** What all parts of the page do with elements. Texts are only set as text, never as HTML. */
 
 import { gettext } from "./texts.js";
 
 export const $ = (id) => document.getElementById(id);
 
-/** A copy of what is inside a template. */
+/** A copy of the element in a template. */
 export const copyOf = (id) => $(id).content.firstElementChild.cloneNode(true);
 
-/** Change a text only where it differs, so that nothing is read out twice and nothing is laid out again. */
+/** Change a text only if it differs: screen readers would repeat it, and the browser would lay it out again. */
 export function setText(element, text) {
 	if (element.textContent !== text) element.textContent = text;
 }
 
-/** Show this text in an element that is there for nothing else. */
+/** Show this text in an element; hide the element if the text is empty. */
 export function tell(element, text) {
 	setText(element, text);
 	element.hidden = !text;
@@ -25,7 +25,7 @@ const STATES = {
 	read: () => gettext("Read"),
 };
 
-/** How far one's own message has come, as a mark and in words; nothing for another's. */
+/** Show the state of the user's own message, as a mark and in words; for a received message, neither. */
 export function setMark(element, state) {
 	const mark = element.querySelector(".mark");
 	const words = STATES[state];
@@ -42,7 +42,7 @@ export function setAvatar(element, person) {
 	element.dataset.hue = person.user_id % 6;
 }
 
-/** `localStorage`, as far as there is one. */
+/** `localStorage`, if the browser allows it. */
 export const storage = {
 	get(key) {
 		try {
@@ -56,7 +56,7 @@ export const storage = {
 			if (text) localStorage.setItem(key, text);
 			else localStorage.removeItem(key);
 		} catch {
-			// full, or forbidden: then it lives as long as the page
+			// full or forbidden: the text is lost on a reload
 		}
 	},
 };

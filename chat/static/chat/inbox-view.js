@@ -1,12 +1,12 @@
-/** A mentor's students: what is unread, who wrote last, and who has been waiting for an answer the longest. */
+/** A mentor's list of students: the last message, unread messages, and who has waited longest for an answer. */
 
 import { createConnection } from "./connection.js";
 import { $, copyOf, nameOf, setAvatar, setMark, setText, tell } from "./elements.js";
 import { durationOf, gettext, momentOf, ngettext, number } from "./texts.js";
 
-const EXCERPT = 160; // characters; more is never seen
+const EXCERPT = 160; // characters; a row shows no more
 
-/** A student waits whose message is the last one, read or not. */
+/** A student waits if the last message is theirs, whether it was read or not. */
 const isWaiting = ({ is_active, last_message: last }) => is_active && last?.is_own_message === false;
 const isUnread = (conversation) => conversation.unread_message_count_for_user > 0;
 const FILTERS = { all: () => true, unread: isUnread, waiting: isWaiting };
@@ -28,7 +28,7 @@ export function createInboxView() {
 	let unsubscribe;
 	let filter = "all";
 	let openId = null;
-	const rows = new Map(); // elements by the conversation's id
+	const rows = new Map(); // conversation id -> element
 	const connection = createConnection($("inbox-connection"), () => {
 		inbox.close();
 		inbox.open();
@@ -111,7 +111,7 @@ export function createInboxView() {
 		return gettext("Waiting: {duration}", { duration });
 	}
 
-	/** The arrow keys, Home and End go through the list. */
+	/** Move the focus through the list by the arrow keys, Home and End. */
 	function walk(event) {
 		const links = [...$("conversations").querySelectorAll("a")];
 		const here = links.indexOf(document.activeElement);
@@ -138,7 +138,7 @@ export function createInboxView() {
 			$("search").value = "";
 			filter = "all";
 		},
-		/** Mark which conversation is open beside the list. */
+		/** Mark the conversation that is open beside the list. */
 		mark(id) {
 			openId = id;
 			if (inbox) show();

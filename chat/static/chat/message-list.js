@@ -1,31 +1,31 @@
-/** The messages of a conversation, oldest first, and where the reader is in them. */
+/** The list of messages, oldest first, and the scroll position in it. */
 
 import { $, nameOf, setText, tell } from "./elements.js";
 import { createMessageView } from "./message-view.js";
 import { gettext, ngettext } from "./texts.js";
 
-const AT_END = 48; // px: so close to the end, new messages pull the list along
-const SHOWN = 200; // messages that stay on the page while its reader is at the end
-const ANNOUNCED = 200; // characters of a message that are read out
+const AT_END = 48; // px from the end; within it, the list follows new messages
+const SHOWN = 200; // messages that stay in the list while it is scrolled to the end
+const ANNOUNCED = 200; // characters of a message that a screen reader reads
 
 const isUnread = ({ state, is_read }) => state === "received" && !is_read;
 
 /**
- * `seen` is called with the id of each message that came into view, `needOlder` when the first of them is near, `again`
- * where the same messages are to be shown once more.
+ * Calls `seen` with the id of each message that comes into view, `needOlder` when the first one is near, and `again` when
+ * the snapshot must be shown again.
  */
 export function createMessageList({ seen, needOlder, again, retry, discard }) {
 	const scroller = $("scroller");
 	const list = $("messages");
-	const views = new Map(); // by the message's key
-	const viewOf = new WeakMap(); // by its element
+	const views = new Map(); // message key -> view
+	const viewOf = new WeakMap(); // element -> view
 	const actions = { retry, discard };
 	let snapshot = null;
-	let from = 0; // the id of the first message on the page; 0: all that there are
-	let firstNew = null; // the key of the message under the divider
+	let from = 0; // the id of the first message in the list; 0: all are in it
+	let firstNew = null; // the key of the message below the divider
 	let newest = 0; // the id of the newest message that was shown
 	let isAtEnd = true;
-	let isPlaced = false; // whether the reader has been put somewhere
+	let isPlaced = false; // whether the first scroll position is set
 
 	const visible = new IntersectionObserver(
 		(entries) => {
@@ -37,7 +37,7 @@ export function createMessageList({ seen, needOlder, again, retry, discard }) {
 		root: scroller,
 		rootMargin: "800px 0px 0px",
 	});
-	// A keyboard on the screen, a typing mark, a longer draft: whoever is at the end stays there.
+	// The size changes with the on-screen keyboard, the typing mark and the draft: a list at its end stays there.
 	const size = new ResizeObserver(() => isAtEnd && toEnd());
 	size.observe(scroller);
 	size.observe(list);
@@ -62,7 +62,7 @@ export function createMessageList({ seen, needOlder, again, retry, discard }) {
 		setText($("news"), "");
 	}
 
-	/** Returns whether there is more than is on the page. */
+	/** Returns whether there are older messages than those in the list. */
 	function show(next) {
 		snapshot = next;
 		const { messages, isLoaded, hasOlder } = snapshot;
@@ -77,7 +77,7 @@ export function createMessageList({ seen, needOlder, again, retry, discard }) {
 		else anchor();
 		announce(messages);
 		showWay();
-		// Observed anew, it tells at once whether there is room for more.
+		// A new observation reports at once whether there is room for more.
 		beginning.disconnect();
 		if (hasOlder || from) beginning.observe($("beginning"));
 		return hasOlder || from > 0;
@@ -85,7 +85,7 @@ export function createMessageList({ seen, needOlder, again, retry, discard }) {
 
 	const indexOf = (id) => (id ? snapshot.messages.findIndex((message) => message.id >= id) : 0);
 
-	/** Put more above what is on the page: what is known already, or what the server has. */
+	/** Show older messages: those of the snapshot, then those of the server. */
 	function more() {
 		if (!from) return needOlder();
 		const index = indexOf(from) - SHOWN;
@@ -93,7 +93,7 @@ export function createMessageList({ seen, needOlder, again, retry, discard }) {
 		again();
 	}
 
-	/** The divider stands before the first message that came while the reader was not there for it. */
+	/** Put the divider before the first message that came while the user was not looking. */
 	function divide(messages) {
 		const unread = messages.filter(isUnread);
 		const came = unread.find(({ id }) => id > newest);
@@ -103,7 +103,7 @@ export function createMessageList({ seen, needOlder, again, retry, discard }) {
 
 	const isThere = () => isAtEnd && document.visibilityState === "visible";
 
-	/** Bring the elements in line with the messages. */
+	/** Make the elements match the messages. */
 	function place(messages) {
 		let before = null;
 		let next = list.firstElementChild;
@@ -140,7 +140,7 @@ export function createMessageList({ seen, needOlder, again, retry, discard }) {
 		views.delete(key);
 	}
 
-	/** What keeps this message where it is on the screen, whatever is put above it. */
+	/** Returns a function that scrolls this message back to where it is now. */
 	function anchorOf(element) {
 		if (!element) return () => {};
 		const { bubble } = viewOf.get(element);
@@ -152,7 +152,7 @@ export function createMessageList({ seen, needOlder, again, retry, discard }) {
 		};
 	}
 
-	/** Where reading begins: at what is new, or at the end. */
+	/** Set the first scroll position: at the divider, or at the end. */
 	function settle() {
 		isPlaced = true;
 		const view = views.get(firstNew);
@@ -170,7 +170,7 @@ export function createMessageList({ seen, needOlder, again, retry, discard }) {
 		scroller.scrollTop = scroller.scrollHeight;
 	}
 
-	/** Read out what has come since the last time; what was there from the start is no news. */
+	/** Have a screen reader read the messages since the last call; not those of the first page. */
 	function announce(messages) {
 		const news = messages.filter((message) => newest && message.id > newest && isUnread(message));
 		newest = Math.max(newest, messages.findLast(({ id }) => id)?.id ?? 0);
@@ -178,7 +178,7 @@ export function createMessageList({ seen, needOlder, again, retry, discard }) {
 		if (said.length) setText($("news"), said.join("\n"));
 	}
 
-	/** The button that leads to the end, and how much is new there. */
+	/** Show or hide the button to the end, with the number of unread messages. */
 	function showWay() {
 		const unread = [...views.values()].filter(({ message }) => isUnread(message)).length;
 		const text = unread ? ngettext("{count} new message", "{count} new messages", unread) : "";
@@ -187,7 +187,7 @@ export function createMessageList({ seen, needOlder, again, retry, discard }) {
 		tell($("to-end").firstElementChild, text);
 	}
 
-	/** Days have new names after midnight. */
+	/** After midnight, "Today" becomes "Yesterday". */
 	function tick() {
 		for (const view of views.values()) view.updateDay();
 	}

@@ -3,9 +3,9 @@
 import { copyOf, nameOf, setMark, setText, tell } from "./elements.js";
 import { dayOf, gettext, timeOf } from "./texts.js";
 
-const TOGETHER = 5 * 60_000; // messages of one side within so much time stand together
+const TOGETHER = 5 * 60_000; // messages of one participant within this time are shown together
 const ADDRESS = /https?:\/\/[^\s<>"'`]+/g;
-const CLOSING = /[.,:;!?)\]}»”’،؛؟…]+$/; // belongs to the sentence around the address
+const CLOSING = /[.,:;!?)\]}»”’،؛؟…]+$/; // at the end of an address, part of the sentence around it
 
 const FAILURES = {
 	empty_message: () => gettext("Not sent: there is no text in it."),
@@ -14,7 +14,7 @@ const FAILURES = {
 	conversation_closed: () => gettext("Not sent: the conversation is closed."),
 };
 
-/** Text, with addresses of the web as links. */
+/** The text in pieces; web addresses become links. */
 function* piecesOf(content) {
 	let end = 0;
 	for (const { 0: found, index } of content.matchAll(ADDRESS)) {
@@ -33,7 +33,7 @@ function linkTo(address) {
 	return link;
 }
 
-/** `retry` and `discard` are called with the client id of a message that failed. */
+/** Calls `retry` and `discard` with the client id of a failed message. */
 export function createMessageView({ retry, discard }) {
 	const element = copyOf("message-template");
 	const part = (name) => element.querySelector(`.${name}`);
@@ -44,7 +44,7 @@ export function createMessageView({ retry, discard }) {
 	part("retry").addEventListener("click", () => retry(view.message.clientId));
 	part("discard").addEventListener("click", () => discard(view.message.clientId));
 
-	/** Show this message behind another one, the view of which is `before`. */
+	/** Show this message; `before` is the view of the previous one. */
 	function update(message, before, isFirstNew) {
 		const isNew = message.content !== view.message?.content;
 		const isElsewhen = message.timestamp !== view.message?.timestamp;
@@ -73,7 +73,7 @@ export function createMessageView({ retry, discard }) {
 		return message.is_own_message === view.message.is_own_message && view.date - date < TOGETHER;
 	}
 
-	/** Today is yesterday, tomorrow. */
+	/** Also called after midnight, when "Today" becomes "Yesterday". */
 	function updateDay() {
 		tell(day, isFirstOfDay ? dayOf(view.date) : "");
 	}

@@ -1,11 +1,11 @@
 /**
- * The page at `/`: who is signed in, and which screen they see.
+ * The page at `/`: who is signed in, and which screen is shown.
  *
  *     page.js                 sign-in.js | inbox-view.js | conversation-view.js
  *     conversation-view.js    message-list.js > message-view.js, composer.js
- *     all of them             connection.js, elements.js, texts.js; what is shown comes from client.js
+ *     all of them             connection.js, elements.js, texts.js; client.js has the messages
  *
- * A mentor's address says which conversation is open: `#/conversations/7`.
+ * For a mentor, the address names the open conversation: `#/conversations/7`.
  */
 
 import { createApi, createChat, createInbox } from "./client.js";
@@ -23,16 +23,16 @@ const api = createApi();
 const signIn = createSignIn(api, enter);
 const view = createConversationView(stopped);
 const inboxView = createInboxView();
-const chats = new Map(); // by the conversation's id; a student's one is under 0
+const chats = new Map(); // conversation id -> chat; a student's only chat has the key 0
 let user = null;
 let inbox = null;
-let openId = null; // of the conversation that is shown
+let openId = null; // the id of the conversation that is shown
 let isLeaving = false;
 
 const isMentor = () => MENTORS.includes(user.profile?.role);
 const isStudent = () => user.profile?.role === "STUDENT";
 
-/** Ask who is signed in. */
+/** Ask the server who is signed in. */
 async function start(notice) {
 	try {
 		enter(await api.me());
@@ -57,7 +57,7 @@ function enter(newUser) {
 	route();
 }
 
-/** Forget whoever was signed in. */
+/** Close everything of the user who was signed in, and show the sign-in. */
 function leave(notice) {
 	if (user) {
 		view.close();
@@ -73,7 +73,7 @@ function leave(notice) {
 }
 
 async function signOut() {
-	isLeaving = true; // the sockets may hear of it first
+	isLeaving = true; // the sockets may be closed before the answer comes
 	try {
 		await api.logout();
 		leave();
@@ -93,7 +93,7 @@ function openInbox() {
 	inbox.open();
 }
 
-/** Show what the address says. */
+/** Show the screen that the address names. */
 function route() {
 	if (!user) return;
 	const id = isMentor() ? Number(location.hash.match(/^#\/conversations\/(\d+)$/)?.[1] ?? 0) : 0;
@@ -117,7 +117,7 @@ function openChat(id) {
 	view.focus();
 }
 
-/** Disconnect the conversation that was shown, as soon as nothing of it is on its way any more. */
+/** Close the chat that was shown, as soon as all of its messages are sent. */
 function rest() {
 	const [id, chat] = [openId, chats.get(openId)];
 	view.close();
@@ -133,7 +133,7 @@ function rest() {
 	closeWhenDone();
 }
 
-/** Instead of a conversation: why there is none. */
+/** Show why there is no conversation. */
 function explain(heading, text, canCheck = false) {
 	showScreen("nothing");
 	setText($("nothing-title"), heading);
@@ -155,7 +155,7 @@ function stopped(reason) {
 	if (reason === "signed_out") {
 		if (isLeaving) return;
 		leave();
-		start(gettext("You were signed out.")); // unless somebody else has signed in, in another tab
+		start(gettext("You were signed out.")); // another user may have signed in, in another tab
 	} else if (reason === "no_mentor") {
 		explain(gettext("No mentor yet"), gettext("As soon as a mentor is assigned to you, you can write here."), true);
 	} else {
@@ -169,11 +169,13 @@ $("sign-out").addEventListener("click", signOut);
 $("check-again").addEventListener("click", route);
 for (const link of document.querySelectorAll(".skip"))
 	link.addEventListener("click", (event) => {
-		event.preventDefault(); // the address says which conversation is open
+		event.preventDefault(); // the address must keep naming the open conversation
 		const target = $(link.hash.slice(1));
 		(target.querySelector("a") ?? target).focus();
 	});
-$("conversations").addEventListener("click", (event) => event.target.closest("a") && (cameFromList = true));
+$("conversations").addEventListener("click", (event) => {
+	if (event.target.closest("a")) cameFromList = true;
+});
 $("back").addEventListener("click", (event) => {
 	if (!history.state?.isFromList) return;
 	event.preventDefault();
@@ -188,7 +190,7 @@ window.addEventListener("hashchange", () => {
 document.addEventListener("visibilitychange", () => {
 	if (!document.hidden && !$("check-again").hidden && !$("nothing").hidden) route();
 });
-// Safari's keyboard covers the page instead of making it smaller; a page that is enlarged stays as it is.
+// Safari's keyboard covers the page without resizing it, so resize it here. Leave a zoomed page as it is.
 window.visualViewport?.addEventListener("resize", () => {
 	const { height, scale } = window.visualViewport;
 	if (!user || scale !== 1) return;

@@ -1,9 +1,9 @@
-/** Signing in: the form, and in development the demo accounts beside it. */
+/** The sign-in form, and in development the demo accounts beside it. */
 
 import { $, setText } from "./elements.js";
 import { gettext, timeOf } from "./texts.js";
 
-/** What an `ApiError` means to somebody who signs in. */
+/** An `ApiError` in words, for a user who signs in. */
 function reasonOf({ status, retryAfter }) {
 	if (status === 400) return gettext("Wrong user name or password.");
 	if (status === 429) {
@@ -14,7 +14,7 @@ function reasonOf({ status, retryAfter }) {
 	return gettext("The server could not do that ({status}). Try again in a moment.", { status });
 }
 
-/** `signedIn` is called with whoever signed in. */
+/** Calls `signedIn` with the user who signed in. */
 export function createSignIn(api, signedIn) {
 	const form = $("sign-in-form");
 	const fields = [$("username"), $("password")];
@@ -54,7 +54,7 @@ export function createSignIn(api, signedIn) {
 		button.addEventListener("click", () => signIn(button.dataset.username, $("demo-password").textContent));
 
 	return {
-		/** Show it, with a reason why. */
+		/** Show the form, with a notice that says why. */
 		show(notice = "") {
 			$("sign-in").hidden = false;
 			setText($("sign-in-notice"), notice);

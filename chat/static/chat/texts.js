@@ -1,8 +1,8 @@
-/** What the page says: its texts in the reader's language, its numbers and times as the reader writes them. */
+/** The page's texts, numbers and times, in the user's language. */
 
 const { language, catalogue } = JSON.parse(document.getElementById("texts").textContent);
 
-// The reader's own kind of the language decides about digits; exams are dated by one calendar everywhere.
+// The browser's variant of the language chooses the digits. The calendar is Gregorian everywhere, as for exams.
 const spoken = navigator.languages.find((name) => name.split("-")[0] === language) ?? language;
 const locale = new Intl.Locale(spoken, { calendar: "gregory" });
 const plural = new Intl.PluralRules(locale);
@@ -14,18 +14,18 @@ const days = new Intl.DateTimeFormat(locale, { weekday: "long", day: "numeric", 
 const daysOfYears = new Intl.DateTimeFormat(locale, { dateStyle: "full" });
 const relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto" });
 
-// The order in which gettext counts plural forms is that of these names, as far as a language has them.
+// gettext numbers a language's plural forms in the order of these names.
 const names = ["zero", "one", "two", "few", "many", "other"];
 const forms = names.filter((name) => plural.resolvedOptions().pluralCategories.includes(name));
 
 const DAY = 86_400_000;
 
-/** A text in the reader's language; `{name}` becomes that value, kept apart where its direction is another. */
+/** A text in the user's language. `{name}` becomes that value, isolated in case its text direction differs. */
 export function gettext(text, values = {}) {
 	return filled(catalogue[text] ?? text, values);
 }
 
-/** The same for a number of things: `{count}` is the number as the reader writes it. */
+/** The same with a plural. `{count}` becomes the number, in the user's digits. */
 export function ngettext(one, many, count, values = {}) {
 	const form = forms.indexOf(plural.select(count));
 	return filled((catalogue[one] ?? [one, many])[form] ?? many, { count: number(count), ...values });
@@ -40,7 +40,7 @@ export const number = (value) => numbers.format(value);
 /** 14:05 */
 export const timeOf = (date) => times.format(date);
 
-/** How many days ago, by the calendar on the wall. */
+/** How many midnights ago, in local time. */
 function daysAgo(date) {
 	const midnight = (at) => new Date(at.getFullYear(), at.getMonth(), at.getDate());
 	return Math.round((midnight(new Date()) - midnight(date)) / DAY);
@@ -50,14 +50,14 @@ function capitalized(text) {
 	return text.charAt(0).toLocaleUpperCase(language) + text.slice(1);
 }
 
-/** Today, Yesterday, Thursday, 3 May, or with the year where it is another one. */
+/** Today, Yesterday or Thursday, 3 May; with the year if it is another one. */
 export function dayOf(date) {
 	const ago = daysAgo(date);
 	if (ago === 0 || ago === 1) return capitalized(relative.format(-ago, "day"));
 	return (date.getFullYear() === new Date().getFullYear() ? days : daysOfYears).format(date);
 }
 
-/** When, in as few words as tell: 14:05, Yesterday, Thursday, 03/05/26. */
+/** A short date: 14:05, Yesterday, Thursday or 03/05/26. */
 export function momentOf(date) {
 	const ago = daysAgo(date);
 	if (ago < 1) return timeOf(date);
@@ -65,7 +65,7 @@ export function momentOf(date) {
 	return (ago < 7 ? weekdays : dates).format(date);
 }
 
-/** 5 minutes, 3 hours, 2 days: the greatest unit that fits, at least a minute. */
+/** 5 minutes, 3 hours or 2 days: in the largest unit that fits, at least one minute. */
 export function durationOf(milliseconds) {
 	const minutes = Math.max(1, Math.floor(milliseconds / 60_000));
 	const [unit, value] =
@@ -73,7 +73,7 @@ export function durationOf(milliseconds) {
 	return new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay: "long" }).format(Math.floor(value));
 }
 
-/** Show the page in another language, from now on. */
+/** Reload the page in another language, and remember it for a year. */
 export function switchLanguage(name) {
 	const secure = location.protocol === "https:" ? "; secure" : "";
 	document.cookie = `django_language=${name}; path=/; max-age=31536000; samesite=lax${secure}`;

@@ -2,10 +2,12 @@
 
 /** The backend did not answer `getUser`. */
 export default function Unreachable({ retry }: { retry: () => void }) {
-  return (
-    <main className="hint">
-      <p role="alert">The chat cannot be reached.</p>
-      <button onClick={retry}>Try again</button>
-    </main>
-  );
+	return (
+		<main className="hint">
+			<p role="alert">The chat cannot be reached.</p>
+			<button type="button" onClick={retry}>
+				Try again
+			</button>
+		</main>
+	);
 }

@@ -5,9 +5,9 @@ import "./globals.css";
 export const metadata: Metadata = { title: "Qader" };
 
 export default function Layout({ children }: { children: ReactNode }) {
-  return (
-    <html lang="en">
-      <body>{children}</body>
-    </html>
-  );
+	return (
+		<html lang="en">
+			<body>{children}</body>
+		</html>
+	);
 }

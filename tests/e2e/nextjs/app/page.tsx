@@ -5,13 +5,13 @@ import { SignIn } from "@/components/sign-in";
 import { getUser } from "@/lib/session";
 
 export default async function Page() {
-  const user = await getUser();
-  if (!user) return <SignIn />;
-  if (user.profile?.role !== "STUDENT") redirect("/conversations");
-  return (
-    <>
-      <Header user={user} />
-      <Conversation user={user} />
-    </>
-  );
+	const user = await getUser();
+	if (!user) return <SignIn />;
+	if (user.profile?.role !== "STUDENT") redirect("/conversations");
+	return (
+		<>
+			<Header user={user} />
+			<Conversation user={user} />
+		</>
+	);
 }

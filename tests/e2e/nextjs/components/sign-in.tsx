@@ -7,42 +7,44 @@ import { ApiError } from "@/lib/qader/client";
 import { signInErrorInWords } from "@/lib/words";
 
 interface Failure {
-  username: string;
-  problem: string;
+	username: string;
+	problem: string;
 }
 
-/** `api.login` fetches the CSRF token by itself; the cookies are set on our own origin, through the rewrites. */
+/** `api.login` fetches the CSRF token by itself. The rewrites make the cookies those of our own origin. */
 export function SignIn() {
-  const router = useRouter();
+	const router = useRouter();
 
-  async function signIn(_: Failure | null, form: FormData): Promise<Failure | null> {
-    const username = String(form.get("username"));
-    try {
-      await api.login(username, String(form.get("password")));
-    } catch (error) {
-      if (error instanceof ApiError) return { username, problem: signInErrorInWords(error) };
-      throw error;
-    }
-    router.refresh(); // the server renders the page again, with the new cookie
-    return null;
-  }
+	async function signIn(_: Failure | null, form: FormData): Promise<Failure | null> {
+		const username = String(form.get("username"));
+		try {
+			await api.login(username, String(form.get("password")));
+		} catch (error) {
+			if (error instanceof ApiError) return { username, problem: signInErrorInWords(error) };
+			throw error;
+		}
+		router.refresh(); // the server renders the page again, with the new cookie
+		return null;
+	}
 
-  const [failure, action, isPending] = useActionState(signIn, null);
-  return (
-    <main className="sign-in">
-      <h1>Qader</h1>
-      <form action={action}>
-        <label>
-          User name or e-mail
-          <input name="username" autoComplete="username" defaultValue={failure?.username} required />
-        </label>
-        <label>
-          Password
-          <input name="password" type="password" autoComplete="current-password" required />
-        </label>
-        <button disabled={isPending}>Sign in</button>
-        <p role="alert">{failure?.problem}</p>
-      </form>
-    </main>
-  );
+	const [failure, action, isPending] = useActionState(signIn, null);
+	return (
+		<main className="sign-in">
+			<h1>Qader</h1>
+			<form action={action}>
+				<label>
+					User name or e-mail
+					<input name="username" autoComplete="username" defaultValue={failure?.username} required />
+				</label>
+				<label>
+					Password
+					<input name="password" type="password" autoComplete="current-password" required />
+				</label>
+				<button type="submit" disabled={isPending}>
+					Sign in
+				</button>
+				<p role="alert">{failure?.problem}</p>
+			</form>
+		</main>
+	);
 }

@@ -4,20 +4,20 @@ import { useRouter } from "next/navigation";
 import { useTransition } from "react";
 import { api } from "@/lib/chat";
 
-/** Ends the session, whose sockets the backend closes in every tab; each tab then shows the sign-in. */
+/** Ends the session. The backend closes its sockets in every tab, and each tab shows the sign-in. */
 export function SignOut() {
-  const router = useRouter();
-  const [isPending, startTransition] = useTransition();
+	const router = useRouter();
+	const [isPending, startTransition] = useTransition();
 
-  const signOut = () =>
-    startTransition(async () => {
-      await api.logout();
-      router.refresh();
-    });
+	const signOut = () =>
+		startTransition(async () => {
+			await api.logout();
+			router.refresh();
+		});
 
-  return (
-    <button onClick={signOut} disabled={isPending}>
-      Sign out
-    </button>
-  );
+	return (
+		<button type="button" onClick={signOut} disabled={isPending}>
+			Sign out
+		</button>
+	);
 }

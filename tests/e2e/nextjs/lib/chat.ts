@@ -4,10 +4,10 @@ import * as React from "react";
 import { createApi } from "./qader/client";
 import { createUseChat } from "./qader/use-chat";
 
-/** Where browsers find the backend's REST and its sockets; each undefined where that is this page's own origin. */
+/** The backend's origins for browsers: of REST and of sockets. Undefined means this page's own origin. */
 export const backend = {
-  baseUrl: process.env.NEXT_PUBLIC_CHAT_BASE_URL,
-  socketUrl: process.env.NEXT_PUBLIC_CHAT_SOCKET_URL,
+	baseUrl: process.env.NEXT_PUBLIC_CHAT_BASE_URL,
+	socketUrl: process.env.NEXT_PUBLIC_CHAT_SOCKET_URL,
 };
 export const api = createApi(backend);
 export const { useChat, useInbox } = createUseChat(React);

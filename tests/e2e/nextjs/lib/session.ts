@@ -4,14 +4,14 @@ import type { Me } from "./qader/client";
 
 /** Who is signed in, or null; for server components, which ask the backend with the cookies of their own request. */
 export const getUser = cache(async (): Promise<Me | null> => {
-  const mine = await cookies();
-  if (!mine.has("sessionid")) return null;
-  const answer = await fetch(`${process.env.CHAT_BACKEND_URL}/api/v1/auth/me/`, {
-    headers: { Cookie: mine.toString() },
-    cache: "no-store",
-    signal: AbortSignal.timeout(5_000),
-  });
-  if (answer.status === 401) return null;
-  if (!answer.ok) throw new Error(`auth/me/ answered ${answer.status}`);
-  return answer.json();
+	const mine = await cookies();
+	if (!mine.has("sessionid")) return null;
+	const answer = await fetch(`${process.env.CHAT_BACKEND_URL}/api/v1/auth/me/`, {
+		headers: { Cookie: mine.toString() },
+		cache: "no-store",
+		signal: AbortSignal.timeout(5_000),
+	});
+	if (answer.status === 401) return null;
+	if (!answer.ok) throw new Error(`auth/me/ answered ${answer.status}`);
+	return answer.json();
 });

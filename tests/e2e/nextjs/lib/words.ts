@@ -1,33 +1,33 @@
 import type { ApiError, ConnectionSnapshot, Reason, SendError } from "./qader/client";
 
-/** What people read; the backend's own texts are English and stay on the wire. */
+/** The texts that users read. Those of the backend are English and are not shown. */
 
 const reasons: Record<Reason, string> = {
-  signed_out: "You are signed out.",
-  no_mentor: "You have no mentor yet.",
-  not_allowed: "This conversation is not yours.",
-  closed: "Not connected.",
-  unavailable: "The connection was lost.",
-  too_many: "The chat is open too often.",
+	signed_out: "You are signed out.",
+	no_mentor: "You have no mentor yet.",
+	not_allowed: "This conversation is not yours.",
+	closed: "Not connected.",
+	unavailable: "The connection was lost.",
+	too_many: "The chat is open too often.",
 };
 
 const sendErrors: Record<SendError, string> = {
-  empty_message: "There is nothing in it.",
-  message_too_long: "It is too long.",
-  invalid_characters: "It has characters that cannot be sent.",
-  conversation_closed: "This conversation has ended.",
+	empty_message: "There is nothing in it.",
+	message_too_long: "It is too long.",
+	invalid_characters: "It has characters that cannot be sent.",
+	conversation_closed: "This conversation has ended.",
 };
 
 export function connectionInWords({ status, reason }: ConnectionSnapshot): string {
-  if (status === "open") return "Connected";
-  if (status === "stopped") return reasons[reason ?? "closed"];
-  return reason ? `${reasons[reason]} Connecting…` : "Connecting…";
+	if (status === "open") return "Connected";
+	if (status === "stopped") return reasons[reason ?? "closed"];
+	return reason ? `${reasons[reason]} Connecting…` : "Connecting…";
 }
 
 export const sendErrorInWords = (error: SendError): string => `Not sent. ${sendErrors[error]}`;
 
 export function signInErrorInWords({ status, retryAfter }: ApiError): string {
-  if (status === 400) return "Wrong name or password.";
-  if (status === 429) return `Too many tries. Try again in ${retryAfter ?? 60} seconds.`;
-  return "The chat cannot be reached. Try again.";
+	if (status === 400) return "Wrong name or password.";
+	if (status === 429) return `Too many tries. Try again in ${retryAfter ?? 60} seconds.`;
+	return "The chat cannot be reached. Try again.";
 }

@@ -1,3 +1,3 @@
 export default function Page() {
-  return <main className="hint">Choose a student.</main>;
+	return <main className="hint">Choose a student.</main>;
 }

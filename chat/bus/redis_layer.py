@@ -1,0 +1,153 @@
+"""The channel layer: Redis pub/sub, publishing many messages in one round trip and receiving without a poll.
+
+It may lose, repeat and reorder messages; see `event_bus`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from itertools import chain
+from typing import Any, cast
+
+from channels_redis import pubsub
+
+from chat.runtime.event_loop import start_for_all
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0  # how long a Redis that failed is left alone
+# One command for all, which costs this side half of a pipeline of PUBLISH with its answer to each.
+PUBLISH = "for i = 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end"
+QUIET_SECONDS = 5.0  # of a subscription; then Redis is asked whether it is still there, and has as long to answer
+
+
+class RedisPubSubChannelLayer(pubsub.RedisPubSubChannelLayer):  # type: ignore[misc] # channels_redis has no types
+    """The layer of a process, in whatever event loop it is used."""
+
+    def _get_layer(self) -> "LoopLayer":
+        loop = asyncio.get_running_loop()
+        if loop not in self._layers:
+            self._layers[loop] = LoopLayer(*self._args, **self._kwargs, channel_layer=self)
+            pubsub._wrap_close(self, loop)
+        return cast(LoopLayer, self._layers[loop])
+
+    def call_after_gaps(self, call: Callable[[], None]) -> None:
+        """Have this called in the running event loop when a subscription that was lost stands again."""
+        self._get_layer().on_gap = call
+
+    async def group_send_many(self, messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
+        """Send each message to its group."""
+        await self._get_layer().group_send_many(messages)
+
+    async def group_add_many(self, groups: Iterable[str], channel: str | None) -> None:
+        """Add the channel to each group."""
+        await self._get_layer().group_add_many(groups, channel)
+
+    async def group_discard_many(self, groups: Iterable[str], channel: str | None) -> None:
+        """Remove the channel from each group."""
+        await self._get_layer().group_discard_many(groups, channel)
+
+
+class LoopLayer(pubsub.RedisPubSubLoopLayer):  # type: ignore[misc]
+    """The layer in one event loop."""
+
+    def __init__(self, hosts: Any = None, **kwargs: Any) -> None:
+        super().__init__(hosts=hosts, **kwargs)
+        self._shards = [Shard(host, self) for host in pubsub.decode_hosts(hosts)]
+        self.on_gap: Callable[[], None] = lambda: None
+
+    async def group_send_many(self, messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
+        """Send each message to its group."""
+        by_shard: dict[Shard, list[tuple[str, bytes]]] = {}
+        for group, message in messages:
+            channel = self._get_group_channel_name(group)
+            by_shard.setdefault(self._get_shard(channel), []).append((channel, self.channel_layer.serialize(message)))
+        for shard, published in by_shard.items():
+            await shard.publish_many(published)
+
+    async def group_add_many(self, groups: Iterable[str], channel: str | None) -> None:
+        """Add the channel to each group."""
+        names = [self._get_group_channel_name(group) for group in groups]
+        for name in names:
+            self.groups.setdefault(name, set()).add(channel)
+        for shard, wanted in self._by_shard(names):
+            await shard.subscribe_many(wanted)
+
+    async def group_discard_many(self, groups: Iterable[str], channel: str | None) -> None:
+        """Remove the channel from each group."""
+        names = [self._get_group_channel_name(group) for group in groups]
+        for name in names:
+            self.groups.get(name, set()).discard(channel)
+        empty = [name for name in names if self.groups.get(name) == set()]
+        for name in empty:
+            del self.groups[name]
+        for shard, unwanted in self._by_shard(empty):
+            await shard.unsubscribe_many(unwanted)
+
+    def _by_shard(self, names: Iterable[str]) -> Iterable[tuple["Shard", list[str]]]:
+        by_shard: dict[Shard, list[str]] = {}
+        for name in names:
+            by_shard.setdefault(self._get_shard(name), []).append(name)
+        return by_shard.items()
+
+
+class Shard(pubsub.RedisSingleShardConnection):  # type: ignore[misc]
+    """The connections to one Redis."""
+
+    async def publish_many(self, messages: Iterable[tuple[str, bytes]]) -> None:
+        """Publish each message in its channel, in one command and without the lock that subscribing holds."""
+        self._ensure_redis()
+        await self._redis.eval(PUBLISH, 0, *chain.from_iterable(messages))
+
+    async def subscribe_many(self, channels: Iterable[str]) -> None:
+        """Subscribe to those of the channels that are not, in one command."""
+        async with self._lock:
+            if new := [channel for channel in channels if channel not in self._subscribed_to]:
+                self._ensure_redis()
+                self._ensure_receiver()
+                await self._pubsub.subscribe(*new)
+                self._subscribed_to.update(new)
+
+    async def unsubscribe_many(self, channels: Iterable[str]) -> None:
+        """Subscribe to the channels no more, in one command."""
+        async with self._lock:
+            if old := [channel for channel in channels if channel in self._subscribed_to]:
+                self._ensure_redis()
+                self._ensure_receiver()
+                await self._pubsub.unsubscribe(*old)
+                self._subscribed_to.difference_update(old)
+
+    _receive_task: asyncio.Task[None] | None
+
+    def _ensure_receiver(self) -> None:
+        if self._receive_task is None:
+            self._receive_task = start_for_all(self._do_receiving(), "receiver")
+
+    async def _do_receiving(self) -> None:
+        lost = False
+        while True:
+            try:
+                await self._hear(lost)
+            except Exception as error:
+                logger.warning("receiving from Redis failed: %s", type(error).__name__)
+                lost = True
+                await asyncio.sleep(RETRY_SECONDS)
+
+    async def _hear(self, lost: bool) -> None:
+        """Hand on what comes. Raises where the connection is dead, also one of which the network said nothing."""
+        pinged = False
+        while True:
+            if self._pubsub is None or not self._pubsub.subscribed:
+                await asyncio.sleep(0.1)
+                continue
+            message = await self._pubsub.get_message(timeout=QUIET_SECONDS)
+            if message is None and pinged:
+                await self._pubsub.connection.disconnect(nowait=True)
+                raise TimeoutError
+            if pinged := message is None:
+                await self._pubsub.ping()
+            elif message["type"] == "message":
+                self._receive_message(message)
+            if lost and message is not None:  # subscribed again: Redis has confirmed it
+                lost = False
+                self.channel_layer.on_gap()

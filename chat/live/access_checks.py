@@ -1,0 +1,84 @@
+"""Access checks: sockets whose user, session or conversation may have changed are checked, and closed where revoked."""
+
+import asyncio
+import logging
+from collections.abc import Collection
+
+from chat.bus.event_bus import event_bus
+from chat.bus.events import AccessChanged
+from chat.errors import UnavailableError
+from chat.live.presence import presence
+from chat.live.registry import registry
+from chat.live.revocation import Revocation, find_revoked
+from chat.live.subscriber import Subscriber
+from chat.runtime.batch_queue import BatchQueue
+from chat.runtime.database import in_database
+from chat.runtime.event_loop import per_event_loop
+
+logger = logging.getLogger(__name__)
+
+HANDSHAKE_SECONDS = 10.0  # a handshake takes at most 5
+SAVING_SECONDS = 1.0  # from saving a user's new password to saving the session that changed it
+SUBSCRIBERS_PER_QUERY = 500
+
+
+class AccessChecks:
+    """The access checks of one event loop."""
+
+    def __init__(self) -> None:
+        self._queue = BatchQueue[Subscriber]("access-checks", self._check_batch, SUBSCRIBERS_PER_QUERY)
+        self._changed: dict[int, float] = {}  # users who changed lately, and when, in the loop's time
+        self._uncertain: dict[Subscriber, float] = {}  # since when, in the loop's time
+        event_bus().on(AccessChanged, self._access_changed)
+
+    def check(self, subscribers: Collection[Subscriber]) -> None:
+        """Have these checked soon."""
+        self._queue.add([subscriber for subscriber in subscribers if subscriber in registry()])
+
+    def check_new(self, subscriber: Subscriber) -> None:
+        """Check a new socket whose people changed during its handshake: it may have been looked up before that."""
+        if not self._changed.keys().isdisjoint(subscriber.people):
+            self.check([subscriber])
+
+    def forget(self, subscriber: Subscriber) -> None:
+        """Check this one no more."""
+        self._queue.discard(subscriber)
+        self._uncertain.pop(subscriber, None)
+
+    def _access_changed(self, event: AccessChanged) -> None:
+        loop = asyncio.get_running_loop()
+        self._changed[event.user_id] = loop.time()
+        loop.call_later(HANDSHAKE_SECONDS, self._forget_change, event.user_id)
+        self.check([subscriber for subscriber in registry() if event.user_id in subscriber.people])
+
+    def _forget_change(self, user_id: int) -> None:
+        if asyncio.get_running_loop().time() - self._changed.get(user_id, 0) >= HANDSHAKE_SECONDS:
+            self._changed.pop(user_id, None)
+
+    async def _check_batch(self, subscribers: list[Subscriber]) -> bool:
+        try:
+            revoked = await in_database(find_revoked, subscribers)
+        except UnavailableError:
+            return False
+        for subscriber in subscribers:
+            if subscriber in registry():
+                self._act(revoked.get(subscriber), subscriber)
+        return True
+
+    def _act(self, revocation: Revocation | None, subscriber: Subscriber) -> None:
+        """Close a socket whose access is revoked; an uncertain one only if that is still so `SAVING_SECONDS` later."""
+        if revocation is None:
+            self._uncertain.pop(subscriber, None)
+            presence().watch(subscriber)  # a former mentor may have been assigned again
+            return
+        loop = asyncio.get_running_loop()
+        since = self._uncertain.setdefault(subscriber, loop.time())
+        if revocation.certain or loop.time() - since >= SAVING_SECONDS:
+            subscriber.context.run(logger.info, "access revoked: %s", revocation.code)
+            subscriber.close(revocation.code)
+        else:
+            loop.call_later(SAVING_SECONDS, self.check, [subscriber])
+
+
+# The access checks of the running event loop.
+access_checks = per_event_loop(AccessChecks)

@@ -1,0 +1,192 @@
+"""The feed of a conversation's socket: every message once, in order, with gaps filled from the database.
+
+Live events, healing, replay and acknowledgements all end here. Gaps are read by a task beside the one that writes, so
+that an error is sent even while the database is away.
+"""
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from chat.bus.events import ConversationEvent, MessagePosted, MessagesRead, TypingChanged, conversation_group
+from chat.live.handshake import Handshake
+from chat.live.subscriber import Subscriber, encode
+from chat.models import Conversation
+from chat.runtime import metrics
+from chat.runtime.database import in_database
+from chat.store.history import messages_between, read_between
+from chat.wire.server_frames import (
+    STATUS_IDS_PER_FRAME,
+    ConnectionEstablished,
+    Frame,
+    NewMessage,
+    ResumeComplete,
+    Typing,
+    UpdateMessageStatus,
+)
+
+logger = logging.getLogger(__name__)
+
+MAX_AHEAD = 200  # messages kept while one before them is missing, and read from the database at once
+MAX_READS = 10_000  # messages read from the database at once, of which it was missed that they became read
+
+
+class ConversationFeed(Subscriber):
+    """A participant's socket in one conversation."""
+
+    def __init__(self, conversation: Conversation, **subscriber: Any) -> None:
+        super().__init__(**subscriber)
+        self.conversation_id = conversation.pk
+        self.student_user_id, self.teacher_user_id = conversation.student.user_id, conversation.teacher.user_id
+        self.is_active = conversation.is_active  # as of the last check of its access
+        self._first = self._last = 0  # seqs: sent are those above `first`, up to `last`
+        self._known = 0  # the highest seq that exists
+        self._committed = 0.0  # when the message was committed that is being written
+        # Predecessor's seq -> what comes next: (its seq, the message), or (seq, None) for rows that vanished.
+        self._ahead: dict[int, tuple[int, MessagePosted | None]] = {}
+        self._repeated: set[int] = set()  # seqs up to `first` that a repeated client_id was answered with
+        # By participant, the seq up to which they have read: as the client knows it, and where the client is behind.
+        self._reads: dict[int, int] = {}
+        self._reads_known: dict[int, int] = {}
+
+    @property
+    def conversation_ids(self) -> tuple[int]:
+        """Its one conversation."""
+        return (self.conversation_id,)
+
+    @property
+    def people(self) -> tuple[int, int]:
+        """Both participants."""
+        return (self.student_user_id, self.teacher_user_id)
+
+    def _other_users(self) -> list[int]:
+        return [pk for pk in self.people if pk != self.user_id and self.is_active]
+
+    def start(self, handshake: Handshake) -> None:
+        """Send the first frames and what was missed; live messages follow."""
+        self._first, self._last = handshake.first, handshake.last
+        self._known = max(handshake.last, self._known)
+        self._reads = dict(handshake.reads)
+        self._start(self._first_frames(handshake))
+
+    def _first_frames(self, handshake: Handshake) -> Iterator[Frame]:
+        group = conversation_group(self.conversation_id)
+        yield ConnectionEstablished(conversation_id=str(self.conversation_id), room_group_name=group)
+        for event in handshake.missed:
+            yield self._new_message(event)
+        if handshake.recovered is not None:
+            count = len(handshake.missed)
+            yield ResumeComplete(recovered=handshake.recovered, count=count, read_up_to=handshake.read_up_to)
+
+    def on_event(self, event: ConversationEvent) -> None:
+        """Take an event of the conversation."""
+        if isinstance(event, MessagePosted):
+            self._take_message(event)
+        elif isinstance(event, MessagesRead):
+            self._take_read(event)
+        elif isinstance(event, TypingChanged) and event.user_id != self.user_id:
+            self.send_latest("typing", Typing(user=event.user_id, is_typing=event.is_typing))
+
+    def answer_repeat(self, event: MessagePosted) -> None:
+        """Answer a repeated `client_id`: send its message unless this socket has had it or is about to."""
+        if event.seq > self._last:
+            self._take_message(event)
+        elif event.seq <= self._first and event.seq not in self._repeated:
+            self._repeated.add(event.seq)
+            self.send(self._new_message(event))
+
+    def catch_up(self, last_seq: int, reads: Mapping[int, int]) -> bool:
+        """Compare with what the database holds, and fetch and send what is missing. Returns whether anything was."""
+        self._known = max(self._known, last_seq)
+        behind = [reader for reader, seq in reads.items() if seq > self._reads.get(reader, seq)]
+        self._reads_known |= {reader: max(reads[reader], self._reads_known.get(reader, 0)) for reader in behind}
+        missed = bool(behind) or self._last < self._known
+        if missed:
+            self._wake()
+        return missed
+
+    def _take_message(self, event: MessagePosted) -> None:
+        if event.seq <= self._last:
+            return
+        self._known = max(self._known, event.seq)
+        if len(self._ahead) < MAX_AHEAD or event.seq == self._last + 1:
+            self._ahead[event.seq - 1] = (event.seq, event)
+        self._wake()
+
+    def _take_read(self, event: MessagesRead) -> None:
+        if not self._started:
+            return  # it is found by the healing that follows the start
+        mark = self._reads.get(event.reader_id, 0)
+        if event.after > mark:
+            self.catch_up(0, {event.reader_id: event.up_to})
+        elif event.up_to > mark:
+            self._send_read(event.reader_id, event.up_to, [pk for pk, seq in event.messages if seq > mark])
+
+    def _send_read(self, reader: int, up_to: int, ids: list[int]) -> None:
+        self._reads[reader] = up_to
+        for start in range(0, len(ids), STATUS_IDS_PER_FRAME):
+            chunk = ids[start : start + STATUS_IDS_PER_FRAME]
+            self.send(UpdateMessageStatus(message_ids=chunk, is_read=True, reader=reader))
+
+    def _new_message(self, event: MessagePosted) -> NewMessage:
+        """Return a message as this socket's user sees it."""
+        message = event.message
+        if not message.is_read and self._is_known_read(event):  # the event was made before the message was read
+            message = replace(message, is_read=True)
+        if message.sender != self.user_id:
+            return NewMessage(message=message)
+        return NewMessage(message=replace(message, is_own_message=True), client_id=event.client_id or UNSET)
+
+    def _is_known_read(self, event: MessagePosted) -> bool:
+        is_students = event.message.sender == self.student_user_id
+        return event.seq <= self._reads.get(self.teacher_user_id if is_students else self.student_user_id, 0)
+
+    def _next(self) -> str | None:
+        if self._committed:  # the message is written now
+            metrics.DELIVERY_SECONDS.observe(max(0.0, time.time() - self._committed))  # clocks of two processes
+            self._committed = 0.0
+        if (text := super()._next()) is not None:
+            return text
+        while self._last < self._known and (found := self._ahead.pop(self._last, None)):
+            self._last, event = found
+            if event is not None:
+                self._committed = event.committed
+                return encode(self._new_message(event))
+        if self._last < self._known or self._reads_known:
+            self._start_reading()
+        return None
+
+    async def _read_missing(self) -> None:
+        """Fill the gaps: of messages, and of what became read."""
+        if self._last < self._known:
+            await self._fill_messages(self._last, self._known)
+        for reader in list(self._reads_known):
+            await self._fill_reads(reader, self._reads_known[reader])
+
+    async def _fill_messages(self, after: int, up_to: int) -> None:
+        found = await in_database(messages_between, self.conversation_id, after, up_to, MAX_AHEAD)
+        self._ahead = {seq: entry for seq, entry in self._ahead.items() if seq >= up_to}
+        previous = after
+        for event in found:
+            self._ahead[previous] = (event.seq, event)
+            previous = event.seq
+        if found:
+            metrics.GAPS_HEALED.labels("messages").inc()
+        if len(found) < MAX_AHEAD and previous < up_to:
+            self._ahead[previous] = (up_to, None)
+
+    async def _fill_reads(self, reader: int, up_to: int) -> None:
+        mark = self._reads.get(reader, 0)
+        found = await in_database(read_between, self.conversation_id, reader, mark, up_to, MAX_READS)
+        if len(found) == MAX_READS:
+            up_to = found[-1][1]  # the rest when the client has taken these
+        mark = self._reads.get(reader, 0)  # an event may have told some of them meanwhile
+        if up_to > mark:
+            metrics.GAPS_HEALED.labels("reads").inc()
+            self._send_read(reader, up_to, [pk for pk, seq in found if seq > mark])
+        if self._reads_known.get(reader, 0) <= up_to:
+            self._reads_known.pop(reader, None)

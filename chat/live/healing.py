@@ -1,0 +1,95 @@
+"""Healing: what a socket missed is found by comparing what it was sent with what the database holds.
+
+A round is a few queries for all sockets. Of a conversation `last_seq` and the read positions are compared, of an inbox
+the states of all its entries.
+"""
+
+import logging
+from collections.abc import Iterable
+
+from chat.bus.event_bus import event_bus
+from chat.bus.events import AccessChanged, ConversationStarted
+from chat.errors import UnavailableError
+from chat.live.conversation_feed import ConversationFeed
+from chat.live.inbox_feed import InboxFeed
+from chat.live.presence import presence
+from chat.live.registry import registry
+from chat.live.subscriber import Subscriber
+from chat.runtime.batch_queue import BatchQueue, batches
+from chat.runtime.database import in_database
+from chat.runtime.event_loop import Tasks, per_event_loop
+from chat.store.history import positions
+from chat.store.overview import entry_states
+
+logger = logging.getLogger(__name__)
+
+CONFIRMED_SECONDS = 1.0  # the layer does not confirm a subscription: after that time it is there
+SUBSCRIBERS_PER_BATCH = 5000
+CONVERSATIONS_PER_QUERY = 500
+INBOXES_PER_QUERY = 50  # each has many rows
+
+
+class Healing:
+    """The healing of one event loop."""
+
+    def __init__(self) -> None:
+        self._now = BatchQueue[Subscriber]("healing-now", self._heal_batch, SUBSCRIBERS_PER_BATCH)
+        self._later = BatchQueue[Subscriber](
+            "healing-later", self._heal_batch, SUBSCRIBERS_PER_BATCH, delay=CONFIRMED_SECONDS
+        )
+        self._tasks = Tasks("healing")
+        event_bus().on(AccessChanged, self._person_changed)
+        event_bus().on(ConversationStarted, self._conversation_started)
+        event_bus().on_gap = lambda: self._tasks.run("gap", self.heal_all)
+
+    def heal_new(self, subscriber: Subscriber) -> None:
+        """Heal a socket now, and once more when the layer has certainly joined its groups."""
+        self._now.add([subscriber])
+        self._later.add([subscriber])
+
+    async def heal_all(self) -> None:
+        """Heal all sockets."""
+        await self._heal(registry())
+
+    async def _heal_batch(self, subscribers: list[Subscriber]) -> bool:
+        await self._heal(subscribers)
+        return True  # where the database was away, the next round heals
+
+    async def _heal(self, subscribers: Iterable[Subscriber]) -> None:
+        present = [subscriber for subscriber in subscribers if subscriber in registry()]
+        try:
+            await self._heal_conversations([feed for feed in present if isinstance(feed, ConversationFeed)])
+            await self._heal_inboxes([feed for feed in present if isinstance(feed, InboxFeed)])
+        except UnavailableError:
+            logger.warning("healing put off: the database is away")
+
+    async def _heal_conversations(self, feeds: list[ConversationFeed]) -> None:
+        for batch in batches(feeds, CONVERSATIONS_PER_QUERY):
+            rows = await in_database(positions, {feed.conversation_id for feed in batch})
+            for feed in batch:
+                if row := rows.get(feed.conversation_id):
+                    last_seq, student_seq, teacher_seq = row
+                    if feed.catch_up(last_seq, {feed.student_user_id: student_seq, feed.teacher_user_id: teacher_seq}):
+                        feed.context.run(logger.info, "healed conversation %s", feed.conversation_id)
+
+    async def _heal_inboxes(self, feeds: list[InboxFeed]) -> None:
+        for batch in batches(feeds, INBOXES_PER_QUERY):
+            found = await in_database(entry_states, [feed.profile for feed in batch])
+            for feed in batch:
+                if feed in registry():
+                    new = feed.catch_up(found[feed.profile.pk])
+                    presence().watch(feed)
+                    await registry().update_conversations(feed)
+                    if new:
+                        self._later.add([feed])
+
+    def _person_changed(self, event: AccessChanged) -> None:
+        self._now.add([feed for feed in registry().inbox_feeds if event.user_id in feed.listed_people])
+
+    def _conversation_started(self, event: ConversationStarted) -> None:
+        pair = (event.student_id, event.teacher_id)
+        self._now.add([feed for feed in registry().inbox_feeds if feed.profile.pk in pair])
+
+
+# The healing of the running event loop.
+healing = per_event_loop(Healing)

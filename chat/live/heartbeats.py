@@ -1,0 +1,136 @@
+"""Heartbeats: which users have a socket in any process, as a sorted set per user in Redis.
+
+Its members are processes, by the time of their last heartbeat; one whose heartbeats are old is taken to be dead.
+Without Redis there is one process, and its registry knows.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from chat.runtime.redis import REDIS_SECONDS, redis_client
+
+logger = logging.getLogger(__name__)
+
+BEAT_SECONDS = 12.0  # between two heartbeats of a process
+STALE_SECONDS = 32.0  # a process without a heartbeat for so long is dead: one may be lost and the next be late
+HICCUP_SECONDS = 5.0  # an outage of Redis that is no longer loses no heartbeat for good
+KEPT_SECONDS = 24 * 3600  # how long the last heartbeat of a dead process is kept, as the time a user was last seen
+
+# The frame of all scripts: one round trip, and one clock, which is Redis's own. KEYS[1] exists as long as Redis's
+# memory, KEYS[2..] are the users' sets. ARGV: this process, the age of a stale heartbeat, how long to keep a set.
+# Returns what KEYS[1] holds, and what was found, by the position of the user; times are text, since Redis cuts numbers
+# to integers.
+SCRIPT = """
+local now = redis.call('TIME')
+now = now[1] + now[2] / 1000000
+local process, stale, kept = ARGV[1], now - ARGV[2], ARGV[3]
+redis.call('SET', KEYS[1], string.format('%.6f', now), 'NX')
+local found = {}
+for i = 2, #KEYS do
+    local key = KEYS[i]
+    ...
+end
+return {redis.call('GET', KEYS[1]), found}
+"""
+# Heartbeat: the positions of those who were in no process before.
+BEAT = """redis.call('ZREMRANGEBYSCORE', key, '-inf', stale)
+    if redis.call('ZCARD', key) == 0 then found[#found + 1] = i - 2 end
+    redis.call('ZADD', key, string.format('%.3f', now), process)
+    redis.call('EXPIRE', key, kept)"""
+# Leave: the positions of those who are in no process now.
+LEAVE = """redis.call('ZREM', key, process)
+    redis.call('ZREMRANGEBYSCORE', key, '-inf', stale)
+    if redis.call('ZCARD', key) == 0 then found[#found + 1] = i - 2 end"""
+# Look up: the time and the age of each user's last heartbeat; nothing for those without one.
+LOOK = """local last = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')
+    if last[2] then found[#found + 1] = {i - 2, last[2], tostring(now - last[2])} end"""
+
+
+class Heartbeat(NamedTuple):
+    """A user's last heartbeat: its time, and its age in seconds, both by the clock of Redis."""
+
+    at: datetime
+    age: float
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether its process is taken to be alive."""
+        return self.age < STALE_SECONDS
+
+
+class Heartbeats:
+    """The heartbeats of this process. Nothing raises: where Redis does not answer in time, the result is None."""
+
+    def __init__(self) -> None:
+        self._process = uuid.uuid4().hex
+        self._redis = redis_client()
+        self._memory: bytes | None = None  # what KEYS[1] held
+        self._away_since: float | None = None
+        self._incomplete_until = 0.0
+        self._scripts: dict[str, Any] = {}
+        if self._redis is not None:
+            for body in (BEAT, LEAVE, LOOK):
+                self._scripts[body] = self._redis.register_script(SCRIPT.replace("...", body))
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other processes may send heartbeats, too."""
+        return self._redis is not None
+
+    @property
+    def complete(self) -> bool:
+        """Whether a user without heartbeats is offline.
+
+        False shortly after a Redis outage, until every process has reported.
+        """
+        return self._away_since is None and time.monotonic() >= self._incomplete_until
+
+    async def beat(self, users: Sequence[int]) -> set[int] | None:
+        """Send a heartbeat for these users; returns those who were in no process before."""
+        return await self._numbered(BEAT, users)
+
+    async def leave(self, users: Sequence[int]) -> set[int] | None:
+        """Take these users out of this process; returns those who are in no process now."""
+        return await self._numbered(LEAVE, users)
+
+    async def last_heartbeats(self, users: Sequence[int]) -> dict[int, Heartbeat] | None:
+        """Return the last heartbeat of each of these users who has one."""
+        if self._redis is None:
+            return {}
+        found = await self._call(LOOK, users)
+        if found is None:
+            return None
+        return {users[n]: Heartbeat(datetime.fromtimestamp(float(at), UTC), float(age)) for n, at, age in found}
+
+    async def _numbered(self, script: str, users: Sequence[int]) -> set[int] | None:
+        if self._redis is None:
+            return set(users)
+        found = await self._call(script, users)
+        return None if found is None else {users[n] for n in found}
+
+    async def _call(self, script: str, users: Collection[int]) -> list[Any] | None:
+        keys = [f"qader:presence:{user}" for user in users]
+        arguments = [self._process, STALE_SECONDS, KEPT_SECONDS]
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                memory, found = await self._scripts[script](keys=["qader:presence", *keys], args=arguments)
+        except Exception as error:
+            if self._away_since is None:
+                logger.warning("presence is frozen, Redis does not answer: %s", type(error).__name__)
+                self._away_since = time.monotonic()
+            return None
+        self._answered(memory)
+        return list(found)
+
+    def _answered(self, memory: bytes) -> None:
+        """Note that Redis answers; what it may have lost comes back with the next heartbeat of every process."""
+        now = time.monotonic()
+        was_away = self._away_since is not None and now - self._away_since > HICCUP_SECONDS
+        if was_away or self._memory not in (None, memory):
+            self._incomplete_until = now + BEAT_SECONDS + REDIS_SECONDS
+        self._away_since, self._memory = None, memory

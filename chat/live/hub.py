@@ -1,0 +1,76 @@
+"""What happens when a socket joins, starts and leaves, and what happens in each periodic round."""
+
+import asyncio
+import random
+
+from django.conf import settings
+
+from chat.bus.event_bus import event_bus
+from chat.bus.events import ACCESS_GROUP
+from chat.errors import ClientError
+from chat.live.access_checks import access_checks
+from chat.live.healing import healing
+from chat.live.presence import presence
+from chat.live.registry import Registry, registry
+from chat.live.subscriber import Subscriber
+from chat.runtime.event_loop import Tasks, per_event_loop
+
+
+def check_socket_limit(here: Registry, user_id: int) -> None:
+    """Raise `too_many_sockets` where this user has as many sockets here as they may. From any thread."""
+    if here.count(user_id) >= settings.CHAT_MAX_SOCKETS_PER_USER:
+        raise ClientError("too_many_sockets", "Too many open connections.", 429)
+
+
+class Hub:
+    """The hub of one event loop."""
+
+    def __init__(self) -> None:
+        self._tasks = Tasks("rounds")
+        # Each of them registers its event handlers when it is made.
+        registry(), healing(), access_checks(), presence()
+
+    async def listen(self) -> None:
+        """Receive the events about access; to be awaited before a new socket's user is looked up."""
+        await event_bus().join([ACCESS_GROUP])
+
+    async def join(self, subscriber: Subscriber) -> None:
+        """Enter a new socket; it receives events when this returns. Raises `too_many_sockets`."""
+        check_socket_limit(registry(), subscriber.user_id)
+        registry().add(subscriber)
+        presence().arrive(subscriber.user_id)
+        self._tasks.run("healing", self._healing_rounds)
+        self._tasks.run("presence", self._presence_rounds)
+        await registry().update_conversations(subscriber)
+
+    def started(self, subscriber: Subscriber) -> None:
+        """Make up for what changed between a new socket's look into the database and now."""
+        access_checks().check_new(subscriber)
+        presence().watch(subscriber)
+        healing().heal_new(subscriber)
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """Forget a socket; harmless for one that did not join."""
+        if subscriber in registry():
+            presence().unwatch(subscriber)
+            registry().remove(subscriber)
+            presence().leave(subscriber.user_id)
+            access_checks().forget(subscriber)
+        if not registry():
+            self._tasks.cancel("healing")
+
+    async def _healing_rounds(self) -> None:
+        while True:
+            # Jittered, so that processes which were restarted together do not ask at the same moments for ever.
+            await asyncio.sleep(settings.CHAT_HEAL_SECONDS * random.uniform(0.7, 1.0))  # noqa: S311 - not a secret
+            await healing().heal_all()
+            access_checks().check(list(registry()))
+
+    async def _presence_rounds(self) -> None:
+        while presence().is_needed:
+            await asyncio.sleep(presence().round_seconds * random.uniform(0.8, 1.0))  # noqa: S311 - not a secret
+            await presence().run_round()
+
+
+# The hub of the running event loop.
+hub = per_event_loop(Hub)

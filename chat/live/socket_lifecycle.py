@@ -1,0 +1,176 @@
+"""The life of a socket around its frames: it is let in or refused, logged, counted, and closed."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, ClassVar
+from urllib.parse import parse_qs
+
+from channels.exceptions import StopConsumer
+from channels.generic.websocket import AsyncWebsocketConsumer
+
+from accounts import tracing
+from chat.errors import ClientError, CloseCode, UnavailableError
+from chat.live.hub import hub
+from chat.live.subscriber import Subscriber
+from chat.runtime import metrics
+
+logger = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 4.2  # the server drops a handshake after 5
+CLOSE_SECONDS = 5.0
+
+CLOSE_CODES = {401: CloseCode.SESSION_ENDED, 403: CloseCode.NOT_ALLOWED, 404: CloseCode.NOT_FOUND, 429: CloseCode.FLOOD}
+
+LOST = 1006  # RFC 6455: without a close frame
+SERVER_CODES = {CloseCode.TOO_BIG, CloseCode.INTERNAL_ERROR, CloseCode.RESTARTING, CloseCode.TRY_LATER}
+COUNTED_CODES = {1000, 1001, 1005, LOST, *CloseCode}  # a client may make up two thousand others
+
+
+class SocketLifecycle(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has no types
+    """One socket of one user.
+
+    Needs `user` and `url_route` in its scope; with `session` in it, the socket ends with that session. Subclasses say
+    who may `subscribe`, and handle frames.
+    """
+
+    name: ClassVar[str]  # in logs and metrics
+    subscriber: Subscriber | None = None
+    closing = False
+    opened_at: float | None = None
+    close_code = LOST
+    frames_read = 0
+
+    async def subscribe(self) -> Callable[[], None]:
+        """Look up who connects, `join` with their subscriber, and return what starts it once the socket is accepted.
+
+        Raises `ClientError` for those who are refused.
+        """
+        raise NotImplementedError
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Run until the socket ends, however it ends, and leave nothing behind.
+
+        Channels would wait for a channel of this socket's own, too; the process's event bus receives for all of them.
+        """
+        self.task = asyncio.current_task()
+        self.background: set[asyncio.Future[Any]] = set()
+        self.scope, self.base_send, self.channel_layer = scope, send, None
+        self.trace = tracing.trace()
+        self.trace.refusal = "abandoned"
+        try:
+            while True:
+                await self.dispatch(await receive())
+        except StopConsumer:
+            pass
+        except asyncio.CancelledError:
+            if not self.closing:
+                raise
+        finally:
+            self.leave()
+            self._log_end()
+
+    async def connect(self) -> None:
+        """Look up, join, accept, and then heal what was committed between the look-up and the joining."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await hub().listen()
+                start = await self.subscribe()
+        except (ClientError, TimeoutError) as error:
+            self.leave()
+            self.trace.refusal = getattr(error, "code", UnavailableError().code)
+            if not self.closing:
+                await self.close(CLOSE_CODES.get(getattr(error, "status", 503), CloseCode.TRY_LATER))
+            return
+        if self.closing or self.subscriber is None:  # its access was revoked while it was joining
+            return
+        await self.accept()
+        self._log_opening()
+        start()
+        hub().started(self.subscriber)
+
+    async def websocket_disconnect(self, message: dict[str, Any]) -> None:
+        """End."""
+        if not self.closing:
+            self.close_code = message.get("code") or LOST
+        raise StopConsumer
+
+    async def join(self, subscriber: Subscriber) -> None:
+        """Receive the subscriber's events from now on; raises `too_many_sockets`."""
+        self.subscriber = subscriber
+        self.trace.user_id = subscriber.user_id
+        await hub().join(subscriber)
+
+    def leave(self) -> None:
+        """Receive and send nothing more; harmless for a socket that has not joined."""
+        if self.subscriber is not None:
+            self.subscriber.stop()
+            hub().leave(self.subscriber)
+
+    @cached_property
+    def query(self) -> dict[str, str]:
+        """The parameters of the socket's address; of one that is repeated, the last."""
+        found = parse_qs(self.scope.get("query_string", b"").decode("latin1"), keep_blank_values=True)
+        return {name: values[-1] for name, values in found.items()}
+
+    @property
+    def subscription(self) -> dict[str, Any]:
+        """What every subscriber is given of its socket."""
+        session = self.scope.get("session")
+        return {
+            "session_key": session.session_key if session is not None else None,
+            "wants_presence": self.query.get("presence", "").lower() in {"true", "1"},
+            "write": self.send,
+            "close": self.close_soon,
+        }
+
+    def close_soon(self, code: int) -> None:
+        """Close from wherever it was found that this socket must end; the first code counts."""
+        if not self.closing:
+            self.closing, self.close_code = True, code
+            if self.opened_at is None:
+                self.trace.refusal = "withdrawn"
+            if self.subscriber is not None:
+                self.subscriber.stop()
+            # In this socket's context: the caller may be another socket, or work for all.
+            context = self.subscriber.context if self.subscriber is not None else None
+            self.keep(asyncio.create_task(self._close(code), context=context))
+
+    def keep(self, task: "asyncio.Task[None]") -> None:
+        """Hold a background task until it is done: the event loop holds it weakly."""
+        self.background.add(task)
+        task.add_done_callback(self.background.discard)
+
+    async def _close(self, code: int) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.close(code)
+        except Exception as error:
+            logger.info("socket cut: %s", type(error).__name__)
+            if self.task is not None:
+                self.task.cancel()
+
+    def _log_opening(self) -> None:
+        self.opened_at, self.trace.refusal = time.monotonic(), None
+        metrics.SOCKETS.labels(self.name).inc()
+        metrics.OPENED.labels(self.name).inc()
+        logger.info("socket opened", extra={"fields": {"kind": self.name}})
+
+    def _log_end(self) -> None:
+        if self.opened_at is None or self.subscriber is None:
+            return
+        by = "server" if self.closing or self.close_code in SERVER_CODES else "client"
+        metrics.SOCKETS.labels(self.name).dec()
+        code = self.close_code if self.close_code in COUNTED_CODES else "other"
+        metrics.CLOSED.labels(code, by).inc()
+        fields = {
+            "kind": self.name,
+            "code": self.close_code,
+            "by": by,
+            "seconds": round(time.monotonic() - self.opened_at, 1),
+            "frames_in": self.frames_read,
+            "frames_out": self.subscriber.frames_written,
+        }
+        logger.info("socket closed", extra={"fields": fields})

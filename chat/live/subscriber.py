@@ -1,0 +1,175 @@
+"""One open socket: whose it is, what concerns it, and what it is sent.
+
+Nobody who has something to send waits for the client: frames are queued, and a task writes them as long as there are
+any. What a client that does not read can cost is bounded; then its socket is closed.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable
+from contextvars import copy_context
+
+import msgspec
+
+from chat.bus.events import ConversationEvent
+from chat.errors import ClientError, CloseCode
+from chat.runtime.event_loop import RETRY_SECONDS
+from chat.wire.server_frames import ErrorFrame, Frame
+
+logger = logging.getLogger(__name__)
+
+MAX_WAITING = 1000  # frames; a replay of 500 fits
+SEND_SECONDS = 30.0  # a client that takes nothing for so long is cut off
+
+_encoder = msgspec.json.Encoder()
+
+
+class Subscriber:
+    """Base of what is kept of an open socket: one feed per kind of socket.
+
+    `session_key` is None for a socket that was not authenticated by a session. `write` sends one text frame, `close`
+    closes the socket with a code, soon, from wherever it is called. Made in the socket's task: `context` is the
+    socket's, and all that works for it runs there, whoever brings the news.
+    """
+
+    def __init__(
+        self,
+        *,
+        user_id: int,
+        session_key: str | None,
+        wants_presence: bool,
+        write: Callable[[str], Awaitable[None]],
+        close: Callable[[int], None],
+    ) -> None:
+        self.user_id, self.session_key, self.close = user_id, session_key, close
+        self.context = copy_context()
+        self.frames_written = 0
+        self._wants_presence, self._write = wants_presence, write
+        self._started = self._stopped = False
+        self._waiting: deque[str] = deque()
+        self._latest: dict[Hashable, str] = {}
+        self._writing: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._write_began = 0.0  # of the frame that is being written, in the loop's time
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def conversation_ids(self) -> Collection[int]:
+        """The conversations whose events it receives."""
+        raise NotImplementedError
+
+    @property
+    def people(self) -> Collection[int]:
+        """The ids of the users whose changes may end its access."""
+        raise NotImplementedError
+
+    @property
+    def watched_users(self) -> Collection[int]:
+        """The ids of the users whose presence it is sent: the other sides of its active conversations."""
+        return self._other_users() if self._wants_presence else ()
+
+    def _other_users(self) -> Collection[int]:
+        raise NotImplementedError
+
+    def on_event(self, event: ConversationEvent) -> None:
+        """Take an event of one of its conversations."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Send nothing more."""
+        self._stopped = True
+        for task in (self._writing, self._reading):
+            if task is not None:
+                task.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def send(self, frame: Frame | ErrorFrame) -> None:
+        """Queue a frame; too many that wait end the socket."""
+        if len(self._waiting) >= MAX_WAITING:
+            return self.close(CloseCode.TRY_LATER)
+        self._waiting.append(encode(frame))
+        self._wake()
+
+    def send_latest(self, key: Hashable, frame: Frame) -> None:
+        """Queue a frame that replaces the one that waits under the same key."""
+        self._latest[key] = encode(frame)
+        self._wake()
+
+    def _start(self, frames: Iterable[Frame]) -> None:
+        """Begin to write, with these frames."""
+        self._started = True
+        for frame in frames:
+            self.send(frame)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._started and not self._stopped and self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write_frames(), context=self.context)
+
+    async def _write_frames(self) -> None:
+        try:
+            while (text := self._next()) is not None:
+                self._watch()
+                await self._write(text)
+                self.frames_written += 1
+        except Exception as error:
+            # The frame was taken off the queue and is not sent again, so the socket ends here.
+            self._give_up(type(error).__name__)
+        finally:
+            self._writing = None
+
+    def _next(self) -> str | None:
+        """Return the next frame to write; None where there is none, or none yet."""
+        if self._waiting:
+            return self._waiting.popleft()
+        if self._latest:
+            return self._latest.pop(next(iter(self._latest)))
+        return None
+
+    def _start_reading(self) -> None:
+        """Read what is missing from the database, beside the task that writes: so errors are sent without it, too."""
+        if self._reading is None:
+            self._reading = asyncio.get_running_loop().create_task(self._read(), context=self.context)
+
+    async def _read(self) -> None:
+        try:
+            await self._read_missing()
+        except ClientError:  # the database is away
+            await asyncio.sleep(RETRY_SECONDS)
+        except Exception:
+            logger.exception("what a socket misses could not be read")
+            self.close(CloseCode.INTERNAL_ERROR)  # rather than silently left behind
+        finally:
+            self._reading = None
+        self._wake()
+
+    async def _read_missing(self) -> None:
+        raise NotImplementedError
+
+    def _watch(self) -> None:
+        """Note when the write begins. One timer watches all writes of `SEND_SECONDS`: a timer for each costs 4 µs."""
+        loop = asyncio.get_running_loop()
+        self._write_began = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_at(self._write_began + SEND_SECONDS, self._check_write, context=self.context)
+
+    def _check_write(self) -> None:
+        self._timer = None
+        if self._writing is None:
+            return
+        loop, due = asyncio.get_running_loop(), self._write_began + SEND_SECONDS
+        if loop.time() < due:
+            self._timer = loop.call_at(due, self._check_write, context=self.context)
+        else:
+            self._give_up("too slow")
+
+    def _give_up(self, why: str) -> None:
+        logger.info("socket closed, frame not sent: %s", why)
+        self.close(CloseCode.TRY_LATER)
+
+
+def encode(frame: Frame | ErrorFrame) -> str:
+    """Return the frame's text on the wire."""
+    return _encoder.encode(frame).decode()

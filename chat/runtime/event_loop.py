@@ -1,0 +1,70 @@
+"""Objects and background tasks of an event loop.
+
+A server has one loop; tests, and threads outside a server, have others.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+RETRY_SECONDS = 1.0  # pause after work that failed, before it is tried again
+
+
+def per_event_loop(make: Callable[[], T]) -> Callable[[], T]:
+    """Return a function that gives the running event loop's one object, made by `make` at the first call."""
+    made: WeakKeyDictionary[asyncio.AbstractEventLoop, T] = WeakKeyDictionary()
+
+    def get() -> T:
+        loop = asyncio.get_running_loop()
+        if (found := made.get(loop)) is None:
+            found = made[loop] = make()
+        return found
+
+    return get
+
+
+def start_for_all(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Start a task that works for everybody: it logs in nobody's name, whoever happened to start it."""
+    return asyncio.get_running_loop().create_task(work, name=name, context=Context())
+
+
+class Tasks:
+    """The background tasks of one owner; one at a time under each name."""
+
+    def __init__(self, owner: str) -> None:
+        self._owner = owner
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    def run(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start `work` unless it is running; where it fails unexpectedly, it is started again after `RETRY_SECONDS`."""
+        if name not in self._running:
+            self._running[name] = start_for_all(self._run(name, work), f"{self._owner}-{name}")
+
+    def get(self, name: str) -> asyncio.Task[None] | None:
+        """Return the task that is running under this name."""
+        return self._running.get(name)
+
+    def cancel(self, name: str) -> None:
+        """Stop the task of this name; it may be run again at once."""
+        if task := self._running.pop(name, None):
+            task.cancel()
+
+    async def _run(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            while True:
+                try:
+                    return await work()
+                except Exception:  # nobody else would notice that it has ended
+                    logger.exception("%s-%s failed", self._owner, name)
+                await asyncio.sleep(RETRY_SECONDS)
+        finally:
+            # Not in a callback, which comes later: a `run` in between would take the ended task for a running one.
+            if self._running.get(name) is asyncio.current_task():
+                del self._running[name]

@@ -1,0 +1,244 @@
+"""Stores a batch of messages in one transaction: portable, and in one statement on PostgreSQL."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from accounts.models import MENTOR_ROLES, RoleChoices
+from accounts.serializers import ProfileBody
+from chat.bus.events import MessagePosted
+from chat.errors import ClientError, UnavailableError
+from chat.models import Conversation, Message
+from chat.runtime import metrics
+from chat.runtime.database import fetch
+from chat.store.history import message_posted
+from chat.wire.server_frames import MessageBody
+
+logger = logging.getLogger(__name__)
+
+# Locks the conversations in the order of their ids, so that two processes never wait for each other in a ring, and
+# numbers and inserts what may be written. What it leaves out, for whatever reason, goes the portable way.
+# OFFSET 0 keeps PostgreSQL from joining whole tables: of each message it looks at a handful of rows, by their indexes.
+STATEMENT = """
+WITH entry AS MATERIALIZED (
+    SELECT entry.*, last_seq, student_id, teacher_id
+    FROM unnest(%(n)s::int[], %(conversation)s::bigint[], %(sender)s::bigint[], %(content)s::text[],
+        %(client_id)s::text[]) AS entry (n, conversation_id, sender_id, content, client_id)
+    JOIN chat_conversation conversation ON conversation.id = conversation_id
+    ORDER BY conversation_id, n FOR NO KEY UPDATE OF conversation
+), allowed AS (
+    SELECT entry.*, sender.*, nextval('chat_message_id_seq') AS id,
+        last_seq + row_number() OVER (PARTITION BY conversation_id ORDER BY n) AS seq
+    FROM entry
+    CROSS JOIN LATERAL (
+        SELECT profile.id AS profile_id, profile.full_name, profile.role, "user".username, "user".email
+        FROM accounts_userprofile student
+        JOIN accounts_userprofile teacher ON teacher.id = student.assigned_mentor_id
+        JOIN accounts_userprofile profile ON profile.id IN (entry.student_id, entry.teacher_id)
+        JOIN accounts_user "user" ON "user".id = profile.user_id
+        WHERE student.id = entry.student_id AND teacher.id = entry.teacher_id AND profile.user_id = entry.sender_id
+            AND student.role = %(student)s AND teacher.role = ANY(%(mentors)s::text[]) AND "user".is_active
+        OFFSET 0
+    ) sender
+    WHERE entry.client_id IS NULL OR NOT EXISTS (
+        SELECT FROM chat_message stored WHERE stored.sender_id = entry.sender_id
+            AND stored.conversation_id = entry.conversation_id AND stored.client_id = entry.client_id
+        OFFSET 0
+    )
+), inserted AS (
+    INSERT INTO chat_message (id, conversation_id, sender_id, content, timestamp, is_read, seq, client_id)
+    SELECT id, conversation_id, sender_id, content, %(now)s, false, seq, client_id FROM allowed
+), counted AS (
+    UPDATE chat_conversation SET last_seq = newest.seq, updated_at = %(now)s
+    FROM (SELECT conversation_id, max(seq) AS seq FROM allowed GROUP BY conversation_id) newest
+    WHERE id = newest.conversation_id
+)
+SELECT n, id, seq, profile_id, full_name, username, email, role FROM allowed
+"""
+
+
+@dataclass(eq=False, slots=True)
+class Draft:
+    """A message that is to be stored, since when; `given_up` is set when nobody waits for it any more."""
+
+    conversation_id: int
+    sender_id: int
+    content: str
+    client_id: str | None
+    given_up: bool = False
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def key(self) -> tuple[int, int, str] | None:
+        """What makes a repeated send the same send."""
+        return None if self.client_id is None else (self.conversation_id, self.sender_id, self.client_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message that is stored; `created` is false where a repeated `client_id` found an earlier one."""
+
+    event: MessagePosted
+    created: bool
+
+
+Outcome = Sent | ClientError
+
+
+class AbandonedError(Exception):
+    """Nobody waits for this batch any more: it is rolled back."""
+
+
+def store(batch: Sequence[Draft]) -> list[Outcome]:
+    """Commit the batch and return what became of each draft, in their order; one bad row fails alone.
+
+    Where the database fails, or nobody waits any more, that is `UnavailableError` for all that is not known to be
+    stored.
+    """
+    done: dict[Draft, Outcome] = {}
+    try:
+        if all(draft.given_up for draft in batch):
+            raise AbandonedError
+        if connection.vendor == "postgresql":
+            done |= _store_by_statement(batch)
+        rest = [draft for draft in batch if draft not in done]
+        if rest:
+            _store_portably(rest, done)
+    except (OperationalError, InterfaceError, AbandonedError) as error:
+        metrics.DATABASE_ERRORS_OF_WRITER.inc()
+        logger.warning("%s of %s messages not stored: %s", len(batch) - len(done), len(batch), type(error).__name__)
+    return [done.get(draft) or UnavailableError() for draft in batch]
+
+
+def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome]:
+    """Store what may plainly be stored, in one round trip; PostgreSQL only.
+
+    Between the statement and its COMMIT there is no moment to look whether somebody still waits: where the database
+    hangs in it, what was given up is stored when it goes on, and told then.
+    """
+    first: dict[Any, Draft] = {}  # of drafts that repeat a client_id within the batch
+    for draft in batch:
+        first.setdefault(draft.key or draft, draft)
+    batch = list(first.values())
+    now = timezone.now()
+    parameters = {
+        "n": list(range(len(batch))),
+        "conversation": [draft.conversation_id for draft in batch],
+        "sender": [draft.sender_id for draft in batch],
+        "content": [draft.content for draft in batch],
+        "client_id": [draft.client_id for draft in batch],
+        "student": RoleChoices.STUDENT.value,
+        "mentors": [role.value for role in MENTOR_ROLES],
+        "now": now,
+    }
+    try:
+        rows = fetch(STATEMENT, parameters)
+    except psycopg.Error:
+        return {}  # a bad row, or the same client_id through another process at the same moment
+    return {batch[n]: Sent(_posted(batch[n], now, row), created=True) for n, *row in rows}
+
+
+def _posted(draft: Draft, now: datetime, row: Sequence[Any]) -> MessagePosted:
+    pk, seq, profile_id, full_name, username, email, role = row
+    profile = ProfileBody(user_id=profile_id, full_name=full_name, username=username, email=email, role=role)
+    message = MessageBody(
+        id=pk,
+        sender=draft.sender_id,
+        sender_profile=profile,
+        content=draft.content,
+        timestamp=now,
+        is_read=False,
+        is_own_message=False,
+    )
+    return MessagePosted(draft.conversation_id, seq, message, draft.client_id)
+
+
+def _store_portably(batch: Sequence[Draft], done: dict[Draft, Outcome]) -> None:
+    """Store the batch, one by one where that fails; what became of them is in `done` even where this raises."""
+    try:
+        done.update(zip(batch, _store(batch), strict=True))
+    except (OperationalError, InterfaceError, AbandonedError):
+        raise
+    except Exception:
+        logger.exception("a batch failed")
+        if len(batch) == 1:
+            done[batch[0]] = UnavailableError()
+            return
+        for draft in batch:
+            _store_portably([draft], done)
+
+
+def _store(batch: Sequence[Draft]) -> list[Outcome]:
+    with transaction.atomic():
+        conversations = _lock({draft.conversation_id for draft in batch})
+        stored = _stored_before(batch)
+        new: dict[Draft, Message] = {}
+        outcomes: dict[Draft, ClientError] = {}
+        now = timezone.now()
+        for draft in batch:
+            if draft.key is not None and draft.key in stored:
+                continue
+            message = _message(draft, conversations.get(draft.conversation_id), now)
+            if isinstance(message, ClientError):
+                outcomes[draft] = message
+                continue
+            new[draft] = message
+            if draft.key is not None:
+                stored[draft.key] = message
+        _insert(list(new.values()))
+        if all(draft.given_up for draft in batch):
+            raise AbandonedError
+    return [outcomes.get(draft) or _sent(draft, new, stored) for draft in batch]
+
+
+def _lock(ids: set[int]) -> dict[int, Conversation]:
+    """Lock the conversations, in the order of their ids, so that two processes never wait for each other in a ring."""
+    rows = Conversation.objects.with_people().filter(pk__in=ids).order_by("pk")
+    return {row.pk: row for row in rows.select_for_update(of=("self",), no_key=True)}
+
+
+def _stored_before(batch: Sequence[Draft]) -> dict[tuple[int, int, str], Message]:
+    wanted = Q()
+    for draft in batch:
+        if draft.client_id is not None:
+            wanted |= Q(conversation=draft.conversation_id, sender=draft.sender_id, client_id=draft.client_id)
+    if not wanted:
+        return {}
+    rows = Message.objects.with_sender().filter(wanted)
+    return {(row.conversation_id, row.sender_id, str(row.client_id)): row for row in rows}
+
+
+def _message(draft: Draft, conversation: Conversation | None, now: datetime) -> Message | ClientError:
+    """Return the draft's row with its seq, or why its sender may not write."""
+    member = conversation.member(draft.sender_id) if conversation else None
+    if conversation is None or member is None or not member.user.is_active or not conversation.is_active:
+        return ClientError("conversation_closed", "This conversation is closed.", 403)
+    conversation.last_seq, conversation.updated_at = conversation.last_seq + 1, now
+    return Message(
+        conversation=conversation,
+        sender=member.user,
+        content=draft.content,
+        client_id=draft.client_id,
+        seq=conversation.last_seq,
+        timestamp=now,
+    )
+
+
+def _insert(messages: list[Message]) -> None:
+    """Store the messages, and their conversations' counters as `_message` left them."""
+    if messages:
+        Message.objects.bulk_create(messages)
+        Conversation.objects.bulk_update({message.conversation for message in messages}, ["last_seq", "updated_at"])
+
+
+def _sent(draft: Draft, new: dict[Draft, Message], stored: dict[tuple[int, int, str], Message]) -> Sent:
+    message = new.get(draft) or stored[draft.key or (0, 0, "")]
+    return Sent(message_posted(message), created=draft in new)

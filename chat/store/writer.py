@@ -1,0 +1,163 @@
+"""The writer: the one path on which messages are stored. All that waits is committed together.
+
+While one batch is under way the next one gathers, so a lone message never waits, and under load one commit carries
+dozens of messages. Sockets are told of a message after its commit, never before.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextvars import Context
+from functools import partial
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from chat.bus.event_bus import publish
+from chat.errors import UnavailableError
+from chat.runtime import metrics
+from chat.runtime.database import submit_write
+from chat.runtime.event_loop import per_event_loop
+from chat.store.batch import Draft, Outcome, Sent, store
+
+logger = logging.getLogger(__name__)
+
+BATCH = 100  # messages in one transaction
+DRAFT_SECONDS = 4.2  # a message that is not committed by then is given up; its sender has 5 s
+STUCK_SECONDS = 1.0  # a batch that takes longer no longer holds up other conversations
+MAX_BATCHES = 4  # under way at once: one, and those that are stuck
+
+_FOR_ALL = Context()  # a batch is logged in nobody's name: it is not the doing of whoever happened to start it
+
+
+class Entry(NamedTuple):
+    """A message that waits, who is told what became of it, and the timer that gives it up."""
+
+    draft: Draft
+    tell: Callable[[Outcome], None]
+    timer: asyncio.TimerHandle
+
+
+class Writer:
+    """The messages of one event loop that wait to be stored."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, deque[Entry]] = {}  # by conversation, none empty; in turn
+        self._busy: set[int] = set()  # conversations in a batch under way: no later message may overtake an earlier one
+        self._under_way: set[asyncio.Future[list[Outcome]]] = set()  # batches
+        self._current: asyncio.Future[list[Outcome]] | None = None  # the batch that the next one waits for
+        self._starting: asyncio.Handle | None = None
+
+    def write(self, draft: Draft, tell: Callable[[Outcome], None]) -> None:
+        """Queue a message. `tell` is called within 5 s: with `Sent` after the commit, or with the error.
+
+        It is not called for a draft that its sender has given up.
+        """
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(DRAFT_SECONDS, self._give_up, draft, tell)
+        self._waiting.setdefault(draft.conversation_id, deque()).append(Entry(draft, tell, timer))
+        if self._current is None and self._starting is None:
+            # Not now: what else comes in this turn of the event loop goes into the same batch.
+            self._starting = loop.call_soon(self._start_batches, context=_FOR_ALL)
+
+    async def settle(self) -> None:
+        """Wait until all that was queued is stored or has failed, and its sockets are told."""
+        while self._under_way or self._starting:
+            await (asyncio.wait(self._under_way) if self._under_way else asyncio.sleep(0))
+
+    def _give_up(self, draft: Draft, tell: Callable[[Outcome], None]) -> None:
+        """Answer a sender who has waited long enough, and drop what nobody waits for: it would pile up."""
+        if not draft.given_up:
+            draft.given_up = True
+            metrics.DATABASE_ERRORS_OF_WRITER.inc()
+            tell(UnavailableError())
+        waiting = self._waiting.get(draft.conversation_id)
+        while waiting and waiting[0].draft.given_up:
+            waiting.popleft().timer.cancel()
+        if waiting is not None and not waiting:
+            del self._waiting[draft.conversation_id]
+
+    def _start_batches(self) -> None:
+        """Start the next batch, unless it has to wait for the current one or too many are under way."""
+        self._starting = None
+        while self._current is None and len(self._under_way) < MAX_BATCHES and (batch := self._next_batch()):
+            drafts = [entry.draft for entry in batch]
+            self._busy.update([draft.conversation_id for draft in drafts])
+            self._current = future = asyncio.wrap_future(submit_write(store, drafts))
+            self._under_way.add(future)
+            loop = asyncio.get_running_loop()
+            timer = loop.call_later(STUCK_SECONDS, self._found_stuck, future, context=_FOR_ALL)
+            future.add_done_callback(partial(self._settle, batch, timer), context=_FOR_ALL)
+
+    def _found_stuck(self, future: "asyncio.Future[list[Outcome]]") -> None:
+        """Let other conversations go on beside a batch that takes long."""
+        if self._current is future:
+            self._current = None
+            self._start_batches()
+
+    def _next_batch(self) -> list[Entry]:
+        batch: list[Entry] = []
+        looked_at: list[int] = []
+        for conversation_id, waiting in self._waiting.items():
+            if len(batch) == BATCH:
+                break
+            if conversation_id in self._busy:
+                continue
+            looked_at.append(conversation_id)
+            while waiting and len(batch) < BATCH:
+                entry = waiting.popleft()
+                if entry.draft.given_up:
+                    entry.timer.cancel()
+                else:
+                    batch.append(entry)
+        for conversation_id in looked_at:
+            if waiting := self._waiting.pop(conversation_id):
+                self._waiting[conversation_id] = waiting  # behind the others
+        return batch
+
+    def _settle(
+        self, batch: Sequence[Entry], timer: asyncio.TimerHandle, done: "asyncio.Future[list[Outcome]]"
+    ) -> None:
+        """Start the next batch, and tell the sockets and the senders what became of this one."""
+        timer.cancel()
+        self._under_way.discard(done)
+        self._busy.difference_update([entry.draft.conversation_id for entry in batch])
+        if self._current is done:
+            self._current = None
+        self._start_batches()
+        if (error := done.exception()) is not None:
+            logger.error("a batch failed", exc_info=error)
+            outcomes: Sequence[Outcome] = [UnavailableError()] * len(batch)
+        else:
+            outcomes = done.result()
+            _measure(batch, outcomes)
+        now = time.time()
+        for entry, outcome in zip(batch, outcomes, strict=True):
+            entry.timer.cancel()
+            if isinstance(outcome, Sent):
+                # A repeat, too: the event of its first commit may have been lost together with its answer.
+                publish(replace(outcome.event, committed=now) if outcome.created else outcome.event)
+            if not entry.draft.given_up:
+                try:
+                    entry.tell(outcome)
+                except Exception:  # the others in the batch must be told all the same
+                    logger.exception("a sender could not be told")
+
+
+def _measure(batch: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:
+    now = time.monotonic()
+    created = 0
+    for entry, outcome in zip(batch, outcomes, strict=True):
+        if isinstance(outcome, Sent) and outcome.created:
+            created += 1
+            metrics.COMMIT_SECONDS.observe(now - entry.draft.since)
+        elif isinstance(outcome, Sent):
+            metrics.REPEATED.inc()
+    metrics.MESSAGES.inc(created)
+    metrics.BATCH_MESSAGES.observe(len(batch))
+
+
+# The writer of the running event loop.
+writer = per_event_loop(Writer)

@@ -1,0 +1,187 @@
+"""What clients send, over sockets and REST: each frame and object, how it is read, and what is wrong with it."""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import msgspec
+from django.conf import settings
+from msgspec import Meta
+from msgspec.structs import FieldInfo
+
+from chat.errors import ClientError
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+MAX_CLIENT_ID_LENGTH = 64
+
+Content = Annotated[
+    str,
+    Meta(
+        description="Not blank; without NUL and lone surrogates. Its length counts code points.",
+        extra_json_schema={"minLength": 1},
+    ),
+]
+ClientId = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_CLIENT_ID_LENGTH,
+        description="Made up by the sender; repeating it repeats the answer, never the message.",
+    ),
+]
+
+
+class MessagePost(msgspec.Struct, frozen=True):
+    """A message to be sent over REST."""
+
+    content: Content
+    client_id: ClientId | None = None
+
+
+class SendMessage(MessagePost, frozen=True, rename={"content": "message"}):
+    """A message to be sent on a socket; as in v1 it needs no `type`, and one that is not known is ignored."""
+
+    content: Content
+
+
+class ClientFrame(msgspec.Struct, frozen=True, tag_field="type"):
+    """Any other frame of a client. A subclass is all that the protocol needs to know of a new kind."""
+
+
+class MarkRead(ClientFrame, frozen=True, tag="mark_read"):
+    """Marks what the other side sent, up to and including the message `message_id`, as read; without one, all."""
+
+    message_id: int | str | None = None
+
+    @property
+    def row_id(self) -> int | None:
+        """The message's id, None for all, -1 for what is no id."""
+        return None if self.message_id is None else parse_id(self.message_id)
+
+
+class SetTyping(ClientFrame, frozen=True, tag="typing"):
+    """Tells the other side that one began to type or stopped."""
+
+    is_typing: bool
+
+
+class Ping(ClientFrame, frozen=True, tag="ping"):
+    """Asks for a pong: browsers cannot send the ping of the WebSocket protocol."""
+
+
+def read_frame(text: str | None) -> tuple[type[ClientFrame] | type[SendMessage], dict[str, Any]]:
+    """Return a client's frame and its kind; raises `invalid_json` or `invalid_frame` for what is none.
+
+    A known `type` decides, whatever else there is. Without a known one, a frame with a `message` is a send, and so is
+    one without `type`.
+    """
+    if text is None:
+        raise ClientError("invalid_frame", "Binary frames are not supported.")
+    try:
+        frame = _decoder.decode(text)
+    except (ValueError, RecursionError):
+        raise ClientError("invalid_json", "The frame is not valid JSON.") from None
+    if not isinstance(frame, dict):
+        raise ClientError("invalid_frame", "A frame must be a JSON object.")
+    name = frame.get("type")
+    if isinstance(name, str) and name in _KINDS:
+        return _KINDS[name], frame
+    if name is not None and frame.get("message") is None:
+        raise ClientError("invalid_frame", "Unknown frame type.")
+    return SendMessage, frame
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)  # NaN and Infinity are not JSON, though Python reads them
+
+
+_decoder = json.JSONDecoder(parse_constant=_no_constant)
+
+_KINDS = {str(kind.__struct_config__.tag): kind for kind in ClientFrame.__subclasses__()}
+
+
+def read(body: Any, shape: type[S]) -> S:
+    """Return what a client sent as this shape, more keys ignored; raises what is wrong with the first wrong field."""
+    if not isinstance(body, dict):
+        raise ClientError("invalid_frame", "A JSON object is expected.")
+    known = {name: body[name] for name in shape.__struct_encode_fields__ if name in body}
+    try:
+        found = msgspec.convert(known, shape)
+    except msgspec.ValidationError:
+        found = None
+    for field in _fields(shape):
+        value = _value(known, field) if found is None else getattr(found, field.name)
+        if field.name in _CHECKS:
+            _CHECKS[field.name](value, field.encode_name)
+    assert found is not None  # noqa: S101 - one of its fields was wrong
+    return found
+
+
+_fields = cache(msgspec.structs.fields)
+
+
+def _value(known: Mapping[str, Any], field: FieldInfo) -> Any:
+    """Return one field of what cannot be read as a whole."""
+    value = known.get(field.encode_name)
+    if value is None and field.name == "content":
+        return ""  # as in v1, no message is an empty one
+    try:
+        return msgspec.convert(value, field.type)
+    except msgspec.ValidationError:
+        raise ClientError("invalid_frame", _WRONG[field.name], field=field.encode_name) from None
+
+
+_WRONG = {
+    "content": "Message content must be text.",
+    "client_id": f"client_id must be text of 1 to {MAX_CLIENT_ID_LENGTH} characters.",
+    "message_id": "message_id must be a number or a string.",
+    "is_typing": "is_typing must be true or false.",
+}
+
+
+def _sendable(content: str, field: str) -> None:
+    if not content.strip():
+        raise ClientError("empty_message", "Message content cannot be empty.", field=field)
+    if len(content) > settings.CHAT_MAX_MESSAGE_LENGTH:
+        limit = settings.CHAT_MAX_MESSAGE_LENGTH
+        raise ClientError("message_too_long", f"Message content is longer than {limit} characters.", field=field)
+    _storable(content, field)
+
+
+def _storable(text: str | None, field: str) -> None:
+    """Refuse what PostgreSQL cannot store: NUL, and surrogates that are half of a character."""
+    text = text or ""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        storable = False
+    else:
+        storable = "\0" not in text
+    if not storable:
+        raise ClientError("invalid_characters", "The text has characters that cannot be stored.", field=field)
+
+
+_CHECKS: dict[str, Callable[[Any, str], None]] = {"content": _sendable, "client_id": _storable}
+
+
+def parse_id(value: int | str) -> int:
+    """Return a row's id, or -1, which no row has, for text or numbers that cannot be one."""
+    if isinstance(value, str):
+        if not (value.isascii() and value.isdigit() and len(value) <= len(str(_MAX_ID))):
+            return -1
+        value = int(value)
+    return value if 0 < value <= _MAX_ID else -1
+
+
+_MAX_ID = 2**63 - 1
+
+
+# For the documents; every frame has one.
+CLIENT_FRAME_EXAMPLES: tuple[msgspec.Struct, ...] = (
+    SendMessage("Is the exam on Sunday?", "0d2b1c7e"),
+    MarkRead(101),
+    SetTyping(is_typing=True),
+    Ping(),
+)

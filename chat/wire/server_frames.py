@@ -1,0 +1,228 @@
+"""What the server sends: the objects of REST, and the frames of sockets."""
+
+import math
+from datetime import UTC, datetime
+from typing import Annotated, Literal, cast
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from accounts.serializers import ProfileBody, profile_body
+from chat.errors import ClientError, Code, FrameCode
+from chat.models import Conversation, Message
+
+STATUS_IDS_PER_FRAME = 500
+
+Moment = Annotated[datetime, Meta(tz=True)]
+
+
+class MessageBody(msgspec.Struct, frozen=True):
+    """A message as one reader sees it; the same object over REST and in `new_message`."""
+
+    id: int
+    sender: int
+    sender_profile: ProfileBody | None
+    content: str
+    timestamp: Moment
+    is_read: bool
+    is_own_message: bool
+
+
+class ConversationBody(msgspec.Struct, frozen=True):
+    """A conversation as one of its two participants sees it."""
+
+    id: int
+    student_profile: ProfileBody
+    teacher_profile: ProfileBody
+    created_at: Moment
+    updated_at: Moment
+    last_message: MessageBody | None
+    unread_message_count_for_user: int
+    is_active: bool
+
+
+class MessagePage(msgspec.Struct, frozen=True):
+    """Messages of a conversation, oldest first; `count` is how many were ever sent in it."""
+
+    count: int
+    next: str | None
+    previous: str | None
+    results: list[MessageBody]
+
+
+class ConversationPage(msgspec.Struct, frozen=True):
+    """Conversations of a mentor, newest activity first."""
+
+    count: int
+    next: str | None
+    previous: str | None
+    results: list[ConversationBody]
+
+
+class MarkedBody(msgspec.Struct, frozen=True):
+    """How many messages became read, in words."""
+
+    detail: str
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What REST answers where something is wrong; `code` is there where a client may want to know which it was."""
+
+    detail: str
+    code: Code | UnsetType = UNSET
+
+
+class MessageProblem(msgspec.Struct, frozen=True):
+    """Why a message was not taken: what is wrong with a field of it."""
+
+    content: list[str] | UnsetType = UNSET
+    client_id: list[str] | UnsetType = UNSET
+    code: FrameCode | UnsetType = UNSET
+
+
+class PageProblem(msgspec.Struct, frozen=True):
+    """Why there is no such page of a history: what is wrong with a parameter."""
+
+    limit: list[str] | UnsetType = UNSET
+    before: list[str] | UnsetType = UNSET
+    after: list[str] | UnsetType = UNSET
+    mark_read: list[str] | UnsetType = UNSET
+    code: FrameCode | UnsetType = UNSET
+
+
+class Frame(msgspec.Struct, frozen=True, tag_field="type"):
+    """Something the server says on a socket."""
+
+
+class ConnectionEstablished(Frame, frozen=True, tag="connection_established"):
+    """The first frame of a conversation's socket."""
+
+    conversation_id: str
+    room_group_name: str
+
+
+class NewMessage(Frame, frozen=True, tag="new_message"):
+    """A message, once per socket, in order; `client_id` goes to the sender's own sockets only."""
+
+    message: MessageBody
+    client_id: str | UnsetType = UNSET
+
+
+class UpdateMessageStatus(Frame, frozen=True, tag="update_message_status"):
+    """Messages became read by the user `reader`."""
+
+    message_ids: Annotated[list[int], Meta(max_length=STATUS_IDS_PER_FRAME)]
+    is_read: Literal[True]
+    reader: int
+
+
+class ResumeComplete(Frame, frozen=True, tag="resume_complete"):
+    """Ends the replay that `?after=` asked for."""
+
+    recovered: bool
+    count: int
+    read_up_to: int | None
+
+
+class Typing(Frame, frozen=True, tag="typing"):
+    """The other side, the user `user`, began to type or stopped."""
+
+    user: int
+    is_typing: bool
+
+
+class Presence(Frame, frozen=True, tag="presence"):
+    """The other side, the user `user`, came or went; on sockets opened with `?presence=1` only.
+
+    `last_seen` is null for one who was never here.
+    """
+
+    user: int
+    is_online: bool
+    last_seen: Moment | None
+
+
+class InboxEstablished(Frame, frozen=True, tag="inbox_established"):
+    """The first frame of an inbox; `unread_total` counts what its user has not read in all their conversations."""
+
+    unread_total: int
+
+
+class ConversationUpdate(Frame, frozen=True, tag="conversation_update"):
+    """On an inbox: something changed in a conversation; it is told as it stands now."""
+
+    conversation: ConversationBody
+
+
+class Pong(Frame, frozen=True, tag="pong"):
+    """Answers a ping."""
+
+
+class ErrorFrame(msgspec.Struct, frozen=True):
+    """An error on a socket that stays open."""
+
+    error: str
+    code: FrameCode
+    retry_after: float | UnsetType = UNSET
+
+
+ConversationFrame = (
+    ConnectionEstablished | NewMessage | UpdateMessageStatus | ResumeComplete | Typing | Presence | Pong | ErrorFrame
+)
+InboxFrame = InboxEstablished | ConversationUpdate | Presence | Pong | ErrorFrame
+
+
+def error_frame(error: ClientError) -> ErrorFrame:
+    """Return the frame that tells an error."""
+    wait = UNSET if error.retry_after is None else math.ceil(error.retry_after * 1000) / 1000
+    return ErrorFrame(error=error.text, code=cast(FrameCode, error.code), retry_after=wait)  # others end the handshake
+
+
+def message_body(message: Message, reader_id: int | None = None) -> MessageBody:
+    """Return a message, its sender and their profile loaded, as the user `reader_id` sees it."""
+    profile = getattr(message.sender, "profile", None)
+    return MessageBody(
+        id=message.pk,
+        sender=message.sender_id,
+        sender_profile=profile_body(profile) if profile else None,
+        content=message.content,
+        timestamp=message.timestamp,
+        is_read=message.is_read,
+        is_own_message=message.sender_id == reader_id,
+    )
+
+
+def conversation_body(
+    conversation: Conversation, reader_id: int, last_message: Message | None, unread: int
+) -> ConversationBody:
+    """Return a conversation, its people loaded, as the user `reader_id` sees it."""
+    return ConversationBody(
+        id=conversation.pk,
+        student_profile=profile_body(conversation.student),
+        teacher_profile=profile_body(conversation.teacher),
+        created_at=conversation.created_at,
+        updated_at=conversation.updated_at,
+        last_message=message_body(last_message, reader_id) if last_message else None,
+        unread_message_count_for_user=unread,
+        is_active=conversation.is_active,
+    )
+
+
+_student = ProfileBody(25, "Sara Ali", "student1", "student1@example.com", "STUDENT")
+_teacher = ProfileBody(7, "Omar Hassan", "teacher1", "teacher1@example.com", "TEACHER")
+_then = datetime(2023, 10, 27, 10, 30, 0, 123456, tzinfo=UTC)
+_message = MessageBody(101, 5, _student, "Is the exam on Sunday?", _then, is_read=False, is_own_message=True)
+
+# For the documents; every frame has one.
+SERVER_FRAME_EXAMPLES: tuple[msgspec.Struct, ...] = (
+    ConnectionEstablished(conversation_id="123", room_group_name="chat_123"),
+    NewMessage(_message, "0d2b1c7e"),
+    UpdateMessageStatus([99, 101], is_read=True, reader=7),
+    ResumeComplete(recovered=True, count=3, read_up_to=97),
+    Typing(user=5, is_typing=True),
+    Presence(user=5, is_online=False, last_seen=_then),
+    Pong(),
+    ErrorFrame("You are writing too fast.", "rate_limited", 0.2),
+    InboxEstablished(unread_total=4),
+    ConversationUpdate(ConversationBody(123, _student, _teacher, _then, _then, _message, 1, is_active=True)),
+)

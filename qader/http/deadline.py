@@ -1,0 +1,57 @@
+"""Limits the time of an HTTP answer: if the database hangs, only a timeout in our process can answer the client."""
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+from chat.errors import UnavailableError
+from qader.http.asgi import send_json
+
+logger = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 4.2  # of the 5 that a client waits; the rest is reserve for a busy machine
+
+
+class HttpDeadline:
+    """Answers 503 if the application has not begun to answer after `ANSWER_SECONDS`.
+
+    The request may still take effect, as after any 503; a client repeats it with the same `client_id`. The
+    application is not cancelled: Django returns a database connection to the pool only when its request ends, and a
+    cancelled request would lose it.
+    """
+
+    def __init__(self, application: Any) -> None:
+        self.application = application
+        self._late: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Answer one request."""
+        answered = False
+
+        async def send_in_time(message: dict[str, Any]) -> None:
+            nonlocal answered
+            answered = True
+            if task not in self._late:
+                await send(message)
+
+        task = asyncio.create_task(self.application(scope, receive, send_in_time))
+        try:
+            done, _ = await asyncio.wait([task], timeout=ANSWER_SECONDS)
+            if done or answered:
+                await task
+                return
+        except asyncio.CancelledError:
+            task.cancel()
+            raise
+        logger.warning("a request timed out")
+        self._late.add(task)
+        task.add_done_callback(self._forget)
+        error = UnavailableError()
+        body = json.dumps({"detail": error.text, "code": error.code}).encode()
+        await send_json(send, error.status, body, [(b"retry-after", b"5"), (b"cache-control", b"no-store")])
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._late.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            logger.warning("a request failed after its timeout: %s", type(error).__name__)

@@ -1,0 +1,107 @@
+"""Builds the OpenAPI document: wire structs become schemas, and answers common to many requests are added."""
+
+from collections.abc import Iterator
+from inspect import cleandoc
+from typing import Any
+
+from drf_spectacular import openapi
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+from rest_framework.permissions import AllowAny
+
+from chat.wire import schemas
+from chat.wire.server_frames import Problem
+
+Shape = type | tuple[type, ...]
+
+RETRY_AFTER = OpenApiParameter(
+    "Retry-After", int, OpenApiParameter.HEADER, response=[429], description="Seconds to wait."
+)
+REFUSALS = {
+    400: "No JSON.",
+    401: "Nobody is signed in.",
+    403: "The CSRF token is missing or wrong, or the page's origin is not ours.",
+    404: "The id in the path is no number.",
+    413: "More than 256 KiB.",
+    415: "Not `application/json`.",
+    503: "The database is away. A message is not known to be stored: repeat it with the same `client_id`.",
+}
+
+
+class AutoSchema(openapi.AutoSchema):
+    """Accepts msgspec structs, or a tuple of them, instead of serializers; a text means a `Problem` with that reason.
+
+    Overrides private methods: `extend_schema` replaces the public ones that return serializers.
+    """
+
+    def _get_request_for_media_type(self, serializer: Any, direction: Any = "request") -> Any:
+        if _is_shape(serializer):
+            return _schema(serializer), True
+        return super()._get_request_for_media_type(serializer, direction)
+
+    def _get_response_bodies(self, direction: Any = "response") -> Any:
+        """Return the answers by status: of the method, of the whole view (`refusals`), and of every request."""
+        answers: dict[int, Any] = {}
+        common = {status: REFUSALS[status] for status in self._refusals()}
+        own: Any = self.get_response_serializers()
+        for given in (own, getattr(self.view, "refusals", {}), common):
+            for status, answer in given.items():
+                said = answers.get(status, answer)
+                both = isinstance(said, str) and isinstance(answer, str) and said != answer
+                answers[status] = f"{said} {answer}" if both else said
+        return {
+            str(status): self._get_response_for_code(_response(answer), str(status), direction=direction)
+            for status, answer in sorted(answers.items())
+        }
+
+    def _refusals(self) -> Iterator[int]:
+        yield 503
+        if not self._is_open():
+            yield 401
+        if "{" in self.path:
+            yield 404
+        if self.method == "POST":
+            yield 403
+            if self.get_request_serializer():
+                yield from (400, 413, 415)
+
+    def _is_open(self) -> bool:
+        return AllowAny in self.view.permission_classes
+
+    def get_override_parameters(self) -> list[Any]:
+        """Return the parameters of the view that are not in its path, and `Retry-After`."""
+        return [*super().get_override_parameters(), RETRY_AFTER]
+
+    def get_auth(self) -> list[dict[str, Any]]:
+        """Return what a request needs: the session cookie, and the CSRF token if it changes something."""
+        cookie = [] if self._is_open() else ["cookieAuth"]
+        token = ["csrfToken"] if self.method == "POST" else []
+        return [{scheme: [] for scheme in cookie + token}]
+
+
+def _is_shape(given: Any) -> bool:
+    return isinstance(given, tuple) or given in schemas.OBJECTS
+
+
+def _schema(shape: Shape) -> schemas.Schema:
+    if isinstance(shape, tuple):
+        return {"anyOf": [_schema(one) for one in shape]}
+    return {"$ref": schemas.REF.format(name=schemas.name_of(shape))}
+
+
+def _response(answer: Any) -> Any:
+    if isinstance(answer, str):
+        answer = OpenApiResponse(Problem, answer)
+    elif not isinstance(answer, OpenApiResponse):
+        answer = OpenApiResponse(answer)
+    if _is_shape(answer.response):
+        shapes = answer.response if isinstance(answer.response, tuple) else (answer.response,)
+        description = answer.description or " ".join(cleandoc(shape.__doc__ or "") for shape in shapes)
+        answer = OpenApiResponse(_schema(answer.response), description, answer.examples)
+    return answer
+
+
+def complete(result: dict[str, Any], **_: Any) -> dict[str, Any]:
+    """Add the schemas that the document refers to."""
+    found = result["components"].setdefault("schemas", {})
+    result["components"]["schemas"] = found | schemas.needed(result)
+    return result

@@ -1,0 +1,76 @@
+"""Which pages may open a socket: those of this server and of CSRF_TRUSTED_ORIGINS.
+
+`OriginGuard` and `FullOriginValidator` complete Channels' `AllowedHostsOriginValidator`, which compares only hosts,
+not schemes and ports.
+"""
+
+import re
+from typing import Any
+from urllib.parse import urlparse, urlsplit
+
+from channels.security.websocket import OriginValidator
+from django.conf import settings
+
+from chat.errors import CloseCode
+from qader.environment import as_browsers_write
+from qader.http.asgi import single_header
+
+# RFC 6454, section 6.2, as browsers write it: scheme, host and optional port in lower case. No user, path or list.
+# The host may be an IPv6 address.
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:\[[0-9a-f:.]+\]|[^\x00-\x20\x7fA-Z\[\]/?#@:,\\]+)(?::[0-9]{1,5})?")
+
+
+def OriginGuard(validator: OriginValidator) -> Any:  # noqa: N802 - named like AllowedHostsOriginValidator
+    """Pass on to `validator` only sockets with exactly one well-formed Origin that it accepts.
+
+    The validator raises for some malformed origins. Its own refusal needs the channel layer, and without Redis it would
+    be a traceback; so we ask `valid_origin` first and refuse ourselves.
+    """
+
+    async def guard(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        origin = single_header(scope, b"origin")
+        if origin is not None and is_origin(origin) and validator.valid_origin(urlparse(origin)):
+            await validator(scope, receive, send)
+        else:
+            await _refuse(receive, send)
+
+    return guard
+
+
+def FullOriginValidator(inner: Any) -> Any:  # noqa: N802
+    """Pass on sockets of this server's own origin and of CSRF_TRUSTED_ORIGINS; scheme and port must match, too.
+
+    The same rule as Django's CsrfViewMiddleware for POST.
+    """
+
+    async def validate(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if single_header(scope, b"origin") in (own_origin(scope), *settings.CSRF_TRUSTED_ORIGINS):
+            await inner(scope, receive, send)
+        else:
+            await _refuse(receive, send)
+
+    return validate
+
+
+def is_origin(text: str) -> bool:
+    """Whether this is a well-formed origin. "null", which sandboxed pages send, is not."""
+    if not ORIGIN.fullmatch(text):
+        return False
+    try:
+        return urlsplit(text).port is None or bool(urlsplit(text).hostname)
+    except ValueError:  # a port above 65535, or no address in the brackets
+        return False
+
+
+def own_origin(scope: dict[str, Any]) -> str | None:
+    """Return the origin of pages on the host that this socket connects to."""
+    host = single_header(scope, b"host")
+    secure = scope.get("scheme") == "wss"
+    if settings.TRUST_PROXY:
+        secure = secure or single_header(scope, b"x-forwarded-proto") == "https"
+    return as_browsers_write(f"http{'s' if secure else ''}://{host}") if host else None
+
+
+async def _refuse(receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "websocket.close", "code": CloseCode.NOT_ALLOWED})

@@ -1,0 +1,82 @@
+"""The chat page at `/`, and the answers 404 and 500."""
+
+import sys
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.utils.translation import get_language
+from django.views import defaults
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
+
+from accounts.models import User
+from chat.errors import UnavailableError
+from chat.management.commands.seed_demo import PASSWORD, PEOPLE
+from chat.runtime import metrics
+from qader.http.languages import script_texts
+
+# The modules that page.js imports, directly or not: preloaded, so that the browser does not find them one by one.
+MODULES = [
+    f"chat/{name}.js"
+    for name in (
+        "client",
+        "composer",
+        "connection",
+        "conversation-view",
+        "elements",
+        "inbox-view",
+        "message-list",
+        "message-view",
+        "sign-in",
+        "texts",
+    )
+]
+
+
+@never_cache
+@require_safe
+def page(request: HttpRequest) -> HttpResponse:
+    """Answer the chat page; in development it offers the demo accounts."""
+    names = [person.username for person in PEOPLE] if settings.DEBUG else []
+    accounts = User.objects.filter(username__in=names, profile__isnull=False).select_related("profile").order_by("pk")
+    language = get_language() or settings.LANGUAGE_CODE
+    (other,) = (code for code, _ in settings.LANGUAGES if code != language)
+    context = {
+        "demo_accounts": accounts if settings.DEBUG else [],
+        "demo_password": PASSWORD,
+        "has_session": settings.SESSION_COOKIE_NAME in request.COOKIES,  # else the page need not ask
+        "limit": settings.CHAT_MAX_MESSAGE_LENGTH,
+        "modules": MODULES,
+        "other_language": other,
+        "other_language_name": dict(settings.LANGUAGES)[other],
+        "texts": script_texts(language),
+    }
+    response = render(request, "chat/page.html", context)
+    host = request.get_host()
+    # In Safari, 'self' does not include WebSockets of the same host.
+    response["Content-Security-Policy"] = (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        f"connect-src 'self' ws://{host} wss://{host}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types 'none'"
+    )
+    return response
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 404: JSON below `/api/`, otherwise a page."""
+    if request.path_info.startswith("/api/"):
+        return JsonResponse({"detail": "Not found."}, status=404)
+    return defaults.page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Answer 500, or 503 if the database is unreachable: JSON below `/api/`, otherwise a page."""
+    if not request.path_info.startswith("/api/"):
+        return defaults.server_error(request)
+    if isinstance(sys.exc_info()[1], (OperationalError, InterfaceError)):  # e.g. when a session is saved
+        metrics.DATABASE_ERRORS_OF_HTTP.inc()
+        error = UnavailableError()
+        return JsonResponse({"detail": error.text, "code": error.code}, status=error.status)
+    return JsonResponse({"detail": "Internal server error."}, status=500)

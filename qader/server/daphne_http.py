@@ -1,0 +1,99 @@
+"""HTTP time and size limits under daphne."""
+# ruff: noqa: N802 - names given by twisted
+
+from typing import Any
+
+from daphne.http_protocol import HTTPFactory, WebRequest
+from daphne.server import Server
+from twisted.web.http import HTTPChannel
+
+from qader.server.options import Limits
+
+
+class Channel(HTTPChannel):  # type: ignore[misc] # twisted has no types
+    """One HTTP connection, aborted if a request takes too long: each byte restarts twisted's own timeout."""
+
+    _deadline: Any = None
+    _answering = False
+
+    def connectionMade(self) -> None:
+        """Start the time limit of the first request."""
+        super().connectionMade()
+        self._start_limit()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Start the time limit of the next request with its first byte."""
+        if self._deadline is None and not self._answering:
+            self._start_limit()
+        super().dataReceived(data)
+
+    def allContentReceived(self) -> None:
+        """Stop the time limit: the request is complete."""
+        self._answering = True
+        self._stop_limit()
+        super().allContentReceived()
+
+    def requestDone(self, request: Any) -> None:
+        """Abort a closing connection after a while: twisted would wait for a client that does not read its answer."""
+        self._answering = False
+        super().requestDone(request)
+        if not self.persistent:
+            self._stop_limit()
+            self._deadline = self.callLater(self.factory.timeOut, self.forceAbortClient)
+
+    def connectionLost(self, reason: Any) -> None:
+        """Stop the time limit."""
+        self._stop_limit()
+        super().connectionLost(reason)
+
+    def _start_limit(self) -> None:
+        self._deadline = self.callLater(self.factory.limits.request_seconds, self.forceAbortClient)
+
+    def _stop_limit(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
+
+
+class Request(WebRequest):  # type: ignore[misc]
+    """One request with a limited body: twisted writes a body of any size to disk before it calls the application."""
+
+    _received = 0
+
+    def gotLength(self, length: int | None) -> None:
+        """Refuse a body whose Content-Length is too large."""
+        super().gotLength(length)
+        self._limit(length or 0)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Take a part of the body, or refuse the body if it is now too large."""
+        self._received += len(data)
+        if self._limit(self._received):
+            super().handleContentChunk(data)
+
+    def _limit(self, length: int) -> bool:
+        channel = self.channel
+        if length <= channel.factory.limits.body_bytes:
+            return True
+        channel.dataReceived = lambda data: None
+        channel.transport.write(b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        channel.transport.loseConnection()
+        return False
+
+
+class HttpFactory(HTTPFactory):  # type: ignore[misc]
+    """Makes a `Channel` with our limits for every connection."""
+
+    protocol = Channel
+
+    def __init__(self, server: Server, limits: Limits) -> None:
+        super().__init__(server)
+        self.limits = limits
+        self.timeOut = limits.keep_alive_seconds
+
+    def buildProtocol(self, addr: Any) -> Channel:
+        """Return the channel of a new connection."""
+        channel: Channel = super().buildProtocol(addr)
+        channel.requestFactory = Request
+        channel.abortTimeout = self.limits.close_seconds
+        return channel

@@ -1,0 +1,255 @@
+"""Daphne with our limits. Every override says why it is needed; tests/e2e/test_server_overrides.py proves each.
+
+Written for daphne 4.2, autobahn 26.10 and twisted 26.10.
+"""
+# ruff: noqa: E402, N802, N815 - the event loop policy comes before the imports; names given by autobahn and twisted
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+
+import uvloop
+
+asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())  # daphne creates its event loop on import
+
+import autobahn.twisted.websocket
+import autobahn.websocket.protocol
+from autobahn.websocket.types import ConnectionDeny
+from daphne.server import Server  # before the rest of twisted: it installs the asyncio reactor
+from daphne.ws_protocol import WebSocketProtocol
+from twisted.internet import reactor
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    STDLibLogObserver,
+    globalLogPublisher,
+)
+
+from qader.server.daphne_http import HttpFactory
+from qader.server.lifecycle import run
+from qader.server.options import ServerOptions
+
+# Autobahn formats text for its debug log even if that log is off: all options at each connection (an eighth of the
+# processor time of a handshake), and coloured values at each frame (a tenth of the time of a message).
+autobahn.websocket.protocol.pformat = repr
+for module in (autobahn.websocket.protocol, autobahn.twisted.websocket):
+    module.hltype = module.hlval = lambda value, **_: value
+
+MAX_UNREAD = 32  # messages of one socket that may wait for the application; then we stop reading from the client
+
+
+class Socket(WebSocketProtocol):  # type: ignore[misc] # daphne has no types
+    """One WebSocket. An option that is set on the class here overrides the one of autobahn's factory."""
+
+    # Close with 1009, 1007 or 1002 for too large and malformed messages; the default drops the connection (1006).
+    failByDrop = False
+    # Ping regularly, whatever the client sends. By default each message postpones the next ping, so that a client
+    # which sends but never reads is never pinged.
+    autoPingRestartOnAnyTraffic = False
+
+    _writable: asyncio.Event | None = None  # exists while the write buffer is full
+
+    def onConnect(self, request: Any) -> Any:
+        """Refuse handshakes while the server stops, and non-ASCII sub-protocols, for which daphne raises."""
+        if self.factory.server_class.refusing:
+            raise ConnectionDeny(503, "Service Unavailable")
+        if not request.headers.get("sec-websocket-protocol", "").isascii():
+            raise ConnectionDeny(400, "Bad Request")
+        return super().onConnect(request)
+
+    def failHandshake(self, reason: str, code: int = 400, headers: Any = None) -> None:
+        """Answer with the plain HTTP reason. Autobahn would quote the error, and answer 400 to a malformed Origin."""
+        status = HTTPStatus(403 if "origin" in reason.lower() else code)
+        super().failHandshake(status.phrase, status.value, headers)
+
+    def connectionMade(self) -> None:
+        """Become the transport's producer: otherwise the HTTP channel, not we, learns that the write buffer is full."""
+        super().connectionMade()
+        self.transport.unregisterProducer()
+        self.transport.registerProducer(self, True)
+
+    def pauseProducing(self) -> None:
+        """The write buffer is full."""
+        self._writable = self._writable or asyncio.Event()
+
+    def resumeProducing(self) -> None:
+        """The write buffer is empty again, or the connection is lost."""
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
+
+    stopProducing = resumeProducing
+
+    async def wait_writable(self) -> None:
+        """Wait while the write buffer is full; daphne would keep everything in memory."""
+        while self._writable is not None:
+            await self._writable.wait()
+
+    def onMessage(self, payload: bytes, is_binary: bool) -> None:
+        """Queue a message for the application. Stop reading while too many wait: daphne's queue has no limit."""
+        if self.state != self.STATE_OPEN:
+            return  # it arrived after our close frame
+        super().onMessage(payload, is_binary)
+        if self.application_queue.qsize() >= MAX_UNREAD:
+            self.transport.pauseProducing()
+
+    def receive_from(self, queue: "asyncio.Queue[Any]") -> Callable[[], Any]:
+        """Return the application's `receive`, which resumes reading from the client when the queue is empty."""
+
+        async def receive() -> Any:
+            message = await queue.get()
+            if queue.empty():
+                self.transport.resumeProducing()
+            return message
+
+        return receive
+
+    def onFrameData(self, payload: bytes) -> bool | None:
+        """Discard the rest of a control frame that is too long: without failByDrop autobahn would collect it."""
+        if self.failedByMe and self.current_frame.opcode > 7:
+            return None
+        return super().onFrameData(payload)  # type: ignore[no-any-return]
+
+    def serverClose(self, code: int | None = None) -> None:
+        """Close with any code. Autobahn's sendClose raises for 1001 to 2999, although 1012 and 1013 are registered."""
+        self.transport.resumeProducing()  # to read the client's close frame
+        self.sendCloseFrame(code=code or 1000)
+
+    def dropConnection(self, abort: bool = False) -> None:
+        """Close the connection, and abort it later if the client reads nothing: loseConnection would wait for it."""
+        super().dropConnection(abort)
+        reactor.callLater(self.closeHandshakeTimeout, self.transport.abortConnection)
+
+    def onClose(self, was_clean: bool, code: int | None, reason: str | None) -> None:
+        """Tell the application, and wake the tasks that wait to write."""
+        self.resumeProducing()
+        if hasattr(self, "server"):  # not if autobahn itself refused the handshake: daphne would raise
+            super().onClose(was_clean, code, reason)
+
+    def application_ended(self, application: "asyncio.Future[Any]") -> None:
+        """Close with 1011 if the application returned without closing; daphne would leave the socket open.
+
+        If the application raised, daphne itself logs that and closes.
+        """
+        if self.state == self.STATE_OPEN and not application.cancelled() and application.exception() is None:
+            self.serverClose(1011)
+
+    def refuse(self) -> None:
+        """Answer a running handshake with 503."""
+        self.server.protocol_disconnected(self)
+        self.failHandshake("Service Unavailable", 503)
+
+    def restart(self) -> None:
+        """Close with 1012, service restart, unless it is closing already."""
+        if self.state == self.STATE_OPEN:
+            self.serverClose(1012)
+
+
+class DaphneServer(Server):  # type: ignore[misc]
+    """Daphne on a given listening socket, started and stopped by `qader.server.lifecycle`."""
+
+    refusing = False  # handshakes
+
+    def __init__(self, options: ServerOptions) -> None:
+        limits = options.limits
+        super().__init__(
+            options.application,
+            endpoints=["the listener"],  # daphne requires one; _configure listens instead
+            # No pings of daphne: they overlap, so that a slow pong counts as missing. Autobahn pings instead.
+            ping_interval=math.inf,
+            websocket_timeout=-1,  # the default closes every socket with 1000 after 24 h
+            websocket_max_message_size=limits.frame_bytes,
+            websocket_max_frame_size=limits.frame_bytes,
+            server_name="",
+            verbosity=0,
+            signal_handlers=False,
+            ready_callable=self._configure,
+        )
+        self.endpoints: list[str] = []  # daphne's own endpoint for an open socket supports IPv4 only
+        self._options = options
+
+    def _configure(self) -> None:
+        limits, listener = self._options.limits, self._options.listener
+        self.ws_factory.protocol = Socket
+        self.ws_factory.setProtocolOptions(
+            autoPingInterval=limits.ping_seconds,
+            autoPingTimeout=limits.ping_seconds,
+            closeHandshakeTimeout=limits.close_seconds,
+        )
+        # Daphne discards twisted's log, and with it failures in our own protocol code.
+        failures = LogLevelFilterPredicate(defaultLogLevel=LogLevel.critical)
+        globalLogPublisher.addObserver(FilteringLogObserver(STDLibLogObserver(__name__), [failures]))
+        listener.setblocking(False)
+        self.http_factory = HttpFactory(self, limits)
+        self._port = reactor.adoptStreamPort(listener.fileno(), listener.family, self.http_factory)
+        listener.close()  # twisted has a duplicate of it
+        reactor.callWhenRunning(self._start)
+
+    def _start(self) -> None:
+        self._task = asyncio.ensure_future(self._run())
+
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> "asyncio.Queue[Any] | None":
+        """Start the application and return its queue, as daphne does, with back-pressure and `application_ended`."""
+        if protocol not in self.connections:
+            return None
+        scope["root_path"] = self.root_path  # daphne lets a client set it by a header
+        queue: asyncio.Queue[Any] = asyncio.Queue()
+        receive = protocol.receive_from(queue) if isinstance(protocol, Socket) else queue.get
+        scope.setdefault("asgi", {"version": "3.0"})
+        coroutine = self.application(scope=scope, receive=receive, send=partial(self.handle_reply, protocol))
+        task = asyncio.ensure_future(coroutine)
+        self.connections[protocol]["application_instance"] = task
+        if isinstance(protocol, Socket):
+            task.add_done_callback(protocol.application_ended)
+        return queue
+
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        """Send what the application sends, when the write buffer has room; daphne does not wait."""
+        if message["type"] == "websocket.send":
+            await protocol.wait_writable()
+        await super().handle_reply(protocol, message)
+
+    def refuse(self) -> None:
+        """Accept no more connections, and answer every handshake with 503, also those that are still running."""
+        self.refusing = True
+        self._port.stopListening()
+        for socket in self._sockets(Socket.STATE_CONNECTING):
+            socket.refuse()
+
+    def sockets(self) -> list[Socket]:
+        """Return the open WebSockets, the oldest first."""
+        return self._sockets(Socket.STATE_OPEN)
+
+    def _sockets(self, state: int) -> list[Socket]:
+        return [protocol for protocol in self.connections if isinstance(protocol, Socket) and protocol.state == state]
+
+    async def idle(self) -> None:
+        """Return when every request is answered and every WebSocket has ended."""
+        if running := {details.get("application_instance") for details in self.connections.values()} - {None}:
+            await asyncio.wait(running)
+
+    def kill_all_applications(self) -> None:
+        """Do nothing when the reactor stops: `lifecycle.run` has ended everything. Daphne would cancel all at once."""
+
+    async def _run(self) -> None:
+        try:
+            await run(self, self._options)
+            # Cancel what is left now: when the interpreter exits, tasks can no longer clean up.
+            rest = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in rest:
+                task.cancel()
+            if rest:
+                await asyncio.wait(rest, timeout=self._options.limits.grace_seconds)
+        finally:
+            reactor.stop()
+
+
+def serve(options: ServerOptions) -> None:
+    """Serve until SIGTERM or SIGINT, then close every WebSocket with 1012 and return."""
+    logging.getLogger("daphne").setLevel(logging.WARNING)
+    DaphneServer(options).run()

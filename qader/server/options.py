@@ -1,0 +1,45 @@
+"""What both servers need to run: application, socket, limits, callbacks."""
+
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Sizes and times. A client that answers no ping is cut after at most `2 * ping_seconds + close_seconds`."""
+
+    frame_bytes: int = 64 * 1024  # the largest message of a client
+    ping_seconds: int = 20  # from a pong to the next ping, and how long a pong may take
+    close_seconds: int = 5  # how long a client may take to complete the closing handshake
+    notice_seconds: float = 0  # from SIGTERM to the drain; everything is served as before
+    closes_per_second: int = 200  # WebSockets closed per second in the drain, more if spread_seconds requires it
+    spread_seconds: int = 5  # the longest time for closing all WebSockets
+    grace_seconds: int = 2  # for running requests, from the first close
+    last_seconds: float = 0.5  # for running requests and sockets, from the last close, if grace_seconds are over
+    request_seconds: int = 10  # how long a client may take to send a request, its body included
+    # For an idle connection. Longer than proxies keep theirs (60 s): otherwise a proxy sometimes sends a request just
+    # when we close, and answers 502. Also how long a client may leave its answer unread.
+    keep_alive_seconds: int = 75
+    body_bytes: int = 2**20  # of a request, before the server cuts it; `qader.http.body_limit` allows less
+
+
+async def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """An ASGI application, the listening socket to serve it on, and callbacks of `qader.server.lifecycle`.
+
+    `started` is called when the server accepts connections, `stopping` at SIGTERM or SIGINT. `settle` is awaited when
+    requests and sockets have ended, before remaining tasks are cancelled.
+    """
+
+    application: Any
+    listener: socket.socket
+    started: Callable[[], None]
+    stopping: Callable[[], None] = lambda: None
+    settle: Callable[[], Awaitable[None]] = _nothing
+    limits: Limits = field(default_factory=Limits)
