@@ -83,7 +83,7 @@ class RawSocket:
         return self._read
 
     def count_bytes(self, pause: float = 0) -> int:
-        """Read to the end, or until nothing comes for a second, with a pause between reads; return how many bytes came."""
+        """Read to the end, or until nothing comes for a second, pausing between reads; return the number of bytes."""
         received = 0
         self._socket.settimeout(1)
         with suppress(ConnectionError, TimeoutError):
