@@ -1,5 +1,7 @@
 """Conversations of any size, made by PostgreSQL itself."""
 
+from typing import Any
+
 # By both sides in turn; all conversations grow side by side.
 FILL = """
 INSERT INTO chat_message (conversation_id, sender_id, content, timestamp, is_read, seq)
@@ -40,7 +42,12 @@ def store_messages(conversation_ids: list[int], count: int, *, student_read: int
     """Store so many messages in each; what either side was sent is read up to the given number."""
     from django.db import connection
 
-    values = {"ids": conversation_ids, "count": count, "student_read": student_read, "teacher_read": teacher_read}
+    values: dict[str, Any] = {
+        "ids": conversation_ids,
+        "count": count,
+        "student_read": student_read,
+        "teacher_read": teacher_read,
+    }
     with connection.cursor() as cursor:
         for statement in (FILL, COUNT):
             cursor.execute(statement, values)

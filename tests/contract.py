@@ -34,7 +34,7 @@ def _validator(schema: Any, components: Any) -> Any:
 
 
 @cache
-def _validators(inbox: bool) -> dict[str | None, Any]:
+def _validators(inbox: bool) -> dict[str | int | None, Any]:
     """Return what checks a frame, by its `type`; an error has none."""
     components = closed({"schemas": schemas.components()})
     frames = schemas.INBOX_FRAMES if inbox else schemas.CONVERSATION_FRAMES

@@ -11,8 +11,17 @@ import psycopg
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
 from django.test.utils import CaptureQueriesContext
+from redis.asyncio import Redis
 
 from chat.runtime.database import threads, write_threads
+from chat.runtime.redis import redis_client
+
+
+def connected_redis() -> "Redis":
+    """Return the Redis client of the running event loop, in a test that has a Redis."""
+    client = redis_client()
+    assert client, "no REDIS_URL"
+    return client
 
 
 def wait_for_idle_threads(then: Callable[[], None] = lambda: None) -> None:

@@ -64,7 +64,7 @@ async def connected(connect: Connect, *args: Any, **kwargs: Any) -> AsyncIterato
         yield socket
 
 
-async def receive_many(socket: Socket, count: int) -> list[Any]:
+async def receive_many(socket: Any, count: int) -> list[Any]:
     """Return the next frames."""
     return [await socket.receive_json() for _ in range(count)]
 
@@ -80,10 +80,10 @@ async def settled() -> None:
     await ended("healing-now-batches", "healing-later-batches")
 
 
-async def http(user: User, key: str | None = None) -> AsyncClient:
+async def http(user: User, key: str | None = None) -> Any:
     """Return a client of the REST interface, in the sockets' event loop, signed in as this user."""
     client = AsyncClient()
-    client.cookies["sessionid"] = key or await in_thread(session_cookie, user)
+    client.cookies["sessionid"] = await in_thread(session_cookie, user) if key is None else key
     return client
 
 

@@ -162,7 +162,7 @@ def test_texts_are_escaped(people: People, browser: Client) -> None:
         assert "<script>alert(1)" not in browser.get(url).content.decode()
 
 
-def looks() -> list[tuple[int, str, str]]:
+def looks() -> list[tuple[int, str | None, str]]:
     """Who looked at what of which conversation, oldest first."""
     entries = LogEntry.objects.order_by("pk").values_list("user_id", "object_id", "change_message")
     return list(entries)

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import jsonschema_rs
+import msgspec
 import pytest
 import yaml
 from django.test import Client
@@ -56,7 +57,8 @@ def test_it_has_every_path_and_every_frame(document: dict[str, Any]) -> None:
     assert {channel["address"] for channel in document["channels"].values()} == PATHS
     routes = {str(route.pattern).replace("<int:conversation_id>", "{id}") for route in websocket_urlpatterns}
     assert {f"/{route}" for route in routes if route} == PATHS
-    frames = {schemas.name_of(frame) for frame in (*Frame.__subclasses__(), *schemas.CONVERSATION_CLIENT_FRAMES)}
+    structs: tuple[type[msgspec.Struct], ...] = (*Frame.__subclasses__(), *schemas.CONVERSATION_CLIENT_FRAMES)
+    frames = {schemas.name_of(struct) for struct in structs}
     assert set(document["components"]["messages"]) == frames | {"ErrorFrame"}
 
 

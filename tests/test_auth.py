@@ -121,9 +121,12 @@ def test_every_try_costs_one_password_hash(
     make_user("sleeper", RoleChoices.STUDENT, is_active=False)
     hashed: list[str] = []
     encode = MD5PasswordHasher.encode
-    monkeypatch.setattr(
-        MD5PasswordHasher, "encode", lambda self, password, salt: hashed.append("x") or encode(self, password, salt)
-    )
+
+    def counted(self: MD5PasswordHasher, password: str, salt: str) -> str:
+        hashed.append("x")
+        return encode(self, password, salt)
+
+    monkeypatch.setattr(MD5PasswordHasher, "encode", counted)
     login(client, name, "wrong")
     assert len(hashed) == 1
 
@@ -180,10 +183,10 @@ def test_a_session_made_before_signing_in_is_worth_nothing_after(people: People,
     planted = SessionStore()
     planted["seen"] = "the landing page"
     planted.create()
-    client.cookies["sessionid"] = planted.session_key
+    client.cookies["sessionid"] = str(planted.session_key)
     login(client, "student")
     assert list(Session.objects.values_list("session_key", flat=True)) == [client.cookies["sessionid"].value]
-    client.cookies["sessionid"] = planted.session_key
+    client.cookies["sessionid"] = str(planted.session_key)
     assert me(client) == (401, NOT_SIGNED_IN)
 
 

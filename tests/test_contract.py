@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 import jsonschema_rs
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -88,11 +89,12 @@ def test_a_close_code_that_is_not_documented_is_found() -> None:
 def validators() -> dict[Any, Any]:
     """What checks a frame or a post of a client, by its struct."""
     components = {"schemas": schemas.components()}
+    structs: tuple[type[msgspec.Struct], ...] = (*schemas.CONVERSATION_CLIENT_FRAMES, MessagePost)
     return {
         struct: jsonschema_rs.validator_for(
             {"$ref": schemas.REF.format(name=schemas.name_of(struct)), "components": components}
         )
-        for struct in (*schemas.CONVERSATION_CLIENT_FRAMES, MessagePost)
+        for struct in structs
     }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from environs import Env
 
-from qader import settings
+from qader.environment import env
 from qader.server.options import Limits
 from tests.compose import ComposeError, load_compose
 
@@ -158,7 +158,7 @@ def test_the_server_may_take_its_time_to_stop():
 
 
 def test_the_example_names_every_setting_and_no_other():
-    assert sorted(example_names()["application"]) == sorted(settings.env.dump())
+    assert sorted(example_names()["application"]) == sorted(env.dump())
 
 
 def test_the_example_names_every_variable_of_the_compose_file():

@@ -44,8 +44,9 @@ async def test_a_layer_that_loses_repeats_and_reorders_leaves_no_gap_and_no_doub
                 await asyncio.sleep(0)
 
         await asyncio.gather(talk(teachers, "teacher"), talk(students, "student"))
-        received = [await receive_many(socket, 120) for socket in (*teachers, *students)]
-        for socket in (*teachers, *students):
+        everyone: list[Any] = [*teachers, *students]
+        received = [await receive_many(socket, 120) for socket in everyone]
+        for socket in everyone:
             await socket.silence()
 
         stored = [message async for message in Message.objects.order_by("seq")]

@@ -88,8 +88,8 @@ async def test_nobody_else_does(connect: Connect, live_people: People) -> None:
     plain = await in_thread(make_user, "plain", None)
     for user in (live_people.admin, principal, plain):
         assert (await connect.try_connect(user, INBOX))[1:] == (False, NOT_ALLOWED)
-    for user, key in ((None, None), (live_people.student, "x" * 32)):
-        assert (await connect.try_connect(user, INBOX, key=key))[1:] == (False, SIGNED_OUT)
+    for somebody, key in ((None, None), (live_people.student, "x" * 32)):
+        assert (await connect.try_connect(somebody, INBOX, key=key))[1:] == (False, SIGNED_OUT)
     await in_thread(User.objects.filter(pk=live_people.student.pk).update, is_active=False)
     assert (await connect.try_connect(live_people.student, INBOX))[1:] == (False, SIGNED_OUT)
 
@@ -168,7 +168,7 @@ async def test_a_hundred_messages_are_few_frames_and_the_last_is_the_newest(
             await student.send_json({"message": str(number)})
         for _ in range(100):
             await student.receive_json()
-        frames = []
+        frames: list[Any] = []
         while not frames or frames[-1]["conversation"]["unread_message_count_for_user"] < 100:
             frames.append(await mentor.receive_json())
         assert len(frames) < 20
@@ -540,7 +540,7 @@ async def test_a_slow_reader_is_read_for_only_as_often_as_it_takes(
     live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox_module, "READING_SECONDS", 0)
-    gate, taken = asyncio.Event(), asyncio.Queue()
+    gate, taken = asyncio.Event(), asyncio.Queue[Any]()
 
     async def send(text: str) -> None:
         await gate.wait()

@@ -14,13 +14,13 @@ from chat.live import healing
 from chat.models import Conversation
 from chat.runtime import rate_limit as ratelimit
 from chat.runtime.rate_limit import SendLimit
-from chat.runtime.redis import redis_client
 from chat.store.writer import writer
 from tests.conftest import Connect, Post
 from tests.delivery_harness import database_away
 from tests.metric_values import metric_changes, metric_values
 from tests.other_process import ROUGH, OtherProcess, rough_layer
 from tests.people import People, say
+from tests.queries import connected_redis
 from tests.servers import free_port
 from tests.sockets import STUDENT_MESSAGES, connected, ended, http, in_thread, key_of, receive_many, settled
 
@@ -263,4 +263,4 @@ async def test_a_rate_limiter_without_redis(settings: Any, monkeypatch: pytest.M
         assert [limit.take(1), limit.take(1)] == [0, 0]
         await ended("send-limit-report")
     assert changed == {"qader_rate_limit_fallbacks_total": 1}
-    await redis_client().aclose()
+    await connected_redis().aclose()

@@ -4,6 +4,7 @@ The linter reads the SQL, which Django writes with the database at hand: Postgre
 """
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,11 @@ def test_every_migration_is_safe_while_the_version_before_serves(capsys: pytest.
     assert linter.nb_valid == linter.nb_total >= 3
 
 
+LintExample = Callable[[str], MigrationLinter]
+
+
 @pytest.fixture
-def lint_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> object:
+def lint_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> LintExample:
     """`lint_example(body)`: judge our migrations and one more of the chat, with this in its class."""
 
     def linted(body: str) -> MigrationLinter:
@@ -85,7 +89,7 @@ def lint_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any)
 
 @pytest.mark.parametrize(("body", "why"), UNSAFE.items())
 def test_an_unsafe_one_is_refused_with_the_reason(
-    lint_example: object, capsys: pytest.CaptureFixture[str], body: str, why: str
+    lint_example: LintExample, capsys: pytest.CaptureFixture[str], body: str, why: str
 ) -> None:
     assert lint_example(body).nb_erroneous == 1
     told = capsys.readouterr().out.partition("(chat, 9999_example)... ERR\n")[2]
@@ -93,5 +97,5 @@ def test_an_unsafe_one_is_refused_with_the_reason(
 
 
 @pytest.mark.parametrize("body", SAFE)
-def test_a_safe_one_is_not(lint_example: object, capsys: pytest.CaptureFixture[str], body: str) -> None:
+def test_a_safe_one_is_not(lint_example: LintExample, capsys: pytest.CaptureFixture[str], body: str) -> None:
     assert lint_example(body).nb_erroneous == 0, capsys.readouterr().out

@@ -97,7 +97,7 @@ def test_a_pair_has_one_conversation(people: People) -> None:
 
 def test_the_pair_is_given_by_name_only(people: People) -> None:
     with pytest.raises(TypeError):
-        Conversation.get_or_create_conversation(people.student.profile, people.teacher.profile)  # type: ignore[misc]
+        Conversation.get_or_create_conversation(people.student.profile, people.teacher.profile)  # type: ignore[call-arg]
 
 
 def test_two_who_ask_at_once_get_the_same_conversation(live_people: People) -> None:

@@ -20,7 +20,7 @@ from tests.conversation_sockets import open_and_silent
 from tests.delivery_harness import database_away
 from tests.other_process import ROUGH, OtherProcess, rough_layer
 from tests.people import People, conversation_of, make_user
-from tests.queries import counted_queries
+from tests.queries import connected_redis, counted_queries
 from tests.sockets import connected, ended, established, in_thread, settled
 
 NEVER = 1000
@@ -147,7 +147,7 @@ async def test_an_inbox_is_told_of_all_other_sides(
 async def test_an_inbox_hears_of_who_comes_to_it_later(connect: Connect, live_people: People) -> None:
     async with asking(connect, live_people.teacher, INBOX) as inbox, asking(connect, live_people.student) as student:
         assert await student.receive_json() == online(live_people.teacher)
-        told = {}
+        told: dict[str, Any] = {}
         while len(told) < 2 or told["presence"] == offline(live_people.student):  # as it was when they were found
             frame = await inbox.receive_json()
             told[frame["type"]] = frame
@@ -292,9 +292,9 @@ class TestSeveralProcesses:
     async def process(self) -> AsyncIterator[Heartbeats]:
         """The heartbeats of one more process; nothing is left in Redis of what other tests told."""
         made = Heartbeats()
-        await made._redis.flushdb()
+        await connected_redis().flushdb()
         yield made
-        await made._redis.aclose()
+        await connected_redis().aclose()
 
     @pytest.fixture(autouse=True)
     def _layer_between_processes(self, settings: Any) -> None:
@@ -386,7 +386,7 @@ class TestSeveralProcesses:
             async with asyncio.timeout(1):
                 async with asking(connect, live_people.student) as tab:
                     assert await tab.receive_json() == online(live_people.teacher)
-            await process._redis.flushdb()  # and it comes back with nothing
+            await connected_redis().flushdb()  # and it comes back with nothing
             beats._scripts = working
             await asyncio.sleep(0.15)
             await student.silence()  # others are still given time to tell
@@ -397,7 +397,7 @@ class TestSeveralProcesses:
         assert await process.beat([1, 2]) == {1, 2}
         assert await process.beat([2, 3]) == {3}
         assert process.complete
-        await process._redis.flushdb()
+        await connected_redis().flushdb()
         assert await process.last_heartbeats([1, 2]) == {}
         assert not process.complete
         assert await process.beat([1, 2, 3]) == {1, 2, 3}
@@ -421,7 +421,7 @@ class TestSeveralProcesses:
             answers = [await process.beat([1]), await process.leave([1]), await process.last_heartbeats([1])]
             assert answers == [None, None, None]
             assert not process.complete
-        assert set(await process.last_heartbeats([1])) == {1}
+        assert set(await process.last_heartbeats([1]) or ()) == {1}
         assert process.complete == hiccup
 
 

@@ -63,8 +63,7 @@ def test_all_of_very_many_are_marked_where_time_suffices(
     live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services, "MARK_SECONDS", 60.0)
-    read = {"conversation": live_conversation, "reader": live_people.teacher}
-    assert services.mark_read(**read) == MANY // 2
+    assert services.mark_read(conversation=live_conversation, reader=live_people.teacher) == MANY // 2
     assert stand(live_conversation) == (0, MANY - 1, MANY // 2)
     assert live_conversation.teacher_read_seq == MANY - 1
 

@@ -1,5 +1,7 @@
 """The verbs: who has read how far, which conversation a student has."""
 
+from functools import partial
+
 import pytest
 
 from accounts.models import RoleChoices, User, UserProfile
@@ -45,11 +47,13 @@ def test_the_readers_mark_never_goes_back(people: People) -> None:
 
 def test_mark_read_up_to_a_message_includes_it_and_leaves_what_is_newer(people: People) -> None:
     _, second, _ = say(people.conversation, people.teacher, "one", "two", "three")
-    read = {"conversation": people.conversation, "reader": people.student, "message_id": second.pk}
-    assert services.mark_read_up_to(**read) == 2
+    read = partial(
+        services.mark_read_up_to, conversation=people.conversation, reader=people.student, message_id=second.pk
+    )
+    assert read() == 2
     assert unread(people.conversation) == ["three"]
     assert marks(people.conversation) == (2, 0)
-    assert services.mark_read_up_to(**read) == 0
+    assert read() == 0
 
 
 def test_reading_up_to_ones_own_message_reads_what_was_said_before_it(people: People) -> None:

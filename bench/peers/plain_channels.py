@@ -60,7 +60,7 @@ class Message(Row):
     is_read = models.BooleanField(default=False)
 
 
-class ChatConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has no types
+class ChatConsumer(AsyncWebsocketConsumer):
     room: str = ""
 
     async def connect(self) -> None:

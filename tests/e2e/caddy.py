@@ -54,7 +54,7 @@ class Proxy:
 
     def configuration(self) -> dict[str, Any]:
         """The shipped configuration as Caddy understands it, on our ports and without changing this machine."""
-        command = [PROGRAM, "adapt", "--adapter", "caddyfile", "--config", CADDYFILE]
+        command = [str(PROGRAM), "adapt", "--adapter", "caddyfile", "--config", str(CADDYFILE)]
         done = subprocess.run(command, env=self.environment, check=True, capture_output=True, timeout=30)
         found: dict[str, Any] = json.loads(done.stdout)
         http = found["apps"]["http"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tests import contract
-from tests.e2e.server import WebServer
+from tests.e2e.server import Reachable
 from tests.websocket_client import SocketClosedError, WebSocket
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class ChatSocket(WebSocket):
 
 
 @asynccontextmanager
-async def connected(person: "Person", server: WebServer, query: str = "", **options: Any) -> AsyncIterator[ChatSocket]:
+async def connected(person: "Person", server: Reachable, query: str = "", **options: Any) -> AsyncIterator[ChatSocket]:
     """A socket in the person's conversation, its first frame received."""
     async with person.socket(server, query, **options) as socket:
         first = await socket.receive_json()

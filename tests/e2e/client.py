@@ -18,7 +18,7 @@ import httpx
 from tests.e2e.cluster import Person
 from tests.e2e.connection import ConnectionRecord, Sending
 from tests.e2e.rest import Message, Rest
-from tests.e2e.server import WebServer
+from tests.e2e.server import Reachable
 from tests.e2e.shown_messages import ShownMessages
 from tests.websocket_client import HandshakeRefusedError, SocketClosedError
 
@@ -37,7 +37,7 @@ class Client(ShownMessages):
     def __init__(
         self,
         person: Person,
-        servers: Sequence[WebServer],
+        servers: Sequence[Reachable],
         *,
         rng: random.Random | None = None,
         name: str = "",
@@ -56,7 +56,7 @@ class Client(ShownMessages):
         self._repeating: asyncio.Task[None] | None = None
         self._running: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
-        self._rests: dict[WebServer, Rest] = {}
+        self._rests: dict[Reachable, Rest] = {}
         self._token, self._count = secrets.token_hex(4), 0
 
     async def __aenter__(self) -> "Client":
@@ -98,7 +98,7 @@ class Client(ShownMessages):
         await self._socket.close()
         await self.until(lambda: self.connection is not connection and self.ready, SILENCE_SECONDS)
 
-    def rest(self, server: WebServer) -> Rest:
+    def rest(self, server: Reachable) -> Rest:
         return self._rests.setdefault(server, Rest(self.person, server))
 
     # What a test asks.
@@ -112,6 +112,10 @@ class Client(ShownMessages):
     def ready(self) -> bool:
         """Whether it is connected and has what it missed."""
         return bool(self.connections) and self.connection.ready and not self.connection.ended
+
+    async def until_ready(self, seconds: float) -> bool:
+        """Wait until it is connected and has what it missed; return whether it came to that."""
+        return await self.until(lambda: self.ready, seconds)
 
     async def until(self, condition: Callable[[], object], seconds: float) -> bool:
         """Wait until the condition holds; it is looked at after every frame. Returns whether it came to that."""

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import psycopg
 
-from tests.e2e.server import ROOT, WebServer
+from tests.e2e.server import ROOT, Reachable, WebServer
 from tests.servers import Redis
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Person:
     def cookie(self) -> str:
         return f"sessionid={self.session_key}; csrftoken={CSRF}"
 
-    def socket(self, server: WebServer, query: str = "", *, path: str | None = None, **options: Any) -> "ChatSocket":
+    def socket(self, server: Reachable, query: str = "", *, path: str | None = None, **options: Any) -> "ChatSocket":
         """`async with person.socket(server) as socket`; `options` are those of `WebSocket`."""
         from tests.e2e.chat_socket import ChatSocket  # here: it needs Django, which the benchmark has not set up
 
@@ -44,7 +44,7 @@ class Person:
         headers = {"Cookie": self.cookie, "Origin": server.url}
         return ChatSocket(url, headers=headers, tls=server.tls, **options)
 
-    def http(self, server: WebServer) -> httpx.AsyncClient:
+    def http(self, server: Reachable) -> httpx.AsyncClient:
         """`async with person.http(server) as http`; paths are relative to `/api/v1/`."""
         from tests.e2e.checked_http import Http
 

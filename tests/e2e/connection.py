@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.e2e.server import WebServer
+from tests.e2e.server import Reachable
 
 
 @dataclass(eq=False)
@@ -12,7 +12,7 @@ class ConnectionRecord:
     """One connection, from its opening to its end."""
 
     after: int | None  # the newest message that the client had; whatever is up to it must not come again
-    server: WebServer
+    server: Reachable
     frames: list[dict[str, Any]] = field(default_factory=list)
     ids: list[int] = field(default_factory=list)  # of messages in their order
     late: set[int] = field(default_factory=set)  # older ones, answered for a repeated client_id

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 from itertools import dropwhile, pairwise
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.e2e.client import Client
 from tests.e2e.cluster import Cluster, Pair
 from tests.e2e.connection import ConnectionRecord
 from tests.e2e.rest import Message, Rest
-from tests.e2e.server import WebServer
+from tests.e2e.server import Reachable, WebServer
 
 PAUSE_SECONDS = 0.5  # between two messages of a talker, at the most
 MARK_READ = 0.2  # how often a talker marks as read, per message
@@ -72,7 +73,7 @@ class Load:
                     *[line for line in server.log.splitlines() if '"INFO"' not in line][-LOG_LINES:],
                 )
 
-    async def join(self, pair: Pair, students: Sequence[WebServer], teachers: Sequence[WebServer]) -> None:
+    async def join(self, pair: Pair, students: Sequence[Reachable], teachers: Sequence[Reachable]) -> None:
         """Let both connect, each to any of their servers."""
         for person, servers in ((pair.student, students), (pair.teacher, teachers)):
             client = Client(person, servers, rng=random.Random(self.rng.random()))
@@ -82,7 +83,7 @@ class Load:
     async def talk(self, talkers: int = 2) -> None:
         """Have every client write, `talkers` messages at once at the most, until `stop_talking`."""
         for client in self.clients:
-            assert await client.until(lambda client=client: client.ready, 20), f"{client.name} cannot connect"
+            assert await client.until_ready(20), f"{client.name} cannot connect"
             self._talkers += [asyncio.create_task(self._talk(client, n)) for n in range(talkers)]
 
     async def _talk(self, client: Client, talker: int) -> None:
@@ -120,7 +121,7 @@ class Load:
     def faults(self) -> list[str]:
         return [fault for client in self.clients for fault in client.faults][:10]
 
-    async def check(self, server: WebServer, seconds: float) -> None:
+    async def check(self, server: Reachable, seconds: float) -> None:
         """Hold what everybody has received to what REST returns, which must come to be equal within `seconds`."""
         deadline = time.monotonic() + seconds
         for client in self.clients:
@@ -145,7 +146,7 @@ class Load:
         assert len(self.said) == self.acknowledged
 
 
-async def equal_to_rest(client: Client, server: WebServer, seconds: float) -> None:
+async def equal_to_rest(client: Client, server: Reachable, seconds: float) -> None:
     """Wait until the client's messages are those that REST returns, whole, in their order."""
     deadline = time.monotonic() + seconds
     async with Rest(client.person, server) as rest:
@@ -157,9 +158,13 @@ async def equal_to_rest(client: Client, server: WebServer, seconds: float) -> No
                 continue
             if shown(client) == history or time.monotonic() > deadline:
                 break
-            await client.until(lambda history=history: shown(client) == history, 0.5)
+            await client.until(partial(shows, client, history), 0.5)
     assert not differences(shown(client), history), f"{client.name}: {client.faults}"
     assert client.order == [message["id"] for message in history], client.name
+
+
+def shows(client: Client, history: list[Message]) -> bool:
+    return shown(client) == history
 
 
 def shown(client: Client) -> list[Message]:

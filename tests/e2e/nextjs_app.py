@@ -48,7 +48,15 @@ def prepare() -> None:
 @contextmanager
 def served(command: str, port: int, env: dict[str, str]) -> Iterator[None]:
     """`next start`, after a `run("build", env)`, or `next dev`, meanwhile on this port of the loopback."""
-    program = [node(), APPLICATION / "node_modules/next/dist/bin/next", command, "-H", "127.0.0.1", "-p", str(port)]
+    program = [
+        node(),
+        str(APPLICATION / "node_modules/next/dist/bin/next"),
+        command,
+        "-H",
+        "127.0.0.1",
+        "-p",
+        str(port),
+    ]
     with tempfile.TemporaryFile() as log:
         # A session of its own: Ctrl-C in the terminal must end the tests first.
         process = subprocess.Popen(program, cwd=APPLICATION, env=env, stdout=log, stderr=log, start_new_session=True)

@@ -30,7 +30,7 @@ class Tab:
         self.page.set_default_timeout(SECONDS * 1000)
         self.page.on("console", lambda said: self._on_console(said.text) if said.type in {"warning", "error"} else None)
         self.page.on("pageerror", lambda error: self._on_console(str(error)))
-        self.page.on("websocket", lambda socket: self.sockets.append(socket) if "/ws/chat/" in socket.url else 0)
+        self.page.on("websocket", lambda socket: self.sockets.append(socket) if "/ws/chat/" in socket.url else None)
         self.texts = self.page.locator("ol > li > p")
         self.bubbles = self.page.locator("ol > li")
         self.field = self.page.get_by_role("textbox", name="Message")

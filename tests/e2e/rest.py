@@ -7,7 +7,7 @@ import httpx
 
 from tests.e2e.checked_http import Http
 from tests.e2e.cluster import CSRF, Person
-from tests.e2e.server import WebServer
+from tests.e2e.server import Reachable
 
 Message = dict[str, Any]
 
@@ -17,7 +17,7 @@ logging.getLogger("httpx").setLevel(logging.WARNING)  # a line for each request 
 class Rest:
     """REST as one person on one server; answers of 200 and 201 only, unless asked for more."""
 
-    def __init__(self, person: Person, server: WebServer) -> None:
+    def __init__(self, person: Person, server: Reachable) -> None:
         self.person, self.server = person, server
         headers = {"Cookie": person.cookie, "X-CSRFToken": CSRF, "Origin": server.url}
         # No TLS here; loading certificates for each of a hundred clients takes seconds.

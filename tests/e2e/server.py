@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 
@@ -31,6 +32,19 @@ def wait_until(condition: Callable[[], object], failure: str, seconds: float = 3
     while not condition():
         assert time.monotonic() < deadline, failure
         time.sleep(0.1)
+
+
+class Reachable(Protocol):
+    """What clients need to know of a server or of the proxy before it."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def ws_url(self) -> str: ...
+
+    @property
+    def tls(self) -> ssl.SSLContext | None: ...
 
 
 class WebServer:

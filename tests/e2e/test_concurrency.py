@@ -73,7 +73,7 @@ def hold_back(cluster: Cluster, conversation_id: int) -> None:
     ):
         holder.execute(lock, [conversation_id])
         deadline = time.monotonic() + 2.5  # the server gives up waiting after 3
-        while observer.execute(waiting).fetchone() < (2,) and time.monotonic() < deadline:
+        while observer.execute(waiting).fetchall() < [(2,)] and time.monotonic() < deadline:
             time.sleep(0.01)
         assert time.monotonic() < deadline, "the processes do not both wait"
 
@@ -98,7 +98,7 @@ async def test_two_thousand_sends_at_once_are_numbered_and_heard_in_order(fault_
             await sockets[name].send(json.dumps({"message": f"{number}", "client_id": f"{name}/{number}"}))
 
     async with AsyncExitStack() as stack, asyncio.timeout(SECONDS):
-        for person, server, other in ((pair.student, *fault_cluster.web), (pair.teacher, *fault_cluster.web[::-1])):
+        for person, (server, other) in ((pair.student, fault_cluster.web), (pair.teacher, fault_cluster.web[::-1])):
             for number in range(SENDERS):
                 name = f"{person.username}.{number}"
                 sockets[name] = await stack.enter_async_context(connected(person, server))
@@ -178,7 +178,8 @@ async def visit(person: Person, server: WebServer, talk: Talk, *, after: int | N
 async def test_connecting_while_the_other_side_sends_never_misses_nor_doubles(fault_cluster: FaultCluster) -> None:
     rng = seeded()
     (pair,) = fault_cluster.cluster.make_pairs()
-    talk, visits = Talk(), []
+    talk = Talk()
+    visits: list[Visit] = []
 
     async def visits_of_one() -> None:
         while len(visits) < ROUNDS:

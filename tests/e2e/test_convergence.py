@@ -96,8 +96,8 @@ async def fresh_conversation(rest: Rest, conversation_id: int) -> dict[str, Any]
 async def opened(cluster: Cluster, rng: random.Random, pair: Pair, web: list[WebServer]) -> AsyncIterator[Scene]:
     scene = Scene(pair, web, rng)
     async with scene.stack:
-        for person, home, other in ((pair.student, *web), (pair.teacher, *web[::-1])):
-            await scene.look(person, home, mark_read=True)
+        for person, (own, other) in ((pair.student, web), (pair.teacher, web[::-1])):
+            await scene.look(person, own, mark_read=True)
             await scene.look(person, other, mark_read=False)
         yield scene
 

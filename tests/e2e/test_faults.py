@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 
@@ -101,11 +102,15 @@ async def test_nothing_is_lost_when(fault_cluster: FaultCluster, fault: Fault) -
         assert [client.connection for client in load.clients] == connections, "a socket was closed for Redis"
 
 
+def has_messages(client: Client, count: int) -> bool:
+    return len(client.order) == count
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("heal", ["shortened", "default"])
 async def test_open_sockets_catch_up_when_redis_is_back(fault_cluster: FaultCluster, heal: str) -> None:
     """Messages and read state, in both processes, whichever of them was written to."""
-    web, seconds = fault_cluster.web, HEAL_SECONDS
+    web, seconds = fault_cluster.web, float(HEAL_SECONDS)
     if heal == "default":
         web, seconds = start_both(fault_cluster.cluster), DEFAULT_HEAL_SECONDS
     (pair,) = fault_cluster.cluster.make_pairs()
@@ -116,7 +121,7 @@ async def test_open_sockets_catch_up_when_redis_is_back(fault_cluster: FaultClus
             for number, server in enumerate(web)
         ]
         for client in clients:
-            assert await client.until(lambda client=client: client.ready, 10)
+            assert await client.until_ready(10)
         connections = [client.connection for client in clients]
         students = clients[:2]
         await asyncio.sleep(1.5)  # past the look at newcomers
@@ -140,7 +145,7 @@ async def test_open_sockets_catch_up_when_redis_is_back(fault_cluster: FaultClus
         await students[0].say("and live again")
         seconds = BUSY_SECONDS if heal == "default" else HEAL_SECONDS + BUSY_SECONDS
         for client in clients:
-            assert await client.until(lambda client=client: len(client.order) == 7, seconds), client.name
+            assert await client.until(partial(has_messages, client, 7), seconds), client.name
         tell(f"live after {time.monotonic() - begin:.2f} s")
         assert [client.connection for client in clients] == connections
         assert not [fault for client in clients for fault in client.faults]

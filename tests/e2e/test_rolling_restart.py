@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +132,7 @@ async def test_a_rolling_restart_loses_nothing_and_costs_each_socket_one_reconne
                 tell(f"{len(of_it)} clients of {len(load.clients)} moved, red {red - begin}, ended {end - begin}")
                 await load.wait_for_messages(20, SOON)
                 # As `docker compose up --wait` does: the other one's turn comes when this one serves again.
-                await asyncio.to_thread(
-                    wait_until, lambda server=server, end=end: opened(server, end), "the proxy does not take it back"
-                )
+                await asyncio.to_thread(wait_until, partial(opened, server, end), "the proxy does not take it back")
             await load.stop_talking()
             await load.check(front, SOON)
             tell(f"{len(load.said)} messages, {len(came)} visits")

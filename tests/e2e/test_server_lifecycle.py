@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 import httpx
 import pytest
 
+from tests.e2e.chat_socket import ChatSocket
 from tests.e2e.cluster import Cluster
 from tests.servers import PostgreSQL, Redis
 from tests.websocket_client import SocketClosedError
@@ -134,7 +135,7 @@ async def test_what_was_acknowledged_before_sigterm_is_stored(cluster: Cluster, 
         assert len(stored) <= len(contents) + 1  # the last one's acknowledgement may have been cut off
 
 
-async def talk(one: object) -> list[str]:
+async def talk(one: ChatSocket) -> list[str]:
     """Send one message after the other until the end; return what was acknowledged."""
     acknowledged: list[str] = []
     try:

@@ -25,8 +25,9 @@ from tests.e2e import test_server_limits as limits
 from tests.e2e import test_server_requests as requests
 from tests.e2e.conftest import Start
 from tests.e2e.echo import LARGE
-from tests.e2e.rawsocket import CLOSE, PING, TEXT, RawSocket
 from tests.e2e.server import WebServer
+from tests.websocket_client import RawSocket
+from tests.websocket_client.frames import CLOSE, PING, TEXT
 
 MEGABYTE = 2**20
 
@@ -36,17 +37,6 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     while not (met := condition()) and time.monotonic() < end:
         time.sleep(0.05)
     return met
-
-
-def read_all(client: RawSocket, pause: float = 0) -> int:
-    """Read to the end of the connection, or until nothing comes for a second; return the number of bytes."""
-    received = 0
-    client._socket.settimeout(1)
-    with suppress(ConnectionError, TimeoutError):
-        while data := client._socket.recv(MEGABYTE):
-            received += len(data)
-            time.sleep(pause)
-    return received
 
 
 def ask(server: WebServer, path: str, header: str = "") -> RawSocket:
@@ -96,14 +86,14 @@ def test_an_unread_answer_in_parts_is_cut(start: Start, ours: str) -> None:
     server = start(ours, keep_alive_seconds=1, close_seconds=1)
     with ask(server, "/parts") as client:
         time.sleep(4)
-        assert read_all(client) < LARGE
+        assert client.count_bytes() < LARGE
 
 
 def test_uvicorn_does_not_cut_a_slow_reader_of_an_answer(start: Start) -> None:
     server = start("uvicorn", keep_alive_seconds=1)
     begin = time.monotonic()
     with ask(server, "/parts", "Connection: close\r\n") as client:
-        assert read_all(client, pause=0.001) >= LARGE
+        assert client.count_bytes(pause=0.001) >= LARGE
     assert time.monotonic() - begin > 2
 
 

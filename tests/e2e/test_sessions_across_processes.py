@@ -50,8 +50,9 @@ def world(databases: Databases) -> Iterator[World]:
     with servers.redis() as redis:
         cluster = Cluster(databases.create(), redis)
         kinds = [cluster.server("daphne"), cluster.server("uvicorn")]
-        started = start_together(*kinds, cluster.server("uvicorn", CHAT_HEAL_SECONDS=str(ROUND_SECONDS)))
-        yield World(cluster, *started, admin=make_admin(cluster))
+        kinds.append(cluster.server("uvicorn", CHAT_HEAL_SECONDS=str(ROUND_SECONDS)))
+        sockets, elsewhere, rounds = start_together(*kinds)
+        yield World(cluster, sockets, elsewhere, rounds, make_admin(cluster))
         cluster.close()
 
 
@@ -100,7 +101,7 @@ async def open_still(*sockets: ChatSocket) -> None:
         assert await socket.receive_until_pong() == []
 
 
-async def status_of(person: Person, server: WebServer) -> int:
+async def status_of(person: Person, server: WebServer) -> int | None:
     """How the handshake is answered."""
     try:
         async with person.socket(server):

@@ -53,7 +53,7 @@ async def a_reader_takes_nothing(server: WebServer, read: Pair, unread: Pair, ot
         reading.cancel()
     megabytes = server.megabytes  # what it takes for so many messages at all, it has by now
     path, headers = f"/ws/chat/{unread.student.path}", {"Cookie": unread.student.cookie, "Origin": server.url}
-    options = {"headers": headers, "receive_buffer": 4096}
+    options: dict[str, Any] = {"headers": headers, "receive_buffer": 4096}
     with RawSocket(server.port, path, **options) as never, RawSocket(server.port, path, **options) as later:
         begin = time.monotonic()
         assert (never.status, later.status) == (101, 101)

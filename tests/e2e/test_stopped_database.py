@@ -76,7 +76,7 @@ def connections_in_use(fault_cluster: FaultCluster, pair: Pair) -> int:
         deadline, found = time.monotonic() + 2, 0
         while found < POOL_SIZE * len(fault_cluster.web) and time.monotonic() < deadline:
             time.sleep(0.05)
-            found = observer.execute(count, ["client backend"]).fetchone()[0] - 2
+            found = observer.execute(count, ["client backend"]).fetchall()[0][0] - 2
         holder.rollback()
     return found
 
@@ -134,11 +134,11 @@ async def refusals(pair: Pair, server: WebServer, wait: float) -> None:
 
 def requests(pair: Pair, person: Person) -> list[tuple[str, str, Any]]:
     """Every path that asks the database, but for those that need nobody signed in."""
-    mark = ("POST", f"chat/conversations/{pair.conversation_id}/mark-read/", {})
-    common = [("GET", "auth/me/", None), mark]
+    mark: tuple[str, str, Any] = ("POST", f"chat/conversations/{pair.conversation_id}/mark-read/", {})
+    common: list[tuple[str, str, Any]] = [("GET", "auth/me/", None), mark]
     if person is pair.student:
         messages = "chat/my-conversation/messages/"
-        own = [("GET", "chat/my-conversation/", None)]
+        own: list[tuple[str, str, Any]] = [("GET", "chat/my-conversation/", None)]
     else:
         messages = f"chat/teacher/conversations/{pair.conversation_id}/messages/"
         own = [("GET", "chat/teacher/conversations/", None)]

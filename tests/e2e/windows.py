@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, ViewportSize, expect
 
 from tests.e2e.cluster import Person
 from tests.e2e.server import ROOT, WebServer
 
 ARTIFACTS = ROOT / "artifacts"
-PHONE = {"width": 360, "height": 740}
-DESK = {"width": 1280, "height": 800}
+PHONE: ViewportSize = {"width": 360, "height": 740}
+DESK: ViewportSize = {"width": 1280, "height": 800}
 LOCALES = {"ar": "ar-EG", "en": "en-GB"}
 SOON = 10_000  # ms until something must be seen
 # What a browser writes by itself where a server is away, or says that nobody is signed in.
@@ -120,7 +120,7 @@ class Windows:
         self.opened: list[Window] = []
 
     async def new(
-        self, person: Person | None = None, *, lang: str = "en", size: dict[str, int] | None = None, **options: Any
+        self, person: Person | None = None, *, lang: str = "en", size: ViewportSize | None = None, **options: Any
     ) -> Window:
         """A window of somebody, signed in where one is given; nothing is loaded yet."""
         context = await self.browser.new_context(

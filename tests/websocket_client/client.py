@@ -81,6 +81,8 @@ class WebSocket(asyncio.Protocol):
     async def connect(self, seconds: float | None = None) -> Self:
         """Return when the socket is open; raises `OSError`, `TimeoutError` or `HandshakeRefusedError`."""
         address = urlsplit(self.url)
+        assert address.hostname
+        assert address.port
         try:
             async with asyncio.timeout(self._open_seconds if seconds is None else seconds):
                 loop = asyncio.get_running_loop()

@@ -82,6 +82,17 @@ class RawSocket:
                 pass
         return self._read
 
+    def count_bytes(self, pause: float = 0) -> int:
+        """Read to the end, or until nothing comes for a second, pausing between reads; return the number of bytes."""
+        received = 0
+        self._socket.settimeout(1)
+        with suppress(ConnectionError, TimeoutError):
+            while data := self._socket.recv(2**20):
+                received += len(data)
+                time.sleep(pause)
+        self._socket.settimeout(self._seconds)
+        return received
+
     def close_code(self) -> int:
         """Read to the end, and answer the close frame; return its code, 1006 if there was none."""
         try:
