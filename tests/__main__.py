@@ -1,7 +1,7 @@
-"""`make test`: three lanes side by side, then the tests that need the machine to themselves.
+"""`make test`: the tests in lanes, then those that need the machine to themselves.
 
-One lane runs everything but `tests/e2e/` on SQLite and the in-memory layer. One runs what touches a database on
-PostgreSQL and Redis. One runs `tests/e2e/` there. Each worker of a lane has a database and a Redis of its own.
+One lane runs everything but `tests/e2e/` on SQLite and the in-memory layer. Beside it one runs what touches a database
+on PostgreSQL and Redis. After them `tests/e2e/` runs there. Each worker has a database and a Redis of its own.
 
 Arguments go on to pytest. FAST=1 runs the first lane alone. TEST_DATABASE_URL and TEST_REDIS_URL replace the servers
 that are started here otherwise; then the lanes run one after the other, with one worker each.
@@ -120,13 +120,11 @@ def run_all(arguments: list[str], fast: bool) -> list[int]:
             redis_urls = [cache or stack.enter_context(redis()).url for _ in range(workers)]
             return Lane(title, [*own, *arguments], url, redis_urls, workers)
 
-        lanes = [
-            sqlite,
-            lane("PostgreSQL + Redis", [*WITHOUT_E2E, "-m", "not quiet", "--databases-only"]),
-            lane("end to end", ["-m", "not quiet", "--e2e-only"], E2E_WORKERS),
-        ]
-        codes = [run([one])[0] for one in lanes] if is_shared else run(lanes)
-        return codes + run([lane("alone", ["-m", "quiet"])])
+        on_postgresql = lane("PostgreSQL + Redis", [*WITHOUT_E2E, "-m", "not quiet", "--databases-only"])
+        end_to_end = lane("end to end", ["-m", "not quiet", "--e2e-only"], E2E_WORKERS)
+        alone = lane("alone", ["-m", "quiet"])
+        together = [[sqlite], [on_postgresql]] if is_shared else [[sqlite, on_postgresql]]
+        return [code for lanes in [*together, [end_to_end], [alone]] for code in run(lanes)]
 
 
 def exit_code(codes: list[int]) -> int:

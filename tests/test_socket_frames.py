@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from chat.consumers import ChatConsumer
 from chat.models import Conversation, Message
+from chat.wire.client_frames import Ping
 from tests.conftest import Connect, Socket
 from tests.people import People
 from tests.sockets import EMPTY, NO_MESSAGE, connected, new_message, receive_many, still_works
@@ -265,3 +267,13 @@ async def test_no_sequence_of_frames_ends_a_socket(connect: Connect, live_people
         asyncio.run_coroutine_threadsafe(play(sequence), loop).result(30)
 
     await asyncio.to_thread(examples)
+
+
+async def test_a_kind_of_frame_that_a_socket_does_not_handle_is_answered_and_ends_nothing(
+    connect: Connect, live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ChatConsumer, "handlers", {Ping: ChatConsumer.pong})
+    async with connected(connect, live_people.student) as socket:
+        await socket.send_json({"type": "typing", "is_typing": True})
+        assert await socket.receive_json() == UNKNOWN_TYPE
+        await socket.silence()

@@ -18,6 +18,7 @@ from tests.queries import recorded_queries
 from tests.test_auth import login
 
 
+@pytest.mark.quiet
 def test_a_try_to_log_in_takes_as_long_whoever_it_is_for(people: People, client: Any, settings: Any) -> None:
     """With production's hashes, each kind of try in turn: what else the machine does meets all alike."""
     settings.PASSWORD_HASHERS = PASSWORD_HASHERS
