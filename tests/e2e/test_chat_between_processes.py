@@ -191,6 +191,6 @@ async def test_one_process_on_sqlite_without_redis(databases: Databases, tmp_pat
         assert second.exit_code() == 1
         lines = second.log.splitlines()
         assert len(lines) == 1, second.log
-        assert "another server has this database open" in lines[0]
+        assert "another server process uses this database" in lines[0]
     finally:
         cluster.close()

@@ -65,7 +65,7 @@ async def test_whatever_happens_each_line_is_json_and_holds_nothing_that_was_wri
     assert {(line["event"], line["level"], line["error"]) for line in failures} == {
         ("a batch failed", "ERROR", "CheckViolation > IntegrityError")
     }
-    opened, closed = (line for line in told if line["logger"] == "chat.live.socket_consumer")
+    opened, closed = (line for line in told if line["logger"] == "chat.live.socket_lifecycle")
     assert opened["connection"] == closed["connection"]
     assert (closed["user"], closed["code"], closed["frames_in"]) == (student.user_id, 1000, 2)
 

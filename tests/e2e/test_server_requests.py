@@ -151,7 +151,8 @@ def test_a_handshake_that_is_none_is_answered_or_cut_at_once(start: Start, ours:
     server = start(ours)
     begin = time.monotonic()
     with RawSocket(server.port, handshake=HANDSHAKE + extra + "\r\n", wait=False) as socket:
-        socket.send_bytes(b"hello")
+        with suppress(OSError):  # cut already
+            socket.send_bytes(b"hello")
         status = socket.answer() and socket.status
         assert status in {b"", 400, 101}
         assert status != 101 or (ours, extra) == ("daphne", BODY)  # which is not for it to read
