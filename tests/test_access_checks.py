@@ -26,7 +26,7 @@ async def sockets(connect: Connect, live_people: People, live_conversation: Conv
         yield ConversationSockets(connect, live_people, live_conversation, stack)
 
 
-async def test_a_session_that_expires(sockets: ConversationSockets, live_people: People) -> None:
+async def test_an_expired_session_closes_its_socket(sockets: ConversationSockets, live_people: People) -> None:
     key = await in_thread(session_cookie, live_people.student)
     ending, staying = await sockets.student(key), [await sockets.student(), await sockets.teacher()]
     await Session.objects.filter(pk=key).aupdate(expire_date=timezone.now() - timedelta(seconds=1))
@@ -34,7 +34,7 @@ async def test_a_session_that_expires(sockets: ConversationSockets, live_people:
     await open_and_silent(*staying)
 
 
-async def test_a_session_that_is_swept_out(sockets: ConversationSockets, live_people: People) -> None:
+async def test_a_deleted_session_closes_its_socket(sockets: ConversationSockets, live_people: People) -> None:
     key = await in_thread(session_cookie, live_people.student)
     ending, staying = await sockets.student(key), [await sockets.student(), await sockets.teacher()]
     await in_thread(lambda: Session.objects.filter(pk=key)._raw_delete("default"))
@@ -42,21 +42,27 @@ async def test_a_session_that_is_swept_out(sockets: ConversationSockets, live_pe
     await open_and_silent(*staying)
 
 
-async def test_a_user_who_is_deactivated_by_an_update(sockets: ConversationSockets, live_people: People) -> None:
+async def test_a_user_deactivated_by_an_update_loses_the_socket(
+    sockets: ConversationSockets, live_people: People
+) -> None:
     ending, staying = await sockets.student(), [await sockets.teacher(), *await sockets.bystanders()]
     await User.objects.filter(pk=live_people.student.pk).aupdate(is_active=False)
     assert await ending.close_code() == SIGNED_OUT
     await open_and_silent(*staying)
 
 
-async def test_a_password_that_is_changed_by_an_update(sockets: ConversationSockets, live_people: People) -> None:
+async def test_a_password_changed_by_an_update_closes_the_socket(
+    sockets: ConversationSockets, live_people: People
+) -> None:
     ending, staying = await sockets.student(), [await sockets.teacher(), *await sockets.bystanders()]
     await User.objects.filter(pk=live_people.student.pk).aupdate(password="!")
     assert await ending.close_code() == SIGNED_OUT
     await open_and_silent(*staying)
 
 
-async def test_a_mentor_who_is_changed_by_an_update(sockets: ConversationSockets, live_people: People) -> None:
+async def test_a_mentor_changed_by_an_update_closes_both_sides(
+    sockets: ConversationSockets, live_people: People
+) -> None:
     ending, staying = [await sockets.student(), await sockets.teacher()], await sockets.bystanders()
     students = UserProfile.objects.filter(user=live_people.student)
     await students.aupdate(assigned_mentor=live_people.trainer.profile)
@@ -65,7 +71,7 @@ async def test_a_mentor_who_is_changed_by_an_update(sockets: ConversationSockets
     await open_and_silent(*staying)
 
 
-async def test_a_role_that_is_changed_by_an_update(sockets: ConversationSockets, live_people: People) -> None:
+async def test_a_role_changed_by_an_update_closes_both_sides(sockets: ConversationSockets, live_people: People) -> None:
     ending, staying = [await sockets.student(), await sockets.teacher()], await sockets.bystanders()
     await UserProfile.objects.filter(user=live_people.teacher).aupdate(role=RoleChoices.STUDENT)
     for socket in ending:
@@ -73,7 +79,7 @@ async def test_a_role_that_is_changed_by_an_update(sockets: ConversationSockets,
     await open_and_silent(*staying)
 
 
-async def test_a_conversation_that_is_deleted(
+async def test_a_deleted_conversation_closes_both_sides(
     sockets: ConversationSockets, live_people: People, live_conversation: Conversation
 ) -> None:
     ending, staying = [await sockets.student(), await sockets.teacher()], await sockets.bystanders()
@@ -83,7 +89,7 @@ async def test_a_conversation_that_is_deleted(
     await open_and_silent(*staying)
 
 
-async def test_sockets_that_may_stay_do_so_over_many_rounds(
+async def test_allowed_sockets_stay_open_over_many_rounds(
     sockets: ConversationSockets, live_people: People, settings: Any
 ) -> None:
     settings.CHAT_HEAL_SECONDS = 0.02

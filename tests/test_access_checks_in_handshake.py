@@ -16,7 +16,7 @@ SIGNED_OUT = 4401
 NEVER = 1000
 
 
-async def test_who_is_signed_out_while_being_looked_up_is_closed(
+async def test_a_logout_during_the_database_read_closes_the_socket(
     connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHAT_HEAL_SECONDS = NEVER
@@ -36,7 +36,7 @@ async def test_who_is_signed_out_while_being_looked_up_is_closed(
         assert events[-1] == {"type": "websocket.close", "code": SIGNED_OUT}
 
 
-async def test_who_is_signed_out_while_joining_is_refused(
+async def test_a_logout_while_joining_the_group_refuses_the_handshake(
     connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}

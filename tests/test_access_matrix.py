@@ -132,7 +132,7 @@ def rows(conversation: Conversation) -> tuple[Any, list[Any]]:
 
 
 @pytest.mark.parametrize(("kind", "expected"), ROWS, ids=[kind for kind, _ in ROWS])
-async def test_everybody_is_answered_what_they_may_see_and_do(
+async def test_everyone_sees_and_does_only_what_they_may(
     live_people: People, kind: str, expected: list[str], settings: Any
 ) -> None:
     settings.CHAT_RATE_LIMIT = None

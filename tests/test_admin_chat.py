@@ -168,9 +168,7 @@ def looks() -> list[tuple[int, str | None, str]]:
     return list(entries)
 
 
-def test_each_look_at_texts_is_remembered_by_whom_and_at_which(
-    people: People, browser: Client, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_every_view_of_texts_is_recorded(people: People, browser: Client, caplog: pytest.LogCaptureFixture) -> None:
     first, second = say(people.conversation, people.student, "a secret", "another secret")
     other = say(people.other_conversation, people.trainer, "a third secret")[0]
     mine, theirs = str(people.conversation.pk), str(people.other_conversation.pk)
@@ -190,14 +188,14 @@ def test_each_look_at_texts_is_remembered_by_whom_and_at_which(
     assert "secret" not in history
 
 
-def test_where_no_texts_are_shown_nothing_is_remembered(people: People, browser: Client) -> None:
+def test_pages_without_texts_are_not_recorded(people: People, browser: Client) -> None:
     say(people.conversation, people.student, "a secret")
     for path in (CONVERSATIONS, change_url(people.conversation), reverse("admin:index")):
         assert "secret" not in browser.get(path).content.decode()
     assert looks() == []
 
 
-def test_what_cannot_be_remembered_is_not_shown(
+def test_texts_are_not_shown_if_the_record_fails(
     people: People, browser: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     message = say(people.conversation, people.student, "a secret")[0]
@@ -212,7 +210,7 @@ def test_what_cannot_be_remembered_is_not_shown(
         assert (answer.status_code, "secret" in answer.content.decode()) == (500, False)
 
 
-def test_texts_need_a_permission_of_their_own(people: People) -> None:
+def test_reading_texts_needs_its_own_permission(people: People) -> None:
     message = say(people.conversation, people.student, "a secret")[0]
     helper = make_user("helper", None, is_staff=True)
     codenames = ["view_conversation", "view_user", "view_userprofile"]

@@ -117,7 +117,7 @@ def test_only_teachers_and_trainers_are_offered_as_mentors(people: People, brows
         ("student", {"role": "TEACHER"}, "Only students have a mentor."),
     ],
 )
-def test_a_mentor_who_cannot_be_one_is_refused(
+def test_a_user_who_is_no_mentor_cannot_be_assigned(
     people: People, browser: Client, who: str, profile: dict[str, str], error: str
 ) -> None:
     user: User = getattr(people, who)
@@ -131,7 +131,7 @@ def test_a_mentor_who_cannot_be_one_is_refused(
     assert UserProfile.objects.filter(user=user).values().get() == before
 
 
-def test_a_new_user_has_a_profile_even_where_only_defaults_were_chosen(people: People, browser: Client) -> None:
+def test_a_new_user_gets_a_profile_with_defaults(people: People, browser: Client) -> None:
     posted = user_form() | {
         "username": "newcomer",
         "email": "newcomer@example.com",
@@ -146,7 +146,7 @@ def test_a_new_user_has_a_profile_even_where_only_defaults_were_chosen(people: P
     assert newcomer.check_password(PASSWORD)
 
 
-def test_saving_somebody_without_a_profile_leaves_them_without(people: People, browser: Client) -> None:
+def test_saving_a_user_without_profile_creates_none(people: People, browser: Client) -> None:
     assert browser.get(change_url(people.admin)).status_code == 200
     posted = user_form() | {
         "profile-TOTAL_FORMS": 0,
@@ -162,7 +162,7 @@ def test_saving_somebody_without_a_profile_leaves_them_without(people: People, b
 
 
 @pytest.mark.parametrize("who", ["student", "teacher"])
-def test_whoever_has_messages_cannot_be_deleted_and_is_told_why(people: People, browser: Client, who: str) -> None:
+def test_a_user_with_messages_cannot_be_deleted(people: People, browser: Client, who: str) -> None:
     say(people.conversation, people.student, "hello")
     user: User = getattr(people, who)
     for person in (user, user.profile):
@@ -176,7 +176,7 @@ def test_whoever_has_messages_cannot_be_deleted_and_is_told_why(people: People, 
     assert User.objects.filter(pk=user.pk).exists()
 
 
-def test_several_cannot_be_deleted_where_one_has_messages(people: People, browser: Client) -> None:
+def test_deleting_several_users_fails_if_one_has_messages(people: People, browser: Client) -> None:
     say(people.conversation, people.student, "hello")
     response = act(browser, "delete_selected", people.student, people.teacher, people.stranger, post="yes")
     assert told(response) == [f"2 of the selected people must stay. {WHY_NOT_DELETED}"]
@@ -187,9 +187,7 @@ def test_several_cannot_be_deleted_where_one_has_messages(people: People, browse
     assert UserProfile.objects.count() == 5
 
 
-def test_whoever_has_done_something_in_the_admin_cannot_be_deleted_with_the_record_of_it(
-    people: People, browser: Client
-) -> None:
+def test_a_user_with_admin_log_entries_cannot_be_deleted(people: People, browser: Client) -> None:
     helper = make_user("helper", None, is_staff=True, is_superuser=True)
     url = change_url(helper).replace("/change/", "/delete/")
     assert browser.get(url).status_code == 200
@@ -203,7 +201,7 @@ def test_whoever_has_done_something_in_the_admin_cannot_be_deleted_with_the_reco
     assert client_of(helper).get(USERS).status_code == 302
 
 
-def test_whoever_has_no_messages_can_be_deleted_with_their_empty_conversation(people: People, browser: Client) -> None:
+def test_a_user_without_messages_can_be_deleted(people: People, browser: Client) -> None:
     conversation_of(people.student, people.teacher)
     assert "deletelink" in browser.get(change_url(people.student)).content.decode()
     response = browser.post(change_url(people.student).replace("/change/", "/delete/"), {"post": "yes"})
@@ -214,7 +212,7 @@ def test_whoever_has_no_messages_can_be_deleted_with_their_empty_conversation(pe
     assert Conversation.objects.count() == 0
 
 
-def test_asking_whether_one_may_be_deleted_does_not_read_their_messages(people: People, browser: Client) -> None:
+def test_the_delete_check_does_not_read_messages(people: People, browser: Client) -> None:
     say(people.conversation, people.student, "hello")
     with recorded_queries() as queries:
         act(browser, "delete_selected", people.student, post="yes")
@@ -222,7 +220,7 @@ def test_asking_whether_one_may_be_deleted_does_not_read_their_messages(people: 
     assert not [query for query in queries if "chat_message" in query]
 
 
-def test_people_are_deactivated_and_activated_but_nobody_themselves(people: People, browser: Client) -> None:
+def test_users_can_be_deactivated_and_activated_except_oneself(people: People, browser: Client) -> None:
     response = act(browser, "deactivate", people.student, people.teacher, people.admin)
     assert told(response) == ["You cannot deactivate yourself.", "2 users deactivated."]
     assert set(User.objects.filter(is_active=False)) == {people.student, people.teacher}
@@ -233,7 +231,7 @@ def test_people_are_deactivated_and_activated_but_nobody_themselves(people: Peop
     assert history.count("Changed Active.") == 2
 
 
-def test_each_deactivated_user_is_announced_to_the_sockets(
+def test_deactivation_is_published_for_each_user(
     people: People, browser: Client, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
 ) -> None:
     from chat.bus import signals
@@ -260,7 +258,7 @@ def test_only_staff_with_the_permission_may_act(people: People) -> None:
     assert User.objects.get(pk=people.student.pk).is_active
 
 
-def test_one_signs_in_by_name_or_address(people: People) -> None:
+def test_signing_in_works_by_name_or_address(people: People) -> None:
     for name in ("admin", "admin@example.com"):
         response = Client().post("/admin/login/?next=/admin/", {"username": name, "password": PASSWORD})
         assert (response.status_code, response.headers["Location"]) == (302, "/admin/")

@@ -40,7 +40,7 @@ def student_object(people: People) -> dict[str, Any]:
     }
 
 
-def test_signing_in_answers_who_one_is(people: People, client: Client) -> None:
+def test_signing_in_returns_the_user(people: People, client: Client) -> None:
     response = login(client, "student")
     assert (response.status_code, response.json()) == (200, student_object(people))
     assert me(client) == (200, student_object(people))
@@ -52,7 +52,7 @@ def test_name_and_address_may_be_written_in_several_ways(people: People, client:
     assert (response.status_code, response.json()) == (200, student_object(people))
 
 
-def test_an_address_of_two_users_signs_in_neither(people: People, client: Client) -> None:
+def test_an_address_shared_by_two_users_signs_in_neither(people: People, client: Client) -> None:
     twin = make_user("twin", RoleChoices.STUDENT)
     twin.email = people.student.email
     twin.save()
@@ -82,7 +82,7 @@ def test_me_shows_mentors_without_a_mentor_and_administrators_without_a_profile(
     )
 
 
-def test_me_shows_no_mentor_who_is_none_any_more(people: People) -> None:
+def test_me_hides_a_mentor_who_lost_the_role(people: People) -> None:
     UserProfile.objects.filter(user=people.teacher).update(role=RoleChoices.STUDENT)
     assert me(client_of(people.student)) == (200, student_object(people) | {"mentor": None})
 
@@ -103,7 +103,7 @@ def test_me_costs_four_queries(people: People) -> None:
 
 
 @pytest.mark.parametrize("name", ["student", "nobody", "nobody@example.com", "student@example.com", "sleeper"])
-def test_wrong_credentials_are_answered_alike_whether_the_name_exists_or_not(
+def test_wrong_credentials_get_the_same_answer_for_known_and_unknown_names(
     people: People, client: Client, name: str
 ) -> None:
     make_user("sleeper", RoleChoices.STUDENT, is_active=False)
@@ -168,7 +168,7 @@ def test_every_try_costs_one_password_hash(
         ([], {"non_field_errors": ["Invalid data. Expected a dictionary, but got list."]}),
     ],
 )
-def test_fields_that_are_missing_or_no_text_are_named(people: People, client: Client, body: Any, answer: Any) -> None:
+def test_missing_and_non_text_fields_are_named(people: People, client: Client, body: Any, answer: Any) -> None:
     response = post(client, "login/", body)
     assert (response.status_code, response.json()) == (400, answer)
 
@@ -179,7 +179,7 @@ def test_lone_surrogates_in_either_field_are_refused(people: People, client: Cli
     assert (response.status_code, response.json()) == (400, {"username": refused, "password": refused})
 
 
-def test_a_session_made_before_signing_in_is_worth_nothing_after(people: People, client: Client) -> None:
+def test_a_session_from_before_sign_in_becomes_invalid(people: People, client: Client) -> None:
     planted = SessionStore()
     planted["seen"] = "the landing page"
     planted.create()
@@ -217,7 +217,7 @@ def test_signing_out_ends_the_session(people: People, client: Client) -> None:
     assert (response.status_code, response.json()) == (401, NOT_SIGNED_IN)
 
 
-def test_unsafe_methods_need_the_csrf_token_signed_in_or_not(people: People) -> None:
+def test_unsafe_methods_always_need_the_csrf_token(people: People) -> None:
     client = Client(enforce_csrf_checks=True)
     for path in ("login/", "logout/"):
         response = post(client, path, {"username": "student", "password": PASSWORD})
@@ -229,7 +229,7 @@ def test_unsafe_methods_need_the_csrf_token_signed_in_or_not(people: People) -> 
         assert (response.status_code, response.json()) == (403, NO_CSRF)
 
 
-def test_the_csrf_path_gives_a_token_and_its_cookie_that_sign_in_and_out(people: People) -> None:
+def test_the_csrf_path_gives_a_working_token_and_cookie(people: People) -> None:
     client = Client(enforce_csrf_checks=True)
 
     def token() -> str:

@@ -65,7 +65,7 @@ def test_a_client_id_repeated_in_a_later_batch_stores_once(people: People) -> No
     assert Message.objects.get().content == "first"
 
 
-def test_a_repeated_client_id_is_answered_though_the_conversation_is_closed_by_now(people: People) -> None:
+def test_a_repeated_client_id_is_answered_even_if_the_conversation_has_closed(people: People) -> None:
     store([entry(people.conversation, people.student, "first", "same")])
     reassign(people.student, people.trainer)
     again = entry(people.conversation, people.student, "first", "same")
@@ -89,7 +89,7 @@ def test_one_client_id_in_batches_at_once_stores_once(live_people: People) -> No
         assert before.event.seq < after.event.seq
 
 
-def test_each_draft_is_told_what_became_of_it_in_their_order(people: People) -> None:
+def test_each_draft_gets_its_result_in_order(people: People) -> None:
     store([entry(people.conversation, people.teacher, "one", "old")])
     outcomes = store(
         [
@@ -105,7 +105,7 @@ def test_each_draft_is_told_what_became_of_it_in_their_order(people: People) -> 
     assert outcomes[1:] == [Sent(two, created=True), Sent(one, created=False), Sent(three, created=True)]
 
 
-def test_a_repeat_in_a_batch_moves_nothing_behind_what_came_later(people: People) -> None:
+def test_a_repeat_does_not_change_the_order_of_a_batch(people: People) -> None:
     store(
         [
             entry(people.conversation, people.student, "one", "a"),
@@ -151,7 +151,7 @@ def test_one_bad_row_fails_alone(live_people: People) -> None:
     assert Conversation.objects.get(pk=live_people.conversation.pk).last_seq == 2
 
 
-def test_a_conversation_that_vanished_is_closed_and_the_rest_is_stored(people: People) -> None:
+def test_a_deleted_conversation_is_refused_and_the_rest_is_stored(people: People) -> None:
     lost = entry(people.other_conversation, people.trainer, "into nothing")
     people.other_conversation.delete()
     outcomes = store([lost, entry(people.conversation, people.student, "one")])
@@ -170,7 +170,7 @@ def test_a_conversation_that_vanished_is_closed_and_the_rest_is_stored(people: P
         ("nothing", ["other_student", "trainer", "admin", "stranger"]),
     ],
 )
-def test_who_may_not_write_any_more_is_told_and_stores_nothing(people: People, change: str, senders: list[str]) -> None:
+def test_a_sender_without_write_access_is_refused(people: People, change: str, senders: list[str]) -> None:
     conversation = people.conversation
     profiles = UserProfile.objects.all()
     match change:

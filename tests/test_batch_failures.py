@@ -17,7 +17,7 @@ from tests.queries import at_once, recorded_queries, watched_statements
 from tests.service_results import CLOSED, UNAVAILABLE, entry, event_of, refusal, stored
 
 
-def test_a_batch_that_nobody_waits_for_is_rolled_back(people: People) -> None:
+def test_a_batch_without_waiting_senders_is_rolled_back(people: People) -> None:
     batch = [entry(people.conversation, people.student, text) for text in ("one", "two")]
     for given_up in batch:
         given_up.given_up = True
@@ -27,9 +27,7 @@ def test_a_batch_that_nobody_waits_for_is_rolled_back(people: People) -> None:
 
 
 @pytest.mark.parametrize("portably", [False, True])
-def test_what_is_given_up_while_it_is_being_stored_is_told_where_it_is_stored(
-    live_people: People, portably: bool
-) -> None:
+def test_a_message_that_timed_out_during_commit_is_still_delivered(live_people: People, portably: bool) -> None:
     conversation = live_people.conversation
     batch = [entry(conversation, live_people.student, text) for text in ("one", "two")]
     if portably:
@@ -52,7 +50,7 @@ def test_what_is_given_up_while_it_is_being_stored_is_told_where_it_is_stored(
 
 
 @pytest.mark.parametrize("at", range(1, 6))
-def test_what_is_stored_before_the_database_is_lost_is_told(live_people: People, at: int) -> None:
+def test_messages_stored_before_the_connection_is_lost_are_delivered(live_people: People, at: int) -> None:
     conversation = live_people.conversation
     batch = [entry(conversation, live_people.student, text) for text in ("one", "two", "three")]
     batch.insert(1, entry(conversation, live_people.trainer, "not mine"))
@@ -78,7 +76,7 @@ def test_what_is_stored_before_the_database_is_lost_is_told(live_people: People,
     assert rest[-1] == UNAVAILABLE
 
 
-def test_processes_that_write_to_the_same_conversations_at_once_never_lock_each_other_out(live_people: People) -> None:
+def test_concurrent_batches_on_the_same_conversations_do_not_deadlock(live_people: People) -> None:
     students = [make_user(f"pupil{number}", RoleChoices.STUDENT, mentor=live_people.teacher) for number in range(5)]
     conversations = [conversation_of(student, live_people.teacher) for student in students]
 
@@ -91,7 +89,7 @@ def test_processes_that_write_to_the_same_conversations_at_once_never_lock_each_
         assert [row[0] for row in stored(conversation)] == list(range(1, 11))
 
 
-def test_by_either_way_conversations_are_locked_in_the_order_of_their_ids(live_people: People) -> None:
+def test_both_write_paths_lock_conversations_in_id_order(live_people: People) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite locks no rows.")
     students = [make_user(f"pupil{number}", RoleChoices.STUDENT, mentor=live_people.teacher) for number in range(3)]
@@ -123,7 +121,7 @@ def test_by_either_way_conversations_are_locked_in_the_order_of_their_ids(live_p
 
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite locks no rows")
-def test_a_batch_that_waited_for_its_conversation_goes_on_behind_what_was_stored_meanwhile(live_people: People) -> None:
+def test_a_batch_that_waited_for_a_lock_continues_the_numbering(live_people: People) -> None:
     """By its one statement: the seq is read anew where the row has changed, for each of several messages."""
     conversation, student = live_people.conversation, live_people.student
     made: list[str] = []

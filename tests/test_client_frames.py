@@ -49,7 +49,7 @@ def code_of(call: Any, *arguments: Any) -> str:
 
 @unhurried
 @given(json_values)
-def test_an_object_is_read_as_it_is_and_anything_else_is_no_frame(value: Any) -> None:
+def test_only_a_json_object_is_a_frame(value: Any) -> None:
     text = json.dumps(value)
     if isinstance(value, dict):
         assert read_frame(text)[1] == value
@@ -68,7 +68,7 @@ def test_an_object_is_read_as_it_is_and_anything_else_is_no_frame(value: Any) ->
 @example('\ufeff{"message": "x"}')
 @example('{"message": "x"} {}')
 @example('{"message": "raw\nline"}')
-def test_a_text_is_a_frame_or_refused_by_name(text: str) -> None:
+def test_every_text_is_decoded_or_refused_with_a_code(text: str) -> None:
     try:
         assert isinstance(read_frame(text)[1], dict)
     except ClientError as error:
@@ -78,11 +78,11 @@ def test_a_text_is_a_frame_or_refused_by_name(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "{", "[" * 60_000, '{"a": NaN}', '{"a": Infinity}', "{'a': 1}", '{"a": 1}}', '\ufeff{"a": 1}']
 )
-def test_what_is_no_json_is_called_so(text: str) -> None:
+def test_text_that_is_not_json_is_refused_as_invalid_json(text: str) -> None:
     assert code_of(read_frame, text) == "invalid_json"
 
 
-def test_a_binary_frame_is_no_frame() -> None:
+def test_a_binary_frame_is_refused_as_no_frame() -> None:
     assert code_of(read_frame, None) == "invalid_frame"
 
 
@@ -91,7 +91,7 @@ def test_a_binary_frame_is_no_frame() -> None:
 
 @unhurried
 @given(json_values | st.fixed_dictionaries({}, optional={"message": json_values, "client_id": json_values}))
-def test_a_draft_is_taken_as_it_is_or_refused_by_name(body: Any) -> None:
+def test_a_draft_is_accepted_unchanged_or_refused_with_a_code(body: Any) -> None:
     try:
         draft = read(body, SendMessage)
     except ClientError as error:
@@ -110,7 +110,7 @@ def test_a_draft_is_taken_as_it_is_or_refused_by_name(body: Any) -> None:
 
 @unhurried
 @given(plain_text.filter(lambda text: text.strip() and "\0" not in text), st.none() | st.text("ab-1😀", min_size=1))
-def test_text_that_can_be_stored_is_taken(content: str, client_id: str | None) -> None:
+def test_storable_text_is_accepted(content: str, client_id: str | None) -> None:
     client_id = client_id and client_id[:64]
     assert read({"content": content, "client_id": client_id}, MessagePost) == MessagePost(content, client_id)
 
@@ -123,7 +123,7 @@ def test_blank_text_is_empty(content: str | None) -> None:
 
 @unhurried
 @given(plain_text, st.sampled_from(["\0", "\ud800", "\udfff", "\ude00\ud83d"]), plain_text)
-def test_what_cannot_be_stored_is_refused(before: str, bad: str, after: str) -> None:
+def test_text_that_cannot_be_stored_is_refused(before: str, bad: str, after: str) -> None:
     text = f"{before}x{bad}{after}"
     assert code_of(read, {"message": text}, SendMessage) == "invalid_characters"
     assert code_of(read, {"message": "x", "client_id": f"{bad}{after}"[:64]}, SendMessage) == "invalid_characters"
@@ -146,7 +146,7 @@ def marked(message_id: Any) -> int | None:
 
 @unhurried
 @given(ids)
-def test_an_id_is_read_as_number_and_as_text(pk: int) -> None:
+def test_a_message_id_may_be_a_number_or_numeric_text(pk: int) -> None:
     assert parse_id(pk) == parse_id(str(pk)) == marked(pk) == marked(str(pk)) == pk
 
 
@@ -160,21 +160,21 @@ def test_an_id_is_read_as_number_and_as_text(pk: int) -> None:
 @example("1_0")
 @example(" 1")
 @example("9" * 5000)
-def test_other_text_is_no_id(text: str) -> None:
+def test_other_text_is_not_a_message_id(text: str) -> None:
     is_id = text.isascii() and text.isdigit() and len(text) <= 19 and 0 < int(text) <= MAX_ID
     assert parse_id(text) == (int(text) if is_id else -1)
 
 
 @unhurried
 @given(st.integers(max_value=0) | st.integers(min_value=MAX_ID + 1))
-def test_a_number_that_no_row_can_have_is_no_id(number: int) -> None:
+def test_a_number_outside_the_id_range_is_refused(number: int) -> None:
     assert parse_id(number) == -1
 
 
 @unhurried
 @given(st.booleans() | st.floats() | st.lists(scalars) | st.dictionaries(any_text, scalars))
 @example(math.nan)
-def test_a_message_id_is_a_number_or_text(value: Any) -> None:
+def test_a_message_id_of_another_type_is_refused(value: Any) -> None:
     assert code_of(marked, value) == "invalid_frame"
 
 
@@ -227,7 +227,7 @@ def message_object(message: MessageBody) -> dict[str, Any]:
 
 @unhurried
 @given(messages, plain_text)
-def test_a_new_message_on_the_wire_is_the_contracts_object(message: MessageBody, client_id: str) -> None:
+def test_a_new_message_frame_has_the_documented_fields(message: MessageBody, client_id: str) -> None:
     expected = {"type": "new_message", "message": message_object(message)}
     assert json.loads(encode(NewMessage(message=message))) == expected
     own = NewMessage(message=message, client_id=client_id)
@@ -284,5 +284,5 @@ events = (
 
 @unhurried
 @given(events)
-def test_an_event_arrives_as_it_was_sent(event: AnyEvent) -> None:
+def test_an_event_survives_encoding(event: AnyEvent) -> None:
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(event), type=AnyEvent) == event

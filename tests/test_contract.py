@@ -51,7 +51,7 @@ bodies = st.fixed_dictionaries({}, optional=fields)
         (INBOX, {"type": "connection_established", "conversation_id": "1", "room_group_name": "chat_1"}),
     ],
 )
-def test_a_frame_that_is_not_documented_is_found(path: str, frame: dict[str, Any]) -> None:
+def test_an_undocumented_frame_fails_the_check(path: str, frame: dict[str, Any]) -> None:
     with pytest.raises(AssertionError, match=path):
         check_frame(path, json.dumps(frame))
 
@@ -73,14 +73,14 @@ def test_a_frame_that_is_not_documented_is_found(path: str, frame: dict[str, Any
         ("POST", "/api/v1/chat/my-conversation/messages/", 400, JSON, b'{"other": ["No."]}'),
     ],
 )
-def test_an_answer_that_is_not_documented_is_found(
+def test_an_undocumented_answer_fails_the_check(
     method: str, path: str, status: int, headers: dict[str, str], content: bytes
 ) -> None:
     with pytest.raises(AssertionError, match=f"^{method} {path}: {status}"):
         answers().check(method, path, status, headers, content)
 
 
-def test_a_close_code_that_is_not_documented_is_found() -> None:
+def test_an_undocumented_close_code_fails_the_check() -> None:
     with pytest.raises(AssertionError, match="4999"):
         check_close(4999)
 
@@ -111,7 +111,7 @@ def agree(body: Any, struct: Any) -> None:
 
 @settings(deadline=None)
 @given(bodies)
-def test_a_socket_takes_what_the_schema_of_the_frame_allows(body: dict[str, Any]) -> None:
+def test_sockets_accept_exactly_what_the_frame_schema_allows(body: dict[str, Any]) -> None:
     try:
         kind, frame = read_frame(json.dumps(body))
     except ClientError:
@@ -122,13 +122,13 @@ def test_a_socket_takes_what_the_schema_of_the_frame_allows(body: dict[str, Any]
 
 @settings(deadline=None)
 @given(bodies | values)
-def test_rest_takes_what_the_schema_of_a_post_allows(body: Any) -> None:
+def test_rest_accepts_exactly_what_the_post_schema_allows(body: Any) -> None:
     agree(body, MessagePost)
 
 
 @settings(deadline=None)
 @given(bodies)
-def test_a_send_is_known_by_its_message(body: dict[str, Any]) -> None:
+def test_a_frame_with_a_message_is_a_send(body: dict[str, Any]) -> None:
     body = {"message": "text"} | body
     body["type"] = None
     assert read_frame(json.dumps(body)) == (SendMessage, body)

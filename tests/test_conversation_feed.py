@@ -28,9 +28,7 @@ async def harness(live_people: People, live_conversation: Conversation) -> Any:
     harness.feed.stop()
 
 
-async def test_events_are_told_in_order_each_as_this_user_sees_it(
-    harness: DeliveryHarness, live_people: People
-) -> None:
+async def test_events_are_sent_in_order_from_this_users_view(harness: DeliveryHarness, live_people: People) -> None:
     harness.start()
     theirs = (await in_thread(say, harness.conversation, live_people.teacher, "theirs"))[0]
     own = Message(conversation=harness.conversation, sender=live_people.student, content="own", client_id="1")
@@ -41,7 +39,7 @@ async def test_events_are_told_in_order_each_as_this_user_sees_it(
     await harness.nothing_more()
 
 
-async def test_an_event_that_comes_again_is_dropped(harness: DeliveryHarness) -> None:
+async def test_a_repeated_event_is_dropped(harness: DeliveryHarness) -> None:
     harness.start()
     one, two, three = await write(harness, 3)
     harness.receive(one, one, two, one, two, three, three, one)
@@ -60,7 +58,7 @@ async def test_a_gap_is_filled_from_the_database(harness: DeliveryHarness) -> No
     await harness.nothing_more()
 
 
-async def test_events_in_any_order_are_told_in_theirs(harness: DeliveryHarness) -> None:
+async def test_reordered_events_are_sent_in_order(harness: DeliveryHarness) -> None:
     harness.start()
     events = await write(harness, 3)
     harness.receive(events[2], events[1], events[0])
@@ -69,7 +67,7 @@ async def test_events_in_any_order_are_told_in_theirs(harness: DeliveryHarness) 
 
 
 @pytest.mark.parametrize("seed", range(5))
-async def test_losing_doubling_and_shuffling_leaves_every_message_once(harness: DeliveryHarness, seed: int) -> None:
+async def test_lost_repeated_and_reordered_events_leave_every_message_once(harness: DeliveryHarness, seed: int) -> None:
     dice = random.Random(seed)
     harness.start()
     events = await write(harness, 60)
@@ -84,7 +82,7 @@ async def test_losing_doubling_and_shuffling_leaves_every_message_once(harness: 
     await harness.nothing_more()
 
 
-async def test_a_gap_larger_than_one_reading_is_filled(harness: DeliveryHarness) -> None:
+async def test_a_gap_larger_than_one_page_is_filled(harness: DeliveryHarness) -> None:
     harness.start()
     events = await write(harness, 950)
     harness.receive(events[-1])
@@ -92,7 +90,7 @@ async def test_a_gap_larger_than_one_reading_is_filled(harness: DeliveryHarness)
     await harness.nothing_more()
 
 
-async def test_what_comes_while_a_gap_is_filled_comes_behind_it(harness: DeliveryHarness) -> None:
+async def test_events_during_a_gap_fill_are_sent_after_it(harness: DeliveryHarness) -> None:
     harness.start()
     events = await write(harness, 300)
     harness.receive(events[250])
@@ -103,7 +101,7 @@ async def test_what_comes_while_a_gap_is_filled_comes_behind_it(harness: Deliver
     await harness.nothing_more()
 
 
-async def test_rows_that_vanished_are_skipped(harness: DeliveryHarness) -> None:
+async def test_deleted_rows_are_skipped(harness: DeliveryHarness) -> None:
     harness.start()
     events = await write(harness, 6)
     await Message.objects.filter(seq__in=[2, 3, 6]).adelete()
@@ -122,7 +120,7 @@ async def test_rows_that_vanished_are_skipped(harness: DeliveryHarness) -> None:
     await harness.nothing_more()
 
 
-async def test_many_vanished_rows_in_a_row_are_skipped(harness: DeliveryHarness) -> None:
+async def test_many_deleted_rows_in_a_row_are_skipped(harness: DeliveryHarness) -> None:
     harness.start()
     events = await write(harness, 700)
     await Message.objects.filter(seq__range=(2, 650)).adelete()
@@ -131,7 +129,7 @@ async def test_many_vanished_rows_in_a_row_are_skipped(harness: DeliveryHarness)
     await harness.nothing_more()
 
 
-async def test_nothing_is_written_before_the_start_and_nothing_of_it_twice(harness: DeliveryHarness) -> None:
+async def test_nothing_is_sent_before_the_start_or_twice(harness: DeliveryHarness) -> None:
     events = await write(harness, 5)
     harness.receive(*events[:4], MessagesRead(harness.conversation.pk, harness.people.teacher.pk, 0, 1, [(1, 1)]))
     await asyncio.sleep(0)
@@ -143,7 +141,7 @@ async def test_nothing_is_written_before_the_start_and_nothing_of_it_twice(harne
     await harness.nothing_more()
 
 
-async def test_what_was_heard_out_of_order_before_the_start_is_made_whole(harness: DeliveryHarness) -> None:
+async def test_events_reordered_before_the_start_are_completed(harness: DeliveryHarness) -> None:
     events = await write(harness, 9)
     harness.receive(events[8], events[5])
     harness.start(2)
@@ -151,7 +149,7 @@ async def test_what_was_heard_out_of_order_before_the_start_is_made_whole(harnes
     await harness.nothing_more()
 
 
-async def test_catching_up_says_whether_something_was_missed(harness: DeliveryHarness) -> None:
+async def test_catch_up_returns_whether_anything_was_missed(harness: DeliveryHarness) -> None:
     harness.start()
     assert not harness.feed.catch_up(0, {harness.people.teacher.pk: 0})
     await write(harness, 2)
@@ -162,7 +160,7 @@ async def test_catching_up_says_whether_something_was_missed(harness: DeliveryHa
     await harness.nothing_more()
 
 
-async def test_a_database_that_fails_is_asked_again(harness: DeliveryHarness) -> None:
+async def test_a_failed_database_read_is_retried(harness: DeliveryHarness) -> None:
     harness.start()
     events = await write(harness, 4)
     with database_away() as tried:
@@ -173,7 +171,7 @@ async def test_a_database_that_fails_is_asked_again(harness: DeliveryHarness) ->
     assert harness.closed.empty()
 
 
-async def test_a_database_that_fails_holds_up_nothing_else(harness: DeliveryHarness) -> None:
+async def test_a_failing_database_delays_nothing_else(harness: DeliveryHarness) -> None:
     harness.start()
     events = await write(harness, 3)
     with database_away() as tried:
@@ -184,7 +182,7 @@ async def test_a_database_that_fails_holds_up_nothing_else(harness: DeliveryHarn
     assert await harness.numbers(3) == [1, 2, 3]
 
 
-async def test_a_hole_that_can_never_be_filled_closes_the_socket(
+async def test_a_gap_that_cannot_be_filled_closes_the_socket(
     harness: DeliveryHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness.start()
@@ -195,7 +193,7 @@ async def test_a_hole_that_can_never_be_filled_closes_the_socket(
     assert [record.message for record in caplog.records] == ["what a socket misses could not be read"]
 
 
-async def test_while_the_database_fails_what_fits_without_it_is_told(harness: DeliveryHarness) -> None:
+async def test_events_that_need_no_database_are_sent_while_it_fails(harness: DeliveryHarness) -> None:
     harness.start()
     events = await write(harness, 4)
     with database_away():
@@ -207,7 +205,7 @@ async def test_while_the_database_fails_what_fits_without_it_is_told(harness: De
     await harness.nothing_more()
 
 
-async def test_a_client_that_takes_nothing_costs_a_bounded_number_of_messages(harness: DeliveryHarness) -> None:
+async def test_a_client_that_does_not_read_costs_bounded_memory(harness: DeliveryHarness) -> None:
     harness.gate.clear()
     harness.start()
     events = await write(harness, 1500)
@@ -221,7 +219,7 @@ async def test_a_client_that_takes_nothing_costs_a_bounded_number_of_messages(ha
     await harness.nothing_more()
 
 
-async def test_a_client_that_takes_nothing_is_closed_when_its_queue_is_full(harness: DeliveryHarness) -> None:
+async def test_a_client_that_does_not_read_is_closed_when_its_queue_is_full(harness: DeliveryHarness) -> None:
     harness.gate.clear()
     harness.start()
     await asyncio.sleep(0)  # the first frame is being written now
@@ -232,7 +230,7 @@ async def test_a_client_that_takes_nothing_is_closed_when_its_queue_is_full(harn
     assert await harness.closed.get() == TOO_SLOW
 
 
-async def test_a_client_that_takes_nothing_for_long_is_closed(
+async def test_a_client_that_does_not_read_for_long_is_closed(
     harness: DeliveryHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscriber, "SEND_SECONDS", 0.05)
@@ -242,7 +240,7 @@ async def test_a_client_that_takes_nothing_for_long_is_closed(
     assert await asyncio.wait_for(harness.closed.get(), 5) == TOO_SLOW
 
 
-async def test_a_client_that_takes_frame_after_frame_stays_until_there_is_one_that_it_does_not_take(
+async def test_a_slow_client_stays_until_it_does_not_take_a_frame(
     live_conversation: Conversation, live_people: People, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long all of them take: what counts is the time of one."""
@@ -268,7 +266,7 @@ async def test_a_client_that_takes_frame_after_frame_stays_until_there_is_one_th
     feed.stop()
 
 
-async def test_a_client_that_is_gone_under_a_frame_is_closed(
+async def test_a_client_that_disconnects_during_a_send_is_closed(
     live_conversation: Conversation, live_people: People
 ) -> None:
     closed: asyncio.Queue[int] = asyncio.Queue()
@@ -282,7 +280,7 @@ async def test_a_client_that_is_gone_under_a_frame_is_closed(
     feed.stop()
 
 
-async def test_after_the_stop_nothing_is_written(harness: DeliveryHarness) -> None:
+async def test_nothing_is_sent_after_the_stop(harness: DeliveryHarness) -> None:
     harness.start()
     events = await write(harness, 3)
     harness.receive(events[0])
@@ -297,7 +295,7 @@ async def test_after_the_stop_nothing_is_written(harness: DeliveryHarness) -> No
     assert harness.closed.empty()
 
 
-async def test_a_repeat_is_answered_where_the_client_has_not_had_the_message(harness: DeliveryHarness) -> None:
+async def test_a_repeat_is_answered_if_the_client_has_not_received_the_message(harness: DeliveryHarness) -> None:
     events = await write(harness, 6)
     harness.start(4, missed=events[2:4])
     assert await harness.numbers(2) == [3, 4]

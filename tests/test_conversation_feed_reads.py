@@ -27,7 +27,7 @@ def read(harness: DeliveryHarness, after: int, *seqs: int, up_to: int | None = N
     return MessagesRead(harness.conversation.pk, harness.people.student.pk, after, up_to or seqs[-1], pairs)
 
 
-async def test_reads_are_told_once_and_only_forward(harness: DeliveryHarness) -> None:
+async def test_reads_are_sent_once_and_only_forward(harness: DeliveryHarness) -> None:
     harness.start()
     reader = harness.people.student
     harness.receive(read(harness, 0, 1, 2), read(harness, 0, 1, 2), read(harness, 0, 1))
@@ -39,7 +39,7 @@ async def test_reads_are_told_once_and_only_forward(harness: DeliveryHarness) ->
     await harness.nothing_more()
 
 
-async def test_what_each_side_has_read_is_counted_for_itself(harness: DeliveryHarness) -> None:
+async def test_each_sides_read_position_is_kept_separately(harness: DeliveryHarness) -> None:
     harness.start()
     harness.receive(read(harness, 0, 1, 5))
     assert await harness.next() == message_status(harness.people.student, 1001, 1005)
@@ -48,9 +48,7 @@ async def test_what_each_side_has_read_is_counted_for_itself(harness: DeliveryHa
     await harness.nothing_more()
 
 
-async def test_a_read_that_was_not_heard_is_read_from_the_database(
-    harness: DeliveryHarness, live_people: People
-) -> None:
+async def test_a_lost_read_event_is_recovered_from_the_database(harness: DeliveryHarness, live_people: People) -> None:
     harness.start(6)
     await write(harness, 6)
     ids = [pk async for pk in Message.objects.order_by("seq").values_list("pk", flat=True)]
@@ -65,9 +63,7 @@ async def test_a_read_that_was_not_heard_is_read_from_the_database(
     await harness.nothing_more()
 
 
-async def test_an_event_that_comes_while_reads_are_looked_up_tells_nothing_twice(
-    harness: DeliveryHarness, live_people: People
-) -> None:
+async def test_an_event_during_a_read_lookup_sends_nothing_twice(harness: DeliveryHarness, live_people: People) -> None:
     harness.start(6)
     await write(harness, 6)
     ids = [pk async for pk in Message.objects.order_by("seq").values_list("pk", flat=True)]
@@ -85,7 +81,7 @@ async def test_an_event_that_comes_while_reads_are_looked_up_tells_nothing_twice
     await harness.nothing_more()
 
 
-async def test_what_was_told_to_be_read_is_never_shown_unread_afterwards(
+async def test_a_message_reported_as_read_is_never_sent_as_unread(
     harness: DeliveryHarness, live_people: People
 ) -> None:
     harness.start()
@@ -108,7 +104,7 @@ async def test_what_was_told_to_be_read_is_never_shown_unread_afterwards(
     await harness.nothing_more()
 
 
-async def test_what_the_sender_has_read_themselves_says_nothing_of_their_own_messages(harness: DeliveryHarness) -> None:
+async def test_a_senders_own_reads_do_not_mark_their_messages(harness: DeliveryHarness) -> None:
     harness.start()
     (one,) = await write(harness, 1)
     harness.receive(MessagesRead(harness.conversation.pk, harness.people.teacher.pk, 0, 1, []))
@@ -116,7 +112,7 @@ async def test_what_the_sender_has_read_themselves_says_nothing_of_their_own_mes
     assert (await harness.next())["message"]["is_read"] is False
 
 
-async def test_a_look_up_of_reads_that_fails_is_made_again(harness: DeliveryHarness, live_people: People) -> None:
+async def test_a_failed_lookup_of_reads_is_retried(harness: DeliveryHarness, live_people: People) -> None:
     harness.start(2)
     await write(harness, 2)
     ids = [pk async for pk in Message.objects.order_by("seq").values_list("pk", flat=True)]

@@ -44,7 +44,7 @@ def test_every_named_volume_is_declared_and_used():
     assert mounted == set(compose["volumes"]) == {"postgres-data", "caddy-data", "caddy-config", "prometheus-data"}
 
 
-def test_every_service_waited_for_can_be_waited_for():
+def test_services_depended_on_have_a_health_check():
     services = load_compose(SECRETS)["services"]
     for service in services.values():
         waits = service.get("depends_on", {})
@@ -55,7 +55,7 @@ def test_every_service_waited_for_can_be_waited_for():
                 assert (wait["condition"], services[name]["restart"]) == ("service_completed_successfully", "no")
 
 
-def test_migrate_and_web_differ_in_what_they_run_only():
+def test_migrate_and_web_differ_only_in_their_command():
     services = load_compose(SECRETS)["services"]
     migrate, web = services["migrate"], services["web-1"]
     assert (migrate["image"], migrate["build"]) == (web["image"], web["build"])
@@ -63,7 +63,7 @@ def test_migrate_and_web_differ_in_what_they_run_only():
     assert web["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
-def test_there_are_two_processes_alike_and_the_proxy_knows_both():
+def test_two_identical_processes_run_behind_the_proxy():
     services = load_compose(SECRETS)["services"]
     web = {name: service for name, service in services.items() if "qader.serve" in service.get("command", [])}
     assert list(web) == ["web-1", "web-2"]
@@ -74,14 +74,14 @@ def test_there_are_two_processes_alike_and_the_proxy_knows_both():
     assert set(proxy["depends_on"]) == set(web)
 
 
-def test_the_proxy_asks_twice_at_least_within_the_notice_of_a_stop():
+def test_the_proxy_checks_readiness_at_least_twice_within_the_stop_notice():
     interval = re.search(r"^\s+health_interval (\d+)ms$", (ROOT / "deploy" / "Caddyfile").read_text(), re.MULTILINE)
     notice = re.search(r"^#STOP_NOTICE_SECONDS=([\d.]+)$", (ROOT / ".env.example").read_text(), re.MULTILINE)
     assert interval and notice
     assert 2 * int(interval[1]) < 1000 * float(notice[1])
 
 
-def test_the_proxy_lets_go_of_idle_connections_before_the_application_does():
+def test_the_proxy_closes_idle_connections_before_the_application():
     kept = re.search(r"^\s+keepalive (\d+)s\b", (ROOT / "deploy" / "Caddyfile").read_text(), re.MULTILINE)
     assert kept and int(kept[1]) < Limits().keep_alive_seconds
 
@@ -111,7 +111,7 @@ def test_every_start_of_the_server_goes_through_one_entry_point():
     assert all(start.startswith("$(BIN)/python -m qader.serve ") for start in starts)
 
 
-def test_what_the_image_copies_exists_and_is_not_ignored():
+def test_files_copied_into_the_image_exist_and_are_not_ignored():
     sources = re.findall(r"^COPY (\S+) ", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert all((ROOT / source).exists() for source in sources)
@@ -145,7 +145,7 @@ def secure_ssl(services, name="SECURE_SSL"):
         return Env().bool(name)
 
 
-def test_nothing_but_the_proxy_can_be_reached_from_outside():
+def test_only_the_proxy_is_reachable_from_outside():
     services = load_compose(SECRETS)["services"]
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
     assert [name for name, ports in published.items() if not all(port.startswith("127.0.0.1:") for port in ports)] == [
@@ -153,15 +153,15 @@ def test_nothing_but_the_proxy_can_be_reached_from_outside():
     ]
 
 
-def test_the_server_may_take_its_time_to_stop():
+def test_the_stop_grace_period_is_long_enough():
     assert int(load_compose(SECRETS)["services"]["web-1"]["stop_grace_period"].removesuffix("s")) > 10
 
 
-def test_the_example_names_every_setting_and_no_other():
+def test_the_example_file_lists_exactly_the_settings():
     assert sorted(example_names()["application"]) == sorted(env.dump())
 
 
-def test_the_example_names_every_variable_of_the_compose_file():
+def test_the_example_file_lists_every_compose_variable():
     used = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
     names = example_names()
     assert used <= {*names["application"], *names["compose"]}

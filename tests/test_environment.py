@@ -23,21 +23,21 @@ def told(monkeypatch: pytest.MonkeyPatch, name: str, value: str, read: Any) -> s
 
 
 @pytest.mark.parametrize("key", ["", "s" * 49, DEVELOPMENT_KEY])
-def test_a_missing_or_short_key(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+def test_a_missing_or_short_secret_key_is_refused(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     line = told(monkeypatch, "SECRET_KEY", key, lambda: environment.secret_key(debug=False))
     reason = "too short: take a" if key else "required when DEBUG=0: a"
     assert line == f"SECRET_KEY is {reason} random text of at least 50 characters."
     assert not key or key not in line
 
 
-def test_only_development_has_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_development_has_a_default_secret_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SECRET_KEY", raising=False)
     assert environment.secret_key(debug=True) == DEVELOPMENT_KEY
     monkeypatch.setenv("SECRET_KEY", "k" * 50)
     assert environment.secret_key(debug=False) == "k" * 50
 
 
-def test_options_of_the_database_are_kept_beside_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_options_of_the_url_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://me@host/x?sslmode=require&options=-c%20work_mem%3D8MB")
     options = environment.database(20, DIRECTORY)["OPTIONS"]
     assert (options["sslmode"], options["options"]) == (
@@ -49,7 +49,7 @@ def test_options_of_the_database_are_kept_beside_ours(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("hosts", ["*", "chat.example.org,*"])
-def test_any_host_whatever(monkeypatch: pytest.MonkeyPatch, hosts: str) -> None:
+def test_allowing_any_host_is_refused(monkeypatch: pytest.MonkeyPatch, hosts: str) -> None:
     line = told(monkeypatch, "ALLOWED_HOSTS", hosts, lambda: environment.allowed_hosts(debug=False))
     assert line == 'ALLOWED_HOSTS must name the hosts when DEBUG=0, not "*".'
     assert environment.allowed_hosts(debug=True) == hosts.split(",")
@@ -58,12 +58,12 @@ def test_any_host_whatever(monkeypatch: pytest.MonkeyPatch, hosts: str) -> None:
 @pytest.mark.parametrize(
     "host", ["https://chat.example.org", "chat.example.org:443", "a/b", "*.example.org", "a b", "[x"]
 )
-def test_a_host_that_is_none(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+def test_an_invalid_host_is_refused(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     line = told(monkeypatch, "ALLOWED_HOSTS", host, lambda: environment.allowed_hosts(debug=False))
     assert line == f'ALLOWED_HOSTS takes host names without scheme, port or path, not "{host}".'
 
 
-def test_hosts_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_valid_hosts_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALLOWED_HOSTS", " chat.example.org, .qader.vip,127.0.0.1,[::1],")
     assert environment.allowed_hosts(debug=False) == ["chat.example.org", ".qader.vip", "127.0.0.1", "[::1]"]
 
@@ -81,12 +81,12 @@ def test_hosts_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
         "ws://a",
     ],
 )
-def test_an_origin_that_is_none(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
+def test_an_invalid_origin_is_refused(monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
     line = told(monkeypatch, "CSRF_TRUSTED_ORIGINS", origin, lambda: environment.origins(debug=False))
     assert line == f'CSRF_TRUSTED_ORIGINS takes full origins such as https://qader.vip, not "{origin}".'
 
 
-def test_origins_are_compared_as_browsers_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_origins_are_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CSRF_TRUSTED_ORIGINS", "HTTPS://Qader.VIP:443, http://localhost:8000,http://[::1]:80")
     assert environment.origins(debug=False) == ["https://qader.vip", "http://localhost:8000", "http://[::1]"]
 
@@ -156,7 +156,9 @@ def test_origins_are_compared_as_browsers_write_them(monkeypatch: pytest.MonkeyP
         ),
     ],
 )
-def test_a_malformed_value(monkeypatch: pytest.MonkeyPatch, name: str, value: str, read: Any, line: str) -> None:
+def test_a_malformed_value_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, read: Any, line: str
+) -> None:
     assert told(monkeypatch, name, value, read) == line
 
 
@@ -171,12 +173,12 @@ def test_a_malformed_value(monkeypatch: pytest.MonkeyPatch, name: str, value: st
         ("LOGLEVEL", "LOG_LEVEL"),
     ],
 )
-def test_a_name_that_is_nearly_one_of_ours(given: str, ours: str) -> None:
+def test_a_misspelled_setting_is_refused(given: str, ours: str) -> None:
     with pytest.raises(EnvError, match=rf"^{given} is no setting; {ours} is one\.$"):
         environment.refuse_misspelt({"PATH", given, "DEBUG"})
 
 
-def test_names_that_mean_something_else() -> None:
+def test_unrelated_names_are_ignored() -> None:
     others = {
         "TEST_DATABASE_URL",
         "DATABASE_URL_REPLICA",
@@ -194,7 +196,7 @@ def problems(settings: Any, **changed: Any) -> list[str]:
     return [message.msg for message in run_checks(tags=["security"])]
 
 
-def test_checks_find_what_does_not_go_together(settings: Any) -> None:
+def test_checks_find_contradicting_settings(settings: Any) -> None:
     settings.ALLOWED_HOSTS, settings.CSRF_TRUSTED_ORIGINS = ["chat.qader.vip", "[::1]"], []
     trusted = ["https://app.qader.vip", "https://chat.qader.vip:8443", "http://[::1]:3000"]
     assert problems(settings) == []

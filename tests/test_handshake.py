@@ -50,7 +50,7 @@ MAY_ENTER = [
 
 
 @pytest.mark.parametrize(("who", "role", "where", "refusal"), MAY_ENTER)
-def test_who_enters_where_is_decided_by_their_role_as_it_is_now(
+def test_the_current_role_decides_who_may_connect(
     people: People, who: str, role: RoleChoices | None, where: str, refusal: str | None
 ) -> None:
     pk = people.conversation.pk
@@ -68,7 +68,7 @@ def test_who_enters_where_is_decided_by_their_role_as_it_is_now(
 
 
 @pytest.mark.parametrize("role", [RoleChoices.STUDENT, RoleChoices.ADMIN])
-def test_a_student_whose_mentor_is_none_any_more_finds_no_conversation(people: People, role: RoleChoices) -> None:
+def test_a_student_whose_mentor_lost_the_role_has_no_conversation(people: People, role: RoleChoices) -> None:
     assert begin(people) == entrance(people)
     UserProfile.objects.filter(user=people.teacher).update(role=role)
     with pytest.raises(ClientError) as raised:
@@ -82,7 +82,7 @@ def test_a_socket_begins_after_what_is_stored(people: People) -> None:
     assert unread(people.conversation) == ["one", "two"]
 
 
-def test_entering_marks_what_the_other_side_sent_as_read(people: People) -> None:
+def test_connecting_marks_the_other_sides_messages_as_read(people: People) -> None:
     say(people.conversation, people.teacher, "one", "two")
     say(people.conversation, people.student, "three")
     reads = {people.student.pk: 2, people.teacher.pk: 0}
@@ -90,7 +90,7 @@ def test_entering_marks_what_the_other_side_sent_as_read(people: People) -> None
     assert unread(people.conversation) == ["three"]
 
 
-def test_whoever_is_refused_has_read_nothing(people: People) -> None:
+def test_a_refused_handshake_marks_nothing_as_read(people: People) -> None:
     say(people.conversation, people.teacher, "one")
     checked: list[int] = []
 
@@ -117,7 +117,7 @@ def test_resuming_after_the_newest_message_replays_nothing(people: People) -> No
     assert begin(people, after=last.pk) == entrance(people, first=2, last=2, recovered=True)
 
 
-def test_resuming_tells_the_newest_own_message_that_the_other_side_has_read(people: People) -> None:
+def test_resuming_returns_the_newest_own_message_that_was_read(people: People) -> None:
     _, second = say(people.conversation, people.student, "one", "two")
     services.mark_read(conversation=people.conversation, reader=people.teacher)
     *_, last = say(people.conversation, people.student, "three")
@@ -126,7 +126,7 @@ def test_resuming_tells_the_newest_own_message_that_the_other_side_has_read(peop
     assert begin(people, after=last.pk) == expected
 
 
-def test_resuming_shows_as_read_what_entering_has_just_marked(people: People) -> None:
+def test_resuming_shows_messages_just_marked_as_read(people: People) -> None:
     (own,) = say(people.conversation, people.student, "one")
     say(people.conversation, people.teacher, "two")
     connected = begin(people, mark=True, after=own.pk)
@@ -134,9 +134,7 @@ def test_resuming_shows_as_read_what_entering_has_just_marked(people: People) ->
 
 
 @pytest.mark.parametrize("after", ["foreign", "erased", -1, 2**63 - 1])
-def test_resuming_after_what_is_no_message_of_the_conversation_replays_nothing(
-    people: People, after: int | str
-) -> None:
+def test_resuming_after_an_unknown_message_replays_nothing(people: People, after: int | str) -> None:
     say(people.conversation, people.teacher, "one", "two")
     erased = say(people.conversation, people.teacher, "three")[0]
     ids: dict[Any, int] = {

@@ -63,7 +63,7 @@ def test_no_other_origin_may_call_or_read(people: People, origin: str) -> None:
         assert "origin" in answer.headers["Vary"].lower()
 
 
-def test_the_frontend_may_read_with_cookies_and_so_may_it_errors(people: People, client: Client) -> None:
+def test_the_frontend_may_read_answers_and_errors_with_cookies(people: People, client: Client) -> None:
     for asked, status in ((client_of(people.student), 200), (client, 401)):
         answer = asked.get(ME, headers={"Origin": FRONTEND})
         assert answer.status_code == status
@@ -75,7 +75,7 @@ def test_the_frontend_may_read_with_cookies_and_so_may_it_errors(people: People,
 
 
 @pytest.mark.parametrize("path", ["/", "/admin/login/", "/api/schema/", "/healthz", "/static/chat/icon.svg"])
-def test_nothing_but_rest_is_shared_with_other_origins(client: Client, path: str) -> None:
+def test_only_rest_is_shared_with_other_origins(client: Client, path: str) -> None:
     for origin in (FRONTEND, "https://evil.example"):
         answer = client.get(path, headers={"Origin": origin})
         assert shared(answer) == {}
@@ -100,7 +100,7 @@ PAGES = ["/", "/admin/login/", "/api/docs/", "/api/v1/auth/me/", "/nowhere/", "/
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_every_answer_tells_browsers_what_not_to_do(client: Client, path: str) -> None:
+def test_every_response_has_security_headers(client: Client, path: str) -> None:
     answer = client.get(path)
     policy = answer.headers["Content-Security-Policy"]
     assert policy == POLICY or path in {"/", "/api/docs/"}
@@ -114,7 +114,7 @@ def test_every_answer_tells_browsers_what_not_to_do(client: Client, path: str) -
     assert "Server" not in answer.headers
 
 
-def test_in_development_pages_of_errors_may_have_styles(settings: Any, client: Client) -> None:
+def test_error_pages_may_have_styles_in_development(settings: Any, client: Client) -> None:
     settings.DEBUG = True
     assert "Content-Security-Policy" not in client.get("/nowhere/").headers
     assert "Content-Security-Policy" in client.get("/healthz").headers
@@ -128,7 +128,7 @@ def test_in_development_pages_of_errors_may_have_styles(settings: Any, client: C
         (True, True, "max-age=31536000; includeSubDomains; preload"),
     ],
 )
-def test_tls_is_asked_for_again_and_how_far_is_chosen(
+def test_hsts_is_sent_as_configured(
     settings: Any, client: Client, subdomains: bool, preload: bool, header: str
 ) -> None:
     settings.SECURE_HSTS_SECONDS = 31_536_000

@@ -56,7 +56,7 @@ async def test_a_layer_that_loses_repeats_and_reorders_leaves_no_gap_and_no_doub
             assert frames == [await new_message(m, user, client_id) for m, client_id in zip(stored, own, strict=True)]
 
 
-async def test_a_layer_that_loses_repeats_and_reorders_tells_each_read_once(
+async def test_a_layer_that_loses_repeats_and_reorders_sends_each_read_once(
     connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     rough = {"drop": 0.2, "repeat": 0.2, "swap": 0.3, "seed": 1}
@@ -80,7 +80,7 @@ async def test_a_layer_that_loses_repeats_and_reorders_tells_each_read_once(
             await socket.silence()
 
 
-async def test_a_lost_message_comes_with_the_next_one(
+async def test_a_lost_message_is_sent_with_the_next_one(
     connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHAT_HEAL_SECONDS = NEVER
@@ -101,7 +101,7 @@ async def test_a_lost_message_comes_with_the_next_one(
         await student.silence()
 
 
-async def test_what_is_sent_here_is_heard_here_though_the_layer_loses_everything(
+async def test_local_sockets_receive_messages_even_if_the_layer_loses_everything(
     connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH, "CONFIG": {"drop": 1}}}
@@ -134,7 +134,7 @@ async def test_a_message_made_by_the_orm_reaches_open_sockets_in_a_round(
             assert await receive_many(teacher, len(contents)) == expected
 
 
-async def test_a_newcomer_is_looked_at_once_more_after_a_second(
+async def test_a_new_socket_is_checked_again_after_a_second(
     connect: Connect,
     live_people: People,
     live_conversation: Conversation,
@@ -150,7 +150,7 @@ async def test_a_newcomer_is_looked_at_once_more_after_a_second(
             assert await student.receive_json() == await new_message(stored, live_people.student)
 
 
-async def test_what_was_committed_while_connecting_comes_at_once(
+async def test_a_message_committed_while_connecting_arrives_at_once(
     connect: Connect,
     live_people: People,
     live_conversation: Conversation,
@@ -172,7 +172,7 @@ async def test_what_was_committed_while_connecting_comes_at_once(
     ]
 
 
-async def test_what_was_read_elsewhere_is_told_in_a_round(
+async def test_reads_of_another_process_are_found_in_a_round(
     connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHAT_HEAL_SECONDS = 0.05
@@ -219,7 +219,7 @@ async def test_while_the_layer_is_away_messages_are_stored_and_acknowledged(
 
 
 @pytest.mark.parametrize("mode", ["raises", "hangs"])
-async def test_the_first_sign_of_a_layer_that_is_back_heals_every_socket_at_once(
+async def test_every_socket_is_healed_as_soon_as_the_layer_is_back(
     connect: Connect, live_people: People, live_conversation: Conversation, settings: Any, mode: str
 ) -> None:
     settings.CHAT_HEAL_SECONDS = NEVER
@@ -244,7 +244,7 @@ async def test_the_first_sign_of_a_layer_that_is_back_heals_every_socket_at_once
         assert await receive_many(student, 3) == [await new_message(m, live_people.student) for m in stored]
 
 
-async def test_who_connected_while_the_layer_was_away_hears_live_when_it_is_back(
+async def test_sockets_opened_during_a_layer_outage_receive_live_after_it(
     connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH, "CONFIG": {"mode": "raises"}}}
@@ -267,7 +267,7 @@ async def test_who_connected_while_the_layer_was_away_hears_live_when_it_is_back
         )
 
 
-async def test_what_is_published_while_the_last_publishing_ends_goes_out_too(settings: Any) -> None:
+async def test_events_queued_while_publishing_ends_are_sent(settings: Any) -> None:
     published: list[Any] = []
 
     class LastMoment(RoughLayer):

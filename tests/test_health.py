@@ -29,7 +29,7 @@ async def test_readyz_answers_when_database_and_channel_layer_do(async_client: A
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
-async def test_they_are_answered_to_any_host_over_plain_http_and_to_get_and_head_only(
+async def test_both_accept_any_host_plain_http_and_only_get_and_head(
     async_client: AsyncClient, settings: Any, path: str
 ) -> None:
     settings.SECURE_SSL_REDIRECT = True
@@ -44,7 +44,7 @@ def test_other_paths_refuse_a_host_that_is_not_ours(client: Client) -> None:
 
 
 @pytest.mark.parametrize("error", [OperationalError("no password for this"), RuntimeError("a bug")])
-async def test_a_database_that_fails_is_named_without_its_words(
+async def test_a_failing_database_is_named_without_its_error_text(
     async_client: AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     def fail() -> None:
@@ -65,7 +65,7 @@ class Layer:
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_a_layer_that_hangs_is_named_in_time(async_client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hanging_layer_is_reported_in_time(async_client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     assert health.PART_SECONDS < 3
     monkeypatch.setattr(health, "PART_SECONDS", 0.1)
     monkeypatch.setattr(health, "get_channel_layer", Layer)
@@ -85,12 +85,12 @@ async def test_a_process_that_stops_is_alive_but_not_ready(async_client: AsyncCl
 
 
 @pytest.mark.parametrize("path", ["/api/", "/api/v1/nothing/", "/api/v1/chat/conversations/x/mark-read/"])
-def test_what_is_not_there_is_json_under_api(client: Client, path: str) -> None:
+def test_a_404_under_api_is_json(client: Client, path: str) -> None:
     response = client.get(path)
     assert (response.status_code, response.json()) == (404, {"detail": "Not found."})
 
 
-def test_what_is_not_there_is_a_page_elsewhere(client: Client) -> None:
+def test_a_404_elsewhere_is_a_page(client: Client) -> None:
     response = client.get("/nothing")
     assert (response.status_code, response.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
 

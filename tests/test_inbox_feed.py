@@ -75,7 +75,7 @@ async def assign(student: User, mentor: User | None) -> None:
 
 
 @pytest.mark.parametrize("who", ["student", "other_student", "stranger", "teacher", "trainer"])
-async def test_students_and_mentors_open_one_even_without_a_conversation(
+async def test_students_and_mentors_open_an_inbox_even_without_a_conversation(
     connect: Connect, live_people: People, who: str
 ) -> None:
     async with opened(connect, getattr(live_people, who)) as socket:
@@ -83,7 +83,7 @@ async def test_students_and_mentors_open_one_even_without_a_conversation(
     assert not await Conversation.objects.aexists()
 
 
-async def test_nobody_else_does(connect: Connect, live_people: People) -> None:
+async def test_nobody_else_opens_an_inbox(connect: Connect, live_people: People) -> None:
     principal = await in_thread(make_user, "principal", RoleChoices.ADMIN)
     plain = await in_thread(make_user, "plain", None)
     for user in (live_people.admin, principal, plain):
@@ -109,7 +109,7 @@ async def test_the_first_frame_counts_what_is_unread_in_all_conversations(
     assert await Message.objects.filter(is_read=False).acount() == 5  # nothing of it was marked
 
 
-async def test_a_message_is_told_to_both_sides_and_to_nobody_else(
+async def test_a_message_updates_both_sides_and_nobody_else(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     await in_thread(conversation_of, live_people.other_student, live_people.trainer)
@@ -131,7 +131,7 @@ async def test_a_message_is_told_to_both_sides_and_to_nobody_else(
     assert await Message.objects.filter(is_read=False).acount() == 1
 
 
-async def test_a_message_over_rest_is_told(
+async def test_a_message_over_rest_updates_the_inbox(
     connect: Connect, post: Post, live_people: People, live_conversation: Conversation
 ) -> None:
     async with opened(connect, live_people.student) as socket:
@@ -142,7 +142,7 @@ async def test_a_message_over_rest_is_told(
         )
 
 
-async def test_what_is_read_is_told_to_both_sides(
+async def test_reading_updates_both_sides(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     (message,) = await in_thread(say, live_conversation, live_people.student, "hello")
@@ -179,7 +179,7 @@ async def test_a_hundred_messages_are_few_frames_and_the_last_is_the_newest(
         await mentor.silence()
 
 
-async def test_the_first_change_is_told_at_once_and_the_next_after_a_while(
+async def test_the_first_change_is_sent_at_once_and_later_ones_are_delayed(
     connect: Connect, live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox_module, "READING_SECONDS", 0.5)
@@ -211,7 +211,7 @@ async def test_an_inbox_where_nothing_happens_has_no_task(
         assert asyncio.all_tasks() <= before
 
 
-async def test_every_page_of_many_changed_conversations_is_told(
+async def test_all_pages_of_many_changed_conversations_are_sent(
     connect: Connect, live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox_module, "READING_SECONDS", 0)
@@ -228,9 +228,7 @@ async def test_every_page_of_many_changed_conversations_is_told(
         await mentor.silence()
 
 
-async def test_a_conversation_that_begins_is_told_to_the_mentor_and_followed(
-    connect: Connect, live_people: People
-) -> None:
+async def test_a_new_conversation_is_sent_to_the_mentor_and_followed(connect: Connect, live_people: People) -> None:
     async with (
         opened(connect, live_people.teacher) as mentor,
         opened(connect, live_people.student) as own,
@@ -247,7 +245,7 @@ async def test_a_conversation_that_begins_is_told_to_the_mentor_and_followed(
         await receives_update(own, conversation, live_people.student, last=message)
 
 
-async def test_a_mentor_who_is_changed_is_told_to_all_three(
+async def test_a_changed_mentor_updates_all_three_people(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     async with (
@@ -267,7 +265,7 @@ async def test_a_mentor_who_is_changed_is_told_to_all_three(
         await receives_update(mentor, conversation, live_people.trainer, is_active=False)
 
 
-async def test_a_new_name_is_told_to_the_other_side(
+async def test_a_new_name_updates_the_other_side(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     async with opened(connect, live_people.teacher) as mentor, opened(connect, live_people.trainer) as stranger:
@@ -285,7 +283,7 @@ async def receives_nothing(*sockets: Socket) -> None:
         await socket.silence()
 
 
-async def test_a_role_that_changes_sides_ends_it_and_another_of_the_same_side_does_not(
+async def test_changing_sides_closes_the_inbox_and_another_role_does_not(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     async with opened(connect, live_people.teacher) as mentor, opened(connect, live_people.student) as own:
@@ -313,7 +311,7 @@ async def test_a_role_that_changes_sides_ends_it_and_another_of_the_same_side_do
         {"type": "unknown", "message": "hello"},
     ],
 )
-async def test_what_belongs_to_a_conversation_is_refused(
+async def test_frames_of_a_conversation_are_refused(
     connect: Connect, live_people: People, live_conversation: Conversation, frame: dict[str, Any]
 ) -> None:
     await in_thread(say, live_conversation, live_people.student, "unread")
@@ -324,7 +322,7 @@ async def test_what_belongs_to_a_conversation_is_refused(
     assert await Message.objects.filter(is_read=False).acount() == 1
 
 
-async def test_a_flood_ends_it(connect: Connect, live_people: People) -> None:
+async def test_a_flood_closes_the_inbox(connect: Connect, live_people: People) -> None:
     async with opened(connect, live_people.teacher) as socket:
         for _ in range(101):
             await socket.send_json({"message": "x"})
@@ -335,7 +333,7 @@ async def test_a_flood_ends_it(connect: Connect, live_people: People) -> None:
         assert set(codes) == {"conversation_not_established"}
 
 
-async def test_it_counts_among_the_sockets_of_a_user(connect: Connect, live_people: People, settings: Any) -> None:
+async def test_an_inbox_counts_as_a_socket_of_its_user(connect: Connect, live_people: People, settings: Any) -> None:
     settings.CHAT_MAX_SOCKETS_PER_USER = 2
     async with opened(connect, live_people.student), connected(connect, live_people.student):
         assert (await connect.try_connect(live_people.student, INBOX))[1:] == (False, 4429)
@@ -343,7 +341,7 @@ async def test_it_counts_among_the_sockets_of_a_user(connect: Connect, live_peop
         pass
 
 
-async def test_it_ends_with_its_session(connect: Connect, live_people: People) -> None:
+async def test_the_end_of_the_session_closes_the_inbox(connect: Connect, live_people: People) -> None:
     from django.contrib.sessions.models import Session
 
     key = await in_thread(session_cookie, live_people.teacher)
@@ -353,7 +351,7 @@ async def test_it_ends_with_its_session(connect: Connect, live_people: People) -
         await staying.silence()
 
 
-async def test_a_deactivated_user_loses_it(
+async def test_deactivation_closes_the_inbox(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     async with opened(connect, live_people.teacher) as ending, opened(connect, live_people.student) as staying:
@@ -363,7 +361,7 @@ async def test_a_deactivated_user_loses_it(
         await receives_nothing(staying)
 
 
-async def test_opening_and_telling_cost_a_constant_number_of_queries(
+async def test_opening_and_updates_cost_a_constant_number_of_queries(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     async def count() -> tuple[int, int, int]:
@@ -397,7 +395,7 @@ async def test_opening_and_telling_cost_a_constant_number_of_queries(
     assert few == (5, 1, 3)
 
 
-async def test_what_happens_while_it_opens_is_told(
+async def test_changes_during_the_handshake_are_sent(
     connect: Connect, live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from chat import consumers
@@ -422,7 +420,7 @@ class TestBetweenProcesses:
         settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
         monkeypatch.setattr(healing, "CONFIRMED_SECONDS", 0.1)
 
-    async def test_news_come_from_another_process(
+    async def test_updates_arrive_from_another_process(
         self, connect: Connect, live_people: People, live_conversation: Conversation
     ) -> None:
         async with OtherProcess() as other, opened(connect, live_people.teacher) as mentor:
@@ -447,7 +445,7 @@ class TestBetweenProcesses:
                 mentor, conversation, live_people.teacher, last=await Message.objects.aget(), unread=1
             )
 
-    async def test_what_the_layer_loses_is_found_in_a_round(
+    async def test_updates_lost_by_the_layer_are_found_in_a_round(
         self, connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
     ) -> None:
         settings.CHAT_HEAL_SECONDS = 0.1
@@ -474,7 +472,7 @@ class TestBetweenProcesses:
             await in_thread(Conversation.objects.filter(pk=started.pk).delete)
             await teacher.silence()
 
-    async def test_a_layer_that_is_back_is_made_up_for_at_once(
+    async def test_updates_are_recovered_as_soon_as_the_layer_is_back(
         self, connect: Connect, live_people: People, live_conversation: Conversation
     ) -> None:
         async with AsyncExitStack() as stack:
@@ -501,7 +499,7 @@ def inbox_of(user: User, write: Any, close: Any) -> InboxFeed:
     return InboxFeed(user.profile, {}, session_key=None, wants_presence=False, write=write, close=close)
 
 
-async def test_a_database_that_fails_is_asked_again(
+async def test_a_failed_database_read_is_retried(
     live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscriber, "RETRY_SECONDS", 0.01)
@@ -518,7 +516,7 @@ async def test_a_database_that_fails_is_asked_again(
     inbox.stop()
 
 
-async def test_a_database_that_can_never_answer_ends_it(
+async def test_a_database_that_never_answers_closes_the_inbox(
     live_people: People, live_conversation: Conversation, caplog: pytest.LogCaptureFixture
 ) -> None:
     closed: asyncio.Queue[int] = asyncio.Queue()
@@ -536,7 +534,7 @@ async def test_a_database_that_can_never_answer_ends_it(
     inbox.stop()
 
 
-async def test_a_slow_reader_is_read_for_only_as_often_as_it_takes(
+async def test_the_database_is_read_only_as_fast_as_the_client_reads(
     live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inbox_module, "READING_SECONDS", 0)
@@ -562,7 +560,7 @@ async def test_a_slow_reader_is_read_for_only_as_often_as_it_takes(
     assert taken.empty()
 
 
-async def test_an_inbox_gets_nothing_that_is_not_its_users(
+async def test_an_inbox_receives_only_its_users_conversations(
     live_people: People, live_conversation: Conversation
 ) -> None:
     foreign = await in_thread(conversation_of, live_people.other_student, live_people.trainer)
@@ -571,13 +569,13 @@ async def test_an_inbox_gets_nothing_that_is_not_its_users(
     assert [body.id for _, body in found] == [live_conversation.pk]
 
 
-def test_its_object_is_the_one_of_the_list(people: People) -> None:
+def test_an_update_has_the_same_object_as_the_list(people: People) -> None:
     message = say(people.conversation, people.student, "hello")[0]
     listed = client_of(people.teacher).get("/api/v1/chat/teacher/conversations/").json()["results"]
     assert listed == [conversation_object(people.conversation, people.teacher, last=message, unread=1)]
 
 
-async def test_messages_reach_their_conversation_as_before(
+async def test_an_open_inbox_does_not_affect_conversation_sockets(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     async with (

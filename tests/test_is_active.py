@@ -25,7 +25,7 @@ def conversation(people: People, request: pytest.FixtureRequest) -> Conversation
     return Conversation.objects.with_people().get(pk=conversation.pk)
 
 
-def test_every_place_agrees_whether_a_conversation_is_active(conversation: Conversation) -> None:
+def test_all_three_places_agree_whether_a_conversation_is_active(conversation: Conversation) -> None:
     people = [conversation.student, conversation.teacher]
     shown = [found[conversation.pk].is_active for found in entry_states(people).values() if conversation.pk in found]
     drafts = [Draft(conversation.pk, profile.user_id, "may I?", None) for profile in people]

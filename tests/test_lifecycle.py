@@ -46,7 +46,7 @@ class Server:
 
 @pytest.mark.usefixtures("_own_signals")
 @pytest.mark.parametrize("number", lifecycle.SIGNALS)
-async def test_each_step_comes_in_its_turn_and_what_never_ends_is_not_waited_for(number: signal.Signals) -> None:
+async def test_shutdown_steps_run_in_order_and_do_not_wait_for_ever(number: signal.Signals) -> None:
     server, loop = Server(), asyncio.get_running_loop()
 
     def started() -> None:
@@ -99,7 +99,7 @@ async def test_a_busy_server_does_not_take_longer() -> None:
     assert closed[-1][1] < 5  # one in each turn of the loop would take 10 s
 
 
-async def test_none_are_closed_in_no_time_and_in_a_hurry_all_of_them() -> None:
+async def test_without_time_to_spread_all_sockets_close_at_once() -> None:
     hurried = asyncio.Event()
     assert await closed_in_turn(0, Limits(), hurried) == []
     asyncio.get_running_loop().call_later(0.1, hurried.set)

@@ -19,7 +19,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, bool]]:
 
 
 @pytest.mark.parametrize("host", ["evil.example", "]][[<script>", "a@localhost", "localhost,evil.example", "\xff"])
-def test_a_host_that_is_not_ours(client: Client, caplog: pytest.LogCaptureFixture, host: str) -> None:
+def test_a_foreign_host_is_logged_as_a_warning(client: Client, caplog: pytest.LogCaptureFixture, host: str) -> None:
     assert client.get("/", headers={"Host": host}).status_code == 400
     assert lines(caplog) == [("django.security.DisallowedHost", "WARNING", False)]
     assert "\n" not in caplog.text.strip()
@@ -33,14 +33,14 @@ def test_a_host_that_is_not_ours(client: Client, caplog: pytest.LogCaptureFixtur
         ("abc", "multipart/form-data; boundary=", "django.request"),
     ],
 )
-def test_a_form_that_is_none(
+def test_an_invalid_form_is_logged_as_a_warning(
     client: Client, caplog: pytest.LogCaptureFixture, body: str, content_type: str, logger: str
 ) -> None:
     assert client.post("/admin/login/", body, content_type=content_type).status_code == 400
     assert lines(caplog) == [(logger, "WARNING", False)]
 
 
-def test_a_failure_of_ours_keeps_its_traceback(
+def test_a_server_error_keeps_its_traceback(
     client: Client, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from qader.http import views

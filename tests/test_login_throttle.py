@@ -29,7 +29,7 @@ def statuses(count: int, **how: Any) -> set[int]:
     return {try_to_log_in(**how).status_code for _ in range(count)}
 
 
-def test_the_eleventh_failure_for_an_account_from_an_address_is_429_with_the_time_to_wait(people: People) -> None:
+def test_the_eleventh_failure_for_an_account_from_an_address_is_429(people: People) -> None:
     assert statuses(10) == {400}
     response = try_to_log_in()
     assert (response.status_code, response.json()) == (
@@ -39,7 +39,7 @@ def test_the_eleventh_failure_for_an_account_from_an_address_is_429_with_the_tim
     assert 290 <= int(response.headers["Retry-After"]) <= 300
 
 
-def test_even_the_right_password_is_refused_then_but_not_from_elsewhere(people: People) -> None:
+def test_a_throttled_address_is_refused_even_with_the_right_password(people: People) -> None:
     assert statuses(10) == {400}
     assert try_to_log_in(password=PASSWORD).status_code == 429
     assert try_to_log_in(password=PASSWORD, address="192.0.2.2").status_code == 200
@@ -79,7 +79,7 @@ def test_an_account_has_100_failures_from_all_addresses(people: People) -> None:
     assert try_to_log_in("teacher", PASSWORD).status_code == 200
 
 
-def test_refused_tries_do_not_count_against_others(people: People) -> None:
+def test_throttled_attempts_do_not_count_for_other_limits(people: People) -> None:
     assert statuses(105) == {400, 429}
     assert try_to_log_in("teacher", PASSWORD).status_code == 200
 
@@ -92,7 +92,7 @@ def test_the_limits_are_settings(people: People, settings: Any) -> None:
     assert statuses(1, username="someone") == {429}
 
 
-def test_a_place_is_free_again_five_minutes_after_its_own_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_failure_expires_after_five_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throttling, "cache", LocMemCache("places", {}))  # Redis has a clock of its own
     now = time.time()
     for minute in range(10):
@@ -107,7 +107,7 @@ def test_a_place_is_free_again_five_minutes_after_its_own_failure(monkeypatch: p
     Failures("student", "192.0.2.1").refuse()
 
 
-def test_a_burst_of_guesses_is_counted_like_a_queue(people: People, settings: Any) -> None:
+def test_simultaneous_guesses_are_all_counted(people: People, settings: Any) -> None:
     """All look before anyone has failed: the eleventh is told 429, and a right guess behind ten wrong ones too."""
     bursts = [Failures("student", "192.0.2.1") for _ in range(12)]
     for failures in bursts:
@@ -120,7 +120,7 @@ def test_a_burst_of_guesses_is_counted_like_a_queue(people: People, settings: An
         bursts[11].refuse()
 
 
-def test_a_right_guess_is_refused_where_the_window_filled_meanwhile(
+def test_a_correct_guess_is_refused_if_the_limit_was_reached_meanwhile(
     people: People, rf: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow_authenticate(request: Any, **credentials: str) -> Any:
@@ -148,7 +148,7 @@ class Away:
     add = get_many
 
 
-def test_without_the_cache_people_still_get_in_and_it_is_asked_once_a_try(
+def test_log_in_works_without_the_cache(
     people: People, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     away = Away()
@@ -160,7 +160,7 @@ def test_without_the_cache_people_still_get_in_and_it_is_asked_once_a_try(
     assert caplog.messages[0] == "failed log-ins are not limited, the cache is unreachable: ConnectionError"
 
 
-def test_a_redis_that_hangs_holds_nobody_up(people: People, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_redis_does_not_delay_log_in(people: People, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as silent:  # takes connections and says nothing
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -193,7 +193,7 @@ def test_the_clients_address_is_the_peers_or_what_a_trusted_proxy_says(  # noqa:
     assert client_address(rf.get("/", REMOTE_ADDR=peer, headers=headers)) == address
 
 
-def test_an_address_of_two_users_is_an_account_of_its_own(people: People) -> None:
+def test_an_address_shared_by_two_users_has_its_own_limit(people: People) -> None:
     assert account_name("student@example.com") == "student"
     twin = make_user("twin", None)
     twin.email = "student@example.com"
@@ -208,7 +208,7 @@ def test_names_of_any_length_make_short_keys() -> None:
     assert all(len(cache.make_key(place)) < 120 for window in failures._windows for place in window)
 
 
-def test_the_admins_log_in_counts_with_rest(people: People) -> None:
+def test_admin_and_rest_log_ins_share_the_limits(people: People) -> None:
     assert statuses(6, username="admin") == {400}
     browser = Client(REMOTE_ADDR="192.0.2.1")
 

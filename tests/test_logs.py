@@ -50,7 +50,7 @@ def test_an_event_is_one_json_object_in_one_line() -> None:
     }
 
 
-def test_what_others_hang_on_a_record_is_left_out() -> None:
+def test_extra_attributes_of_a_record_are_left_out() -> None:
     given = record("answered", request=f"<Request {SECRET}>", status_code=500)
     assert without_time(json.loads(JsonLine().format(given))) == {
         "level": "INFO",
@@ -59,7 +59,7 @@ def test_what_others_hang_on_a_record_is_left_out() -> None:
     }
 
 
-def test_an_exception_tells_its_kind_and_its_way_but_not_its_words() -> None:
+def test_an_exception_is_logged_with_type_and_trace_but_without_text() -> None:
     error = raised(OperationalError(SECRET), raised(IntegrityError(f"DETAIL: Failing row contains ({SECRET})")))
     text = JsonLine().format(record("a batch failed", error=error))
     assert SECRET not in text
@@ -69,12 +69,12 @@ def test_an_exception_tells_its_kind_and_its_way_but_not_its_words() -> None:
     assert [re.sub(r"^.*/|:\d+", "", place) for place in line["stack"]] == ["test_logs.py raised"] * 2
 
 
-def test_what_asyncio_adds_to_its_message_is_left_out() -> None:
+def test_asyncio_context_is_left_out() -> None:
     given = record(f"Task exception was never retrieved\nfuture: <Task exception=ValueError('{SECRET}')>")
     assert json.loads(JsonLine().format(given))["event"] == "Task exception was never retrieved"
 
 
-def test_the_words_of_an_exception_are_left_out_of_the_event_too() -> None:
+def test_exception_text_is_left_out_of_the_event_too() -> None:
     error = raised(ValueError(SECRET))
     line = JsonLine().format(record("Exception inside application: %s", error, error=error))  # as daphne has it
     assert json.loads(line)["event"] == "Exception inside application: ValueError"
@@ -82,7 +82,7 @@ def test_the_words_of_an_exception_are_left_out_of_the_event_too() -> None:
 
 
 @pytest.mark.parametrize("make_loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
-def test_of_a_callback_that_fails_the_arguments_are_left_out(lines: Lines, make_loop: Any) -> None:
+def test_arguments_of_a_failed_callback_are_left_out(lines: Lines, make_loop: Any) -> None:
     def fail(*_: Any) -> None:
         raise ValueError
 
@@ -98,7 +98,7 @@ def test_of_a_callback_that_fails_the_arguments_are_left_out(lines: Lines, make_
     assert SECRET not in json.dumps(line)
 
 
-def test_in_development_it_is_a_line_to_read_with_all_of_the_traceback() -> None:
+def test_in_development_lines_are_text_with_the_full_traceback() -> None:
     given = record("socket opened", fields={"kind": "inbox"}, error=raised(ValueError("why")))
     first, *rest = ReadableLine().format(given).splitlines()
     assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} INFO    chat\.test socket opened kind=inbox", first)
@@ -109,14 +109,14 @@ def test_in_development_it_is_a_line_to_read_with_all_of_the_traceback() -> None
     ("debug", "formatter"),
     [("0", "qader.observability.log_format.JsonLine"), ("1", "qader.observability.log_format.ReadableLine")],
 )
-def test_which_of_them_it_is_debug_decides(debug: str, formatter: str) -> None:
+def test_debug_decides_which_format_is_used(debug: str, formatter: str) -> None:
     program = "from qader.settings import LOGGING; print(LOGGING['formatters']['line']['()'])"
     environment = {"DEBUG": debug, "SECRET_KEY": "k" * 50}
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, check=True, capture_output=True)
     assert done.stdout.decode().strip() == formatter
 
 
-def test_what_nobody_caught_and_what_python_warns_of_are_lines_too() -> None:
+def test_uncaught_exceptions_and_warnings_are_log_lines_too() -> None:
     program = f"""
 import logging, sys, threading, warnings
 from qader.observability.log_format import JsonLine, log_uncaught

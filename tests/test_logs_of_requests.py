@@ -15,7 +15,7 @@ from tests.sockets import in_thread
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_what_django_logs_of_a_request_is_told_without_its_path(lines: Lines) -> None:
+async def test_django_request_logs_leave_out_the_path(lines: Lines) -> None:
     await ask("POST", "/admin/login/?next=/someone@example.com")
     warning, request = lines()
     assert warning["event"] == "Forbidden (CSRF cookie not set.)"
@@ -33,7 +33,7 @@ async def ask(method: str, path: str, user_key: str | None = None, **headers: st
     return answer
 
 
-async def test_a_request_has_one_line_with_its_route_instead_of_its_path(live_people: People, lines: Lines) -> None:
+async def test_a_request_is_one_line_with_its_route_not_its_path(live_people: People, lines: Lines) -> None:
     key = await in_thread(session_cookie, live_people.student)
     answer = await ask("GET", f"/api/v1/chat/my-conversation/messages/?q={SECRET.split(maxsplit=1)[0]}", key)
     (line,) = lines()
@@ -51,7 +51,7 @@ async def test_a_request_has_one_line_with_its_route_instead_of_its_path(live_pe
     }
 
 
-async def test_a_method_that_a_client_makes_up_is_not_logged(live_people: People, lines: Lines) -> None:
+async def test_an_invented_method_is_not_logged(live_people: People, lines: Lines) -> None:
     await ask("MADEUP", "/someone@example.com")
     (line,) = lines()
     assert line["method"] == "other"
@@ -83,7 +83,7 @@ async def test_a_path_is_never_logged(lines: Lines, path: str, status: int, rout
     ],
 )
 @pytest.mark.django_db(transaction=True)
-async def test_the_id_is_the_proxys_only_where_it_is_trusted_and_well_formed(
+async def test_the_request_id_is_taken_only_from_a_trusted_proxy(
     lines: Lines, settings: Any, trust: bool, given: str, taken: bool
 ) -> None:
     settings.TRUST_PROXY = trust
@@ -94,14 +94,12 @@ async def test_the_id_is_the_proxys_only_where_it_is_trusted_and_well_formed(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
-async def test_what_machines_ask_all_day_long_is_not_logged(lines: Lines, path: str) -> None:
+async def test_health_checks_and_scrapes_are_not_logged(lines: Lines, path: str) -> None:
     await ask("GET", path)
     assert lines() == []
 
 
-async def test_a_request_that_fails_is_logged_with_its_id_and_without_its_words(
-    live_people: People, lines: Lines
-) -> None:
+async def test_a_failed_request_is_logged_with_its_id_and_without_error_text(live_people: People, lines: Lines) -> None:
     key = await in_thread(session_cookie, live_people.student)
     with database_away(ValueError(SECRET)):
         assert (await ask("GET", "/admin/", key))["status"] == 500

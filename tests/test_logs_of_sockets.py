@@ -27,7 +27,7 @@ from tests.people import People
 from tests.sockets import connected, in_thread, key_of, settled, socket_of
 
 
-async def test_a_socket_has_a_line_for_its_opening_and_one_for_its_end(
+async def test_a_socket_is_logged_when_opened_and_when_closed(
     connect: Connect, live_people: People, lines: Lines
 ) -> None:
     async with connected(connect, live_people.student) as socket:
@@ -66,7 +66,7 @@ async def test_a_socket_that_is_refused_has_one_line(connect: Connect, live_peop
     }
 
 
-async def test_what_is_found_out_for_a_socket_is_logged_in_its_name(
+async def test_work_for_a_socket_is_logged_with_its_ids(
     connect: Connect, live_people: People, live_conversation: Conversation, lines: Lines, stack: AsyncExitStack
 ) -> None:
     student = await stack.enter_async_context(connected(connect, live_people.student))
@@ -84,9 +84,7 @@ async def test_what_is_found_out_for_a_socket_is_logged_in_its_name(
     ]
 
 
-async def test_what_a_socket_cannot_be_sent_is_logged_in_its_own_name_not_in_the_senders(
-    monkeypatch: pytest.MonkeyPatch, lines: Lines
-) -> None:
+async def test_a_failed_send_is_logged_with_the_receivers_ids(monkeypatch: pytest.MonkeyPatch, lines: Lines) -> None:
     """The sender's task brings the news; the receiver's writes it."""
     monkeypatch.setattr(subscriber, "SEND_SECONDS", 0.01)
     closed = asyncio.Event()
@@ -116,14 +114,14 @@ async def test_what_a_socket_cannot_be_sent_is_logged_in_its_own_name_not_in_the
 
 
 @pytest.mark.django_db(transaction=True)
-async def test_threads_that_work_for_a_socket_log_in_its_name(lines: Lines) -> None:
+async def test_threads_log_with_the_ids_of_their_socket(lines: Lines) -> None:
     tracing.begin("connection", "mine").user_id = 5
     await in_database(logging.getLogger("chat.test").warning, "looked up")
     (line,) = lines()
     assert (line["event"], line["connection"], line["user"]) == ("looked up", "mine", 5)
 
 
-async def test_a_socket_that_cannot_be_closed_is_cut_in_its_own_name(
+async def test_a_socket_that_does_not_close_is_cut_and_logged_with_its_ids(
     live_people: People, lines: Lines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from qader.asgi import application
@@ -154,7 +152,7 @@ async def test_a_socket_that_cannot_be_closed_is_cut_in_its_own_name(
     ]
 
 
-async def test_what_serves_everybody_is_nobodys_doing(live_people: People, live_conversation: Conversation) -> None:
+async def test_shared_work_is_logged_without_socket_ids(live_people: People, live_conversation: Conversation) -> None:
     """Whoever happened to wake the writer is no more the cause of its batch than the others in it."""
     causes: asyncio.Queue[tracing.Trace | None] = asyncio.Queue()
     tracing.begin("connection", "first")
@@ -169,7 +167,7 @@ async def test_what_serves_everybody_is_nobodys_doing(live_people: People, live_
     await loop_is_idle()
 
 
-async def test_content_that_the_database_quotes_is_not_logged(
+async def test_message_text_in_database_errors_is_not_logged(
     connect: Connect, live_people: People, live_conversation: Conversation, lines: Lines
 ) -> None:
     def forbid() -> None:

@@ -34,7 +34,9 @@ def _rounds_and_newcomers_do_nothing(settings: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(healing, "CONFIRMED_SECONDS", 0.05)
 
 
-async def test_sockets_come_and_go(connect: Connect, live_people: People, stack: AsyncExitStack) -> None:
+async def test_opening_and_closing_sockets_is_counted(
+    connect: Connect, live_people: People, stack: AsyncExitStack
+) -> None:
     with metric_changes() as opened:
         await stack.enter_async_context(connected(connect, live_people.student))
         await stack.enter_async_context(connect(live_people.student, "inbox/"))
@@ -61,7 +63,7 @@ async def test_sockets_come_and_go(connect: Connect, live_people: People, stack:
         (3999, 'by="client",code="other"'),  # a client may make up two thousand of them
     ],
 )
-async def test_how_a_socket_ended(connect: Connect, live_people: People, code: int, counted: str) -> None:
+async def test_closes_are_counted_by_code(connect: Connect, live_people: People, code: int, counted: str) -> None:
     async with connected(connect, live_people.student) as socket:
         with metric_changes() as changed:
             await socket.send_input({"type": "websocket.disconnect", "code": code})
@@ -79,7 +81,7 @@ async def test_a_socket_that_we_close_counts_as_ours(connect: Connect, live_peop
     assert changed == {'qader_sockets{kind="conversation"}': -1, closed: 1}
 
 
-async def test_a_message_is_stored_and_delivered(
+async def test_stored_and_delivered_messages_are_counted(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     async with (
@@ -106,13 +108,15 @@ async def _until_idle() -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_a_message_over_rest(live_people: People, post: Post) -> None:
+async def test_messages_over_rest_are_counted(live_people: People, post: Post) -> None:
     with metric_changes() as changed:
         assert (await post(live_people.student, STUDENT_MESSAGES, {"content": "hello"})).status_code == 201
     assert changed == SENT
 
 
-async def test_errors_that_clients_are_told(connect: Connect, live_people: People, post: Post, settings: Any) -> None:
+async def test_errors_sent_to_clients_are_counted(
+    connect: Connect, live_people: People, post: Post, settings: Any
+) -> None:
     settings.CHAT_RATE_LIMIT = (0.001, 1)
     async with connected(connect, live_people.student) as socket:
         with metric_changes() as changed:
@@ -136,7 +140,7 @@ async def test_errors_that_clients_are_told(connect: Connect, live_people: Peopl
 
 
 @pytest.mark.parametrize("outcome", ["recovered", "too_far", "unknown"])
-async def test_resumes_by_outcome(
+async def test_resumes_are_counted_by_outcome(
     connect: Connect,
     live_people: People,
     live_conversation: Conversation,
@@ -153,7 +157,7 @@ async def test_resumes_by_outcome(
     assert sum(value for name, value in changed.items() if name.startswith("qader_resumes")) == 1
 
 
-async def test_what_another_process_said_and_what_the_layer_lost(
+async def test_events_of_other_processes_and_lost_ones_are_counted(
     connect: Connect, live_people: People, live_conversation: Conversation, settings: Any, stack: AsyncExitStack
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
@@ -187,7 +191,7 @@ async def test_what_another_process_said_and_what_the_layer_lost(
     }
 
 
-async def test_read_marks_that_the_layer_lost(
+async def test_lost_read_events_are_counted(
     connect: Connect, live_people: People, live_conversation: Conversation, settings: Any, stack: AsyncExitStack
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
@@ -208,7 +212,7 @@ async def test_read_marks_that_the_layer_lost(
     assert changed == {"qader_layer_seconds_count": 1, 'qader_gaps_healed_total{what="reads"}': 1}
 
 
-async def test_a_layer_that_is_away_and_returns_though_nobody_speaks(
+async def test_an_outage_of_the_layer_is_noticed_without_traffic(
     connect: Connect, live_people: People, settings: Any
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
@@ -235,7 +239,7 @@ def cut_off(*_: Any, **__: Any) -> None:
     raise psycopg.OperationalError("the connection is lost")
 
 
-async def test_a_database_that_is_away_from_the_writer_and_from_rest(
+async def test_database_failures_of_writer_and_rest_are_counted(
     connect: Connect, live_people: People, post: Post
 ) -> None:
     async with connected(connect, live_people.student) as socket:
@@ -254,7 +258,7 @@ async def test_a_database_that_is_away_from_the_writer_and_from_rest(
     }
 
 
-async def test_a_rate_limiter_without_redis(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rate_limit_fallbacks_are_counted(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ratelimit, "RETRY_SECONDS", 0.0)
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
     settings.CHAT_RATE_LIMIT = (1, 2)

@@ -23,7 +23,7 @@ from tests.sockets import connected, in_thread
         ("student", "elsewhere/", "no_such_path"),
     ],
 )
-async def test_who_is_not_let_in_and_why(
+async def test_refused_handshakes_are_counted_by_reason(
     connect: Connect, live_people: People, who: str | None, path: str | None, reason: str
 ) -> None:
     with metric_changes() as changed:
@@ -32,7 +32,7 @@ async def test_who_is_not_let_in_and_why(
     assert changed == {f'qader_handshakes_refused_total{{reason="{reason}"}}': 1}
 
 
-async def test_refused_for_too_many_and_for_a_database_that_is_away(
+async def test_refusals_for_too_many_sockets_and_database_outages_are_counted(
     connect: Connect, live_people: People, settings: Any
 ) -> None:
     settings.CHAT_MAX_SOCKETS_PER_USER = 1
@@ -50,7 +50,7 @@ async def test_refused_for_too_many_and_for_a_database_that_is_away(
     }
 
 
-async def test_an_origin_that_is_not_ours_is_a_reason(live_people: People) -> None:
+async def test_a_foreign_origin_is_counted_as_a_reason(live_people: People) -> None:
     from qader.asgi import application
     from tests.conftest import Socket
 
@@ -62,7 +62,7 @@ async def test_an_origin_that_is_not_ours_is_a_reason(live_people: People) -> No
     assert changed == {'qader_handshakes_refused_total{reason="origin"}': 1}
 
 
-async def test_a_client_that_leaves_before_it_is_let_in(live_people: People) -> None:
+async def test_a_client_that_leaves_during_the_handshake_is_counted_as_abandoned(live_people: People) -> None:
     from tests.sockets import socket_of
 
     socket = await in_thread(socket_of, live_people.student)

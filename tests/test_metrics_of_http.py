@@ -13,7 +13,7 @@ from tests.people import PASSWORD, People
 from tests.queries import counted_queries
 
 
-def test_tries_to_sign_in(people: People, client: Any, settings: Any) -> None:
+def test_log_in_attempts_are_counted(people: People, client: Any, settings: Any) -> None:
     settings.LOGIN_LIMIT_ACCOUNT = 1
 
     def sign_in(password: str) -> None:
@@ -47,7 +47,7 @@ def test_tries_to_sign_in(people: People, client: Any, settings: Any) -> None:
     ],
 )
 @pytest.mark.django_db(transaction=True)
-async def test_http_by_the_name_of_its_route(
+async def test_requests_are_counted_by_route(
     method: str, path: str, route: str, counted_method: str, status: int
 ) -> None:
     from qader.asgi import application
@@ -64,7 +64,7 @@ async def test_http_by_the_name_of_its_route(
 
 @pytest.mark.parametrize("more_body", [True, False])
 @pytest.mark.django_db(transaction=True)
-async def test_a_client_that_hangs_up_before_it_is_answered_is_no_failure_of_ours(more_body: bool) -> None:
+async def test_a_client_that_disconnects_early_is_not_counted_as_an_error(more_body: bool) -> None:
     from qader.asgi import application
 
     with metric_changes() as changed:
@@ -76,7 +76,7 @@ async def test_a_client_that_hangs_up_before_it_is_answered_is_no_failure_of_our
     assert 'status="499"' in counted
 
 
-def test_the_pool_tells_of_itself(db: None) -> None:
+def test_the_connection_pool_has_metrics(db: None) -> None:
     connection.ensure_connection()
     told = {line.split(" ")[0] for line in generate_latest().decode().splitlines() if "database_pool" in line}
     names = {
@@ -89,7 +89,7 @@ def test_the_pool_tells_of_itself(db: None) -> None:
     assert told - {"#"} == (names if connection.vendor == "postgresql" else set())
 
 
-def test_what_runs_is_named() -> None:
+def test_the_running_version_is_a_metric() -> None:
     (line,) = [line for line in generate_latest().decode().splitlines() if line.startswith("qader_build_info{")]
     assert line.endswith(" 1.0")
     for name in ("python", "django", "channels", "psycopg"):

@@ -27,12 +27,12 @@ def test_it_is_prometheus_text_and_never_cached(client: Client) -> None:
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"])
-def test_without_a_token_this_machine_reads_it(client: Client, address: str) -> None:
+def test_without_a_token_localhost_may_read(client: Client, address: str) -> None:
     assert status(client, address) == 200
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1", "10.0.0.7", "172.18.0.5", "::ffff:10.0.0.7", "2001:db8::1", "", "x"])
-def test_without_a_token_nobody_else_does(client: Client, address: str) -> None:
+def test_without_a_token_other_addresses_get_404(client: Client, address: str) -> None:
     assert status(client, address) == 404
 
 
@@ -41,7 +41,7 @@ def test_without_a_token_nobody_else_does(client: Client, address: str) -> None:
     "name", ["X-Real-IP", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "Via"]
 )
 @pytest.mark.parametrize("value", ["192.0.2.1", "127.0.0.1", ""])
-def test_without_a_token_nobody_does_by_a_proxy_on_this_machine(
+def test_without_a_token_requests_through_a_local_proxy_get_404(
     client: Client, settings: Any, trust: bool, name: str, value: str
 ) -> None:
     settings.TRUST_PROXY = trust
@@ -49,7 +49,7 @@ def test_without_a_token_nobody_does_by_a_proxy_on_this_machine(
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "192.0.2.1"])
-def test_with_a_token_only_who_brings_it_does_from_wherever(client: Client, settings: Any, address: str) -> None:
+def test_with_a_token_only_requests_that_send_it_may_read(client: Client, settings: Any, address: str) -> None:
     settings.METRICS_TOKEN = TOKEN
     assert status(client, address, Authorization=f"Bearer {TOKEN}") == 200
     assert status(client, address) == 404
@@ -57,7 +57,7 @@ def test_with_a_token_only_who_brings_it_does_from_wherever(client: Client, sett
         assert status(client, address, Authorization=wrong) == 404
 
 
-def test_get_and_head_only(client: Client) -> None:
+def test_only_get_and_head_are_allowed(client: Client) -> None:
     assert status(client, method="HEAD") == 200
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
         assert status(Client(enforce_csrf_checks=False), method=method) == 404

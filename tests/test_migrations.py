@@ -88,7 +88,7 @@ def lint_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any)
 
 
 @pytest.mark.parametrize(("body", "why"), UNSAFE.items())
-def test_an_unsafe_one_is_refused_with_the_reason(
+def test_an_unsafe_migration_is_refused_with_the_reason(
     lint_example: LintExample, capsys: pytest.CaptureFixture[str], body: str, why: str
 ) -> None:
     assert lint_example(body).nb_erroneous == 1
@@ -97,5 +97,5 @@ def test_an_unsafe_one_is_refused_with_the_reason(
 
 
 @pytest.mark.parametrize("body", SAFE)
-def test_a_safe_one_is_not(lint_example: LintExample, capsys: pytest.CaptureFixture[str], body: str) -> None:
+def test_a_safe_migration_is_accepted(lint_example: LintExample, capsys: pytest.CaptureFixture[str], body: str) -> None:
     assert lint_example(body).nb_erroneous == 0, capsys.readouterr().out

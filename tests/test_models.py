@@ -72,7 +72,7 @@ def test_a_message_that_cannot_be_stored_takes_no_number(live_people: People) ->
     assert seqs(live_people.conversation) == [1, 2]
 
 
-def test_the_number_of_an_erased_message_is_never_given_again(people: People) -> None:
+def test_the_number_of_a_deleted_message_is_never_reused(people: People) -> None:
     say(people.conversation, people.student, "one", "two")[-1].delete()
     say(people.conversation, people.student, "three")
     assert seqs(people.conversation) == [1, 3]
@@ -95,12 +95,12 @@ def test_a_pair_has_one_conversation(people: People) -> None:
     assert (again.student, again.teacher) == (people.student.profile, people.teacher.profile)
 
 
-def test_the_pair_is_given_by_name_only(people: People) -> None:
+def test_the_pair_must_be_passed_by_keyword(people: People) -> None:
     with pytest.raises(TypeError):
         Conversation.get_or_create_conversation(people.student.profile, people.teacher.profile)  # type: ignore[call-arg]
 
 
-def test_two_who_ask_at_once_get_the_same_conversation(live_people: People) -> None:
+def test_concurrent_calls_return_the_same_conversation(live_people: People) -> None:
     pair = {"student_profile": live_people.student.profile, "teacher_profile": live_people.teacher.profile}
     answers = at_once(*[lambda: Conversation.get_or_create_conversation(**pair)] * 4)
     assert sorted(made for _, made in answers) == [False, False, False, True]
@@ -120,7 +120,7 @@ def test_a_number_cannot_be_used_twice(people: People) -> None:
         Message.objects.create(conversation=people.conversation, sender=people.teacher, content="x", seq=message.seq)
 
 
-def test_a_client_id_is_free_to_others_and_in_other_conversations(people: People) -> None:
+def test_a_client_id_is_unique_per_sender_and_conversation(people: People) -> None:
     elsewhere = conversation_of(people.student, people.trainer)
     for conversation, sender in [
         (people.conversation, people.student),
@@ -168,7 +168,7 @@ def test_a_mentor_assigned_again_makes_the_old_conversation_active_again(people:
     assert Conversation.objects.get().is_active
 
 
-def test_saving_a_stale_conversation_does_not_take_its_counters_back(people: People) -> None:
+def test_saving_a_stale_conversation_does_not_reset_its_counters(people: People) -> None:
     stale = Conversation.objects.get(pk=people.conversation.pk)
     say(people.conversation, people.student, "one", "two")
     Conversation.objects.filter(pk=stale.pk).update(student_read_seq=1, teacher_read_seq=2)
@@ -185,7 +185,7 @@ def test_saving_a_conversation_stores_what_else_was_changed(people: People) -> N
     assert Conversation.objects.get().teacher == people.trainer.profile
 
 
-def test_a_conversation_knows_its_members_in_their_present_roles(people: People) -> None:
+def test_conversation_members_are_checked_by_current_role(people: People) -> None:
     conversation = people.conversation
     assert conversation.member(people.student.pk) == people.student.profile
     assert conversation.member(people.teacher.pk) == people.teacher.profile
@@ -198,7 +198,7 @@ def test_a_conversation_knows_its_members_in_their_present_roles(people: People)
     assert conversation.member(people.teacher.pk) is None
 
 
-def test_everybody_has_their_own_conversations_in_their_present_role(people: People) -> None:
+def test_for_user_returns_own_conversations_by_current_role(people: People) -> None:
     mine, theirs = people.conversation, people.other_conversation
     assert [list(Conversation.objects.for_user(user)) for user in (people.student, people.teacher)] == [[mine], [mine]]
     assert list(Conversation.objects.for_user(people.trainer)) == [theirs]
@@ -246,7 +246,7 @@ def test_nobody_is_their_own_mentor(people: People) -> None:
         UserProfile.objects.filter(user=people.student).update(assigned_mentor=people.student.profile)
 
 
-def test_a_student_has_no_mentor_once_that_person_is_none(people: People) -> None:
+def test_a_mentor_who_lost_the_role_is_no_longer_the_students_mentor(people: People) -> None:
     assert people.student.profile.mentor == people.teacher.profile
     UserProfile.objects.filter(user=people.teacher).update(role=RoleChoices.ADMIN)
     assert UserProfile.objects.get(user=people.student).mentor is None

@@ -63,7 +63,7 @@ def selected(expression: str) -> list[tuple[str, set[str]]]:
 
 
 @pytest.mark.parametrize("expression", [*(alert["expr"] for alert in ALERTS), *QUERIES])
-def test_every_expression_asks_for_what_the_code_tells(expression: str) -> None:
+def test_every_expression_uses_existing_metrics_and_labels(expression: str) -> None:
     asked = selected(expression)
     assert asked
     for name, labels in asked:
@@ -84,7 +84,7 @@ def test_every_metric_of_ours_is_shown() -> None:
     assert ours - families == {"qader_build_info"}
 
 
-def test_there_are_ten_alerts_and_each_says_what_to_do() -> None:
+def test_there_are_ten_alerts_with_a_runbook_each() -> None:
     assert len({alert["alert"] for alert in ALERTS}) == len(ALERTS) == 10
     for alert in ALERTS:
         assert set(alert) == {"alert", "expr", "for", "labels", "annotations"}
@@ -110,7 +110,7 @@ def test_the_operations_page_has_every_metric_of_ours_and_no_other() -> None:
     assert documented == described
 
 
-def test_the_panels_of_the_dashboard_have_names_and_places_of_their_own() -> None:
+def test_dashboard_panels_have_unique_names_and_positions() -> None:
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
     assert len({panel["title"] for panel in PANELS}) == len(PANELS)
     taken: set[tuple[int, int]] = set()
@@ -138,7 +138,7 @@ def test_grafana_finds_prometheus_and_the_dashboard() -> None:
     assert grafana["depends_on"] == ["prometheus"]
 
 
-def test_prometheus_asks_each_web_process_by_its_own_address_and_with_the_token() -> None:
+def test_prometheus_scrapes_each_web_process_with_the_token() -> None:
     compose = load_compose(VARIABLES)
     (job,) = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["scrape_configs"]
     web = compose["services"]["web-1"]["command"]
@@ -153,7 +153,7 @@ def test_prometheus_asks_each_web_process_by_its_own_address_and_with_the_token(
     assert job["job_name"] == "qader"
 
 
-def test_monitoring_is_started_where_it_is_asked_for_and_pinned() -> None:
+def test_monitoring_is_an_optional_pinned_profile() -> None:
     services = load_compose(VARIABLES)["services"]
     monitoring = {name: service for name, service in services.items() if service.get("profiles") == ["monitoring"]}
     assert set(monitoring) == {"prometheus", "grafana"}
@@ -180,11 +180,11 @@ def test_promtool_accepts_the_rules_and_the_configuration() -> None:
 
 
 @needs_promtool
-def test_each_alert_rings_when_it_should_and_else_is_silent() -> None:
+def test_each_alert_fires_only_when_it_should() -> None:
     run_promtool("test", "rules", "tests/alerts.yml")
 
 
-def test_each_alert_has_a_case_in_which_it_rings() -> None:
+def test_each_alert_has_a_test_case_in_which_it_fires() -> None:
     cases = yaml.safe_load((ROOT / "tests" / "alerts.yml").read_text())["tests"]
     checks = [check for case in cases for check in case["promql_expr_test"] if check["exp_samples"]]
     ringing = {name for check in checks for name in re.findall(r'alertname="(\w+)"', check["expr"])}

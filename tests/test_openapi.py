@@ -28,7 +28,7 @@ OPERATIONS = {
 }
 
 
-def test_the_document_says_all_that_may_be_asked_and_answered(client: Client) -> None:
+def test_the_document_lists_all_operations_and_responses(client: Client) -> None:
     answer = client.get("/api/schema/")
     assert answer.status_code == 200
     document = yaml.safe_load(answer.content)
@@ -61,7 +61,7 @@ def test_it_is_valid_and_made_without_a_warning(tmp_path: Path) -> None:
     call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(tmp_path / "openapi.yaml"))
 
 
-def test_the_page_takes_nothing_from_outside_and_has_no_script_inside(client: Client) -> None:
+def test_the_page_loads_nothing_external_and_has_no_inline_script(client: Client) -> None:
     answer = client.get("/api/docs/")
     assert answer.status_code == 200
     page = answer.content.decode()

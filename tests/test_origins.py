@@ -52,12 +52,12 @@ NO_ORIGINS = [
 
 
 @pytest.mark.parametrize("text", ORIGINS)
-def test_origins_are_taken_for_such(text: str) -> None:
+def test_valid_origins_are_recognized(text: str) -> None:
     assert is_origin(text)
 
 
 @pytest.mark.parametrize("text", NO_ORIGINS)
-def test_nothing_else_is(text: str) -> None:
+def test_anything_else_is_no_origin(text: str) -> None:
     assert not is_origin(text)
 
 
@@ -104,7 +104,7 @@ async def test_the_servers_own_pages_may_connect(origin: str, host: str, scheme:
 
 
 @pytest.mark.parametrize("origin", ["https://app.qader.vip", "http://localhost:3000"])
-async def test_pages_of_trusted_origins_may(origin: str) -> None:
+async def test_pages_of_trusted_origins_may_connect(origin: str) -> None:
     assert await is_accepted(origin, host="chat.qader.vip", scheme="wss")
 
 
@@ -129,26 +129,26 @@ async def test_pages_of_trusted_origins_may(origin: str) -> None:
         "file://localhost",
     ],
 )
-async def test_other_pages_may_not(origin: str) -> None:
+async def test_other_pages_may_not_connect(origin: str) -> None:
     assert not await is_accepted(origin)
 
 
-async def test_a_page_whose_name_was_pointed_at_us_may_not() -> None:
+async def test_a_rebound_domain_may_not_connect() -> None:
     """DNS rebinding: its origin is the host that it asks for, which is none of ours."""
     assert not await is_accepted("http://evil.example", host="evil.example")
 
 
 @pytest.mark.parametrize("host", ["", "localhost, evil.example", "localhost@evil.example"])
-async def test_a_host_that_is_none_makes_no_origin(host: str) -> None:
+async def test_an_invalid_host_has_no_origin(host: str) -> None:
     assert not await is_accepted("http://localhost", host=host)
 
 
-def test_two_hosts_make_none() -> None:
+def test_two_hosts_have_no_origin() -> None:
     scope = {"scheme": "ws", "headers": [(b"host", b"localhost"), (b"host", b"evil.example")]}
     assert own_origin(scope) is None
 
 
-async def test_only_a_trusted_proxy_says_what_is_secure(settings: Any) -> None:
+async def test_only_a_trusted_proxy_decides_whether_a_request_is_secure(settings: Any) -> None:
     behind = {"host": "chat.qader.vip", "x_forwarded_proto": "https"}
     assert not await is_accepted("https://chat.qader.vip", **behind)
     settings.TRUST_PROXY = True
@@ -174,7 +174,7 @@ async def test_a_refusal_needs_no_channel_layer(origin: str, monkeypatch: pytest
 
 @pytest.mark.parametrize("hosts", [["localhost"], ["*"]])
 @pytest.mark.parametrize("origins", [(), ("http://localhost", "http://localhost"), *((text,) for text in NO_ORIGINS)])
-async def test_what_is_no_origin_is_refused_whatever_hosts_are_allowed(
+async def test_an_invalid_origin_is_refused_for_any_allowed_hosts(
     settings: Any, hosts: list[str], origins: tuple[str, ...]
 ) -> None:
     settings.ALLOWED_HOSTS = hosts

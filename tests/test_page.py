@@ -74,7 +74,7 @@ def imports_of(text: str) -> set[str]:
     return set(re.findall(r"""^import .* from "\./([\w.-]+)";$""", text, re.MULTILINE))
 
 
-def test_modules_import_each_other_by_hashed_names_which_the_page_names_beforehand(client: Client) -> None:
+def test_modules_import_hashed_names_that_the_page_preloads(client: Client) -> None:
     page = get_page(client)
     (script,) = [str(script["src"]) for script in page.all("script") if "src" in script]
     named = {str(link["href"]) for link in page.all("link") if link["rel"] == "modulepreload"}
@@ -90,7 +90,7 @@ def test_modules_import_each_other_by_hashed_names_which_the_page_names_beforeha
     assert all(re.fullmatch(r"/static/chat/[\w-]+\.[0-9a-f]{12}\.js", address) for address in found)
 
 
-def test_every_field_has_a_label_and_every_id_that_the_scripts_ask_for_is_there(client: Client) -> None:
+def test_every_field_has_a_label_and_every_id_used_by_scripts_exists(client: Client) -> None:
     page = get_page(client)
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -142,7 +142,7 @@ def test_a_page_without_a_session_does_not_ask_whose_it_is(client: Client) -> No
         ("ar", "xx", "ar", "rtl"),
     ],
 )
-def test_the_language_is_the_cookies_else_the_browsers(
+def test_the_language_is_that_of_the_cookie_or_the_browser(
     client: Client, accepted: str, cookie: str, language: str, direction: str
 ) -> None:
     client.cookies["django_language"] = cookie

@@ -29,7 +29,7 @@ def test_passwords_are_hashed_by_argon2() -> None:
 
 
 @pytest.mark.parametrize("name", ["encode", "verify"])
-def test_however_many_sign_in_at_once_only_few_hashes_take_their_memory(name: str) -> None:
+def test_only_a_few_password_hashes_run_at_once(name: str) -> None:
     hashed = make_password("secret")
     original, lock, under_way, most = getattr(Argon2PasswordHasher, name), threading.Lock(), 0, 0
 
@@ -74,7 +74,7 @@ def test_easy_passwords_are_refused(password: str, code: str) -> None:
 @pytest.mark.parametrize(
     "password", ["  spaces around it  ", "كلمة سر طويلة 🌙", "x" * 1000 + "y", "only small letters"]
 )
-def test_a_password_is_taken_as_it_is(password: str) -> None:
+def test_a_password_is_accepted_unchanged(password: str) -> None:
     validate_password(password)
     User.objects.create_user("ahmad", password=password)
     client = Client()

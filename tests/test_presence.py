@@ -63,7 +63,7 @@ async def asking(connect: Connect, user: User, path: Any = None, **kwargs: Any) 
         yield socket
 
 
-async def test_the_present_state_comes_behind_the_first_frame_and_then_each_change(
+async def test_presence_is_sent_after_the_first_frame_and_at_each_change(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     before = timezone.now()
@@ -85,7 +85,7 @@ async def test_the_present_state_comes_behind_the_first_frame_and_then_each_chan
         await student.silence()
 
 
-async def test_whoever_did_not_ask_hears_nothing_of_it(
+async def test_sockets_that_did_not_subscribe_receive_no_presence(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     async with (
@@ -101,7 +101,7 @@ async def test_whoever_did_not_ask_hears_nothing_of_it(
         await open_and_silent(student, tab, inbox)
 
 
-async def test_any_socket_of_a_user_counts_and_only_the_last_to_go_is_told(
+async def test_a_user_is_offline_only_when_the_last_socket_closes(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     async with asking(connect, live_people.student) as student:
@@ -115,7 +115,7 @@ async def test_any_socket_of_a_user_counts_and_only_the_last_to_go_is_told(
         assert await student.receive_json() == offline(live_people.teacher, await seen(live_people.teacher))
 
 
-async def test_a_page_that_is_loaded_anew_is_not_away(
+async def test_reloading_a_page_does_not_send_offline(
     connect: Connect, live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "GRACE_SECONDS", 0.5)
@@ -129,7 +129,7 @@ async def test_a_page_that_is_loaded_anew_is_not_away(
         assert await LastSeen.objects.acount() == 1
 
 
-async def test_an_inbox_is_told_of_all_other_sides(
+async def test_an_inbox_receives_the_presence_of_every_participant(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     pupil = await in_thread(make_user, "pupil", RoleChoices.STUDENT, mentor=live_people.teacher)
@@ -144,7 +144,7 @@ async def test_an_inbox_is_told_of_all_other_sides(
         await inbox.silence()
 
 
-async def test_an_inbox_hears_of_who_comes_to_it_later(connect: Connect, live_people: People) -> None:
+async def test_an_inbox_receives_the_presence_of_new_participants(connect: Connect, live_people: People) -> None:
     async with asking(connect, live_people.teacher, INBOX) as inbox, asking(connect, live_people.student) as student:
         assert await student.receive_json() == online(live_people.teacher)
         told: dict[str, Any] = {}
@@ -155,7 +155,7 @@ async def test_an_inbox_hears_of_who_comes_to_it_later(connect: Connect, live_pe
         assert told["conversation_update"]["conversation"]["is_active"]
 
 
-async def test_a_thousand_students_are_no_slow_reader(connect: Connect, live_people: People) -> None:
+async def test_a_thousand_students_do_not_close_an_inbox_as_slow(connect: Connect, live_people: People) -> None:
     from tests.test_scale import pupils
 
     await in_thread(pupils, live_people.teacher, 1100)
@@ -172,7 +172,7 @@ async def assign(student: User, mentor: User | None) -> None:
     await profile.asave()
 
 
-async def test_a_former_mentor_is_told_nothing_until_they_are_assigned_again(
+async def test_a_former_mentor_receives_no_presence_until_assigned_again(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     await assign(live_people.student, live_people.trainer)
@@ -191,7 +191,7 @@ async def test_a_former_mentor_is_told_nothing_until_they_are_assigned_again(
             types.add((await inbox.receive_json())["type"])
 
 
-async def test_a_mentor_who_is_not_any_more_is_told_nothing_from_then_on(
+async def test_a_mentor_who_is_replaced_receives_no_more_presence(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     async with asking(connect, live_people.teacher, INBOX) as inbox:
@@ -203,7 +203,7 @@ async def test_a_mentor_who_is_not_any_more_is_told_nothing_from_then_on(
             await inbox.silence()
 
 
-async def test_nobody_is_told_of_strangers(
+async def test_nobody_receives_the_presence_of_strangers(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     await in_thread(conversation_of, live_people.other_student, live_people.trainer)
@@ -219,7 +219,7 @@ async def test_nobody_is_told_of_strangers(
             await open_and_silent(student, trainer, stranger)
 
 
-async def test_messages_cost_nothing_for_it(
+async def test_messages_cost_no_presence_work(
     connect: Connect, live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "CONFIRMED_SECONDS", NEVER)
@@ -244,7 +244,7 @@ async def test_messages_cost_nothing_for_it(
         assert not [sql for sql in queries if "lastseen" in sql]
 
 
-async def test_while_the_database_is_away_it_is_told_later(
+async def test_presence_is_sent_later_after_a_database_outage(
     connect: Connect, live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(presence, "RETRY_SECONDS", 0.01)
@@ -263,7 +263,7 @@ async def test_while_the_database_is_away_it_is_told_later(
         assert frame == offline(live_people.teacher, await seen(live_people.teacher))
 
 
-async def test_when_somebody_was_last_here_is_kept_and_forgotten_with_them(live_people: People) -> None:
+async def test_last_seen_is_stored_and_deleted_with_the_user(live_people: People) -> None:
     first, then = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
     student, teacher = live_people.student.pk, live_people.teacher.pk
     await in_thread(save_last_seen, {student: first, teacher: first})
@@ -300,7 +300,7 @@ class TestSeveralProcesses:
     def _layer_between_processes(self, settings: Any) -> None:
         settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
 
-    async def test_who_is_in_another_process_is_there_and_goes_with_their_last_socket_anywhere(
+    async def test_a_user_of_another_process_is_online_until_the_last_socket_closes(
         self, connect: Connect, live_people: People, live_conversation: Conversation
     ) -> None:
         async with asking(connect, live_people.student) as student:
@@ -315,7 +315,7 @@ class TestSeveralProcesses:
                     await student.silence()
                 assert await student.receive_json() == offline(live_people.teacher, await seen(live_people.teacher))
 
-    async def test_who_was_there_before_is_found_by_a_process_that_just_began(
+    async def test_a_new_process_learns_who_is_online(
         self, connect: Connect, live_people: People, live_conversation: Conversation
     ) -> None:
         async with connected(connect, live_people.teacher, live_conversation), OtherProcess() as other:
@@ -323,7 +323,7 @@ class TestSeveralProcesses:
             student = await other.connect(live_people.student, None, ASKED)
             assert await student.receive_json() == online(live_people.teacher)
 
-    async def test_a_process_that_died_is_forgotten_and_its_last_heartbeat_is_when_they_were_last_here(
+    async def test_users_of_a_dead_process_go_offline_at_its_last_heartbeat(
         self,
         connect: Connect,
         live_people: People,
@@ -348,7 +348,7 @@ class TestSeveralProcesses:
         async with asking(connect, live_people.student) as again:
             assert await again.receive_json() == gone
 
-    async def test_what_no_hint_told_is_found_in_a_round(
+    async def test_a_missed_presence_change_is_found_in_a_round(
         self, connect: Connect, live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(presence, "BEAT_SECONDS", 0.1)
@@ -360,7 +360,7 @@ class TestSeveralProcesses:
             await other.run(away.socket.disconnect())
             assert (await student.receive_json())["is_online"] is False
 
-    async def test_while_redis_is_away_everything_stays_and_nobody_waits(
+    async def test_presence_stays_unchanged_during_a_redis_outage(
         self,
         connect: Connect,
         live_people: People,
@@ -391,7 +391,7 @@ class TestSeveralProcesses:
             await asyncio.sleep(0.15)
             await student.silence()  # others are still given time to tell
 
-    async def test_a_redis_that_forgot_everything_takes_nobody_offline(
+    async def test_an_emptied_redis_takes_nobody_offline(
         self, process: Heartbeats, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert await process.beat([1, 2]) == {1, 2}
@@ -408,7 +408,7 @@ class TestSeveralProcesses:
         assert set(await process.last_heartbeats([1, 2, 3, 4])) == {1, 3}
 
     @pytest.mark.parametrize("hiccup", [True, False])
-    async def test_only_a_redis_that_was_away_for_long_leaves_others_time_to_tell(
+    async def test_only_a_long_redis_outage_gives_other_processes_time_to_report(
         self, process: Heartbeats, monkeypatch: pytest.MonkeyPatch, hiccup: bool
     ) -> None:
         async def away(*_: Any, **__: Any) -> None:
@@ -425,7 +425,7 @@ class TestSeveralProcesses:
         assert process.complete == hiccup
 
 
-async def test_without_redis_a_process_knows_by_itself(settings: Any) -> None:
+async def test_without_redis_presence_is_local(settings: Any) -> None:
     settings.REDIS_URL = ""
     beats = Heartbeats()
     assert (await beats.beat([1, 2]), await beats.leave([1]), await beats.last_heartbeats([1, 2])) == ({1, 2}, {1}, {})

@@ -151,7 +151,7 @@ async def test_processes_share_a_bucket(settings: Any) -> None:
 
 
 @needs_redis
-async def test_who_takes_a_burst_of_each_process_pays_for_it_by_waiting(settings: Any) -> None:
+async def test_a_burst_on_each_process_is_paid_for_by_waiting(settings: Any) -> None:
     settings.CHAT_RATE_LIMIT = (0.05, 3)
     async with limits(3) as everywhere:
         assert [limit.take(1) for limit in everywhere for _ in range(3)] == [0] * 9
@@ -163,7 +163,7 @@ async def test_who_takes_a_burst_of_each_process_pays_for_it_by_waiting(settings
 
 
 @needs_redis
-async def test_what_is_taken_while_redis_is_told_is_not_forgotten(settings: Any) -> None:
+async def test_tokens_taken_during_a_redis_update_are_kept(settings: Any) -> None:
     settings.CHAT_RATE_LIMIT = (0.05, 5)
     async with limits(1) as (limit,):
         limit.take(1)
@@ -202,7 +202,7 @@ def silent_port() -> Iterator[int]:
 
 
 @pytest.mark.parametrize("away", ["refuses", "is silent"])
-async def test_without_redis_the_limit_is_this_process_alone(
+async def test_without_redis_the_limit_is_per_process(
     silent_port: int, settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, away: str
 ) -> None:
     monkeypatch.setattr(ratelimit, "REDIS_SECONDS", 0.1)
@@ -221,7 +221,7 @@ async def test_without_redis_the_limit_is_this_process_alone(
 
 
 @needs_redis
-async def test_a_redis_that_is_back_is_told_again(
+async def test_a_redis_that_returns_is_updated_again(
     silent_port: int, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ratelimit, "REDIS_SECONDS", 0.1)

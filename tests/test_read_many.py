@@ -37,7 +37,7 @@ def stand(conversation: Conversation) -> tuple[int, int, int]:
     return *marks, conversation.messages.filter(is_read=False).count()
 
 
-async def test_each_step_is_told_by_itself_and_says_what_it_follows(
+async def test_each_step_is_sent_as_its_own_event(
     live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services, "MARKED_AT_ONCE", 10)
@@ -59,7 +59,7 @@ async def test_each_step_is_told_by_itself_and_says_what_it_follows(
 
 
 @pytest.mark.usefixtures("many")
-def test_all_of_very_many_are_marked_where_time_suffices(
+def test_very_many_messages_are_all_marked_if_there_is_time(
     live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(services, "MARK_SECONDS", 60.0)
@@ -69,7 +69,7 @@ def test_all_of_very_many_are_marked_where_time_suffices(
 
 
 @pytest.mark.usefixtures("_no_time")
-async def test_a_socket_begins_though_time_did_not_suffice_and_the_next_one_marks_on(
+async def test_a_connect_that_runs_out_of_time_leaves_the_rest_to_the_next(
     connect: Connect, live_people: People, live_conversation: Conversation, many: list[Message]
 ) -> None:
     theirs = [message.pk for message in many if message.sender_id == live_people.student.pk]
@@ -85,7 +85,9 @@ async def test_a_socket_begins_though_time_did_not_suffice_and_the_next_one_mark
 
 
 @pytest.mark.usefixtures("_no_time", "many")
-def test_the_history_shows_as_read_what_time_sufficed_for(live_people: People, live_conversation: Conversation) -> None:
+def test_the_history_shows_as_read_what_was_marked_in_time(
+    live_people: People, live_conversation: Conversation
+) -> None:
     student = client_of(live_people.student)
     for query, read in [("?page=1&page_size=200", True), ("?limit=200", False)]:
         Message.objects.update(is_read=False)
@@ -97,14 +99,16 @@ def test_the_history_shows_as_read_what_time_sufficed_for(live_people: People, l
 
 
 @pytest.mark.usefixtures("_no_time", "many")
-async def test_marking_over_rest_says_how_many_it_were(live_people: People, live_conversation: Conversation) -> None:
+async def test_marking_over_rest_returns_the_number_marked(
+    live_people: People, live_conversation: Conversation
+) -> None:
     client = await http(live_people.student)
     for _ in range(2):
         answer = await client.post(f"/api/v1/chat/conversations/{live_conversation.pk}/mark-read/")
         assert (answer.status_code, answer.json()) == (200, {"detail": f"{STEP} messages marked as read."})
 
 
-async def test_many_reads_that_were_not_heard_are_looked_up_in_steps(
+async def test_many_lost_reads_are_looked_up_in_steps(
     live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conversation_feed, "MAX_READS", 2)

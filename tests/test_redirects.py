@@ -25,7 +25,7 @@ def is_here(location: str) -> bool:
 
 
 @pytest.mark.parametrize("place", ELSEWHERE)
-def test_signing_in_to_the_admin_leads_nowhere_else(people: People, place: str) -> None:
+def test_signing_in_to_the_admin_does_not_redirect_elsewhere(people: People, place: str) -> None:
     answer = Client().post("/admin/login/", {"username": "admin", "password": PASSWORD, "next": place})
     assert answer.status_code == 302
     assert is_here(answer.headers["Location"])
@@ -35,7 +35,7 @@ def test_signing_in_to_the_admin_leads_nowhere_else(people: People, place: str) 
 
 
 @pytest.mark.parametrize("place", ELSEWHERE)
-def test_choosing_a_language_leads_nowhere_else(client: Client, place: str) -> None:
+def test_choosing_a_language_does_not_redirect_elsewhere(client: Client, place: str) -> None:
     for headers in ({}, {"Referer": place}):
         answer = client.post("/i18n/setlang/", {"language": "ar", "next": place}, headers=headers)
         assert answer.status_code in {204, 302}
@@ -43,14 +43,14 @@ def test_choosing_a_language_leads_nowhere_else(client: Client, place: str) -> N
 
 
 @pytest.mark.parametrize("path", ["/api/docs", "/admin", "/admin/chat", "//evil.example/admin", "/%5Cevil.example"])
-def test_a_missing_slash_leads_nowhere_else(client: Client, path: str) -> None:
+def test_a_missing_slash_does_not_redirect_elsewhere(client: Client, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code in {301, 302, 404}
     assert is_here(answer.headers.get("Location", "/"))
 
 
 @pytest.mark.parametrize("path", ["/admin/login/", "/admin/logout/", "/i18n/setlang/"])
-def test_no_form_is_taken_without_its_token(people: People, path: str) -> None:
+def test_forms_need_the_csrf_token(people: People, path: str) -> None:
     client = Client(enforce_csrf_checks=True)
     client.cookies = client_of(people.admin).cookies
     answer = client.post(path, {"username": "admin", "password": PASSWORD, "language": "ar"})

@@ -59,7 +59,7 @@ async def network(settings: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     server.close()
 
 
-async def test_a_subscription_that_is_dead_without_a_word_is_made_anew(network: Network) -> None:
+async def test_a_silently_dead_subscription_is_renewed(network: Network) -> None:
     bus, received, returned = EventBus(), asyncio.Queue[AccessChanged](), asyncio.Event()
     bus.on_gap = returned.set
     bus.on(AccessChanged, received.put_nowait)

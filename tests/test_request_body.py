@@ -46,15 +46,15 @@ def _limit(settings: Any) -> None:
 
 @pytest.mark.parametrize("chunks", [[b""], [b"a" * LIMIT], [b"a" * 60, b"a" * 40]])
 @pytest.mark.parametrize("announced", [None, b"100", b"junk"])
-async def test_what_is_no_longer_is_handed_on(chunks: list[bytes], announced: bytes | None) -> None:
+async def test_a_body_within_the_limit_is_passed_on(chunks: list[bytes], announced: bytes | None) -> None:
     assert await ask(chunks, announced) == ([200, b""], chunks)
 
 
 @pytest.mark.parametrize("announced", [b"101", b"9" * 30])
-async def test_what_is_announced_as_longer_is_not_even_read(announced: bytes) -> None:
+async def test_a_body_announced_as_too_long_is_not_read(announced: bytes) -> None:
     assert await ask([b"a"], announced) == ([413, TOO_LARGE], [])
 
 
 @pytest.mark.parametrize("announced", [None, b"3"])
-async def test_what_becomes_longer_is_read_no_further(announced: bytes | None) -> None:
+async def test_a_body_that_becomes_too_long_is_cut_off(announced: bytes | None) -> None:
     assert await ask([b"a" * 60, b"a" * 41, b"a" * 1000], announced) == ([413, TOO_LARGE], [b"a" * 60])

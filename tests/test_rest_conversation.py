@@ -40,7 +40,7 @@ def test_the_names_of_the_paths_are_those_that_the_platform_knows() -> None:
 # The student's.
 
 
-def test_a_students_first_look_makes_the_conversation(people: People) -> None:
+def test_a_students_first_request_creates_the_conversation(people: People) -> None:
     status, body = get(people.student, MINE)
     conversation = Conversation.objects.get()
     assert (conversation.student, conversation.teacher) == (people.student.profile, people.teacher.profile)
@@ -58,7 +58,7 @@ def test_a_student_sees_the_last_message_and_counts_what_the_mentor_sent(people:
     assert Message.objects.filter(is_read=True).count() == 0
 
 
-def test_after_a_change_of_mentor_the_student_has_another_conversation(people: People) -> None:
+def test_a_student_with_a_new_mentor_has_another_conversation(people: People) -> None:
     say(people.conversation, people.teacher, "from the former")
     UserProfile.objects.filter(user=people.student).update(assigned_mentor=people.trainer.profile)
     status, body = get(people.student, MINE)
@@ -80,14 +80,14 @@ def test_after_a_change_of_mentor_the_student_has_another_conversation(people: P
         ("stranger", 404, NO_MENTOR),
     ],
 )
-def test_who_has_no_mentor_is_told_so_and_makes_nothing(
+def test_a_student_without_a_mentor_gets_404_and_creates_nothing(
     people: People, who: str | None, status: int, body: dict[str, str]
 ) -> None:
     assert get(getattr(people, who) if who else None, MINE) == (status, body)
     assert Conversation.objects.count() == 0
 
 
-def test_a_mentor_who_is_none_any_more_is_no_mentor(people: People) -> None:
+def test_a_mentor_who_lost_the_role_is_no_mentor(people: People) -> None:
     say(people.conversation, people.teacher, "one")
     UserProfile.objects.filter(user=people.teacher).update(role=RoleChoices.ADMIN)
     assert get(people.student, MINE) == (404, NO_MENTOR)
@@ -154,7 +154,7 @@ def test_a_mentor_sees_their_own_conversations_newest_activity_first(people: Peo
     assert get(people.teacher, STUDENTS) == (200, listed(*expected))
 
 
-def test_of_two_with_the_same_moment_the_younger_conversation_is_first(people: People) -> None:
+def test_equal_timestamps_are_ordered_by_newest_conversation(people: People) -> None:
     first, second = pupils(people.teacher, 2)
     Conversation.objects.update(updated_at=datetime(2030, 1, 1, tzinfo=UTC))
     expected = [overview(second, people.teacher), overview(first, people.teacher)]
@@ -167,7 +167,7 @@ def test_a_trainer_has_the_same_list(people: People) -> None:
     assert get(people.trainer, STUDENTS) == (200, listed(expected))
 
 
-def test_unread_is_what_the_other_side_sent_and_one_has_not_read(people: People) -> None:
+def test_unread_counts_unread_messages_of_the_other_side(people: People) -> None:
     read, *_ = say(people.conversation, people.student, "one", "two", "three")
     say(people.conversation, people.teacher, "four")
     Message.objects.filter(pk=read.pk).update(is_read=True)
@@ -178,7 +178,7 @@ def test_unread_is_what_the_other_side_sent_and_one_has_not_read(people: People)
     assert get(people.student, MINE) == (200, expected)
 
 
-def test_where_the_newest_message_was_erased_the_one_before_is_the_last(people: People) -> None:
+def test_a_deleted_newest_message_leaves_the_one_before_as_last(people: People) -> None:
     first, second = say(people.conversation, people.student, "one", "two")
     second.delete()
     expected = conversation_object(people.conversation, people.teacher, last=first, unread=1)
@@ -186,7 +186,7 @@ def test_where_the_newest_message_was_erased_the_one_before_is_the_last(people: 
 
 
 @pytest.mark.parametrize("new_mentor", ["trainer", None])
-def test_the_former_mentor_keeps_the_conversation_which_is_not_active(people: People, new_mentor: str | None) -> None:
+def test_a_former_mentor_keeps_an_inactive_conversation(people: People, new_mentor: str | None) -> None:
     (last,) = say(people.conversation, people.student, "one")
     mentor = getattr(people, new_mentor).profile if new_mentor else None
     UserProfile.objects.filter(user=people.student).update(assigned_mentor=mentor)

@@ -84,7 +84,7 @@ def test_page_1_is_the_oldest_and_pages_link_to_each_other(people: People, stude
         assert get(student, f"?page_size=2&page={page}") == (200, expected), page
 
 
-def test_a_full_last_page_has_none_behind_it(people: People, student: Client) -> None:
+def test_a_full_last_page_has_no_next_page(people: People, student: Client) -> None:
     fill(people.conversation, 4)
     get(student)
     expected = (200, envelope(history(people)[2:], 4, f"{URL}?page_size=2", None))
@@ -166,7 +166,7 @@ def test_a_cursor_without_limit_means_50(people: People, student: Client) -> Non
         assert [message["id"] for message in get(student, query)[1]["results"]] == expected
 
 
-def test_nothing_lies_before_the_first_or_after_the_last(people: People, student: Client) -> None:
+def test_there_is_nothing_before_the_first_or_after_the_last_message(people: People, student: Client) -> None:
     first, *_, last = fill(people.conversation, 3)
     assert get(student, f"?before={first.pk}&limit=2") == (200, envelope([], 3, None, None))
     assert get(student, f"?after={last.pk}&limit=2") == (200, envelope([], 3, None, None))
@@ -182,7 +182,7 @@ def test_the_links_lead_over_every_message_once_in_both_directions(people: Peopl
     assert all(len(page) == limit for page in [*backwards[:-1], *forwards[:-1]])
 
 
-def test_turning_round_leads_back_to_where_one_came_from(people: People, student: Client) -> None:
+def test_following_links_back_returns_to_the_start(people: People, student: Client) -> None:
     fill(people.conversation, 9)
     get(student)
     newest = get(student, "?limit=3")
@@ -271,7 +271,7 @@ def test_a_mark_read_that_is_neither_true_nor_false_is_refused_and_marks_nothing
     assert read_flags(people.conversation) == "-"
 
 
-def test_parameters_that_nobody_knows_are_ignored_and_stay_in_the_links(people: People, student: Client) -> None:
+def test_unknown_parameters_are_ignored_and_kept_in_links(people: People, student: Client) -> None:
     fill(people.conversation, 2)
     status, body = get(student, "?page_size=1&x=%00%ff&y=1")
     assert status == 200
@@ -282,9 +282,7 @@ def test_parameters_that_nobody_knows_are_ignored_and_stay_in_the_links(people: 
 # Cost.
 
 
-def test_any_page_costs_three_queries_besides_session_and_user_and_two_more_when_something_is_unread(
-    people: People, student: Client
-) -> None:
+def test_a_page_costs_three_queries_and_two_more_to_mark_unread(people: People, student: Client) -> None:
     ids = [message.pk for message in fill(people.conversation, 250)]
     pages = ["", "?page=3", "?page=5", "?page=last", "?limit=50"]
     cursors = [f"?{name}={pk}&limit=50" for name in ("before", "after") for pk in (ids[0], ids[125], ids[-1])]

@@ -42,7 +42,7 @@ def test_marking_again_changes_nothing(people: People) -> None:
     assert (list(Message.objects.values()), list(Conversation.objects.values())) == before
 
 
-def test_only_what_came_since_is_counted(people: People) -> None:
+def test_only_new_messages_are_counted(people: People) -> None:
     say(people.conversation, people.teacher, "one", "two")
     mark(people.student, people.conversation.pk)
     say(people.conversation, people.teacher, "three")
@@ -68,7 +68,7 @@ def test_a_student_may_still_mark_what_the_former_mentor_sent(people: People) ->
 
 
 @pytest.mark.parametrize("who", ["trainer", "other_student", "stranger", "admin"])
-def test_a_conversation_that_is_not_yours_is_forbidden_existing_or_not(people: People, who: str) -> None:
+def test_foreign_and_missing_conversations_are_both_forbidden(people: People, who: str) -> None:
     say(people.conversation, people.teacher, "one")
     say(people.conversation, people.student, "two")
     for conversation_id in (people.conversation.pk, people.conversation.pk + 1000, 0, "9" * 18):
@@ -76,7 +76,7 @@ def test_a_conversation_that_is_not_yours_is_forbidden_existing_or_not(people: P
     assert read_flags(people.conversation) == "--"
 
 
-def test_a_conversation_of_the_role_one_had_is_forbidden(people: People) -> None:
+def test_a_conversation_of_a_former_role_is_forbidden(people: People) -> None:
     say(people.conversation, people.teacher, "one")
     say(people.conversation, people.student, "two")
     UserProfile.objects.filter(user=people.student).update(role=RoleChoices.TEACHER, assigned_mentor=None)
@@ -86,7 +86,7 @@ def test_a_conversation_of_the_role_one_had_is_forbidden(people: People) -> None
     assert read_flags(people.conversation) == "--"
 
 
-def test_whoever_is_not_signed_in_is_told_so(people: People) -> None:
+def test_anonymous_users_are_refused(people: People) -> None:
     say(people.conversation, people.teacher, "one")
     for conversation_id in (people.conversation.pk, people.conversation.pk + 1000):
         assert mark(None, conversation_id) == (401, NOT_SIGNED_IN)
@@ -94,7 +94,7 @@ def test_whoever_is_not_signed_in_is_told_so(people: People) -> None:
 
 
 @pytest.mark.parametrize("conversation_id", ["-1", "x", "1.0", "%00", "١", "9" * 19, "9" * 5000, ""])
-def test_what_is_no_number_is_no_path(people: People, conversation_id: str) -> None:
+def test_an_id_that_is_not_a_number_is_404(people: People, conversation_id: str) -> None:
     assert mark(people.student, conversation_id) == (404, {"detail": "Not found."})
 
 

@@ -174,7 +174,7 @@ async def test_without_a_client_id_the_same_text_is_another_message(post: Post, 
     ],
     ids=lambda value: str(value)[:40],
 )
-async def test_what_is_no_message_is_refused_with_words_and_a_code(
+async def test_an_invalid_message_is_refused_with_text_and_code(
     post: Post, live_people: People, body: Any, expected: dict[str, Any]
 ) -> None:
     assert answer(await post(live_people.student, MINE, body)) == (400, expected)
@@ -184,7 +184,7 @@ async def test_what_is_no_message_is_refused_with_words_and_a_code(
 @pytest.mark.parametrize(
     "body", ["{", "nonsense", "{'content': 'x'}", '{"content": NaN}', b'{"content": "\xff"}', "\0"]
 )
-async def test_what_is_no_json_is_refused(post: Post, live_people: People, body: str | bytes) -> None:
+async def test_a_body_that_is_not_json_is_refused(post: Post, live_people: People, body: str | bytes) -> None:
     status, told = answer(await post(live_people.student, MINE, body))
     assert (status, list(told)) == (400, ["detail"])
     assert told["detail"].startswith("JSON parse error - ")
@@ -192,7 +192,7 @@ async def test_what_is_no_json_is_refused(post: Post, live_people: People, body:
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml"])
-async def test_what_is_not_called_json_is_refused(post: Post, live_people: People, content_type: str) -> None:
+async def test_a_content_type_other_than_json_is_refused(post: Post, live_people: People, content_type: str) -> None:
     response = await post(live_people.student, MINE, {"content": "x"}, content_type=content_type)
     assert answer(response) == (415, {"detail": f'Unsupported media type "{content_type}" in request.'})
     assert await rows(live_people.student) == []
@@ -214,7 +214,7 @@ async def test_without_the_csrf_token_nothing_is_written(
     assert await rows(live_people.student) == []
 
 
-async def test_whoever_is_not_signed_in_is_told_so(post: Post, live_people: People) -> None:
+async def test_anonymous_users_are_refused(post: Post, live_people: People) -> None:
     path = await path_of(live_people.student, live_people.teacher)
     for where in (MINE, path):
         assert answer(await post(None, where, {"content": "x"})) == (401, NOT_SIGNED_IN)
@@ -243,7 +243,7 @@ async def test_after_a_change_of_mentor_the_student_writes_to_the_new_one(post: 
 # The rate.
 
 
-async def test_who_writes_too_fast_is_told_how_long_to_wait(post: Post, live_people: People, settings: Any) -> None:
+async def test_sending_too_fast_returns_the_time_to_wait(post: Post, live_people: People, settings: Any) -> None:
     settings.CHAT_RATE_LIMIT = (1 / 1000, 2)
     for number in range(2):
         assert (await post(live_people.student, MINE, {"content": str(number)})).status_code == 201

@@ -24,7 +24,7 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-async def test_rounds_go_on_after_one_that_failed_unexpectedly(
+async def test_rounds_continue_after_an_unexpected_failure(
     connect: Connect,
     live_people: People,
     live_conversation: Conversation,
@@ -43,7 +43,7 @@ async def test_rounds_go_on_after_one_that_failed_unexpectedly(
         assert await student.receive_json() == await new_message(stored, live_people.student)
 
 
-async def test_an_event_that_only_a_newer_release_knows_deafens_nobody(
+async def test_an_event_of_a_newer_release_is_ignored(
     connect: Connect,
     live_people: People,
     live_conversation: Conversation,
@@ -69,7 +69,7 @@ async def test_an_event_that_only_a_newer_release_knows_deafens_nobody(
     assert told == {f"an event was not understood: {name}" for name in ("ValidationError", "KeyError")}
 
 
-async def test_everybody_is_looked_at_again_a_while_after_they_came(
+async def test_every_new_socket_is_checked_again_after_a_while(
     connect: Connect,
     live_people: People,
     live_conversation: Conversation,

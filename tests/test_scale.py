@@ -161,7 +161,7 @@ def first_read_marks_50000(client: Client, show: Show) -> None:
 
 @pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL counts what a statement looks at")
 @pytest.mark.parametrize("side", ["student", "teacher"])
-def test_who_comes_back_to_100000_messages_has_few_of_them_looked_at(people: People, side: str) -> None:
+def test_reconnecting_to_100000_messages_reads_few_of_them(people: People, side: str) -> None:
     """Also where others have few, so that a plan for any conversation is a bad one for this."""
     conversation, user = people.conversation, getattr(people, side)
     fill_all(100_000, unread=0)

@@ -19,7 +19,7 @@ def test_every_test_that_it_names_exists() -> None:
     assert len(NAMED) > 70
 
 
-def test_whatever_looks_like_a_test_is_one_of_them() -> None:
+def test_every_test_path_in_the_document_is_recognized() -> None:
     assert set(re.findall(r"test_\w+", TEXT)) == {Path(path).stem for path, _ in NAMED} | {
         name for _, name in NAMED if name
     }

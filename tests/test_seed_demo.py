@@ -46,14 +46,14 @@ def test_the_accounts_are_those_of_the_contract() -> None:
     assert all(authenticate(username=name, password=PASSWORD) for name, _, _ in ACCOUNTS)
 
 
-def test_twice_changes_nothing() -> None:
+def test_running_it_twice_changes_nothing() -> None:
     seed("--force")
     before = everything()
     assert seed("--force") == seed("--force")
     assert everything() == before
 
 
-def test_what_somebody_changed_stays_and_what_is_missing_comes_back() -> None:
+def test_changes_are_kept_and_missing_rows_are_restored() -> None:
     seed("--force")
     User.objects.get(username="student6").delete()
     teacher = User.objects.get(username="teacher1")
@@ -85,7 +85,7 @@ def test_it_is_refused_outside_development_unless_forced(settings: Any) -> None:
     assert User.objects.count() == len(ACCOUNTS)
 
 
-def test_conversations_are_as_if_they_had_been_held() -> None:
+def test_conversations_look_like_real_ones() -> None:
     seed("--force")
     assert Conversation.objects.count() == 5
     for conversation in Conversation.objects.with_people():

@@ -33,11 +33,11 @@ def run(program: str, dsn: str) -> str:
     return done.stdout
 
 
-def test_without_a_dsn_nothing_of_it_is_imported() -> None:
+def test_without_a_dsn_sentry_is_not_imported() -> None:
     assert run("print(any(name.startswith('sentry_sdk') for name in sys.modules))", "") == "False\n"
 
 
-def test_an_error_is_told_by_its_kind_and_its_way_and_the_ids_of_whom_it_happened_to() -> None:
+def test_an_error_is_reported_with_type_trace_and_ids() -> None:
     with sentry_server() as reported:
         run(
             f"""
@@ -83,7 +83,7 @@ except ValueError as error:
     assert not any("vars" in frame for value in values for frame in value["stacktrace"]["frames"])
 
 
-def test_what_a_task_that_nobody_awaits_fails_with_is_told_too() -> None:
+def test_failures_of_unawaited_tasks_are_reported_too() -> None:
     with sentry_server() as reported:
         run(
             f"""
@@ -113,7 +113,7 @@ def test_warnings_are_not_reported() -> None:
 
 
 @pytest.mark.parametrize("dsn", ["sentry.example.org", "https://sentry.example.org/1", "https://key@host"])
-def test_a_dsn_that_is_none_stops_the_start(dsn: str) -> None:
+def test_an_invalid_dsn_stops_the_start(dsn: str) -> None:
     environment = os.environ | {"SENTRY_DSN": dsn}
     command = [sys.executable, "-m", "qader.serve", "--port", "0"]
     done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=60)
@@ -121,7 +121,7 @@ def test_a_dsn_that_is_none_stops_the_start(dsn: str) -> None:
 
 
 @pytest.mark.parametrize("token", ["short", "with a space in between", "höchst geheim und lang"])
-def test_a_token_that_can_be_guessed_or_sent_by_nobody_stops_the_start(token: str) -> None:
+def test_a_weak_or_unusable_token_stops_the_start(token: str) -> None:
     environment = os.environ | {"METRICS_TOKEN": token}
     command = [sys.executable, "-m", "qader.serve", "--port", "0"]
     done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=60)

@@ -38,7 +38,7 @@ def test_what_is_read_stays_read_and_is_not_counted_again(people: People) -> Non
     assert marks(people.conversation) == (0, 2)
 
 
-def test_the_readers_mark_never_goes_back(people: People) -> None:
+def test_the_read_position_never_moves_back(people: People) -> None:
     say(people.conversation, people.student, "one", "two")
     Conversation.objects.update(teacher_read_seq=2)
     assert services.mark_read(conversation=people.conversation, reader=people.teacher, up_to=1) == 1
@@ -76,7 +76,7 @@ def test_a_message_of_another_conversation_marks_nothing(people: People) -> None
     assert unread(people.other_conversation) == ["theirs"]
 
 
-def test_two_who_mark_at_once_count_each_message_once(live_people: People) -> None:
+def test_concurrent_marks_count_each_message_once(live_people: People) -> None:
     conversation = live_people.conversation
     say(conversation, live_people.student, *"abcdefghij")
     counts = at_once(*[lambda: services.mark_read(conversation=conversation, reader=live_people.teacher)] * 3)
@@ -114,7 +114,7 @@ def test_after_a_change_of_mentor_the_student_has_the_conversation_with_the_new_
 @pytest.mark.parametrize("loaded", ["before", "after"])
 @pytest.mark.parametrize("old_exists", [True, False])
 @pytest.mark.parametrize("change", ["mentor removed", "mentor made a student"])
-def test_without_a_mentor_the_student_has_no_conversation_and_none_is_made(
+def test_a_student_without_a_mentor_gets_no_conversation(
     people: People, loaded: str, old_exists: bool, change: str
 ) -> None:
     if old_exists:

@@ -43,9 +43,7 @@ async def test_logging_out_over_rest_closes_the_sockets_of_that_session_only(
     assert stored_frame == await new_message(await Message.objects.aget(), live_people.student)
 
 
-async def test_a_socket_that_was_closed_says_and_sends_nothing_more(
-    sockets: ConversationSockets, live_people: People
-) -> None:
+async def test_a_closed_socket_neither_sends_nor_receives(sockets: ConversationSockets, live_people: People) -> None:
     key = await in_thread(session_cookie, live_people.student)
     ending, teacher = await sockets.student(key), await sockets.teacher()
     await Session.objects.filter(pk=key).adelete()
@@ -129,7 +127,7 @@ async def test_a_new_password_closes_the_sockets_of_every_session(
     await open_and_silent(*staying)
 
 
-async def test_who_changes_their_password_keeps_the_session_that_did_it(
+async def test_changing_ones_own_password_keeps_the_current_session(
     sockets: ConversationSockets, live_people: People
 ) -> None:
     from django.contrib.auth import update_session_auth_hash
@@ -166,9 +164,7 @@ async def test_deactivation_closes_all_sockets_of_the_user_and_no_others(
     await open_and_silent(*staying)
 
 
-async def test_deletion_closes_the_users_sockets_and_tells_the_partner_that_the_conversation_is_gone(
-    sockets: ConversationSockets, live_people: People
-) -> None:
+async def test_deletion_closes_the_sockets_of_both_sides(sockets: ConversationSockets, live_people: People) -> None:
     own, partner, staying = await sockets.student(), await sockets.teacher(), await sockets.bystanders()
     await User.objects.filter(pk=live_people.student.pk).adelete()
     assert await own.close_code() == SIGNED_OUT
@@ -223,7 +219,7 @@ async def test_a_mentor_who_is_changed_or_removed_closes_both_sides(
     await open_and_silent(elsewhere, *staying)
 
 
-async def test_a_former_mentor_reads_on_and_is_heard_again_when_assigned_again(
+async def test_a_former_mentor_may_read_and_writes_again_when_reassigned(
     sockets: ConversationSockets, connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     await in_thread(say, live_conversation, live_people.student, "before")
@@ -248,7 +244,7 @@ async def test_a_former_mentor_reads_on_and_is_heard_again_when_assigned_again(
         assert await student.receive_json() == established(live_conversation)
 
 
-async def test_a_socket_that_serves_again_closes_when_the_mentor_changes_again(
+async def test_a_reactivated_socket_closes_when_the_mentor_changes_again(
     sockets: ConversationSockets, live_people: People, live_conversation: Conversation
 ) -> None:
     profile = await UserProfile.objects.aget(user=live_people.student)

@@ -89,7 +89,7 @@ async def test_connecting_reads_what_the_other_side_wrote_and_tells_all_but_the_
     assert not own.is_read
 
 
-async def test_connecting_tells_nothing_where_nothing_was_unread(
+async def test_connecting_sends_no_status_if_nothing_was_unread(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     await in_thread(say, live_conversation, live_people.teacher, "mine")
@@ -164,7 +164,7 @@ async def test_the_consumer_alone_refuses_as_in_the_application(live_people: Peo
         await client.disconnect()
 
 
-async def test_a_new_secret_key_signs_nobody_out(connect: Connect, live_people: People, settings: Any) -> None:
+async def test_a_rotated_secret_key_signs_nobody_out(connect: Connect, live_people: People, settings: Any) -> None:
     key = await in_thread(session_cookie, live_people.student)
     settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
     settings.SECRET_KEY = "the-new-key-" * 5
@@ -183,7 +183,7 @@ async def test_a_new_secret_key_signs_nobody_out(connect: Connect, live_people: 
     assert [row.pk async for row in Session.objects.all()] == [key]
 
 
-async def test_a_socket_under_an_old_secret_key_stays_open_when_it_is_looked_at(
+async def test_a_socket_opened_under_an_old_secret_key_stays_open(
     connect: Connect, live_people: People, settings: Any
 ) -> None:
     key, ended = [await in_thread(session_cookie, live_people.student) for _ in range(2)]

@@ -24,7 +24,9 @@ async def socket(connect: Connect, live_people: People) -> AsyncIterator[Socket]
         yield opened
 
 
-async def test_a_hundred_refused_frames_are_told_and_one_more_is_a_flood(connect: Connect, live_people: People) -> None:
+async def test_a_hundred_refused_frames_are_answered_and_one_more_closes_the_socket(
+    connect: Connect, live_people: People
+) -> None:
     async with connected(connect, live_people.student) as socket, connected(connect, live_people.student) as tab:
         for _ in range(101):
             await socket.send_to(text_data="x")
@@ -81,7 +83,7 @@ def limited(frame: dict[str, Any], most: float) -> bool:
     return frame == {"error": "You are writing too fast.", "code": "rate_limited"}
 
 
-async def test_who_writes_too_fast_is_told_how_long_to_wait(socket: Socket, live_people: People, settings: Any) -> None:
+async def test_sending_too_fast_returns_the_time_to_wait(socket: Socket, live_people: People, settings: Any) -> None:
     settings.CHAT_RATE_LIMIT = (0.01, 3)
     for number in range(3):
         await socket.send_json({"message": str(number)})
@@ -92,7 +94,7 @@ async def test_who_writes_too_fast_is_told_how_long_to_wait(socket: Socket, live
     await socket.silence()
 
 
-async def test_after_the_time_told_a_send_goes_through(socket: Socket, live_people: People, settings: Any) -> None:
+async def test_a_send_after_the_time_to_wait_is_accepted(socket: Socket, live_people: People, settings: Any) -> None:
     settings.CHAT_RATE_LIMIT = (10.0, 1)
     await socket.send_json({"message": "first"})
     await socket.send_json({"message": "second"})

@@ -196,7 +196,7 @@ async def test_the_longest_text_is_counted_in_code_points(socket: Socket, live_p
     assert await socket.receive_json() == error
 
 
-async def test_every_error_in_a_row_is_told_in_its_turn(socket: Socket, live_people: People) -> None:
+async def test_consecutive_errors_are_answered_in_order(socket: Socket, live_people: People) -> None:
     wrong = [("[]", NO_OBJECT), ("{}", EMPTY), ("x", BAD_JSON), ('{"type": "x"}', UNKNOWN_TYPE)]
     for text, _ in wrong * 5:
         await socket.send_to(text_data=text)
@@ -204,7 +204,7 @@ async def test_every_error_in_a_row_is_told_in_its_turn(socket: Socket, live_peo
     await still_works(socket, live_people)
 
 
-async def test_a_refused_frame_is_told_to_nobody_else(
+async def test_a_refused_frame_is_sent_to_nobody_else(
     connect: Connect, socket: Socket, live_people: People, live_conversation: Conversation
 ) -> None:
     async with (

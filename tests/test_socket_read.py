@@ -81,7 +81,7 @@ async def test_marking_without_an_id_marks_all(
         assert await unread() == [written[3].pk]
 
 
-async def test_an_own_message_is_a_mark_like_any_other_and_never_becomes_read_by_its_sender(
+async def test_a_mark_on_ones_own_message_reads_only_the_other_sides(
     connect: Connect, live_people: People, written: list[Message]
 ) -> None:
     async with AsyncExitStack() as stack:
@@ -91,7 +91,7 @@ async def test_an_own_message_is_a_mark_like_any_other_and_never_becomes_read_by
         assert await unread() == [written[3].pk, written[4].pk]
 
 
-async def test_nobody_is_told_where_nothing_changed(
+async def test_marking_without_a_change_sends_nothing(
     connect: Connect, live_people: People, live_conversation: Conversation, written: list[Message]
 ) -> None:
     async with AsyncExitStack() as stack:
@@ -114,7 +114,7 @@ async def test_nobody_is_told_where_nothing_changed(
         assert await unread() == [written[3].pk]
 
 
-async def test_a_message_of_another_conversation_is_none_of_this_one(
+async def test_a_message_of_another_conversation_is_not_found(
     connect: Connect, live_people: People, live_conversation: Conversation, written: list[Message]
 ) -> None:
     other = await in_thread(conversation_of, live_people.other_student, live_people.teacher)
@@ -128,7 +128,7 @@ async def test_a_message_of_another_conversation_is_none_of_this_one(
     assert len(await unread()) == 6
 
 
-async def test_what_one_side_reads_says_nothing_of_the_other(
+async def test_reads_of_one_side_do_not_affect_the_other(
     connect: Connect, live_people: People, live_conversation: Conversation, written: list[Message]
 ) -> None:
     async with AsyncExitStack() as stack:
@@ -195,7 +195,7 @@ async def test_reading_the_history_over_rest_reaches_sockets(
         assert [await socket.receive_json() for socket in (student, teacher)] == [expected] * 2
 
 
-async def test_marks_at_once_from_many_tabs_tell_each_message_once(
+async def test_concurrent_marks_of_many_tabs_send_each_message_once(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     messages = await in_thread(say, live_conversation, live_people.teacher, *map(str, range(20)))

@@ -50,7 +50,7 @@ JUNK += [rf'"\{octal}{"a" * 31}"' for octal in ("000", "012", "351", "377")]
 
 @pytest.mark.parametrize("path", [None, "conversations/99999/", "inbox/"])
 @pytest.mark.parametrize("key", JUNK)
-async def test_a_cookie_that_is_no_session_is_refused_as_any_other(
+async def test_an_unknown_session_cookie_is_refused(
     connect: Connect, caplog: pytest.LogCaptureFixture, key: str, path: str | None
 ) -> None:
     assert await refusal(connect, None, path, key=key) == SIGNED_OUT
@@ -58,7 +58,7 @@ async def test_a_cookie_that_is_no_session_is_refused_as_any_other(
 
 
 @pytest.mark.parametrize("cookie", [b"", b"sessionid", b"=;=;;", b"\xff\xfe", b"sessionid=\xff", b"a=b; sessionid=; ="])
-async def test_a_cookie_header_that_makes_no_sense_is_refused(live_people: People, cookie: bytes) -> None:
+async def test_a_malformed_cookie_header_is_refused(live_people: People, cookie: bytes) -> None:
     from qader.asgi import application
 
     headers = [(b"origin", b"http://localhost"), (b"host", b"localhost"), (b"cookie", cookie)]
@@ -102,7 +102,7 @@ async def test_a_student_without_a_mentor_is_refused(connect: Connect, live_peop
     assert not await Conversation.objects.aexists()
 
 
-async def test_a_student_whose_mentor_is_no_mentor_any_more_is_refused(
+async def test_a_student_whose_mentor_lost_the_role_is_refused(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     live_people.teacher.profile.role = RoleChoices.ADMIN
@@ -164,7 +164,7 @@ async def test_a_foreign_or_malformed_origin_is_refused(live_people: People, ori
     assert not await Conversation.objects.aexists()
 
 
-async def test_a_user_may_have_so_many_sockets_and_no_more(
+async def test_a_user_has_a_maximum_number_of_sockets(
     connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHAT_MAX_SOCKETS_PER_USER = 2
@@ -179,7 +179,7 @@ async def test_a_user_may_have_so_many_sockets_and_no_more(
         await kept.silence()
 
 
-async def test_a_socket_too_many_has_read_nothing(
+async def test_a_socket_over_the_limit_marks_nothing_as_read(
     connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHAT_MAX_SOCKETS_PER_USER = 1

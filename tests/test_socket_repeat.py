@@ -86,7 +86,7 @@ async def test_a_repeat_on_a_later_socket_is_answered_once_with_the_first_messag
     assert await Message.objects.acount() == 3
 
 
-async def test_a_repeat_of_what_no_socket_was_told_yet_reaches_all_in_order(
+async def test_a_repeat_of_an_undelivered_message_reaches_all_in_order(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     def committed_but_untold() -> list[Message]:
@@ -107,7 +107,7 @@ async def test_a_repeat_of_what_no_socket_was_told_yet_reaches_all_in_order(
         await marker(socket, live_people.student)
 
 
-async def test_a_repeat_of_what_was_replayed_is_not_answered_and_of_what_was_not_replayed_is(
+async def test_only_repeats_of_messages_not_replayed_are_answered(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     def rows() -> list[Message]:
@@ -172,7 +172,7 @@ async def test_one_client_id_over_many_sockets_and_rest_at_once_is_one_message(
                     assert (await other.receive_json())["message"]["content"] == "marker"
 
 
-async def test_a_repeat_of_what_was_stored_before_the_conversation_closed_is_still_answered(
+async def test_a_repeat_is_answered_after_the_conversation_closed(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     async with connected(connect, live_people.teacher, live_conversation) as mentor:

@@ -47,7 +47,7 @@ async def shown(messages: list[Message], people: People) -> list[dict[str, Any]]
     return [await new_message(message, people.student, message.client_id) for message in messages]
 
 
-async def test_who_missed_nothing_is_told_so(
+async def test_resuming_with_nothing_missed_says_so(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     messages = await in_thread(bulk, live_conversation, live_people, 4)
@@ -56,7 +56,7 @@ async def test_who_missed_nothing_is_told_so(
         await socket.silence()
 
 
-async def test_who_missed_some_gets_them_in_order_their_own_with_client_id(
+async def test_missed_messages_are_replayed_in_order_own_ones_with_client_id(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     messages = await in_thread(bulk, live_conversation, live_people, 10)
@@ -72,7 +72,7 @@ async def test_who_missed_some_gets_them_in_order_their_own_with_client_id(
         await socket.silence()
 
 
-async def test_what_is_replayed_has_been_marked_read_unless_the_tab_is_in_the_background(
+async def test_replayed_messages_are_marked_read_except_in_a_background_tab(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     messages = await in_thread(say, live_conversation, live_people.teacher, "one", "two")
@@ -113,7 +113,7 @@ async def test_more_than_five_hundred_missed_are_left_to_the_history(
     "after",
     ["", "0", "-1", "x", "1.0", "1e3", " 1", "9223372036854775808", "9" * 5000, "999999", "%00", "%ff", "٣", "foreign"],
 )
-async def test_an_id_of_no_message_here_recovers_nothing_and_the_socket_is_usable(
+async def test_an_unknown_message_id_recovers_nothing_and_the_socket_works(
     connect: Connect, live_people: People, live_conversation: Conversation, after: str
 ) -> None:
     await in_thread(say, live_conversation, live_people.teacher, "one", "two")
@@ -160,7 +160,7 @@ async def test_read_up_to_is_the_newest_own_message_that_the_other_side_has_read
         assert await socket.receive_json() == resume_complete(0, later[0].pk, recovered=False)
 
 
-async def test_what_was_read_while_away_is_told_by_read_up_to_and_not_again(
+async def test_reads_during_the_absence_are_sent_only_as_read_up_to(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     own = await in_thread(say, live_conversation, live_people.student, "one", "two")
@@ -184,9 +184,7 @@ def write_and_erase(conversation: Conversation, people: People) -> None:
         say(conversation, people.teacher, "untold", "vanished")[1].delete()
 
 
-async def test_rows_that_vanished_are_skipped(
-    connect: Connect, live_people: People, live_conversation: Conversation
-) -> None:
+async def test_deleted_rows_are_skipped(connect: Connect, live_people: People, live_conversation: Conversation) -> None:
     messages = await in_thread(bulk, live_conversation, live_people, 8)
     await Message.objects.filter(pk__in=[messages[n].pk for n in (3, 4, 7)]).adelete()
     async with connected(connect, live_people.student, None, f"?after={messages[1].pk}") as socket:
@@ -229,7 +227,7 @@ async def test_messages_that_arrive_while_replaying_come_once_and_in_order(
     assert received == [stored[1:]] * 5
 
 
-async def test_over_many_reconnects_a_client_has_what_the_history_has(
+async def test_many_reconnects_give_the_same_messages_as_the_history(
     connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHAT_RATE_LIMIT = None

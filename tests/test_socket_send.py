@@ -45,7 +45,7 @@ async def test_a_message_reaches_both_sides_each_with_their_own_view(
         await teacher.silence()
 
 
-async def test_every_tab_of_both_sides_hears_every_message_once(
+async def test_every_tab_of_both_sides_receives_every_message_once(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     people = [(live_people.student, None)] * 3 + [(live_people.teacher, live_conversation)] * 2
@@ -61,7 +61,7 @@ async def test_every_tab_of_both_sides_hears_every_message_once(
             await socket.silence()
 
 
-async def test_nobody_else_hears_a_message(
+async def test_nobody_else_receives_a_message(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:
     # The same teacher in another conversation, and another student.
@@ -89,7 +89,7 @@ async def test_nobody_else_hears_a_message(
         "\U0010ffff" * 4000,
     ],
 )
-async def test_content_is_stored_and_told_as_sent(connect: Connect, live_people: People, content: str) -> None:
+async def test_content_is_stored_and_delivered_unchanged(connect: Connect, live_people: People, content: str) -> None:
     async with connected(connect, live_people.student) as socket:
         await socket.send_json({"message": content})
         frame = await socket.receive_json()
@@ -99,7 +99,7 @@ async def test_content_is_stored_and_told_as_sent(connect: Connect, live_people:
 
 
 @pytest.mark.parametrize("extra", [{"type": "chat_message"}, {"type": 5}, {"type": [1]}, {"type": None}, {"x": {}}])
-async def test_what_else_a_send_carries_is_ignored(
+async def test_unknown_fields_of_a_send_are_ignored(
     connect: Connect, live_people: People, extra: dict[str, Any]
 ) -> None:
     async with connected(connect, live_people.student) as socket:
@@ -153,7 +153,7 @@ async def test_a_former_mentor_may_read_but_a_send_is_refused(
 
 
 @pytest.mark.parametrize("change", ["mentor", "role of the student", "role of the mentor", "student gone", "inactive"])
-async def test_whether_somebody_may_send_is_decided_with_the_commit(
+async def test_write_access_is_checked_in_the_storing_transaction(
     connect: Connect, live_people: People, live_conversation: Conversation, change: str
 ) -> None:
     profiles = UserProfile.objects
@@ -196,7 +196,7 @@ async def test_two_hundred_quick_sends_keep_their_order(
     assert received == [await new_message(message, live_people.teacher) for message in stored]
 
 
-async def test_both_sides_at_once_hear_the_same_order(
+async def test_both_sides_receive_the_same_order(
     connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHAT_RATE_LIMIT = None
@@ -226,7 +226,7 @@ async def test_an_acknowledged_message_is_stored(connect: Connect, live_people: 
             assert await Message.objects.filter(pk=frame["message"]["id"], client_id=frame["client_id"]).aexists()
 
 
-async def test_a_send_is_stored_though_its_socket_is_gone(connect: Connect, live_people: People) -> None:
+async def test_a_send_is_stored_even_if_its_socket_has_closed(connect: Connect, live_people: People) -> None:
     async with connected(connect, live_people.student) as listening:
         async with connected(connect, live_people.student) as socket:
             await socket.send_input({"type": "websocket.receive", "text": json.dumps({"message": "bye"})})

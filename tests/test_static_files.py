@@ -27,7 +27,7 @@ async def get(method: str = "get", path: str | None = None, **headers: str) -> t
     return answer.status_code, answer.content, {name.lower(): value for name, value in answer.headers.items()}
 
 
-async def test_a_file_comes_whole_and_may_be_kept(styles: bytes) -> None:
+async def test_a_file_is_sent_whole_and_may_be_cached(styles: bytes) -> None:
     status, content, headers = await get()
     assert (status, content) == (200, styles)
     assert headers["content-type"] == 'text/css; charset="utf-8"'
@@ -38,32 +38,30 @@ async def test_a_file_comes_whole_and_may_be_kept(styles: bytes) -> None:
 @pytest.mark.parametrize(
     ("kind", "is_streaming"), [(whitenoise.WhiteNoiseMiddleware, True), (WhiteNoiseMiddleware, False)]
 )
-def test_whitenoise_itself_would_stream_which_django_warns_of_under_asgi(
-    rf: Any, kind: Any, is_streaming: bool
-) -> None:
+def test_plain_whitenoise_streams_with_a_warning_under_asgi(rf: Any, kind: Any, is_streaming: bool) -> None:
     response = kind(lambda request: HttpResponse())(rf.get(staticfiles_storage.url(STYLES)))
     response.close()
     assert (response.streaming, getattr(response, "is_async", False)) == (is_streaming, False)
 
 
-async def test_it_comes_compressed(styles: bytes) -> None:
+async def test_a_file_is_sent_compressed(styles: bytes) -> None:
     status, content, headers = await get(accept_encoding="gzip")
     assert (status, headers["content-encoding"], gzip.decompress(content)) == (200, "gzip", styles)
 
 
-async def test_it_comes_in_parts(styles: bytes) -> None:
+async def test_a_range_of_a_file_is_sent(styles: bytes) -> None:
     status, content, headers = await get(range="bytes=10-19")
     assert (status, content, headers["content-length"]) == (206, styles[10:20], "10")
 
 
-async def test_it_comes_once(styles: bytes) -> None:
+async def test_an_unchanged_file_is_not_sent_again(styles: bytes) -> None:
     _, _, headers = await get()
     status, content, again = await get(if_none_match=headers["etag"])
     assert (status, content) == (304, b"")
     assert "content-type" not in again
 
 
-async def test_its_head_alone_may_be_asked_for(styles: bytes) -> None:
+async def test_head_requests_are_answered(styles: bytes) -> None:
     status, content, headers = await get("head")
     assert (status, content, headers["content-length"]) == (200, b"", str(len(styles)))
 

@@ -58,7 +58,7 @@ def test_everything_is_translated() -> None:
         (("djangojs", "قيد الإرسال", "تُرسَل"), "djangojs.mo: is not made from djangojs.po"),
     ],
 )
-def test_what_is_missing_or_stale_is_named(
+def test_missing_and_stale_translations_are_named(
     catalogues: Path, capsys: pytest.CaptureFixture[str], edit: tuple[str, str, str], fault: str
 ) -> None:
     domain, old, new = edit
@@ -68,7 +68,7 @@ def test_what_is_missing_or_stale_is_named(
     assert fault in capsys.readouterr().err
 
 
-def test_generating_keeps_what_is_translated_and_drops_what_is_not_said_any_more(catalogues: Path) -> None:
+def test_generating_keeps_translations_and_drops_unused_ones(catalogues: Path) -> None:
     before = {file.name: file.read_bytes() for file in catalogues.iterdir()}
     change(catalogues / "django.po", 'msgid "Password"', 'msgid "Pass word"\nmsgstr "x"\n\nmsgid "Password"')
     (catalogues / "djangojs.mo").unlink()
@@ -102,7 +102,7 @@ def test_english_needs_no_catalogue() -> None:
 
 
 @pytest.mark.django_db
-def test_rest_and_its_documents_are_in_english_whatever_is_accepted(client: Client) -> None:
+def test_rest_and_its_documents_are_always_in_english(client: Client) -> None:
     for path, status in (("/api/v1/auth/me/", 401), ("/api/v1/nothing/", 404), ("/api/schema/", 200)):
         answers = [client.get(path, headers={"accept-language": language}) for language in ("ar", "en")]
         assert [answer.status_code for answer in answers] == [status, status]
@@ -111,7 +111,7 @@ def test_rest_and_its_documents_are_in_english_whatever_is_accepted(client: Clie
 
 
 @pytest.mark.django_db
-def test_the_admin_is_in_arabic_for_whoever_reads_arabic(client: Client) -> None:
+def test_the_admin_is_in_arabic_for_arabic_readers(client: Client) -> None:
     User.objects.create_superuser("root", password=PASSWORD)
     client.login(username="root", password=PASSWORD)
     for path, text in {

@@ -14,11 +14,11 @@ from chat.wire.server_frames import Frame
 from tests.node import JS, installed, node
 
 
-def test_the_file_is_what_the_structs_say() -> None:
+def test_the_generated_file_matches_the_structs() -> None:
     call_command("generate", check=True)
 
 
-def test_a_stale_file_is_found_and_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stale_file_is_found_and_regenerated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "types.d.ts"
     monkeypatch.setattr(generate, "TYPES", file)
     for stale in (None, "", "export {};\n"):
@@ -30,7 +30,7 @@ def test_a_stale_file_is_found_and_written_anew(tmp_path: Path, monkeypatch: pyt
     call_command("generate", check=True)
 
 
-def test_every_frame_is_said_on_some_path() -> None:
+def test_every_frame_belongs_to_some_path() -> None:
     assert set(Frame.__subclasses__()) <= set(schemas.CONVERSATION_FRAMES + schemas.INBOX_FRAMES)
 
 
@@ -38,7 +38,7 @@ def test_every_code_has_a_meaning() -> None:
     assert sorted(ERROR_CODES) == sorted(get_args(FrameCode) + get_args(RestCode))
 
 
-def test_a_strict_compiler_takes_the_types_and_refuses_what_they_forbid() -> None:
+def test_a_strict_compiler_accepts_the_types_and_finds_misuse() -> None:
     compiler = installed() / "typescript" / "bin" / "tsc"
     compiled = subprocess.run([node(), compiler, "--project", JS], check=False, capture_output=True, text=True)
     assert (compiled.stdout, compiled.stderr, compiled.returncode) == ("", "", 0)

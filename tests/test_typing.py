@@ -39,7 +39,7 @@ async def sockets(
         yield ConversationSockets(connect, live_people, live_conversation, stack)
 
 
-async def test_the_other_side_hears_it_on_every_socket_and_nobody_else_does(
+async def test_typing_reaches_every_socket_of_the_other_side_only(
     sockets: ConversationSockets, live_people: People
 ) -> None:
     student, tab = await sockets.student(), await sockets.student()
@@ -55,7 +55,7 @@ async def test_the_other_side_hears_it_on_every_socket_and_nobody_else_does(
     await open_and_silent(*silent, *teachers)
 
 
-async def test_it_reaches_another_process(
+async def test_typing_reaches_another_process(
     connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": ROUGH}}
@@ -67,7 +67,7 @@ async def test_it_reaches_another_process(
         assert await student.receive_json() == typing(live_people.teacher, True)
 
 
-async def test_who_sends_has_stopped_writing(sockets: ConversationSockets, live_people: People) -> None:
+async def test_sending_a_message_ends_typing(sockets: ConversationSockets, live_people: People) -> None:
     student, teacher = await sockets.student(), await sockets.teacher()
     await student.send_json(set_typing(True))
     assert await teacher.receive_json() == typing(live_people.student, True)
@@ -82,9 +82,7 @@ async def test_who_sends_has_stopped_writing(sockets: ConversationSockets, live_
     await teacher.silence()
 
 
-async def test_who_goes_away_has_stopped_writing(
-    sockets: ConversationSockets, connect: Connect, live_people: People
-) -> None:
+async def test_disconnecting_ends_typing(sockets: ConversationSockets, connect: Connect, live_people: People) -> None:
     teacher = await sockets.teacher()
     async with connected(connect, live_people.student) as student:
         await student.send_json(set_typing(True))
@@ -97,7 +95,7 @@ async def test_who_goes_away_has_stopped_writing(
     await teacher.silence()
 
 
-async def test_it_is_neither_stored_nor_told_to_who_comes_later(
+async def test_typing_is_neither_stored_nor_sent_to_later_sockets(
     sockets: ConversationSockets, connect: Connect, live_people: People
 ) -> None:
     student, teacher = await sockets.student(), await sockets.teacher()
@@ -109,7 +107,7 @@ async def test_it_is_neither_stored_nor_told_to_who_comes_later(
         await late.silence()
 
 
-async def test_it_asks_the_database_nothing(sockets: ConversationSockets, live_people: People, settings: Any) -> None:
+async def test_typing_costs_no_query(sockets: ConversationSockets, live_people: People, settings: Any) -> None:
     settings.CHAT_HEAL_SECONDS = 1000
     student, teacher = await sockets.student(), await sockets.teacher()
     await settled()
@@ -121,9 +119,7 @@ async def test_it_asks_the_database_nothing(sockets: ConversationSockets, live_p
 
 
 @pytest.mark.parametrize("value", [None, 0, 1, "true", "", [], {}, 1.0])
-async def test_anything_but_true_and_false_is_refused(
-    sockets: ConversationSockets, live_people: People, value: Any
-) -> None:
+async def test_is_typing_must_be_true_or_false(sockets: ConversationSockets, live_people: People, value: Any) -> None:
     student, teacher = await sockets.student(), await sockets.teacher()
     await student.send_json(set_typing(value))
     assert await student.receive_json() == NO_FLAG
@@ -132,7 +128,7 @@ async def test_anything_but_true_and_false_is_refused(
     await open_and_silent(student, teacher)
 
 
-async def test_a_known_type_wins_over_a_message_beside_it(sockets: ConversationSockets, live_people: People) -> None:
+async def test_a_known_type_takes_precedence_over_a_message(sockets: ConversationSockets, live_people: People) -> None:
     student, teacher = await sockets.student(), await sockets.teacher()
     await student.send_json(set_typing(True) | {"message": "not sent"})
     assert await teacher.receive_json() == typing(live_people.student, True)
@@ -140,7 +136,7 @@ async def test_a_known_type_wins_over_a_message_beside_it(sockets: ConversationS
     assert not await Message.objects.aexists()
 
 
-async def test_a_former_mentor_writes_in_vain(
+async def test_typing_of_a_former_mentor_is_not_sent(
     sockets: ConversationSockets, connect: Connect, live_people: People
 ) -> None:
     profile = await UserProfile.objects.aget(user=live_people.student)
@@ -154,7 +150,7 @@ async def test_a_former_mentor_writes_in_vain(
     await student.silence()
 
 
-async def test_it_draws_on_the_bucket_of_small_frames(sockets: ConversationSockets, live_people: People) -> None:
+async def test_typing_uses_the_rate_limit_of_small_frames(sockets: ConversationSockets, live_people: People) -> None:
     student, teacher = await sockets.student(), await sockets.teacher()
     for number in range(60):
         await student.send_json(set_typing(number % 2 == 0))
@@ -164,7 +160,7 @@ async def test_it_draws_on_the_bucket_of_small_frames(sockets: ConversationSocke
     assert (await teacher.receive_json())["type"] == "typing"
 
 
-async def test_of_what_a_slow_reader_has_not_been_told_only_the_newest_is_kept(
+async def test_only_the_newest_typing_state_waits_for_a_slow_client(
     live_people: People, live_conversation: Conversation
 ) -> None:
     harness = DeliveryHarness(live_conversation, live_people)
@@ -179,7 +175,7 @@ async def test_of_what_a_slow_reader_has_not_been_told_only_the_newest_is_kept(
     harness.feed.stop()
 
 
-async def test_it_stays_in_its_conversation(
+async def test_typing_stays_in_its_conversation(
     sockets: ConversationSockets, connect: Connect, live_people: People
 ) -> None:
     pupil = await in_thread(make_user, "pupil", RoleChoices.STUDENT, mentor=live_people.teacher)

@@ -19,7 +19,7 @@ from tests.test_auth import login
 
 
 @pytest.mark.quiet
-def test_a_try_to_log_in_takes_as_long_whoever_it_is_for(people: People, client: Any, settings: Any) -> None:
+def test_log_in_takes_equally_long_for_known_and_unknown_users(people: People, client: Any, settings: Any) -> None:
     """With production's hashes, each kind of try in turn: what else the machine does meets all alike."""
     settings.PASSWORD_HASHERS = PASSWORD_HASHERS
     settings.LOGIN_LIMIT_ACCOUNT = settings.LOGIN_LIMIT_ADDRESS = 100
@@ -45,7 +45,7 @@ def without(pk: int, queries: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("path", ["teacher/conversations/{}/messages/", "conversations/{}/mark-read/"])
-def test_another_ones_conversation_is_looked_up_like_none(people: People, path: str) -> None:
+def test_a_foreign_conversation_costs_the_same_as_a_missing_one(people: People, path: str) -> None:
     Conversation.objects.filter(pk=people.other_conversation.pk).update(id=43210)
     client = client_of(people.teacher)
     seen = []
@@ -58,7 +58,7 @@ def test_another_ones_conversation_is_looked_up_like_none(people: People, path: 
 
 
 @pytest.mark.parametrize("cursor", ["before", "after"])
-def test_another_ones_message_is_looked_up_like_none(people: People, cursor: str) -> None:
+def test_a_foreign_message_costs_the_same_as_a_missing_one(people: People, cursor: str) -> None:
     say(people.conversation, people.student, "mine")
     say(people.other_conversation, people.trainer, "theirs")
     Message.objects.filter(conversation=people.other_conversation).update(id=43210)
@@ -81,7 +81,7 @@ def test_a_sessions_key_cannot_be_guessed(people: People) -> None:
     assert len(VALID_KEY_CHARS) ** 32 > 2**160
 
 
-def test_a_session_ends_whatever_is_done_with_it(people: People) -> None:
+def test_a_session_ends_even_if_it_is_used(people: People) -> None:
     client = client_of(people.student)
     ends = Session.objects.get().expire_date
     assert timedelta(days=13, hours=23) < ends - timezone.now() <= timedelta(days=14)

@@ -59,7 +59,9 @@ async def given_up(results: "list[asyncio.Future[object]]") -> None:
 
 @pytest.mark.usefixtures("go_on", "transactional_db")
 @pytest.mark.parametrize("conversations", [1, 50, BATCH * (MAX_BATCHES - 1), 10_000])
-async def test_what_was_given_up_is_not_kept(monkeypatch: pytest.MonkeyPatch, sender: int, conversations: int) -> None:
+async def test_timed_out_messages_are_not_kept_in_memory(
+    monkeypatch: pytest.MonkeyPatch, sender: int, conversations: int
+) -> None:
     monkeypatch.setattr(writer, "DRAFT_SECONDS", 0.5)
     stuck, results = Writer(), []
     for number in range(2 * UNDER_WAY):
@@ -72,7 +74,7 @@ async def test_what_was_given_up_is_not_kept(monkeypatch: pytest.MonkeyPatch, se
 
 
 @pytest.mark.usefixtures("go_on", "transactional_db")
-async def test_what_nobody_waits_for_any_more_goes_with_what_is_given_up(
+async def test_messages_nobody_waits_for_are_dropped_with_timed_out_ones(
     monkeypatch: pytest.MonkeyPatch, sender: int
 ) -> None:
     monkeypatch.setattr(writer, "DRAFT_SECONDS", 0.3)
@@ -90,7 +92,7 @@ async def test_what_nobody_waits_for_any_more_goes_with_what_is_given_up(
     assert drafts(sender) == 1
 
 
-async def test_the_order_of_each_conversation_outlasts_a_database_that_hangs(
+async def test_the_order_of_each_conversation_survives_a_hanging_database(
     live_people: People, go_on: threading.Event
 ) -> None:
     one, two = await in_thread(lambda: (live_people.conversation, live_people.other_conversation))
@@ -108,7 +110,7 @@ async def test_the_order_of_each_conversation_outlasts_a_database_that_hangs(
         assert [int(text) async for text in rows.values_list("content", flat=True)] == list(range(3 * BATCH))
 
 
-async def test_who_writes_much_lets_the_others_have_their_turn(live_people: People) -> None:
+async def test_a_busy_sender_does_not_starve_the_others(live_people: People) -> None:
     one, two = await in_thread(lambda: (live_people.conversation, live_people.other_conversation))
     busy = Writer()
     many = [write(busy, Draft(one.pk, live_people.student.pk, str(number), None)) for number in range(5 * BATCH)]

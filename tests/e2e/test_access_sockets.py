@@ -152,7 +152,7 @@ async def open_inbox(world: World, server: WebServer, kind: str) -> str:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=KINDS)
-async def test_who_gets_in(world: World, row: list[str]) -> None:
+async def test_sockets_open_only_for_who_may_enter(world: World, row: list[str]) -> None:
     kind, *expected, inbox, may_write = row
     its, foreign = world.pairs[kind].conversation_id, world.other.conversation_id
     paths = ["my-conversation/", f"conversations/{its}/", f"conversations/{foreign}/", "conversations/999999999/"]

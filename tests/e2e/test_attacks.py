@@ -94,14 +94,14 @@ def victim(request: pytest.FixtureRequest, databases: Databases) -> Iterator[Vic
         "Content-Length: 2\0\r\n",
     ],
 )
-def test_a_request_that_a_proxy_may_read_otherwise_is_refused(victim: Victim, headers: str) -> None:
+def test_an_ambiguous_request_is_refused(victim: Victim, headers: str) -> None:
     smuggled = f"{{}}GET {MESSAGES} HTTP/1.1\r\n{victim.as_student()}\r\n"
     status, answer = victim.ask(f"POST /api/v1/auth/login/ HTTP/1.1\r\n{{host}}{headers}\r\n", body=smuggled)
     assert status == 400
     assert answer.count("HTTP/1.1 ") == 1
 
 
-def test_two_lengths_make_one_request_or_none(victim: Victim) -> None:
+def test_two_content_lengths_never_make_two_requests(victim: Victim) -> None:
     """Both "Content-Length" and "chunked": h11 goes by the latter, as it should, and closes; twisted refuses."""
     lengths = "Content-Length: 5\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n"
     body = "0\r\n\r\nGET /healthz HTTP/1.1\r\n\r\n"
@@ -122,7 +122,7 @@ def test_two_lengths_make_one_request_or_none(victim: Victim) -> None:
         "Host: 127.0.0.1/path\r\n",
     ],
 )
-def test_no_page_is_made_for_a_host_that_is_not_ours(victim: Victim, host: str) -> None:
+def test_a_foreign_host_gets_no_page(victim: Victim, host: str) -> None:
     for path in ("/", "/api/v1/auth/csrf/", "/admin/login/"):
         status, answer = victim.get(path, host=host)
         assert status == 400
@@ -132,13 +132,13 @@ def test_no_page_is_made_for_a_host_that_is_not_ours(victim: Victim, host: str) 
 @pytest.mark.parametrize(
     "header", ["X-Forwarded-Host", "Forwarded", "X-Original-URL", "X-Rewrite-URL", "X_Forwarded_Host"]
 )
-def test_no_header_but_host_names_a_host(victim: Victim, header: str) -> None:
+def test_only_the_host_header_names_the_host(victim: Victim, header: str) -> None:
     status, answer = victim.get("/api/docs/", f"{header}: evil.example\r\n")
     assert status == 200
     assert "evil.example" not in answer
 
 
-def test_a_client_that_is_no_proxy_is_not_believed(victim: Victim) -> None:
+def test_forwarded_headers_of_a_client_are_ignored(victim: Victim) -> None:
     """Else it could choose the address that its failed log-ins count for, or claim to come by TLS."""
     for name in ("X-Real-IP", "X-Forwarded-For", "X-Forwarded-Proto"):
         assert victim.get("/api/v1/auth/csrf/", f"{name}: https\r\n")[0] == 200
@@ -194,7 +194,7 @@ def test_tricks_with_socket_paths_are_refused(victim: Victim, path: str) -> None
         assert socket.status == 403
 
 
-def test_an_encoded_slash_is_a_slash_and_opens_nothing_more(victim: Victim) -> None:
+def test_an_encoded_slash_opens_nothing_more(victim: Victim) -> None:
     foreign = victim.other.conversation_id
     for path in (f"/ws/chat/conversations%2f{foreign}/", f"/ws/chat%2fconversations/{foreign}%2f"):
         for person in (victim.pair.student, victim.pair.teacher):
@@ -227,7 +227,7 @@ def test_an_encoded_slash_is_a_slash_and_opens_nothing_more(victim: Victim) -> N
         "file://",
     ],
 )
-def test_no_page_but_ours_opens_a_socket(victim: Victim, origin: str) -> None:
+def test_only_our_own_pages_open_a_socket(victim: Victim, origin: str) -> None:
     url = victim.server.url
     text = origin.replace("{upper}", url.upper()).replace("{url}", url).replace("{host}", url.removeprefix("http://"))
     with victim.socket(Origin=text) as socket:
@@ -235,7 +235,7 @@ def test_no_page_but_ours_opens_a_socket(victim: Victim, origin: str) -> None:
         assert b"evil" not in socket.head
 
 
-def test_without_an_origin_or_by_the_name_of_an_old_header_none_opens(victim: Victim) -> None:
+def test_no_socket_opens_without_an_origin_or_with_an_old_header(victim: Victim) -> None:
     cookie, url = victim.pair.student.cookie, victim.server.url
     for headers in (
         {"Cookie": cookie},
@@ -246,7 +246,7 @@ def test_without_an_origin_or_by_the_name_of_an_old_header_none_opens(victim: Vi
             assert socket.status == 403
 
 
-def test_a_page_whose_name_was_pointed_at_us_opens_none(victim: Victim) -> None:
+def test_a_rebound_domain_opens_no_socket(victim: Victim) -> None:
     """DNS rebinding."""
     name = f"evil.example:{victim.server.port}"
     handshake = HANDSHAKE.replace("{host}", name)
@@ -267,13 +267,13 @@ def test_other_methods_do_nothing(victim: Victim, method: str) -> None:
     "content_type",
     ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "text/html"],
 )
-def test_what_a_form_of_another_page_can_send_is_not_taken(victim: Victim, content_type: str) -> None:
+def test_content_types_of_cross_site_forms_are_refused(victim: Victim, content_type: str) -> None:
     before = victim.stored()
     assert victim.post(MESSAGES, '{"content": "by a form"}', content_type=content_type)[0] in {400, 415}
     assert victim.stored() == before
 
 
-def test_only_text_and_client_id_of_a_message_are_the_senders(victim: Victim) -> None:
+def test_a_sender_sets_only_text_and_client_id(victim: Victim) -> None:
     own = {"content": "mass", "client_id": "mine"}
     student, teacher = victim.pair.student.user_id, victim.pair.teacher.user_id
     theirs = {"id": 1, "sender": teacher, "is_read": True, "seq": 99, "conversation": victim.other.conversation_id}
@@ -345,7 +345,7 @@ def test_compression_is_not_agreed_to(victim: Victim) -> None:
         assert socket.close_code() == 1002
 
 
-def test_a_session_is_known_by_its_cookie_alone_and_not_by_guesses(victim: Victim) -> None:
+def test_a_session_key_counts_only_in_the_cookie(victim: Victim) -> None:
     key = victim.pair.student.session_key
     for path in (f"{STUDENT}?sessionid={key}", f"{STUDENT}?token={key}"):
         with victim.socket(path, Cookie="") as socket:
@@ -360,7 +360,7 @@ def test_a_session_is_known_by_its_cookie_alone_and_not_by_guesses(victim: Victi
         assert victim.get("/api/v1/auth/me/", f"Cookie: sessionid={guess}\r\n")[0] == 401
 
 
-def test_messages_of_others_are_no_cursors(victim: Victim) -> None:
+def test_message_ids_of_others_reveal_nothing(victim: Victim) -> None:
     with RawSocket(
         victim.server.port, STUDENT, headers={"Cookie": victim.other.student.cookie, "Origin": victim.server.url}
     ) as socket:
@@ -383,7 +383,7 @@ def test_messages_of_others_are_no_cursors(victim: Victim) -> None:
     "bytes_sent",
     [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200), bytes(range(256)) * 10, b"GET /\r\n\r\n"],
 )
-def test_what_is_no_http_ends_the_connection(victim: Victim, bytes_sent: bytes) -> None:
+def test_bytes_that_are_not_http_end_the_connection(victim: Victim, bytes_sent: bytes) -> None:
     begin = time.monotonic()
     assert victim.ask(bytes_sent.decode("latin-1"))[0] in {400, None}
     assert time.monotonic() - begin < 14

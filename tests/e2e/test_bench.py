@@ -29,7 +29,7 @@ def test_a_quick_run_prints_its_tables_and_leaves_nothing_behind() -> None:
     assert not left
 
 
-def test_a_section_that_is_none_is_told_in_one_line() -> None:
+def test_an_unknown_section_is_reported_in_one_line() -> None:
     command = [sys.executable, "-m", "bench", "speed"]
     done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 2

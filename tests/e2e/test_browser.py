@@ -41,14 +41,14 @@ def left_out(**environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, check=False, env=env, capture_output=True, text=True)
 
 
-def test_without_a_browser_tests_are_left_out_and_named() -> None:
+def test_without_a_browser_tests_are_skipped_and_named() -> None:
     done = left_out(CI="")
     assert done.returncode == 0, done.stdout
     name = "tests/e2e/test_browser.py::test_the_browser_that_was_found_shows_a_page"
     assert f"left out: {name}" in done.stdout.splitlines()
 
 
-def test_in_ci_they_fail() -> None:
+def test_without_a_browser_tests_fail_in_ci() -> None:
     done = left_out(CI="true")
     assert done.returncode == 1, done.stdout
     assert browsers.NO_BROWSER in done.stdout

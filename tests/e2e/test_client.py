@@ -24,7 +24,7 @@ def test_the_client_stays_small() -> None:
 
 @pytest.mark.timeout(FILE_SECONDS + 20)
 @pytest.mark.parametrize("file", sorted(JS.glob("*.test.js")), ids=lambda file: file.stem)
-def test_in_node(file: Path, cluster: Cluster) -> None:
+def test_the_clients_own_tests_pass_in_node(file: Path, cluster: Cluster) -> None:
     installed()
     pairs = json.loads(cluster.run("-m", "tests.e2e.seed", str(PAIRS)))
     given = {"python": sys.executable, "root": str(ROOT), "environment": cluster.environment, "pairs": pairs}

@@ -71,7 +71,7 @@ async def test_the_admin_works_under_its_policy(cluster: Cluster, browser: Brows
 
 
 @in_session
-async def test_the_documents_work_under_theirs(cluster: Cluster, browser: Browser) -> None:
+async def test_the_api_documents_work_under_their_policy(cluster: Cluster, browser: Browser) -> None:
     server = cluster.start()
     context = await browser.new_context(base_url=server.url)
     page = await context.new_page()

@@ -108,7 +108,7 @@ async def test_the_documents_client_chats(cluster: Cluster) -> None:
         assert one.shown["disabled"] is True
 
 
-async def test_it_cannot_send_where_it_may_not_enter(cluster: Cluster) -> None:
+async def test_the_documents_client_cannot_send_without_access(cluster: Cluster) -> None:
     server = await asyncio.to_thread(cluster.start)
     pair, other = await asyncio.to_thread(cluster.make_pairs, 2)
     async with browser(server, replace(pair.teacher, path=other.teacher.path), "nothing/") as stranger:

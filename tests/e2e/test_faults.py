@@ -92,7 +92,7 @@ FAULTS: list[Fault] = [*REDIS_FAULTS, postgresql_cuts_everybody, postgresql_is_k
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_nothing_is_lost_when(fault_cluster: FaultCluster, fault: Fault) -> None:
+async def test_no_message_is_lost_when(fault_cluster: FaultCluster, fault: Fault) -> None:
     rng = seeded()
     async with under_load(fault_cluster, rng, HEAL_SECONDS + 10) as load:
         connections = [client.connection for client in load.clients]

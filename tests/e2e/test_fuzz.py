@@ -163,7 +163,7 @@ def test_no_frames_end_a_socket_without_a_documented_code(target: Target, sent: 
 @settings(max_examples=EXAMPLES // 3, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(sent=st.lists(messages, max_size=12))
 @example(sent=[Sent(b'{"message":"x"}')] * 60)
-def test_nor_an_inbox(target: Target, sent: list[Sent]) -> None:
+def test_no_frames_end_an_inbox_without_a_documented_code(target: Target, sent: list[Sent]) -> None:
     with target.socket("inbox/") as socket:
         allowed = talk(socket, sent) or {1000}
         if allowed == {1000}:

@@ -63,7 +63,7 @@ def with_one_mentor(cluster: Cluster, pairs: int) -> tuple[Person, list[Pair]]:
     return mentor, made
 
 
-async def test_news_and_new_conversations_come_from_another_process(cluster: Cluster) -> None:
+async def test_updates_and_new_conversations_arrive_from_another_process(cluster: Cluster) -> None:
     here, there = await asyncio.to_thread(start_both, cluster, CHAT_HEAL_SECONDS="1000")
     mentor, pairs = await asyncio.to_thread(with_one_mentor, cluster, 2)
     first, second = (pair.student for pair in pairs)
@@ -86,7 +86,7 @@ async def test_news_and_new_conversations_come_from_another_process(cluster: Clu
         assert await socket.receive_until_pong() == []
 
 
-async def test_what_ends_a_session_elsewhere_ends_its_inbox(cluster: Cluster) -> None:
+async def test_a_session_ended_elsewhere_closes_its_inbox(cluster: Cluster) -> None:
     here, there = await asyncio.to_thread(start_both, cluster, **SETTINGS)
     left, moved, expired = await asyncio.to_thread(cluster.make_pairs, 3)
     async with (
@@ -107,7 +107,7 @@ async def test_what_ends_a_session_elsewhere_ends_its_inbox(cluster: Cluster) ->
 
 
 @pytest.mark.parametrize("how", ["kill", "freeze", "cut_subscribers"])
-async def test_what_happened_while_redis_was_away_is_told_when_it_is_back(cluster: Cluster, how: str) -> None:
+async def test_changes_during_a_redis_outage_are_sent_after_it(cluster: Cluster, how: str) -> None:
     assert cluster.redis
     here, there = await asyncio.to_thread(start_both, cluster, **SETTINGS)
     mentor, pairs = await asyncio.to_thread(with_one_mentor, cluster, 3)

@@ -13,7 +13,7 @@ HEAL_SECONDS = 3
 
 
 @pytest.mark.slow
-async def test_processes_may_be_killed_at_any_moment(cluster: Cluster) -> None:
+async def test_no_message_is_lost_when_processes_are_killed(cluster: Cluster) -> None:
     rng = seeded()
     settings = {"CHAT_HEAL_SECONDS": str(HEAL_SECONDS), "CHAT_RATE_LIMIT": "0"}
     servers = start_both(cluster, **settings)

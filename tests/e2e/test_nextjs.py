@@ -101,7 +101,7 @@ async def history(backend: WebServer, person: Person) -> list[str]:
         return [message["content"] for message in await rest.history()]
 
 
-async def test_its_types_hold(site: Site) -> None:
+async def test_the_nextjs_application_passes_its_type_check(site: Site) -> None:
     await asyncio.to_thread(nextjs_app.run, "types")
 
 
@@ -133,7 +133,7 @@ async def test_rest_goes_through_the_rewrites(site: Site, pair: Pair) -> None:
         assert (await http.get("/api/v1/chat/my-conversation/messages/?limit=0")).status_code == 400
 
 
-async def test_the_server_renders_for_whoever_is_signed_in(site: Site, pair: Pair) -> None:
+async def test_the_server_renders_for_the_signed_in_user(site: Site, pair: Pair) -> None:
     async with asking(site) as http:
         assert "Password" in (await http.get("/")).text
     async with asking(site, sessionid="none-that-there-is") as http:
@@ -189,7 +189,7 @@ async def test_student_and_mentor_chat(site: Site, pair: Pair, tabs: Tabs) -> No
     await expect(mentor.presence).to_have_text(re.compile("^last seen "))
 
 
-async def test_what_was_refused_is_told_retried_and_discarded(site: Site, pair: Pair, tabs: Tabs) -> None:
+async def test_a_refused_message_can_be_retried_and_discarded(site: Site, pair: Pair, tabs: Tabs) -> None:
     student, mentor = await sign_in_both(tabs, site, pair)
     await student.write("x" * 4001, "short")
     await mentor.shows(["short"])
@@ -259,9 +259,7 @@ async def test_a_conversation_of_others_is_not_shown(site: Site, pair: Pair, tab
     await mentor.shows([])
 
 
-async def test_in_development_and_without_rewrites_a_strict_react_leaves_one_socket(
-    lone_cluster: Cluster, prepared: None, tabs: Tabs
-) -> None:
+async def test_strict_mode_in_development_leaves_one_socket(lone_cluster: Cluster, prepared: None, tabs: Tabs) -> None:
     port = free_port()
     backend = await asyncio.to_thread(lone_cluster.start, CSRF_TRUSTED_ORIGINS=f"http://localhost:{port}")
     (pair,) = await asyncio.to_thread(lone_cluster.make_pairs)

@@ -30,9 +30,7 @@ def lines(server: WebServer) -> list[dict[str, Any]]:
 
 
 @SERVERS
-async def test_whatever_happens_each_line_is_json_and_holds_nothing_that_was_written(
-    cluster: Cluster, kind: str
-) -> None:
+async def test_every_log_line_is_json_without_message_text(cluster: Cluster, kind: str) -> None:
     (pair,) = cluster.make_pairs()
     student, token = pair.student, "the-token-of-metrics"
     with sentry_server() as reported:
@@ -84,7 +82,7 @@ def scraped_values(server: WebServer, **headers: str) -> dict[str, float]:
     return {" ".join([s.name, *s.labels.values()]): s.value for family in families for s in family.samples}
 
 
-async def test_each_process_tells_of_itself_alone(cluster: Cluster) -> None:
+async def test_each_process_reports_only_its_own_metrics(cluster: Cluster) -> None:
     (pair,) = cluster.make_pairs()
     here, there = await asyncio.to_thread(start_together, cluster.server("daphne"), cluster.server("uvicorn"))
     async with connected(pair.student, here) as student, connected(pair.teacher, there) as teacher:
@@ -130,7 +128,7 @@ async def test_a_scrape_is_answered_while_the_database_is_stopped(
 
 
 @SERVERS
-def test_with_a_token_only_who_brings_it_may_read(lone_cluster: Cluster, kind: str) -> None:
+def test_metrics_with_a_token_need_the_token(lone_cluster: Cluster, kind: str) -> None:
     server = lone_cluster.start(kind, METRICS_TOKEN=TOKEN)
     assert scraped_values(server, Authorization=f"Bearer {TOKEN}")["qader_layer_up"] == 1
     for headers in ({}, {"Authorization": "Bearer wrong"}):
@@ -138,7 +136,7 @@ def test_with_a_token_only_who_brings_it_may_read(lone_cluster: Cluster, kind: s
 
 
 @SERVERS
-def test_without_one_only_this_machine_and_by_no_proxy(lone_cluster: Cluster, kind: str) -> None:
+def test_metrics_without_a_token_are_for_direct_local_requests(lone_cluster: Cluster, kind: str) -> None:
     server = lone_cluster.start(kind, TRUST_PROXY="1")
     assert scraped_values(server)["qader_layer_up"] == 1
     for headers in ({"X-Real-IP": "127.0.0.1"}, {"X-Forwarded-For": "127.0.0.1"}):

@@ -140,7 +140,7 @@ async def test_the_arrow_keys_go_through_the_students(open_windows: Windows, pag
     await expect(rows.first).to_be_focused()
 
 
-async def test_whatever_has_the_focus_is_seen_to_have_it(open_windows: Windows, page_data: PageData) -> None:
+async def test_the_focus_is_always_visible(open_windows: Windows, page_data: PageData) -> None:
     window = await open_windows.of(page_data.people["busy mentor"], f"/#/conversations/{page_data.ids['Ada Byron']}")
     await expect(window.rows).not_to_have_count(0)
     outline = """() => {
@@ -157,7 +157,7 @@ async def test_whatever_has_the_focus_is_seen_to_have_it(open_windows: Windows, 
     assert {name for name, style in seen.items() if style == "none"} <= {"body"}, seen
 
 
-async def test_at_200_percent_everything_is_there(open_windows: Windows, pair: Pair) -> None:
+async def test_everything_is_visible_at_200_percent(open_windows: Windows, pair: Pair) -> None:
     window = await open_windows.of(pair.student, size={"width": 640, "height": 400}, device_scale_factor=2)
     await window.connected()
     await window.say("large")

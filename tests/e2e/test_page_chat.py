@@ -127,7 +127,7 @@ async def test_without_a_connection_the_page_says_so_and_keeps_what_is_written(
     await expect(student.get("#conversation-connection")).to_be_hidden()
 
 
-async def test_the_lid_is_closed_and_opened_again(open_windows: Windows, shared_cluster: Cluster, pair: Pair) -> None:
+async def test_the_page_recovers_after_sleep(open_windows: Windows, shared_cluster: Cluster, pair: Pair) -> None:
     student, mentor = await both(open_windows, pair)
     student.may_fail = mentor.may_fail = NETWORK
     await mentor.say("before")
@@ -150,7 +150,7 @@ async def test_the_lid_is_closed_and_opened_again(open_windows: Windows, shared_
     await expect(mentor.get(".message .state")).to_have_text(["Read", "Read"])
 
 
-async def test_a_hidden_tab_reads_nothing(open_windows: Windows, pair: Pair) -> None:
+async def test_a_hidden_tab_marks_nothing_as_read(open_windows: Windows, pair: Pair) -> None:
     student, mentor = await both(open_windows, pair)
     await student.hide()
     await mentor.say("seen?")

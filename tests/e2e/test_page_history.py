@@ -71,7 +71,7 @@ async def read_by(student: Window, pair: Pair, shared_cluster: Cluster) -> list[
     return [message["is_read"] for message in found["results"]]
 
 
-async def test_who_reads_above_stays_there_and_is_told_what_is_new(
+async def test_a_reader_of_old_messages_is_not_scrolled_by_new_ones(
     open_windows: Windows, shared_cluster: Cluster, pair: Pair
 ) -> None:
     async with pair.teacher.http(shared_cluster.servers[0]) as http:
@@ -103,9 +103,7 @@ async def test_who_reads_above_stays_there_and_is_told_what_is_new(
     await expect(student.bubbles.last).to_be_in_viewport()
 
 
-async def test_older_messages_that_cannot_be_fetched_can_be_asked_for_again(
-    open_windows: Windows, page_data: PageData
-) -> None:
+async def test_fetching_older_messages_can_be_retried(open_windows: Windows, page_data: PageData) -> None:
     window = await open_windows.new(page_data.people["reader"])
     await window.page.route("**/messages/*before=*", lambda route: route.abort())
     window.may_fail = NETWORK

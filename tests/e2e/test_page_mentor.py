@@ -27,7 +27,7 @@ async def send(person: Person, cluster: Cluster, path: str, text: str) -> None:
         assert (await http.post(path, json={"content": text})).status_code == 201
 
 
-async def test_students_are_listed_with_what_is_unread_and_who_waits(
+async def test_students_are_listed_with_unread_counts_and_waiting_times(
     open_windows: Windows, page_data: PageData
 ) -> None:
     mentor = await open_windows.of(page_data.people["mentor"])
@@ -61,9 +61,7 @@ async def test_students_are_listed_with_what_is_unread_and_who_waits(
     await listed(mentor, ["Ada Byron"])
 
 
-async def test_the_list_follows_what_happens(
-    open_windows: Windows, shared_cluster: Cluster, page_data: PageData
-) -> None:
+async def test_the_list_is_updated_live(open_windows: Windows, shared_cluster: Cluster, page_data: PageData) -> None:
     mentor = await open_windows.of(page_data.people["busy mentor"])
     student = await open_windows.of(page_data.people["student"], lang="ar", size=PHONE)
     await student.connected()
@@ -121,7 +119,7 @@ async def test_on_a_phone_list_and_conversation_are_two_screens(open_windows: Wi
     await expect(mentor.get("#inbox")).to_be_visible()
 
 
-async def test_answers_that_are_on_their_way_go_out_when_another_conversation_is_opened(
+async def test_pending_messages_are_sent_after_switching_conversations(
     open_windows: Windows, page_data: PageData
 ) -> None:
     mentor = await open_windows.of(page_data.people["busy mentor"], f"/#/conversations/{page_data.ids['Ada Byron']}")
@@ -146,7 +144,7 @@ async def test_answers_that_are_on_their_way_go_out_when_another_conversation_is
         await socket.wait_for_event("close")
 
 
-async def test_a_closed_conversation_can_be_read_and_says_why_no_more(
+async def test_a_closed_conversation_is_readable_and_explains_itself(
     open_windows: Windows, page_data: PageData
 ) -> None:
     mentor = await open_windows.of(page_data.people["mentor"], f"/#/conversations/{page_data.closed}")
@@ -157,7 +155,7 @@ async def test_a_closed_conversation_can_be_read_and_says_why_no_more(
 
 
 @pytest.mark.parametrize("where", ["history", "nowhere"])
-async def test_a_conversation_of_somebody_else_is_as_good_as_none(
+async def test_a_foreign_conversation_looks_like_a_missing_one(
     open_windows: Windows, page_data: PageData, where: str
 ) -> None:
     mentor = await open_windows.new(page_data.people["mentor"], lang="ar", size=PHONE)

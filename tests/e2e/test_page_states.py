@@ -14,7 +14,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 REFUSED = re.compile("the server responded with a status of (400|429)")
 
 
-async def test_signing_in_says_what_is_wrong_where_it_is_wrong(open_windows: Windows, pair: Pair) -> None:
+async def test_sign_in_errors_are_shown_at_their_field(open_windows: Windows, pair: Pair) -> None:
     window = await (await open_windows.new()).open()
     window.may_fail = REFUSED
     error = window.get("#sign-in-error")
@@ -31,7 +31,7 @@ async def test_signing_in_says_what_is_wrong_where_it_is_wrong(open_windows: Win
     await expect(error).to_have_text(re.compile(r"^Too many failed tries\. Try again at \S+\.$"))
 
 
-async def test_signing_in_without_a_server_says_so(open_windows: Windows, pair: Pair) -> None:
+async def test_sign_in_without_a_server_shows_an_error(open_windows: Windows, pair: Pair) -> None:
     window = await (await open_windows.new(lang="ar", size=PHONE)).open()
     window.may_fail = NETWORK
     await window.context.set_offline(True)
@@ -42,7 +42,7 @@ async def test_signing_in_without_a_server_says_so(open_windows: Windows, pair: 
     await window.connected()
 
 
-async def test_a_student_without_a_mentor_is_told_and_let_in_when_there_is_one(
+async def test_a_student_without_a_mentor_waits_until_there_is_one(
     open_windows: Windows, shared_cluster: Cluster, page_data: PageData
 ) -> None:
     alone = page_data.people["alone"]
@@ -58,7 +58,9 @@ async def test_a_student_without_a_mentor_is_told_and_let_in_when_there_is_one(
     await window.connected()
 
 
-async def test_who_is_neither_student_nor_mentor_is_told_so(open_windows: Windows, page_data: PageData) -> None:
+async def test_a_user_who_is_neither_student_nor_mentor_sees_an_explanation(
+    open_windows: Windows, page_data: PageData
+) -> None:
     window = await open_windows.of(page_data.people["admin"])
     await expect(window.get("#nothing-text")).to_have_text("This page is for students and their mentors.")
     await window.page.click("#nothing-menu")
@@ -86,7 +88,7 @@ async def test_a_draft_is_kept_for_each_conversation_until_it_is_sent(
     await expect(mentor.get("#draft")).to_have_value("")
 
 
-async def test_near_the_limit_one_is_told_how_much_room_is_left(open_windows: Windows, pair: Pair) -> None:
+async def test_the_remaining_length_is_shown_near_the_limit(open_windows: Windows, pair: Pair) -> None:
     student = await open_windows.of(pair.student)
     await student.connected()
     note, send = student.get("#composer-note"), student.get("#send")
@@ -125,7 +127,7 @@ async def test_a_message_that_was_refused_can_be_sent_again_or_discarded(open_wi
     await expect(student.get("#draft")).to_be_focused()
 
 
-async def test_who_writes_faster_than_allowed_is_told_and_loses_nothing(open_windows: Windows, pair: Pair) -> None:
+async def test_sending_too_fast_is_shown_and_loses_nothing(open_windows: Windows, pair: Pair) -> None:
     student = await open_windows.of(pair.student)
     await student.connected()
     await student.page.evaluate(
@@ -143,7 +145,7 @@ async def test_who_writes_faster_than_allowed_is_told_and_loses_nothing(open_win
     await expect(student.get("#composer-note")).to_have_text("")
 
 
-async def test_text_is_never_anything_but_text(open_windows: Windows, pair: Pair) -> None:
+async def test_message_text_is_never_read_as_html(open_windows: Windows, pair: Pair) -> None:
     mentor = await open_windows.of(pair.teacher, f"/#/conversations/{pair.conversation_id}")
     student = await open_windows.of(pair.student)
     await mentor.connected()
@@ -187,7 +189,7 @@ async def test_on_a_touch_screen_enter_begins_a_new_line(open_windows: Windows, 
     await expect(student.bubbles).to_have_text(["one\ntwo"])
 
 
-async def test_an_answer_that_is_none_is_told_as_one(open_windows: Windows, pair: Pair) -> None:
+async def test_an_invalid_response_is_shown_as_an_error(open_windows: Windows, pair: Pair) -> None:
     window = await open_windows.new()
     window.may_fail = re.compile("status of 503")
 

@@ -32,7 +32,7 @@ async def told_away(socket: ChatSocket, person: Person, seconds: float) -> datet
     return datetime.fromisoformat(frame["last_seen"])
 
 
-async def test_tabs_in_two_processes_are_one_person_and_the_last_one_counts(cluster: Cluster) -> None:
+async def test_tabs_in_two_processes_count_as_one_person(cluster: Cluster) -> None:
     here, there = await asyncio.to_thread(start_both, cluster)
     (pair,) = await asyncio.to_thread(cluster.make_pairs)
     student, teacher = pair.student, pair.teacher
@@ -61,7 +61,7 @@ async def test_tabs_in_two_processes_are_one_person_and_the_last_one_counts(clus
             assert await unasked.receive_until_pong() == []
 
 
-async def test_when_somebody_was_last_there_survives_a_restart(lone_cluster: Cluster) -> None:
+async def test_last_seen_survives_a_restart(lone_cluster: Cluster) -> None:
     server = await asyncio.to_thread(lone_cluster.start, "uvicorn")
     (pair,) = await asyncio.to_thread(lone_cluster.make_pairs)
     async with connected(pair.student, server, ASKED) as socket:
@@ -76,7 +76,7 @@ async def test_when_somebody_was_last_there_survives_a_restart(lone_cluster: Clu
 
 
 @pytest.mark.slow
-async def test_a_process_that_is_killed_is_forgotten_within_a_minute(cluster: Cluster) -> None:
+async def test_users_of_a_killed_process_go_offline_within_a_minute(cluster: Cluster) -> None:
     here, there = await asyncio.to_thread(start_both, cluster)
     lost, moved = await asyncio.to_thread(cluster.make_pairs, 2)
     async with (
@@ -103,7 +103,7 @@ async def test_a_process_that_is_killed_is_forgotten_within_a_minute(cluster: Cl
 
 
 @pytest.mark.slow
-async def test_while_redis_is_away_everybody_stays_as_they_were_and_nobody_waits(databases: Databases) -> None:
+async def test_presence_stays_unchanged_while_redis_is_away(databases: Databases) -> None:
     with servers.redis() as killed, servers.redis() as frozen:
         clusters = [Cluster(databases.create(), redis) for redis in (killed, frozen)]
         try:

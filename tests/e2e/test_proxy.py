@@ -89,14 +89,14 @@ async def test_two_people_chat_over_tls(site: Site, pair: Pair) -> None:
     await chat(site.proxy, pair)
 
 
-async def test_nobody_else_is_let_in(site: Site, pair: Pair) -> None:
+async def test_nobody_else_connects_through_the_proxy(site: Site, pair: Pair) -> None:
     stranger = Person(0, "nobody", "no-session", pair.student.path)
     with pytest.raises(HandshakeRefusedError) as refused:
         await stranger.socket(site.proxy).connect()
     assert refused.value.status == 403
 
 
-def test_plain_http_leads_to_tls_and_cookies_are_for_tls_alone(site: Site) -> None:
+def test_plain_http_redirects_to_tls_and_cookies_are_secure(site: Site) -> None:
     answer = httpx.get(f"http://127.0.0.1:{site.proxy.plain_port}/", headers={"Host": "localhost"}, trust_env=False)
     assert (answer.status_code, answer.headers["Location"]) == (308, "https://localhost/")
     with site.proxy.client() as http:
@@ -106,7 +106,7 @@ def test_plain_http_leads_to_tls_and_cookies_are_for_tls_alone(site: Site) -> No
     assert answer.headers["Strict-Transport-Security"]
 
 
-def test_failed_log_ins_count_against_the_address_and_not_against_what_it_claims_to_be(site: Site, pair: Pair) -> None:
+def test_failed_log_ins_count_for_the_real_address(site: Site, pair: Pair) -> None:
     with site.proxy.client("127.0.0.2") as guesser, site.proxy.client("127.0.0.3") as neighbour:
         for number in range(4):
             claims = dict.fromkeys(("X-Real-IP", "X-Forwarded-For", "Forwarded"), f"198.51.100.{number}")
@@ -126,7 +126,7 @@ def test_larger_bodies_and_heads_are_refused(site: Site) -> None:
 
 
 @pytest.mark.slow
-async def test_who_is_slow_to_ask_is_cut_and_who_is_silent_in_a_chat_is_not(site: Site, pair: Pair) -> None:
+async def test_slow_requests_are_cut_and_silent_sockets_are_not(site: Site, pair: Pair) -> None:
     async with connected(pair.student, site.proxy) as silent:
         head = b"GET /ws/chat/my-conversation/ HTTP/1.1\r\nHost: localhost\r\n"
         seconds = await asyncio.to_thread(seconds_until_cut, site.proxy, head)
@@ -157,7 +157,7 @@ def seconds_until_cut(front: Proxy, begin: bytes) -> float:
     return time.monotonic() - started
 
 
-async def test_a_new_configuration_of_the_proxy_leaves_sockets_open(site: Site, pair: Pair) -> None:
+async def test_reloading_the_proxy_keeps_sockets_open(site: Site, pair: Pair) -> None:
     async with connected(pair.student, site.proxy) as open_one:
         await asyncio.to_thread(site.proxy.reload)
         async with connected(pair.teacher, site.proxy) as new_one:
@@ -166,7 +166,7 @@ async def test_a_new_configuration_of_the_proxy_leaves_sockets_open(site: Site, 
                 assert (await one.receive_json(SOON))["message"]["content"] == "still here"
 
 
-async def test_a_process_that_is_gone_costs_nobody_a_request(site: Site, pair: Pair) -> None:
+async def test_no_request_fails_when_a_process_is_gone(site: Site, pair: Pair) -> None:
     gone, _ = site.web
     gone.kill()
     try:
@@ -177,7 +177,7 @@ async def test_a_process_that_is_gone_costs_nobody_a_request(site: Site, pair: P
         await asyncio.to_thread(gone.start)
 
 
-async def test_while_redis_is_away_every_process_is_red_and_the_chat_goes_on(site: Site, pair: Pair) -> None:
+async def test_during_a_redis_outage_readyz_is_red_and_the_chat_works(site: Site, pair: Pair) -> None:
     before = {server: unready(server) for server in site.web}
     site.redis.stop()
     try:

@@ -13,7 +13,7 @@ STUDENT = "/ws/chat/my-conversation/"
 
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
-def test_every_refusal_is_one(cluster: Cluster, kind: str) -> None:
+def test_every_refused_handshake_gets_its_status_without_traceback(cluster: Cluster, kind: str) -> None:
     pair, other = cluster.make_pairs(2)
     server = cluster.start(kind, LOG_LEVEL="WARNING")
     answers = {name: status(server, *request) for name, request in requests(server, pair, other).items()}

@@ -35,7 +35,7 @@ def test_a_client_that_answers_pings_stays(start: Start, ours: str) -> None:
         assert socket.receive() == (TEXT, b"got 10")
 
 
-def test_what_a_client_does_not_read_is_not_kept(start: Start, ours: str) -> None:
+def test_data_a_client_does_not_read_is_not_buffered(start: Start, ours: str) -> None:
     server = start(ours, close_seconds=1)
     poured = poured_bytes(server)
     with RawSocket(server.port, receive_buffer=4096) as socket:
@@ -46,7 +46,7 @@ def test_what_a_client_does_not_read_is_not_kept(start: Start, ours: str) -> Non
         assert server.megabytes - before < 8
 
 
-def test_plain_daphne_keeps_all_that_a_client_does_not_read(start: Start) -> None:
+def test_plain_daphne_buffers_all_that_a_client_does_not_read(start: Start) -> None:
     server = start("plain")
     poured = poured_bytes(server)
     with RawSocket(server.port, receive_buffer=4096) as socket:
@@ -73,7 +73,7 @@ def poured_bytes(server: WebServer) -> int:
     return counts(server)["poured"]
 
 
-def test_a_reader_that_stopped_is_cut_and_nobody_waits_for_it(start: Start, ours: str) -> None:
+def test_a_client_that_stopped_reading_is_cut(start: Start, ours: str) -> None:
     server = start(ours, ping_seconds=1, close_seconds=1)
     with RawSocket(server.port, receive_buffer=4096) as socket:
         socket.send("pour 20 60")  # the application itself would wait for a minute
@@ -84,14 +84,14 @@ def test_a_reader_that_stopped_is_cut_and_nobody_waits_for_it(start: Start, ours
     until(lambda: not counts(server)["running"], seconds=5)
 
 
-def test_a_reader_that_goes_on_in_time_learns_why_it_was_closed(start: Start, ours: str) -> None:
+def test_a_client_that_reads_again_in_time_gets_the_close_code(start: Start, ours: str) -> None:
     with RawSocket(start(ours).port, receive_buffer=4096) as socket:
         socket.send("pour 20 1")
         time.sleep(2)
         assert socket.close_code() == 1013
 
 
-def test_what_comes_behind_our_close_frame_is_not_heard(start: Start, ours: str) -> None:
+def test_frames_after_our_close_frame_are_ignored(start: Start, ours: str) -> None:
     server = start(ours)
     with RawSocket(server.port) as socket:
         for number in range(10):
@@ -130,7 +130,7 @@ def test_plain_daphne_queues_without_end(start: Start) -> None:
         assert socket.send_until_full(b"x" * KIB_64, limit=60 * MEGABYTE) == 60 * MEGABYTE
 
 
-def test_a_client_that_closes_but_reads_nothing_is_cut(start: Start, ours: str) -> None:
+def test_a_client_that_closes_without_reading_is_cut(start: Start, ours: str) -> None:
     with RawSocket(start(ours, close_seconds=1).port, receive_buffer=4096) as socket:
         socket.send("pour 20")
         time.sleep(0.5)
@@ -140,7 +140,7 @@ def test_a_client_that_closes_but_reads_nothing_is_cut(start: Start, ours: str) 
         assert seconds < 2.5  # before the application itself gives up
 
 
-def test_plain_daphne_waits_for_it_for_ever(start: Start) -> None:
+def test_plain_daphne_waits_for_a_close_for_ever(start: Start) -> None:
     with RawSocket(start("plain", ping_seconds=1).port, receive_buffer=4096) as socket:
         socket.send("pour 20")
         time.sleep(0.5)

@@ -49,7 +49,7 @@ def readyz(server: WebServer) -> tuple[int, dict[str, bool]]:
     return answer.status_code, answer.json()
 
 
-def test_all_its_steps_fit_into_ten_seconds() -> None:
+def test_all_shutdown_steps_fit_into_ten_seconds() -> None:
     limits = Limits()
     assert (limits.closes_per_second, limits.spread_seconds, limits.grace_seconds) == (200, 5, 2)
     assert limits.spread_seconds + limits.last_seconds + main.SETTLE_SECONDS <= main.STOP_SECONDS
@@ -57,9 +57,7 @@ def test_all_its_steps_fit_into_ten_seconds() -> None:
 
 
 @pytest.mark.parametrize(("debug", "seconds"), [("0", "1.5"), ("1", "0")])
-def test_the_proxy_has_a_notice_and_somebody_who_develops_need_not_wait(
-    lone_cluster: Cluster, debug: str, seconds: str
-) -> None:
+def test_only_production_waits_for_the_proxy_before_stopping(lone_cluster: Cluster, debug: str, seconds: str) -> None:
     del lone_cluster.environment["STOP_NOTICE_SECONDS"]
     lone_cluster.environment["DEBUG"] = debug
     lines = "from django.conf import settings; print(settings.STOP_NOTICE_SECONDS)"
@@ -68,7 +66,7 @@ def test_the_proxy_has_a_notice_and_somebody_who_develops_need_not_wait(
 
 
 @SERVERS
-async def test_during_the_notice_readyz_is_red_and_everything_is_served(cluster: Cluster, kind: str) -> None:
+async def test_during_the_stop_notice_readyz_is_red_and_everything_is_served(cluster: Cluster, kind: str) -> None:
     (pair,) = cluster.make_pairs()
     server = cluster.start(kind, STOP_NOTICE_SECONDS="2.5")
     assert readyz(server) == (200, {"database": True, "channel_layer": True, "stopping": False})
@@ -104,7 +102,7 @@ async def test_sockets_are_closed_evenly_200_a_second(start: Start, ours: str) -
     assert time.monotonic() - begin < END_SECONDS
 
 
-async def test_however_many_they_are_it_takes_as_long_as_it_may(start: Start, ours: str) -> None:
+async def test_closing_many_sockets_takes_only_the_allowed_time(start: Start, ours: str) -> None:
     server = start(ours, spread_seconds=4, closes_per_second=1)
     async with crowd(server, 300) as sockets:
         begin = time.monotonic()
@@ -118,7 +116,7 @@ async def test_however_many_they_are_it_takes_as_long_as_it_may(start: Start, ou
     assert server.exit_code() == 0
 
 
-async def test_while_it_drains_nobody_comes_in_and_who_is_there_is_served(start: Start, ours: str) -> None:
+async def test_draining_refuses_new_sockets_and_serves_open_ones(start: Start, ours: str) -> None:
     server = start(ours, closes_per_second=1)
     with RawSocket(server.port, handshake=REQUEST) as kept_alive, RawSocket(server.port, handshake=REQUEST) as idle:
         async with crowd(server, 5) as sockets:
@@ -149,7 +147,7 @@ async def test_a_second_signal_skips_the_notice(start: Start, ours: str, number:
         assert (server.exit_code(), time.monotonic() - begin < END_SECONDS) == (0, True)
 
 
-async def test_a_second_signal_skips_the_turns(start: Start, ours: str) -> None:
+async def test_a_second_signal_closes_all_sockets_at_once(start: Start, ours: str) -> None:
     server = start(ours, closes_per_second=1, spread_seconds=60)
     async with crowd(server, 60) as sockets:
         server.process.terminate()
@@ -161,7 +159,7 @@ async def test_a_second_signal_skips_the_turns(start: Start, ours: str) -> None:
 
 
 @SERVERS
-async def test_what_is_sent_before_ones_turn_is_acknowledged_and_stored(cluster: Cluster, kind: str) -> None:
+async def test_messages_sent_while_draining_are_stored_and_acknowledged(cluster: Cluster, kind: str) -> None:
     pair, others = cluster.make_pairs(2)
     server = cluster.start(kind, CHAT_RATE_LIMIT="0", CHAT_MAX_SOCKETS_PER_USER="1000")
     async with AsyncExitStack() as stack:
@@ -207,7 +205,7 @@ async def listen(socket: ChatSocket) -> list[str]:
 
 
 @SERVERS
-async def test_a_restart_costs_its_own_sockets_one_reconnect_and_others_nothing(cluster: Cluster, kind: str) -> None:
+async def test_a_restart_costs_only_its_own_sockets_one_reconnect(cluster: Cluster, kind: str) -> None:
     (pair,) = cluster.make_pairs()
     here, there = await asyncio.to_thread(start_together, cluster.server(kind), cluster.server(kind))
     async with connected(pair.teacher, there) as teacher:

@@ -19,7 +19,7 @@ SERVERS = pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
 
 
 @SERVERS
-def test_it_serves_where_it_says(cluster: Cluster, kind: str) -> None:
+def test_the_server_listens_at_the_logged_address(cluster: Cluster, kind: str) -> None:
     server = cluster.start(kind)
     assert server.log == f"Qader listens on http://127.0.0.1:{server.port}/ ({kind})\n"
     assert httpx.get(f"{server.url}/healthz", trust_env=False).status_code == 200
@@ -90,7 +90,7 @@ def test_a_second_process_without_redis_is_refused(lone_cluster: Cluster) -> Non
     assert second.start().process.poll() is None  # the lock went with its owner
 
 
-def test_a_second_process_with_redis_is_welcome(cluster: Cluster) -> None:
+def test_a_second_process_with_redis_starts(cluster: Cluster) -> None:
     cluster.start()
     cluster.start()
 
@@ -113,7 +113,7 @@ async def test_sigterm_closes_sockets_with_1012(cluster: Cluster, kind: str, num
 
 
 @SERVERS
-async def test_what_was_acknowledged_before_sigterm_is_stored(cluster: Cluster, kind: str) -> None:
+async def test_messages_acknowledged_before_sigterm_are_stored(cluster: Cluster, kind: str) -> None:
     pairs = cluster.make_pairs(5)
     server = cluster.start(kind, CHAT_RATE_LIMIT="0")
     async with AsyncExitStack() as stack:
@@ -152,7 +152,7 @@ async def talk(one: ChatSocket) -> list[str]:
 
 @pytest.mark.slow
 @SERVERS
-async def test_sigterm_ends_it_in_time_while_the_database_hangs(
+async def test_sigterm_works_in_time_while_the_database_hangs(
     fragile_cluster: tuple[Cluster, PostgreSQL, Redis], kind: str
 ) -> None:
     cluster, postgresql, _ = fragile_cluster
@@ -172,7 +172,7 @@ async def test_sigterm_ends_it_in_time_while_the_database_hangs(
     assert seconds < 10
 
 
-def test_a_frozen_server_is_found_by_its_clients(cluster: Cluster) -> None:
+def test_clients_notice_a_frozen_server(cluster: Cluster) -> None:
     """The helper itself: `stop` and `cont`."""
     server = cluster.start()
     server.stop()

@@ -57,7 +57,7 @@ def test_a_larger_message_closes_with_1009(start: Start, ours: str, send: Any, s
 
 
 @pytest.mark.parametrize("send", [send_whole, send_parts])
-def test_plain_daphne_drops_the_connection_instead(start: Start, send: Any) -> None:
+def test_plain_daphne_drops_the_connection_for_a_larger_message(start: Start, send: Any) -> None:
     with RawSocket(start("plain").port) as socket:
         send(socket, KIB_64 + 1)
         assert socket.close_code() == 1006
@@ -75,14 +75,14 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_what_breaks_the_protocol_is_told_so(start: Start, ours: str, name: str) -> None:
+def test_protocol_errors_are_closed_with_their_code(start: Start, ours: str, name: str) -> None:
     data, code = MALFORMED[name]
     with RawSocket(start(ours).port) as socket:
         socket.send_bytes(data)
         assert socket.close_code() == code
 
 
-def test_a_refused_control_frame_is_not_collected(start: Start, ours: str) -> None:
+def test_a_refused_control_frame_is_not_buffered(start: Start, ours: str) -> None:
     server = start(ours)
     with RawSocket(server.port) as socket:
         socket.send_bytes(frame(b"a" * 100, PING, size=2**40))
@@ -101,7 +101,7 @@ def test_every_close_code_arrives(start: Start, ours: str, code: int) -> None:
 
 
 @pytest.mark.parametrize("code", [1012, 1013])
-def test_plain_daphne_fails_at_codes_that_it_does_not_know(start: Start, code: int) -> None:
+def test_plain_daphne_fails_at_unknown_close_codes(start: Start, code: int) -> None:
     with RawSocket(start("plain").port) as socket:
         socket.send(f"close {code}")
         assert socket.close_code() == 1011
@@ -113,7 +113,7 @@ def test_a_close_before_acceptance_is_403(start: Start, ours: str) -> None:
         assert socket.status == 403
 
 
-def test_no_version_is_told(start: Start, ours: str) -> None:
+def test_no_server_version_is_sent(start: Start, ours: str) -> None:
     server = start(ours)
     with RawSocket(server.port) as socket:
         assert b"server:" not in socket.head.lower()
@@ -126,7 +126,7 @@ def test_a_socket_whose_application_has_ended_is_closed(start: Start, ours: str)
         assert socket.close_code() == {"daphne": 1011, "uvicorn": 1006}[ours]
 
 
-def test_plain_daphne_leaves_it_open(start: Start) -> None:
+def test_plain_daphne_leaves_such_a_socket_open(start: Start) -> None:
     with RawSocket(start("plain").port) as socket:
         socket.send("return")
         assert socket.is_silent(seconds=2)
@@ -142,7 +142,7 @@ def test_a_day_old_socket_stays(start: Start, ours: str) -> None:
     server.close()
 
 
-def test_plain_daphne_closes_it_with_1000(start: Start) -> None:
+def test_plain_daphne_closes_a_day_old_socket_with_1000(start: Start) -> None:
     server = start("plain", grace_seconds=1)
     with RawSocket(server.port) as socket:
         socket.send("jump 90000")

@@ -62,17 +62,17 @@ def all_at_once(server: WebServer, limit: float) -> dict[str, float]:
     return found
 
 
-def test_a_request_that_takes_too_long_is_cut_however_it_goes_on(start: Start, ours: str) -> None:
+def test_a_request_that_takes_too_long_is_cut(start: Start, ours: str) -> None:
     found = all_at_once(start(ours, request_seconds=2), limit=15)
     assert {name: seconds for name, seconds in found.items() if not 1 < seconds < 12} == {}
 
 
-def test_a_connection_is_kept_for_another_request_but_not_for_ever(start: Start, ours: str) -> None:
+def test_an_idle_connection_is_kept_only_for_a_while(start: Start, ours: str) -> None:
     assert 3 < seconds_open(start(ours, keep_alive_seconds=4, request_seconds=1), f"{HEAD}\r\n", "", limit=15) < 12
 
 
 @pytest.mark.parametrize("header", ["", "Connection: close\r\n"])
-def test_a_client_that_does_not_read_its_answer_is_cut(start: Start, ours: str, header: str) -> None:
+def test_a_client_that_does_not_read_its_response_is_cut(start: Start, ours: str, header: str) -> None:
     server = start(ours, keep_alive_seconds=1, close_seconds=1)
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(f"GET /large HTTP/1.1\r\nHost: x\r\n{header}\r\n".encode())
@@ -85,14 +85,14 @@ def test_a_client_that_does_not_read_its_answer_is_cut(start: Start, ours: str, 
     assert received < LARGE
 
 
-def test_plain_daphne_bears_with_it(start: Start) -> None:
+def test_plain_daphne_waits_for_slow_clients(start: Start) -> None:
     found = all_at_once(start("plain"), limit=6)
     found.pop("a second request byte by byte")
     found.pop("half a handshake")
     assert min(found.values()) >= 6
 
 
-def test_an_answer_may_take_longer_and_so_may_what_stands_between_requests(start: Start, ours: str) -> None:
+def test_responses_and_idle_time_may_take_longer_than_requests(start: Start, ours: str) -> None:
     server = start(ours, request_seconds=1)
     with RawSocket(server.port, handshake=HEAD.replace("/", "/slow", 1) + "\r\n", wait=False) as socket:
         assert socket.answer().startswith(b"HTTP/1.1 200")
@@ -102,13 +102,13 @@ def test_an_answer_may_take_longer_and_so_may_what_stands_between_requests(start
         assert socket.answer().startswith(b"HTTP/1.1 200")
 
 
-def test_a_socket_stays_open_longer(start: Start, ours: str) -> None:
+def test_a_socket_outlives_the_request_limit(start: Start, ours: str) -> None:
     with RawSocket(start(ours, request_seconds=1).port) as socket:
         assert socket.is_silent(seconds=2)
 
 
 @pytest.mark.parametrize("head", ["Content-Length: 1000001\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n"])
-def test_daphne_takes_no_body_that_is_too_long(start: Start, head: str) -> None:
+def test_daphne_refuses_a_body_that_is_too_long(start: Start, head: str) -> None:
     """It would write it to the disk before the application is asked; uvicorn asks first, see test_attacks.py."""
     server = start("daphne", body_bytes=1_000_000)
     with RawSocket(server.port, handshake=POST + head, wait=False) as socket:
@@ -119,14 +119,14 @@ def test_daphne_takes_no_body_that_is_too_long(start: Start, head: str) -> None:
     assert server.failures == []
 
 
-def test_a_body_of_just_that_length_is_taken(start: Start) -> None:
+def test_a_body_of_exactly_the_limit_is_accepted(start: Start) -> None:
     head = f"{POST}Content-Length: 1000000\r\nConnection: close\r\n\r\n"
     with RawSocket(start("daphne", body_bytes=1_000_000).port, handshake=head, wait=False) as socket:
         socket.send_bytes(b"a" * 1_000_000)
         assert socket.answer().startswith(b"HTTP/1.1 200")
 
 
-def test_a_client_cannot_name_the_place_that_the_application_lives_at(start: Start, ours: str) -> None:
+def test_a_client_cannot_set_the_root_path(start: Start, ours: str) -> None:
     server = start(ours)
     for path in ("/scope", "/"):
         with RawSocket(server.port, path, headers={"Daphne-Root-Path": "/evil", "Script-Name": "/evil"}) as socket:
@@ -147,7 +147,7 @@ def test_a_client_cannot_name_the_place_that_the_application_lives_at(start: Sta
     ],
     ids=["sub-protocol", "body", "header", "headers", "version", "key"],
 )
-def test_a_handshake_that_is_none_is_answered_or_cut_at_once(start: Start, ours: str, extra: str) -> None:
+def test_an_invalid_handshake_is_answered_or_cut_at_once(start: Start, ours: str, extra: str) -> None:
     server = start(ours)
     begin = time.monotonic()
     with RawSocket(server.port, handshake=HANDSHAKE + extra + "\r\n", wait=False) as socket:

@@ -53,7 +53,7 @@ def test_without_redis_it_waits_and_then_serves(fragile_cluster: Fragile, kind: 
     assert listens == f"Qader listens on {server.url}/ ({kind})"
 
 
-def test_it_says_so_every_five_seconds(fragile_cluster: Fragile) -> None:
+def test_the_wait_is_logged_every_five_seconds(fragile_cluster: Fragile) -> None:
     cluster, postgresql, _ = fragile_cluster
     postgresql.stop()
     server = cluster.server().launch()
@@ -65,7 +65,7 @@ def test_it_says_so_every_five_seconds(fragile_cluster: Fragile) -> None:
 
 @pytest.mark.parametrize("what", ["database", "Redis"])
 @pytest.mark.parametrize("how", ["stop", "freeze"])  # refused at once, or never answered
-def test_after_its_time_it_gives_up_with_one_line(fragile_cluster: Fragile, what: str, how: str) -> None:
+def test_startup_gives_up_after_its_time_with_one_line(fragile_cluster: Fragile, what: str, how: str) -> None:
     cluster, postgresql, redis = fragile_cluster
     part = postgresql if what == "database" else redis
     name = "the database" if what == "database" else what
@@ -84,7 +84,7 @@ def test_after_its_time_it_gives_up_with_one_line(fragile_cluster: Fragile, what
     assert "the-password" not in server.log
 
 
-def test_a_wrong_password_and_a_missing_database_are_said(fragile_cluster: Fragile) -> None:
+def test_a_wrong_password_and_a_missing_database_are_logged(fragile_cluster: Fragile) -> None:
     cluster, postgresql, redis = fragile_cluster
     missing = cluster.server(START_WAIT_SECONDS="1", DATABASE_URL=f"{postgresql.url}_that_is_missing").launch()
     refused = cluster.server(START_WAIT_SECONDS="1", REDIS_URL=with_password(redis.url)).launch()
@@ -94,7 +94,7 @@ def test_a_wrong_password_and_a_missing_database_are_said(fragile_cluster: Fragi
     assert "the-password" not in refused.log
 
 
-def test_without_redis_it_serves_where_it_shall_not_wait(fragile_cluster: Fragile) -> None:
+def test_with_no_start_wait_it_serves_without_redis(fragile_cluster: Fragile) -> None:
     cluster, _, redis = fragile_cluster
     redis.stop()
     server = cluster.start(START_WAIT_SECONDS="0")
@@ -103,7 +103,7 @@ def test_without_redis_it_serves_where_it_shall_not_wait(fragile_cluster: Fragil
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_waiting_at_once(fragile_cluster: Fragile, number: signal.Signals) -> None:
+def test_a_signal_ends_the_wait_at_once(fragile_cluster: Fragile, number: signal.Signals) -> None:
     cluster, postgresql, _ = fragile_cluster
     postgresql.freeze()
     try:

@@ -273,9 +273,9 @@ async def closes_after_updates(world: World, server: WebServer, seconds: float) 
         await open_still(*(socket for socket, code in zip(sockets, expected, strict=True) if code == "-"))
 
 
-async def test_an_update_that_nobody_hears_of_is_found_by_the_next_round(world: World) -> None:
+async def test_an_update_without_a_signal_is_found_in_the_next_round(world: World) -> None:
     await closes_after_updates(world, world.rounds, ROUND_SECONDS + NOISE_SECONDS)
 
 
-async def test_by_default_it_is_found_within_half_a_minute(world: World) -> None:
+async def test_an_update_is_found_within_30_seconds_by_default(world: World) -> None:
     await closes_after_updates(world, world.sockets, 30 + NOISE_SECONDS)

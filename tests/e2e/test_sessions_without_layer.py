@@ -14,7 +14,7 @@ NOISE_SECONDS = 2.0
 
 
 @pytest.mark.parametrize("how", ["kill", "freeze"])
-async def test_what_ends_while_the_layer_is_away_closes_by_the_next_round(cluster: Cluster, how: str) -> None:
+async def test_sessions_ended_during_a_layer_outage_close_in_the_next_round(cluster: Cluster, how: str) -> None:
     assert cluster.redis
     settings = {"CHAT_HEAL_SECONDS": str(ROUND_SECONDS)}
     servers = [cluster.server("daphne", **settings), cluster.server("uvicorn", **settings)]

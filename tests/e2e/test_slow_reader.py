@@ -31,11 +31,11 @@ RATE, BURST = 5, 20
 REFUSALS = 100  # in 10 s; one more is a flood
 
 
-async def test_a_reader_that_takes_nothing_costs_little_and_nobody_else(cluster: Cluster) -> None:
+async def test_a_client_that_does_not_read_costs_little_and_delays_nobody(cluster: Cluster) -> None:
     await on_both_servers(cluster, a_reader_takes_nothing, CHAT_RATE_LIMIT="0")
 
 
-async def test_a_flood_is_throttled_and_then_closed_and_costs_nobody_else(cluster: Cluster) -> None:
+async def test_a_flood_is_throttled_then_closed_and_delays_nobody(cluster: Cluster) -> None:
     await on_both_servers(cluster, a_socket_floods)
 
 

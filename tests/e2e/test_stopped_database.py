@@ -32,7 +32,7 @@ RECOVERY_SECONDS = 8.0  # after it; each try that fails has waited for a connect
 
 
 @pytest.mark.slow
-async def test_a_stopped_database_is_told_within_five_seconds(fault_cluster: FaultCluster) -> None:
+async def test_a_stopped_database_is_reported_within_five_seconds(fault_cluster: FaultCluster) -> None:
     rng = seeded()
     (pair,) = fault_cluster.cluster.make_pairs()
     people = [pair.student, pair.teacher]
