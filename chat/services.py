@@ -135,15 +135,11 @@ async def send_message(*, conversation_id: int, sender_id: int, content: str, cl
     sent: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
     def tell(outcome: Outcome) -> None:
-        if not sent.done():
+        if not sent.done():  # else the request was cancelled; what it sent is stored all the same
             sent.set_result(outcome)
 
-    draft = queue_message(conversation_id, sender_id, content, client_id, tell)
-    try:
-        outcome = await sent
-    except asyncio.CancelledError:
-        draft.given_up = True
-        raise
+    queue_message(conversation_id, sender_id, content, client_id, tell)
+    outcome = await sent
     if isinstance(outcome, ClientError):
         raise outcome
     return outcome
@@ -151,13 +147,11 @@ async def send_message(*, conversation_id: int, sender_id: int, content: str, cl
 
 def queue_message(
     conversation_id: int, sender_id: int, content: str, client_id: str | None, tell: Callable[[Outcome], None]
-) -> Draft:
+) -> None:
     """Take a token of the sender's rate and queue the message; those queued in turn are stored in turn.
 
     `tell` is called with what became of it, within 5 s. Raises `rate_limited`.
     """
     if wait := send_limit().take(sender_id):
         raise ClientError("rate_limited", "You are writing too fast.", 429, retry_after=wait)
-    draft = Draft(conversation_id, sender_id, content, client_id)
-    writer().write(draft, tell)
-    return draft
+    writer().write(Draft(conversation_id, sender_id, content, client_id), tell)

@@ -73,25 +73,6 @@ async def test_timed_out_messages_are_not_kept_in_memory(
     assert stuck._waiting == {}
 
 
-@pytest.mark.usefixtures("go_on", "transactional_db")
-async def test_messages_nobody_waits_for_are_dropped_with_timed_out_ones(
-    monkeypatch: pytest.MonkeyPatch, sender: int
-) -> None:
-    monkeypatch.setattr(writer, "DRAFT_SECONDS", 0.3)
-    stuck = Writer()
-    results = [write(stuck, Draft(1, sender, "stuck", None))]
-    await asyncio.sleep(0.05)
-    abandoned = [Draft(1, sender, str(number), None) for number in range(10)]
-    for draft in abandoned:
-        write(stuck, draft)
-    results.append(write(stuck, Draft(1, sender, "last", None)))
-    for draft in abandoned:
-        draft.given_up = True
-    del abandoned, draft
-    await given_up(results)
-    assert drafts(sender) == 1
-
-
 async def test_the_order_of_each_conversation_survives_a_hanging_database(
     live_people: People, go_on: threading.Event
 ) -> None:

@@ -51,10 +51,7 @@ class Writer:
         self._starting: asyncio.Handle | None = None
 
     def write(self, draft: Draft, tell: Callable[[Outcome], None]) -> None:
-        """Queue a message. `tell` is called within 5 s: with `Sent` after the commit, or with the error.
-
-        It is not called for a draft that its sender has given up.
-        """
+        """Queue a message. `tell` is called once, within 5 s: with `Sent` after the commit, or with the error."""
         loop = asyncio.get_running_loop()
         timer = loop.call_later(DRAFT_SECONDS, self._give_up, draft, tell)
         self._waiting.setdefault(draft.conversation_id, deque()).append(Entry(draft, tell, timer))
@@ -68,14 +65,13 @@ class Writer:
             await (asyncio.wait(self._under_way) if self._under_way else asyncio.sleep(0))
 
     def _give_up(self, draft: Draft, tell: Callable[[Outcome], None]) -> None:
-        """Answer a sender who has waited long enough, and drop what nobody waits for: it would pile up."""
-        if not draft.given_up:
-            draft.given_up = True
-            metrics.DATABASE_ERRORS_OF_WRITER.inc()
-            tell(UnavailableError())
+        """Answer a sender who has waited long enough, and drop the message unless it is under way: it would pile up."""
+        draft.given_up = True
+        metrics.DATABASE_ERRORS_OF_WRITER.inc()
+        tell(UnavailableError())
         waiting = self._waiting.get(draft.conversation_id)
         while waiting and waiting[0].draft.given_up:
-            waiting.popleft().timer.cancel()
+            waiting.popleft()
         if waiting is not None and not waiting:
             del self._waiting[draft.conversation_id]
 
@@ -108,9 +104,7 @@ class Writer:
             looked_at.append(conversation_id)
             while waiting and len(batch) < BATCH:
                 entry = waiting.popleft()
-                if entry.draft.given_up:
-                    entry.timer.cancel()
-                else:
+                if not entry.draft.given_up:
                     batch.append(entry)
         for conversation_id in looked_at:
             if waiting := self._waiting.pop(conversation_id):
