@@ -323,6 +323,17 @@ class TestSeveralProcesses:
             student = await other.connect(live_people.student, None, ASKED)
             assert await student.receive_json() == online(live_people.teacher)
 
+    async def test_a_heartbeat_just_before_the_report_announces_a_new_user(
+        self, connect: Connect, live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(presence, "GATHER_SECONDS", 0.3)
+        async with OtherProcess() as other:
+            student = await other.connect(live_people.student, None, ASKED)
+            assert await student.receive_json() == offline(live_people.teacher)
+            async with connected(connect, live_people.teacher, live_conversation):
+                await presence.presence().run_round()
+                assert await student.receive_json() == online(live_people.teacher)
+
     async def test_users_of_a_dead_process_go_offline_at_its_last_heartbeat(
         self,
         connect: Connect,
