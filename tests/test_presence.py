@@ -327,6 +327,7 @@ class TestSeveralProcesses:
         self, connect: Connect, live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(presence, "GATHER_SECONDS", 0.3)
+        monkeypatch.setattr(presence, "CONFIRMED_SECONDS", NEVER)
         async with OtherProcess() as other:
             student = await other.connect(live_people.student, None, ASKED)
             assert await student.receive_json() == offline(live_people.teacher)
