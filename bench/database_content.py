@@ -1,4 +1,4 @@
-"""Conversations of any size, made by PostgreSQL itself."""
+"""Fills conversations of any size inside PostgreSQL."""
 
 from typing import Any
 

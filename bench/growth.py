@@ -1,4 +1,4 @@
-"""How cost grows: with the messages of a conversation, and with the conversations of a teacher.
+"""How cost grows with the messages of a conversation and with the conversations of a teacher.
 
 The section runs as a process of its own, `python -m bench.growth`, with the environment of a server process: REST
 through Django's test client, sockets through the whole ASGI application, on the same PostgreSQL and Valkey.

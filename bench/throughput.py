@@ -1,4 +1,4 @@
-"""Messages and connects per second, latency, memory and processor time, of one server process.
+"""Messages and connects per second, latency, memory and processor time of one server process.
 
 With `PEERS=1` also of what somebody would write instead, in turn (A B A B ...), with ratios.
 """

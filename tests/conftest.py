@@ -1,4 +1,4 @@
-"""The fixtures: the cast, sockets, posts, and what every test needs around it."""
+"""The fixtures of all tests: people, sockets, REST requests, log lines."""
 
 import asyncio
 import io

@@ -1,4 +1,4 @@
-"""The sockets of a conversation, and of others beside it."""
+"""Opens the sockets of a conversation, and sockets of people who are not part of it."""
 
 from contextlib import AsyncExitStack
 

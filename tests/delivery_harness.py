@@ -1,4 +1,4 @@
-"""What a delivery is tested with: its socket, what it hears, and a database that is away."""
+"""A conversation feed without a server: its events go in, its frames come out; and a database that fails."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""A second server in the same test process: an event loop of its own in a thread, hence a mailbox of its own."""
+"""A second server in the same test process: its own event loop in a thread, so its own event bus."""
 
 import asyncio
 import random

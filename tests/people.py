@@ -1,4 +1,4 @@
-"""Everybody that the tests talk about, and how what they say looks on the wire."""
+"""The users that most tests share, and the objects that the contract shows for them."""
 
 from dataclasses import dataclass
 from typing import Any

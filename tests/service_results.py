@@ -1,4 +1,4 @@
-"""What verbs, batches and paths leave behind and answer, told by stored rows alone."""
+"""Helpers to compare what services and batches return and store."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What the tests of sockets share: the frames of the contract, and ways to a socket."""
+"""Helpers for the tests of sockets: the frames of the contract, and ways to open a socket."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""Everybody at every path of the chat: one row for each kind of person, one column for each path and verb.
+"""Every kind of person at every path of the chat: a row for each kind, a column for each path and verb.
 
 The conversation is that of `student` and `teacher`. "own" paths are the same for all; "its" paths name that
 conversation, "no" paths one that does not exist.

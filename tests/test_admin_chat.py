@@ -1,4 +1,4 @@
-"""Conversations and messages in the admin: looked at, which is remembered, never changed, never at a table's price."""
+"""Conversations and messages in the admin: read-only, every view of texts recorded, cheap for large tables."""
 
 import logging
 import re

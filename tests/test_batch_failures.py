@@ -1,4 +1,4 @@
-"""What becomes of a batch when nobody waits for it, the database goes, or others write to the same conversations."""
+"""Batches with timed-out senders, a lost database, or other writers in the same conversations."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Whatever the channel layer loses, repeats or reorders, every open socket becomes whole."""
+"""Open sockets recover what the channel layer loses, repeats or reorders."""
 
 import asyncio
 from contextlib import AsyncExitStack

@@ -1,4 +1,4 @@
-"""What an inbox tells: who may open it, its first frame, and every change of every conversation, as it stands."""
+"""The inbox: who may open it, its first frame, and an update for every change of a conversation."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What comes after what when a server stops; tests/e2e/test_server_drain.py sees it from outside."""
+"""The shutdown sequence of a server; tests/e2e/test_server_drain.py tests it from outside."""
 
 import asyncio
 import signal

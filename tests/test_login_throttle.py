@@ -1,4 +1,4 @@
-"""How often one may fail to log in, over REST and in the admin."""
+"""The limits on failed log-ins, over REST and in the admin."""
 
 import logging
 import socket

@@ -1,4 +1,4 @@
-"""Which pages may open a socket: this server's own and those of trusted origins, to scheme, host and port."""
+"""Which origins may open a socket: the server's own and trusted ones, compared by scheme, host and port."""
 
 from typing import Any
 

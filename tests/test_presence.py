@@ -1,4 +1,4 @@
-"""Who is told who is there: the other side of one's active conversations, on sockets that ask, and nobody else."""
+"""Presence: sockets that subscribe receive the state of the other participants of active conversations."""
 
 import asyncio
 from collections.abc import AsyncIterator

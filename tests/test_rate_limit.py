@@ -1,4 +1,4 @@
-"""How fast one user may write: a bucket in this process, paid for in one that all processes share."""
+"""The send rate of a user: a local token bucket, balanced with one in Redis that all processes share."""
 
 import asyncio
 import socket

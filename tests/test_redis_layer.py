@@ -1,4 +1,4 @@
-"""A subscription that is dead without a word is noticed, and what it missed is looked for."""
+"""A dead Redis subscription is noticed and renewed, and missed events are recovered."""
 
 import asyncio
 from collections.abc import AsyncIterator

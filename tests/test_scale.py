@@ -1,4 +1,4 @@
-"""What long histories and many conversations cost: a constant number of queries, and little time."""
+"""The cost of long histories and many conversations: a constant number of queries, and little time."""
 
 import statistics
 import sys

@@ -1,4 +1,4 @@
-"""What ends a session, or a place in a conversation, closes exactly the sockets concerned, with the right code."""
+"""Changes of sessions, users and mentors close exactly the affected sockets, with the right code."""
 
 from contextlib import AsyncExitStack
 from typing import Any

@@ -1,4 +1,4 @@
-"""How much a client may send, and what happens to more."""
+"""Rate limits of a socket, and the close after too many refused frames."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Whatever a client sends is answered or refused by name, and its socket stays."""
+"""Every frame of a client is answered or refused with a code, and the socket stays open."""
 
 import asyncio
 import json

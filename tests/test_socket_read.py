@@ -1,4 +1,4 @@
-"""What becomes read, by which way, and who is told."""
+"""Marking as read: what becomes read in each way, and who receives the status."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""A `client_id`: who sees it, and what a repeated one is answered."""
+"""`client_id`: who sees it, and how a repeated one is answered."""
 
 import asyncio
 from contextlib import AsyncExitStack

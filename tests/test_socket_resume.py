@@ -1,4 +1,4 @@
-"""Reconnecting with `?after=`: no gap, no double, and an answer to every id."""
+"""Reconnecting with `?after=`: no gap, no duplicate, and an answer to every id."""
 
 import asyncio
 from contextlib import AsyncExitStack

@@ -1,4 +1,4 @@
-"""A client as careful as the contract wants it to be, which holds the server to the contract at every frame.
+"""A chat client that reconnects and repeats as the contract wants, and checks every frame against it.
 
 It resumes with `?after=`, repeats what was not acknowledged under the same `client_id`, fetches the history over REST
 where it cannot resume, and folds everything it is told into one state: the messages as it would show them.

@@ -1,4 +1,4 @@
-"""Pairs who write to each other without pause while something breaks, and the judgement on what they were told."""
+"""Pairs who write to each other while something breaks, and the check of what they received."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""What a client shows: the messages as it was told of them, checked as they come."""
+"""The messages that a client shows, checked as they come."""
 
 from tests.e2e.rest import Message
 

@@ -1,4 +1,4 @@
-"""The user's document between real processes: student on one, teacher on the other, frames compared whole."""
+"""A chat over two processes, student on one and teacher on the other; frames are compared whole."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""What docker-compose.yml runs, as it stands there, without Docker: only hosts, ports and PATH are of this machine."""
+"""The commands of docker-compose.yml run without Docker; only hosts, ports and PATH are changed."""
 
 import json
 import os

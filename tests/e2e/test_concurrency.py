@@ -1,4 +1,4 @@
-"""Many at once, on two processes: one message stays one, every message has its number, no connection misses any."""
+"""Concurrent work on two processes: no message is stored twice, numbered wrongly or missed."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""What a client was shown at first, and every frame since, make up the same as what it would fetch afresh.
+"""The first state of a client and every frame since add up to the same as a fresh fetch.
 
 Four clients look on: both sides, each in the foreground of one process and in the background of the other. Healing
 is left at its 30 seconds and nothing here waits so long, so it is the events themselves that must be complete.

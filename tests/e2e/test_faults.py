@@ -1,4 +1,4 @@
-"""Redis and PostgreSQL fail under pairs who write to each other, in every way; the same two processes go on."""
+"""Redis and PostgreSQL fail in every way while pairs chat; the same two processes continue."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""Inboxes in two processes: news from the other one, healing when Redis was away, processes that are killed.
+"""Inboxes over two processes: updates, healing after a Redis outage, killed processes.
 
 What an inbox was told, laid over the list that its client fetched, must equal the list as it is fetched afresh.
 """

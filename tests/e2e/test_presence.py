@@ -1,4 +1,4 @@
-"""Who is there, over processes: several tabs, a process that is killed, a restart, and Redis away."""
+"""Presence over processes: several tabs, a killed process, a restart, a Redis outage."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Two processes behind the reverse proxy that we ship, over TLS: who gets through, and who does not."""
+"""Two processes behind the shipped reverse proxy, over TLS."""
 
 import asyncio
 import json

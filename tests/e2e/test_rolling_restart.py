@@ -1,4 +1,4 @@
-"""Both processes are replaced one after the other, as in an upgrade, while people chat through the proxy over TLS."""
+"""Both processes are replaced one after the other while people chat through the proxy over TLS."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""How long a client may take over a request and how much it may send, each against a plain daphne."""
+"""Time and size limits of requests, compared with a plain daphne."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""What one client costs that takes nothing, or sends without end: little, for a short time, and nobody else.
+"""A client that does not read, or sends without end, costs little and delays nobody.
 
 Both servers are measured at the same time, each with three pairs: to the first one much is poured and read, to the
 second as much and not read, and the third goes on chatting beside it.
