@@ -37,6 +37,6 @@ class ConversationSockets:
 
 
 async def open_and_silent(*sockets: Socket | RemoteSocket) -> None:
-    """Check that these are open and were told nothing."""
+    """Check that these are open and have received nothing."""
     for socket in sockets:
         await socket.silence()

@@ -60,7 +60,7 @@ class DeliveryHarness:
         return [int((await self.next())["message"]["content"]) for _ in range(count)]
 
     async def nothing_more(self) -> None:
-        """Check that all is told: what is said now comes next."""
+        """Check that nothing is left to be sent: a pong queued now comes next."""
         self.feed.send(Pong())
         assert await self.next() == {"type": "pong"}
 

@@ -70,7 +70,7 @@ def fill(conversation: Conversation, count: int) -> list[Message]:
 
 
 def make_people() -> People:
-    """Return a new cast."""
+    """Return new people."""
     teacher = make_user("teacher", RoleChoices.TEACHER)
     trainer = make_user("trainer", RoleChoices.TRAINER)
     return People(

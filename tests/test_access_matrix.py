@@ -82,7 +82,7 @@ def profile(user: User, **fields: Any) -> User:
 
 
 def person(kind: str, people: People) -> str | None:
-    """Make what is told of this person true and return the cookie that they come with, made before where it matters."""
+    """Put this person into the described state, and return their cookie, created before that if it matters."""
     same: dict[str, Callable[[], User]] = {
         "student": lambda: people.student,
         "teacher": lambda: people.teacher,

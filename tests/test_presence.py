@@ -290,7 +290,7 @@ async def test_looking_up_many_costs_one_query(
 class TestSeveralProcesses:
     @pytest.fixture(autouse=True)
     async def process(self) -> AsyncIterator[Heartbeats]:
-        """The heartbeats of one more process; nothing is left in Redis of what other tests told."""
+        """The heartbeats of one more process, on an empty Redis."""
         made = Heartbeats()
         await connected_redis().flushdb()
         yield made

@@ -86,7 +86,7 @@ async def limits(count: int) -> AsyncIterator[list[SendLimit]]:
 
 
 async def told() -> None:
-    """Wait until Redis was told what was taken."""
+    """Wait until Redis knows what was taken."""
     await ended("send-limit-report")
 
 

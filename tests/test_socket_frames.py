@@ -127,7 +127,7 @@ async def socket(connect: Connect, live_people: People) -> AsyncIterator[Socket]
         ('{"type": "mark_read", "message_id": 1.0}', BAD_MESSAGE_ID),
         ('{"type": "mark_read", "message_id": []}', BAD_MESSAGE_ID),
         ('{"type": "mark_read", "message_id": {}}', BAD_MESSAGE_ID),
-        # One that is none of this conversation.
+        # An id of another conversation.
         ('{"type": "mark_read", "message_id": "x"}', NO_MESSAGE),
         ('{"type": "mark_read", "message_id": ""}', NO_MESSAGE),
         ('{"type": "mark_read", "message_id": "\\ud800"}', NO_MESSAGE),

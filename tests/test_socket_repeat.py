@@ -79,7 +79,7 @@ async def test_a_repeat_on_a_later_socket_is_answered_once_with_the_first_messag
         assert await socket.receive_json() == await new_message(first, live_people.student, "1")
         await socket.send_json({"message": "first", "client_id": "1"})
         await marker(socket, live_people.student)
-        # The others have asked nothing: the marker is the first thing they hear.
+        # The others have sent nothing: the marker is the first frame they receive.
         last = await Message.objects.alatest("seq")
         assert await tab.receive_json() == await new_message(last, live_people.student)
         assert await teacher.receive_json() == await new_message(last, live_people.teacher)

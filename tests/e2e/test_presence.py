@@ -26,7 +26,7 @@ def shown(person: Person, is_online: bool, last_seen: str | None = None) -> dict
 
 
 async def told_away(socket: ChatSocket, person: Person, seconds: float) -> datetime:
-    """When the person was last there, after which the socket must be told that they went, within these seconds."""
+    """Receive within these seconds that the person is offline; return their `last_seen`."""
     frame = await socket.receive_json(seconds)
     assert frame == shown(person, False, frame["last_seen"])
     return datetime.fromisoformat(frame["last_seen"])

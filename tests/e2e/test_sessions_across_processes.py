@@ -96,7 +96,7 @@ async def closed(seconds: float, code: int, *sockets: ChatSocket) -> None:
 
 
 async def open_still(*sockets: ChatSocket) -> None:
-    """Check that these were told nothing and answer."""
+    """Check that these have received nothing and answer."""
     for socket in sockets:
         assert await socket.receive_until_pong() == []
 
