@@ -1,4 +1,4 @@
-"""What one call costs: milliseconds, and statements that PostgreSQL is given."""
+"""The cost of one call: milliseconds and SQL statements."""
 
 import asyncio
 import statistics

@@ -1,4 +1,4 @@
-"""Conversations of any size, made by PostgreSQL itself."""
+"""Fills conversations of any size inside PostgreSQL."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ WHERE id = ANY(%(ids)s)
 
 
 def add_students(conversation_id: int, count: int) -> list[int]:
-    """Give the teacher of this conversation so many more students; return their conversations."""
+    """Give the teacher of this conversation `count` more students; return their conversations."""
     from accounts.models import RoleChoices, UserProfile
     from chat.models import Conversation
     from tests.e2e.seed import make_profiles
@@ -39,7 +39,7 @@ def add_students(conversation_id: int, count: int) -> list[int]:
 
 
 def store_messages(conversation_ids: list[int], count: int, *, student_read: int, teacher_read: int) -> None:
-    """Store so many messages in each; what either side was sent is read up to the given number."""
+    """Store `count` messages in each conversation, read by either side up to the given numbers."""
     from django.db import connection
 
     values: dict[str, Any] = {
@@ -54,7 +54,7 @@ def store_messages(conversation_ids: list[int], count: int, *, student_read: int
 
 
 def vacuum() -> None:
-    """Do what PostgreSQL does by itself in a database that lives longer, so that it does not do it meanwhile."""
+    """Run VACUUM and a checkpoint now, so that PostgreSQL does not run them during the measurement."""
     from django.db import connection
 
     with connection.cursor() as cursor:

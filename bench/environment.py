@@ -1,4 +1,4 @@
-"""What every section is given: the servers that all share, the people, the sizes, and where to say what was found."""
+"""What every section shares: servers, people, sizes, and the output."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""How cost grows: with the messages of a conversation, and with the conversations of a teacher.
+"""How cost grows with the messages of a conversation and with the conversations of a teacher.
 
 The section runs as a process of its own, `python -m bench.growth`, with the environment of a server process: REST
 through Django's test client, sockets through the whole ASGI application, on the same PostgreSQL and Valkey.
@@ -72,7 +72,7 @@ class Person:
         self._open: Any = None
 
     def get(self, path: str, rows: int | None = None) -> Any:
-        """Return what REST answers; it must be 200, with so many results."""
+        """Return the JSON of a GET, which must be 200 and have this many results."""
         answer = self._http.get(path)
         assert answer.status_code == 200, (path, answer.status_code, answer.content[:300])
         body = answer.json()
@@ -85,7 +85,7 @@ class Person:
         assert answer.status_code == 200, answer.content[:300]
 
     def connect(self, query: str = "", frames: int = 1) -> None:
-        """Open a socket, and return when it is established and has had so many frames; then it goes at once."""
+        """Open a socket, receive this many frames, and close it at once."""
         self._loop.run(self._connect(query, frames))
 
     def connect_and_stay(self, query: str = "", frames: int = 1) -> None:
@@ -93,7 +93,7 @@ class Person:
         self._loop.run(self._connect(query, frames, LOOKS_SECONDS))
 
     def send(self) -> None:
-        """Send on a socket that stays open, and return when one's own message has come."""
+        """Send on a socket that stays open, and wait for the acknowledgement."""
         self._loop.run(self._send())
 
     def leave(self) -> None:
@@ -212,7 +212,7 @@ def with_conversations(loop: Loop, sizes: Sequence[int], pairs: Pairs, repeats: 
 
 
 def teacher_calls(teacher: Person, size: int) -> Operations:
-    """What a teacher of so many conversations does."""
+    """The operations of a teacher of `size` conversations."""
     return {
         "list, as a client asks for it (up to 50)": Operation(lambda: teacher.get(LIST, min(50, size))),
         "list, first 5": Operation(lambda: teacher.get(f"{LIST}?page_size=5", 5)),
@@ -222,7 +222,7 @@ def teacher_calls(teacher: Person, size: int) -> Operations:
 
 
 def show(what: str, sizes: Sequence[int], costs: Costs) -> None:
-    """Print one table; the last column says how many times the first size's time the last one's is."""
+    """Print one table; its last column is the time of the last size divided by that of the first."""
     rows: list[Row] = []
     for name, found in costs.items():
         counts = sorted({cost.queries for cost in found})

@@ -1,4 +1,4 @@
-"""What sockets cost that say nothing: memory and processor time of one process."""
+"""Memory and processor time of idle sockets in one process."""
 
 import asyncio
 from contextlib import ExitStack

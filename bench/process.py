@@ -1,4 +1,4 @@
-"""A server under test: started by its own command, watched, and ended with all its children."""
+"""A server under test: started by its own command, measured, and stopped with all its children."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Messages per second with one server process, and with two: a student is on the one, their mentor on the other."""
+"""Messages per second with one and with two server processes; with two, each pair is split between them."""
 
 from collections import defaultdict
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""A process restarts, and all its sockets come back at once; what did those see who were writing on another process?"""
+"""A reconnect storm after a restart, and the latency of pairs on another process meanwhile."""
 
 import asyncio
 import statistics

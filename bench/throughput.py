@@ -1,6 +1,6 @@
-"""Messages and connects per second, latency, memory and processor time, of one server process.
+"""Messages and connects per second, latency, memory and processor time of one server process.
 
-With `PEERS=1` also of what somebody would write instead, in turn (A B A B ...), with ratios.
+With `PEERS=1` also of alternatives, in turn (A B A B ...), with ratios.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ async def run(env: Environment) -> None:
 
         subjects += peers(env)
     figures: Figures = defaultdict(lambda: defaultdict(list))
-    # Sockets first: after messages, whoever came first would mark what daphne's and uvicorn's mentors have not read.
+    # Sockets first: after messages, the first subject's connects would also mark unread messages as read.
     for _ in range(env.rounds):
         for subject in subjects:
             await _sockets(env, subject, figures)

@@ -1,4 +1,4 @@
-"""The admin as a browser sees it: lists in words, actions, what one is told."""
+"""Helpers for the tests of the admin: rows of a list as text, actions, messages."""
 
 import re
 from html import unescape

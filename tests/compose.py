@@ -1,4 +1,4 @@
-"""`docker-compose.yml` as Docker Compose would read it, for the tests that run it without Docker."""
+"""Reads `docker-compose.yml` as Docker Compose does, for the tests that run its commands without Docker."""
 
 import re
 from collections.abc import Mapping

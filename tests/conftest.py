@@ -1,4 +1,4 @@
-"""The fixtures: the cast, sockets, posts, and what every test needs around it."""
+"""The fixtures of all tests: people, sockets, REST requests, log lines."""
 
 import asyncio
 import io
@@ -73,13 +73,13 @@ def _quick_and_clean(settings: Any) -> Iterator[None]:
 
 @pytest.fixture
 def people(db: None) -> People:
-    """The cast, in a test whose database work is all in one thread (REST by Django's client, models, admin)."""
+    """The people, in a test whose database work is all in one thread (REST by Django's client, models, admin)."""
     return make_people()
 
 
 @pytest.fixture
 def live_people(transactional_db: None) -> People:
-    """The cast, in a test with sockets: their threads must see what is committed."""
+    """The people, in a test with sockets: their threads see only committed rows."""
     return make_people()
 
 
@@ -90,7 +90,7 @@ def live_conversation(live_people: People) -> Conversation:
 
 
 class Socket(WebsocketCommunicator):
-    """A client's end of a socket of the whole ASGI application; what it is told must be documented."""
+    """The in-process client: a socket of the whole ASGI application. Fails on undocumented frames and close codes."""
 
     async def receive_output(self, timeout: float = 1) -> Any:  # noqa: ASYNC109 - channels' own
         """Return what the server does next."""

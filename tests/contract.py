@@ -1,4 +1,4 @@
-"""Everything that the tests see is held against the contract as data: one key, frame, status or code too many fails."""
+"""Checks every frame, close code and REST answer that a test sees against the documented schemas."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The sockets of a conversation, and of others beside it."""
+"""Opens the sockets of a conversation, and sockets of people who are not part of it."""
 
 from contextlib import AsyncExitStack
 
@@ -37,6 +37,6 @@ class ConversationSockets:
 
 
 async def open_and_silent(*sockets: Socket | RemoteSocket) -> None:
-    """Check that these are open and were told nothing."""
+    """Check that these are open and have received nothing."""
     for socket in sockets:
         await socket.silence()

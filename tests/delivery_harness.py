@@ -1,4 +1,4 @@
-"""What a delivery is tested with: its socket, what it hears, and a database that is away."""
+"""A conversation feed without a server: its events go in, its frames come out; and a database that fails."""
 
 import asyncio
 import json
@@ -60,7 +60,7 @@ class DeliveryHarness:
         return [int((await self.next())["message"]["content"]) for _ in range(count)]
 
     async def nothing_more(self) -> None:
-        """Check that all is told: what is said now comes next."""
+        """Check that nothing is left to be sent: a pong queued now comes next."""
         self.feed.send(Pong())
         assert await self.next() == {"type": "pong"}
 

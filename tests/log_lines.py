@@ -1,4 +1,4 @@
-"""What the tests of the log compare lines with."""
+"""Helpers for the tests of the log."""
 
 import re
 from typing import Any

@@ -1,4 +1,4 @@
-"""What `/metrics` tells, to be compared: which figures moved, by their whole names and labels."""
+"""Reads the values of our metrics, and which of them a block of code has changed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

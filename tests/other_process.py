@@ -1,4 +1,4 @@
-"""A second server in the same test process: an event loop of its own in a thread, hence a mailbox of its own."""
+"""A second server in the same test process: its own event loop in a thread, so its own event bus."""
 
 import asyncio
 import random
@@ -17,7 +17,7 @@ ROUGH = "tests.other_process.RoughLayer"
 
 
 class RoughLayer(InMemoryChannelLayer):
-    """An in-memory layer between event loops, which treats what it carries, and its callers, as badly as it is told.
+    """An in-memory layer between event loops that loses, repeats and reorders messages, or fails, as configured.
 
     `drop`, `repeat` and `swap` are the shares of messages that get lost, come twice, or come after the next one.
     `mode` "raises" or "hangs" is a layer that is away.

@@ -1,4 +1,4 @@
-"""Everybody that the tests talk about, and how what they say looks on the wire."""
+"""The users that most tests share, and the objects that the contract shows for them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +70,7 @@ def fill(conversation: Conversation, count: int) -> list[Message]:
 
 
 def make_people() -> People:
-    """Return a new cast."""
+    """Return new people."""
     teacher = make_user("teacher", RoleChoices.TEACHER)
     trainer = make_user("trainer", RoleChoices.TRAINER)
     return People(

@@ -1,4 +1,4 @@
-"""Prometheus's own checker, from the PATH or, where that has none, out of Debian's package, which needs no root."""
+"""Finds promtool, Prometheus's own checker: in the PATH, else in Debian's package, which needs no root."""
 
 import shutil
 import subprocess

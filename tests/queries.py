@@ -1,4 +1,4 @@
-"""Statements counted, and calls made at the same moment."""
+"""Helpers for the database and Redis: counts statements, pauses after one, makes calls at the same moment."""
 
 import threading
 from collections.abc import Callable, Iterator

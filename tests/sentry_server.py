@@ -1,4 +1,4 @@
-"""A server that takes what is reported to Sentry, on the loopback."""
+"""A local server that receives what is reported to Sentry."""
 
 import gzip
 import json

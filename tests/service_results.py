@@ -1,4 +1,4 @@
-"""What verbs, batches and paths leave behind and answer, told by stored rows alone."""
+"""Helpers to compare what services and batches return and store."""
 
 from typing import Any
 
@@ -27,13 +27,13 @@ def stored(conversation: Conversation) -> list[tuple[int, int, str, str | None]]
 
 
 def refusal(outcome: Sent | ClientError) -> tuple[Any, ...]:
-    """Everything that the sender of a message that was not stored is told."""
+    """Return everything that the sender of a refused message receives."""
     assert isinstance(outcome, ClientError)
     return told(outcome)
 
 
 def told(error: ClientError) -> tuple[Any, ...]:
-    """Everything that a client is told by an error."""
+    """Return everything that a client receives about an error."""
     return error.code, error.text, error.status, error.field, error.retry_after
 
 

@@ -1,4 +1,4 @@
-"""What the tests of sockets share: the frames of the contract, and ways to a socket."""
+"""Helpers for the tests of sockets: the frames of the contract, and ways to open a socket."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -76,7 +76,7 @@ async def ended(*names: str) -> None:
 
 
 async def settled() -> None:
-    """Wait till what is looked at because a socket is new has been looked at."""
+    """Wait until the extra checks of new sockets are done."""
     await ended("healing-now-batches", "healing-later-batches")
 
 

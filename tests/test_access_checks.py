@@ -1,4 +1,4 @@
-"""What no signal tells of, such as an update or a session that expires, is found by the rounds."""
+"""The rounds close sockets for changes without a signal, such as an update or an expired session."""
 
 from contextlib import AsyncExitStack
 from datetime import timedelta

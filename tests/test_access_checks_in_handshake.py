@@ -1,4 +1,4 @@
-"""Who is signed out in the middle of a handshake gets no socket, or loses it at once."""
+"""A user signed out during the handshake gets no socket, or one that closes at once."""
 
 import asyncio
 from typing import Any

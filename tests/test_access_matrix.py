@@ -1,4 +1,4 @@
-"""Everybody at every path of the chat: one row for each kind of person, one column for each path and verb.
+"""Every kind of person at every path of the chat: a row for each kind, a column for each path and verb.
 
 The conversation is that of `student` and `teacher`. "own" paths are the same for all; "its" paths name that
 conversation, "no" paths one that does not exist.
@@ -82,7 +82,7 @@ def profile(user: User, **fields: Any) -> User:
 
 
 def person(kind: str, people: People) -> str | None:
-    """Make what is told of this person true and return the cookie that they come with, made before where it matters."""
+    """Put this person into the described state, and return their cookie, created before that if it matters."""
     same: dict[str, Callable[[], User]] = {
         "student": lambda: people.student,
         "teacher": lambda: people.teacher,

@@ -1,4 +1,4 @@
-"""Conversations and messages in the admin: looked at, which is remembered, never changed, never at a table's price."""
+"""Conversations and messages in the admin: read-only, every view of texts recorded, cheap for large tables."""
 
 import logging
 import re
@@ -163,7 +163,7 @@ def test_texts_are_escaped(people: People, browser: Client) -> None:
 
 
 def looks() -> list[tuple[int, str | None, str]]:
-    """Who looked at what of which conversation, oldest first."""
+    """Return who viewed which messages of which conversation, oldest first."""
     entries = LogEntry.objects.order_by("pk").values_list("user_id", "object_id", "change_message")
     return list(entries)
 

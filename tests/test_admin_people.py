@@ -1,4 +1,4 @@
-"""People in the admin: found, given roles and mentors, deactivated rather than deleted."""
+"""Users in the admin: search, roles and mentors, deactivation instead of deletion."""
 
 import re
 from typing import Any

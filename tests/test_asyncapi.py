@@ -1,4 +1,4 @@
-"""The AsyncAPI document: valid, complete, and about the paths that there are."""
+"""The AsyncAPI document is valid and complete."""
 
 import json
 from typing import Any

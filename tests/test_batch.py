@@ -1,4 +1,4 @@
-"""The one write path: what a batch of messages stores, and what becomes of each of them."""
+"""The write path: what a batch of messages stores, and the result of each message."""
 
 from collections.abc import Callable
 from typing import Any

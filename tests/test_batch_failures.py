@@ -1,4 +1,4 @@
-"""What becomes of a batch when nobody waits for it, the database goes, or others write to the same conversations."""
+"""Batches with timed-out senders, a lost database, or other writers in the same conversations."""
 
 import time
 from collections.abc import Callable
@@ -54,7 +54,7 @@ def test_messages_stored_before_the_connection_is_lost_are_delivered(live_people
     conversation = live_people.conversation
     batch = [entry(conversation, live_people.student, text) for text in ("one", "two", "three")]
     batch.insert(1, entry(conversation, live_people.trainer, "not mine"))
-    if at > 1:  # then one by one, each with its own look at the conversation
+    if at > 1:  # then one by one, each with its own query for the conversation
         batch.insert(2, entry(conversation, live_people.student, None))
     looks = 0
 
@@ -151,7 +151,7 @@ def test_a_batch_that_waited_for_a_lock_continues_the_numbering(live_people: Peo
 
 
 def wait_for_locks(count: int) -> None:
-    """Wait until so many wait for a lock."""
+    """Wait until this many connections wait for a lock."""
     deadline = time.monotonic() + 5
     with connection.cursor() as cursor:
         while True:

@@ -1,4 +1,4 @@
-"""The words on the wire: whatever a client says is read or refused by name, and what we say can be read back."""
+"""Client frames are decoded or refused with a code; server frames and events keep their documented form."""
 
 import json
 import math

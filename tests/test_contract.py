@@ -1,4 +1,4 @@
-"""What is checked of everything that the tests see, and that schema and parser agree on what a client may say."""
+"""The checks of tests/contract.py find deviations; schema and decoder agree on what a client may send."""
 
 import json
 from functools import cache

@@ -1,4 +1,4 @@
-"""What one socket is sent, whatever it hears: every message once, in order, or it is closed."""
+"""A conversation's feed sends every message once and in order for any events, or closes the socket."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""What one socket is told of messages becoming read: each once, and only forward."""
+"""A conversation's feed sends each read once, and only forward."""
 
 import asyncio
 from typing import Any

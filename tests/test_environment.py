@@ -1,4 +1,4 @@
-"""Settings that cannot be right stop whatever starts, with one line that names them."""
+"""Invalid settings stop the start with one line that names the setting."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where a socket begins: what it is told first, and what its client has missed."""
+"""What a handshake reads from the database: access, the first frames, missed messages."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What browsers are told: which origins may call, what pages may load, where cookies and secrets may go."""
+"""Response headers: CORS, content security policy, HSTS, cookies."""
 
 from typing import Any
 

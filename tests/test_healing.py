@@ -1,4 +1,4 @@
-"""Whatever the channel layer loses, repeats or reorders, every open socket becomes whole."""
+"""Open sockets recover what the channel layer loses, repeats or reorders."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -125,7 +125,7 @@ async def test_a_message_made_by_the_orm_reaches_open_sockets_in_a_round(
         other = await stack.enter_async_context(OtherProcess())
         teacher = await other.connect(live_people.teacher, live_conversation)
         student = await stack.enter_async_context(connected(connect, live_people.student))
-        # The first might come to newcomers; the others are for the rounds alone.
+        # The check of new sockets might find the first; only rounds find the others.
         for contents in (["one"], ["two", "three"], ["four"]):
             stored = await in_thread(say, live_conversation, live_people.student, *contents)
             expected = [await new_message(message, live_people.student) for message in stored]

@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`, and what answers where nothing else does."""
+"""`/healthz` and `/readyz`, and the answers for unknown paths and hosts."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What an inbox tells: who may open it, its first frame, and every change of every conversation, as it stands."""
+"""The inbox: who may open it, its first frame, and an update for every change of a conversation."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ async def opened(connect: Connect, user: User, unread: int = 0, **kwargs: Any) -
 
 @asynccontextmanager
 async def nothing_is_new() -> AsyncIterator[None]:
-    """What is opened above is not looked at any more because it is new."""
+    """The extra checks of the new sockets above are done."""
     await settled()
     yield
 
@@ -404,7 +404,7 @@ async def test_changes_during_the_handshake_are_sent(
 
     def late(self: Any) -> Any:
         found = look_up(self)
-        say(live_conversation, live_people.student, "in between")  # told to nobody
+        say(live_conversation, live_people.student, "in between")  # without an event
         return found
 
     monkeypatch.setattr(consumers.InboxConsumer, "_look_up", late)

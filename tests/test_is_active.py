@@ -1,4 +1,4 @@
-"""Whether a conversation is active is decided in three places, each for its speed: they must never disagree."""
+"""Three places decide whether a conversation is active, each for speed; they must agree."""
 
 from itertools import product
 

@@ -1,4 +1,4 @@
-"""What comes after what when a server stops; tests/e2e/test_server_drain.py sees it from outside."""
+"""The shutdown sequence of a server; tests/e2e/test_server_drain.py tests it from outside."""
 
 import asyncio
 import signal
@@ -21,7 +21,7 @@ def _own_signals() -> Iterator[None]:
 
 
 class Server:
-    """A server with two sockets that fail and a request that never ends; it notes what it is told."""
+    """A server with two sockets that fail and a request that never ends; it records the calls it gets."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []
@@ -78,7 +78,7 @@ class Socket:
 
 
 async def closed_in_turn(size: int, limits: Limits, hurried: asyncio.Event) -> list[tuple[int, float]]:
-    """The numbers of so many sockets as they were closed, each with the seconds that it took."""
+    """Close this many sockets in turn; return the number of each, and after how many seconds it was closed."""
     begin = time.monotonic()
     closed: list[tuple[int, float]] = []
     await lifecycle._close_in_turn([Socket(number, closed) for number in range(size)], limits, hurried)

@@ -1,4 +1,4 @@
-"""What any client can cause is a line of the log, not an alarm; what the server did is both."""
+"""Errors that clients cause are logged as warnings; errors of the server keep their traceback."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""How often one may fail to log in, over REST and in the admin."""
+"""The limits on failed log-ins, over REST and in the admin."""
 
 import logging
 import socket
@@ -108,7 +108,7 @@ def test_each_failure_expires_after_five_minutes(monkeypatch: pytest.MonkeyPatch
 
 
 def test_simultaneous_guesses_are_all_counted(people: People, settings: Any) -> None:
-    """All look before anyone has failed: the eleventh is told 429, and a right guess behind ten wrong ones too."""
+    """All check the limit before any fails: the eleventh gets 429, and so does a right guess after ten wrong ones."""
     bursts = [Failures("student", "192.0.2.1") for _ in range(12)]
     for failures in bursts:
         failures.refuse()

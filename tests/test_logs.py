@@ -1,4 +1,4 @@
-"""How a line of the log looks: one event, and nothing of what people write or who they are."""
+"""The format of a log line: one event, without message texts or personal data."""
 
 import asyncio
 import json

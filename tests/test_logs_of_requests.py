@@ -1,4 +1,4 @@
-"""What is logged of requests: a line each, with its route and id, and neither path nor words."""
+"""The log of requests: one line each, with route and id, without path or text."""
 
 import json
 import re

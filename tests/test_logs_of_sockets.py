@@ -1,4 +1,4 @@
-"""What is logged of sockets: in whose name, and nothing of what people write."""
+"""The log of sockets: lines carry the ids of their socket and no message text."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Each figure of `/metrics` moves when its thing happens, by that much, and no other does."""
+"""Each event changes exactly its metrics."""
 
 import asyncio
 from contextlib import AsyncExitStack

@@ -1,4 +1,4 @@
-"""What `/metrics` tells of sockets that are not let in, and why."""
+"""Metrics of refused handshakes, by reason."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What `/metrics` tells of log-ins, requests and the process, and what a scrape costs."""
+"""Metrics of log-ins, requests and the process; the cost of a scrape."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Who may read `/metrics`: whoever brings the token, or, where there is none, this machine and by no proxy."""
+"""Who may read `/metrics`: with a token, whoever sends it; without one, direct requests from localhost only."""
 
 from typing import Any
 

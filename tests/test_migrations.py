@@ -1,4 +1,4 @@
-"""Migrations run while the version before still serves; one that would break it, or hold it up, is refused.
+"""Migrations must be safe while the previous version still serves; an unsafe or blocking one is refused.
 
 The linter reads the SQL, which Django writes with the database at hand: PostgreSQL, since SQLite's tells no locks.
 """

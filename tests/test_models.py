@@ -1,4 +1,4 @@
-"""The rows: numbers of messages, the one conversation of a pair, who mentors whom."""
+"""Models: message numbers, one conversation for each pair, mentors."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""The shipped dashboard and alerts: what they ask exists, as Prometheus reads it, and each alert says what to do."""
+"""The shipped dashboard and alerts use existing metrics, and each alert has a runbook."""
 
 import json
 import re

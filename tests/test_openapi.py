@@ -1,4 +1,4 @@
-"""The OpenAPI document: complete, valid, and browsable without anything from outside."""
+"""The OpenAPI document is complete and valid, and its page loads nothing external."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which pages may open a socket: this server's own and those of trusted origins, to scheme, host and port."""
+"""Which origins may open a socket: the server's own and trusted ones, compared by scheme, host and port."""
 
 from typing import Any
 
@@ -134,7 +134,7 @@ async def test_other_pages_may_not_connect(origin: str) -> None:
 
 
 async def test_a_rebound_domain_may_not_connect() -> None:
-    """DNS rebinding: its origin is the host that it asks for, which is none of ours."""
+    """DNS rebinding: the origin equals the requested host, but that host is not ours."""
     assert not await is_accepted("http://evil.example", host="evil.example")
 
 

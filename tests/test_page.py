@@ -1,4 +1,4 @@
-"""The page at `/`: what the server gives to the browser."""
+"""The page at `/`: what the server sends to the browser."""
 
 import gzip
 import re

@@ -1,4 +1,4 @@
-"""Which passwords are taken, how they are kept, and what signing in may cost the process."""
+"""Passwords: which are accepted, how they are hashed, and what signing in costs."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Statements that never change are planned once per connection; PostgreSQL only."""
+"""Fixed statements are prepared once per connection; PostgreSQL only."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Who is told who is there: the other side of one's active conversations, on sockets that ask, and nobody else."""
+"""Presence: sockets that subscribe receive the state of the other participants of active conversations."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -290,7 +290,7 @@ async def test_looking_up_many_costs_one_query(
 class TestSeveralProcesses:
     @pytest.fixture(autouse=True)
     async def process(self) -> AsyncIterator[Heartbeats]:
-        """The heartbeats of one more process; nothing is left in Redis of what other tests told."""
+        """The heartbeats of one more process, on an empty Redis."""
         made = Heartbeats()
         await connected_redis().flushdb()
         yield made

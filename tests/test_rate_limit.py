@@ -1,4 +1,4 @@
-"""How fast one user may write: a bucket in this process, paid for in one that all processes share."""
+"""The send rate of a user: a local token bucket, balanced with one in Redis that all processes share."""
 
 import asyncio
 import socket
@@ -86,7 +86,7 @@ async def limits(count: int) -> AsyncIterator[list[SendLimit]]:
 
 
 async def told() -> None:
-    """Wait until Redis was told what was taken."""
+    """Wait until Redis knows what was taken."""
     await ended("send-limit-report")
 
 

@@ -1,4 +1,4 @@
-"""More unread messages than anybody reads: marked in steps, in bounded time, and told step by step."""
+"""Marking very many messages as read: in steps, in bounded time, one event for each step."""
 
 from typing import Any
 

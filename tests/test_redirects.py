@@ -1,4 +1,4 @@
-"""Nobody is sent away from this server, however they are asked to."""
+"""No redirect leads to another site."""
 
 import pytest
 from django.test import Client

@@ -1,4 +1,4 @@
-"""A subscription that is dead without a word is noticed, and what it missed is looked for."""
+"""A dead Redis subscription is noticed and renewed, and missed events are recovered."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(not django_settings.REDIS_URL, reason="needs Red
 
 
 class Network:
-    """Between a process and Redis; what goes over swallowed connections goes nowhere, and nobody is told."""
+    """A relay between a process and Redis that silently drops all data of swallowed connections."""
 
     def __init__(self) -> None:
         self.subscriptions: set[asyncio.StreamWriter] = set()

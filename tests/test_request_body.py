@@ -1,4 +1,4 @@
-"""Bodies of requests have an end, before anything of what lies behind it is kept."""
+"""Request bodies over the limit are refused before they are kept."""
 
 from typing import Any
 

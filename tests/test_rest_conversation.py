@@ -1,4 +1,4 @@
-"""`my-conversation/` and `teacher/conversations/`: who gets which conversations, in what shape and order."""
+"""`my-conversation/` and `teacher/conversations/`: access, fields and order."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,4 +1,4 @@
-"""`.../messages/`, reading: pages and cursors, marking as read, and what a page costs."""
+"""`.../messages/`, reading: pages, cursors, marking as read, and the cost of a page."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""`conversations/<id>/mark-read/`: what becomes read, how many are told, and who may not."""
+"""`conversations/<id>/mark-read/`: what becomes read, who receives it, and who is refused."""
 
 from typing import Any
 

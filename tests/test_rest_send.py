@@ -1,4 +1,4 @@
-"""`.../messages/`, writing: what is stored and answered, and what is refused, with which words."""
+"""`.../messages/`, sending: what is stored and answered, and what is refused with which text."""
 
 import asyncio
 import json

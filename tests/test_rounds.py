@@ -1,4 +1,4 @@
-"""What looks after open sockets goes on, whatever goes wrong once."""
+"""The periodic rounds over open sockets continue after a failure."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""What long histories and many conversations cost: a constant number of queries, and little time."""
+"""The cost of long histories and many conversations: a constant number of queries, and little time."""
 
 import statistics
 import sys
@@ -185,7 +185,7 @@ def test_reconnecting_to_100000_messages_reads_few_of_them(people: People, side:
 
 
 def rows_looked_at() -> int:
-    """How many messages the transaction under way has looked at."""
+    """Return how many messages the current transaction has read."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'chat_message'"

@@ -1,4 +1,4 @@
-"""SECURITY.md says by which test each attack is tried; the tests are there."""
+"""Every test that SECURITY.md names exists."""
 
 import re
 from pathlib import Path

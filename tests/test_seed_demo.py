@@ -1,4 +1,4 @@
-"""`manage.py seed_demo`: accounts and conversations to look at."""
+"""`manage.py seed_demo`: demo accounts and conversations."""
 
 from io import StringIO
 from typing import Any

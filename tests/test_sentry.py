@@ -1,4 +1,4 @@
-"""What is reported to Sentry, if anywhere: what failed, where and in whose name, and nothing that anybody wrote."""
+"""Reports to Sentry: what failed, where, and ids; no text that anyone wrote."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""The verbs: who has read how far, which conversation a student has."""
+"""The services: marking as read, and the conversation of a student."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What ends a session, or a place in a conversation, closes exactly the sockets concerned, with the right code."""
+"""Changes of sessions, users and mentors close exactly the affected sockets, with the right code."""
 
 from contextlib import AsyncExitStack
 from typing import Any
@@ -258,7 +258,7 @@ async def test_a_reactivated_socket_closes_when_the_mentor_changes_again(
     former, canary = await sockets.teacher(), await sockets.teacher(key)
     await assign(live_people.teacher.profile)
     await Session.objects.filter(pk=key).adelete()
-    assert await canary.close_code() == SIGNED_OUT  # what is assigned has been looked at by then
+    assert await canary.close_code() == SIGNED_OUT  # the change of mentor has been checked by then
     await former.silence()
     await assign(None)
     assert await former.close_code() == NOT_ALLOWED

@@ -1,4 +1,4 @@
-"""Who may open a socket, and what opening one does and costs."""
+"""Opening a socket: who may, what it does, and what it costs."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""How much a client may send, and what happens to more."""
+"""Rate limits of a socket, and the close after too many refused frames."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ async def test_a_hundred_refused_frames_are_answered_and_one_more_closes_the_soc
             await socket.send_to(text_data="x")
         assert await receive_many(socket, 100) == [BAD_JSON] * 100
         event = await socket.receive_output(5)
-        if event["type"] == "websocket.send":  # the last refusal may still be told
+        if event["type"] == "websocket.send":  # the last refusal may still be sent
             assert json.loads(event["text"]) == BAD_JSON
             event = await socket.receive_output(5)
         assert event["type"] == "websocket.close"

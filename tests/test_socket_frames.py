@@ -1,4 +1,4 @@
-"""Whatever a client sends is answered or refused by name, and its socket stays."""
+"""Every frame of a client is answered or refused with a code, and the socket stays open."""
 
 import asyncio
 import json
@@ -127,7 +127,7 @@ async def socket(connect: Connect, live_people: People) -> AsyncIterator[Socket]
         ('{"type": "mark_read", "message_id": 1.0}', BAD_MESSAGE_ID),
         ('{"type": "mark_read", "message_id": []}', BAD_MESSAGE_ID),
         ('{"type": "mark_read", "message_id": {}}', BAD_MESSAGE_ID),
-        # One that is none of this conversation.
+        # An id of another conversation.
         ('{"type": "mark_read", "message_id": "x"}', NO_MESSAGE),
         ('{"type": "mark_read", "message_id": ""}', NO_MESSAGE),
         ('{"type": "mark_read", "message_id": "\\ud800"}', NO_MESSAGE),

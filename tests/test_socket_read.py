@@ -1,4 +1,4 @@
-"""What becomes read, by which way, and who is told."""
+"""Marking as read: what becomes read in each way, and who receives the status."""
 
 import asyncio
 import logging
@@ -102,7 +102,7 @@ async def test_marking_without_a_change_sends_nothing(
         assert [await socket.receive_json() for socket in (reader, teacher)] == [expected] * 2
         for message_id in (written[2].pk, written[0].pk, str(written[3].pk)):
             await reader.send_json({"type": "mark_read", "message_id": message_id})
-        # Once the last mark is told, so would be those before it.
+        # When the status of the last mark has arrived, those before it would have, too.
         await reader.send_json({"type": "mark_read", "message_id": written[4].pk})
         expected = message_status(live_people.student, written[4].pk)
         assert [await socket.receive_json() for socket in (reader, teacher)] == [expected] * 2

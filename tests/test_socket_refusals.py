@@ -1,4 +1,4 @@
-"""Who is refused a socket, with which code, before it is accepted."""
+"""Handshakes that are refused, and with which code."""
 
 import asyncio
 from datetime import timedelta

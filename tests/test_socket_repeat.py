@@ -1,4 +1,4 @@
-"""A `client_id`: who sees it, and what a repeated one is answered."""
+"""`client_id`: who sees it, and how a repeated one is answered."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -79,7 +79,7 @@ async def test_a_repeat_on_a_later_socket_is_answered_once_with_the_first_messag
         assert await socket.receive_json() == await new_message(first, live_people.student, "1")
         await socket.send_json({"message": "first", "client_id": "1"})
         await marker(socket, live_people.student)
-        # The others have asked nothing: the marker is the first thing they hear.
+        # The others have sent nothing: the marker is the first frame they receive.
         last = await Message.objects.alatest("seq")
         assert await tab.receive_json() == await new_message(last, live_people.student)
         assert await teacher.receive_json() == await new_message(last, live_people.teacher)

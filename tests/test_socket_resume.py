@@ -1,4 +1,4 @@
-"""Reconnecting with `?after=`: no gap, no double, and an answer to every id."""
+"""Reconnecting with `?after=`: no gap, no duplicate, and an answer to every id."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -191,7 +191,7 @@ async def test_deleted_rows_are_skipped(connect: Connect, live_people: People, l
         left = [messages[2], messages[5], messages[6]]
         assert await receive_many(socket, 4) == [*await shown(left, live_people), resume_complete(3)]
         await socket.silence()
-        # The gap behind them is none.
+        # The missing numbers after them are not a gap.
         await in_thread(write_and_erase, live_conversation, live_people)
         await socket.send_json({"message": "last"})
         frames = await receive_many(socket, 2)

@@ -1,4 +1,4 @@
-"""Sending over a socket, and what everybody in the conversation hears."""
+"""Sending over a socket, and what both sides receive."""
 
 import json
 from contextlib import AsyncExitStack

@@ -1,4 +1,4 @@
-"""Static files under ASGI: whole, in parts, compressed or not at all, and without a warning (each fails a test)."""
+"""Static files under ASGI: whole, in ranges, compressed, and without Django's warning."""
 
 import gzip
 from typing import Any

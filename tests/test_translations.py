@@ -1,4 +1,4 @@
-"""What people read is Arabic for whoever reads Arabic; what programs read is English for everybody."""
+"""Pages are in Arabic for Arabic readers; REST and its documents are always in English."""
 
 import shutil
 import threading

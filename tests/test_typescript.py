@@ -1,4 +1,4 @@
-"""The types for TypeScript are those of the wire, and a compiler takes them."""
+"""The TypeScript types match the frames, and a strict compiler accepts them."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Who is told that somebody writes, and that they stopped."""
+"""Typing indicators: who receives them, and when they end."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack

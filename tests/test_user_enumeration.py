@@ -1,4 +1,4 @@
-"""Neither answers nor the time that they take tell who has an account, or which conversations and messages exist."""
+"""Neither answers nor their timing reveal which accounts, conversations and messages exist."""
 
 import re
 import time

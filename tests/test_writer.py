@@ -1,4 +1,4 @@
-"""What waits for its commit while the database does not answer."""
+"""Messages that wait to be stored while the database does not answer."""
 
 import asyncio
 import gc

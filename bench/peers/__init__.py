@@ -1,4 +1,4 @@
-"""What somebody would write instead, doing the same work: Socket.IO, and the usual Channels chat."""
+"""Alternatives that do the same work: Socket.IO and the usual Channels chat."""
 
 import os
 import shutil

@@ -1,7 +1,7 @@
-"""A Chromium to test pages in: an installed one, else npm's, else Debian's; driven by Playwright, which brings none.
+"""Finds a Chromium to test pages in: an installed one, else npm's, else Debian's; Playwright drives it.
 
-`TEST_CHROMIUM=/path` names another. Where none is to be had, the tests that need one are left out and named; with
-CI=true they fail.
+`TEST_CHROMIUM=/path` names another. Without a browser the tests that need one are skipped and listed; with CI=true
+they fail.
 """
 
 import os

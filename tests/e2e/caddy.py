@@ -1,4 +1,4 @@
-"""The reverse proxy of docker-compose.yml, started for real: only addresses and ports are of this machine."""
+"""Starts the reverse proxy of docker-compose.yml; only addresses and ports are changed."""
 
 import json
 import os

@@ -1,7 +1,7 @@
-"""A client as careful as the contract wants it to be, which holds the server to the contract at every frame.
+"""A chat client that reconnects and repeats as the contract wants, and checks every frame against it.
 
-It resumes with `?after=`, repeats what was not acknowledged under the same `client_id`, fetches the history over REST
-where it cannot resume, and folds everything it is told into one state: the messages as it would show them.
+It resumes with `?after=`, repeats unacknowledged messages under the same `client_id`, fetches the history over REST
+if it cannot resume, and keeps the messages as it would show them.
 """
 
 import asyncio
@@ -118,7 +118,7 @@ class Client(ShownMessages):
         return await self.until(lambda: self.ready, seconds)
 
     async def until(self, condition: Callable[[], object], seconds: float) -> bool:
-        """Wait until the condition holds; it is looked at after every frame. Returns whether it came to that."""
+        """Wait until the condition holds, which is checked after every frame; return whether it does."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not condition():
@@ -267,7 +267,7 @@ class Client(ShownMessages):
                 await self._socket.send(json.dumps(frame))
 
     async def _expect_answer(self, sending: Sending) -> None:
-        """A socket that lives must answer each send, if only that it cannot."""
+        """An open socket must answer each send, at least with an error."""
         while not sending.stored.done():
             before = len(self.connections), len(self.errors), sending.tries
             await asyncio.wait([sending.stored], timeout=SILENCE_SECONDS)

@@ -1,4 +1,4 @@
-"""What a client remembers of each connection, and of each message on its way."""
+"""What a client records of each connection, and of each message on its way."""
 
 import asyncio
 from dataclasses import dataclass, field

@@ -60,7 +60,7 @@ async def over_websocket(scope: dict[str, Any], receive: Any, send: Any) -> None
 
 
 async def pour(send: Any, megabytes: int, patience: int = 3) -> None:
-    """Send that much; when the client takes nothing for so many seconds, close with 1013."""
+    """Send that much; if the client takes nothing for `patience` seconds, close with 1013."""
     for _ in range(megabytes * 16):
         try:
             async with asyncio.timeout(patience):

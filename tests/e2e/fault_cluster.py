@@ -1,4 +1,4 @@
-"""Two processes with all that they stand on, to be broken while pairs write to each other."""
+"""Two server processes with a PostgreSQL and a Redis of their own, to be broken while pairs chat."""
 
 import asyncio
 import random

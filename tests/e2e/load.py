@@ -1,4 +1,4 @@
-"""Pairs who write to each other without pause while something breaks, and the judgement on what they were told."""
+"""Pairs who write to each other while something breaks, and the check of what they received."""
 
 import asyncio
 import os
@@ -34,7 +34,7 @@ def tell(*lines: str) -> None:
 
 
 def seeded() -> random.Random:
-    """A new source of chance, whose seed is told; SEED, or pytest's own, repeats a run as well as timing allows."""
+    """Return a random generator and print its seed; SEED=, or pytest's own, repeats a run as well as timing allows."""
     seed = int(os.environ.get("SEED") or random.getrandbits(32))
     tell(f"SEED={seed}")
     return random.Random(seed)
@@ -102,7 +102,7 @@ class Load:
         return sum(len(client.acknowledged) for client in self.clients)
 
     async def wait_for_messages(self, count: int, seconds: float) -> None:
-        """Wait until so many more messages have been acknowledged."""
+        """Wait until this many more messages have been acknowledged."""
         goal, deadline = self.acknowledged + count, time.monotonic() + seconds
         while self.acknowledged < goal:
             assert time.monotonic() < deadline, f"{goal - self.acknowledged} of {count} missing; {self.faults}"

@@ -1,4 +1,4 @@
-"""The Next.js application in `nextjs/`, installed, built and served as its author would, before a backend of ours."""
+"""Installs, builds and serves the Next.js application in `nextjs/` in front of a backend."""
 
 import logging
 import os

@@ -1,4 +1,4 @@
-"""The Next.js application as its people see it and use it, each in a browser of their own."""
+"""The Next.js application in browser tabs of its users."""
 
 import logging
 import re

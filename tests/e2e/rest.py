@@ -1,4 +1,4 @@
-"""REST as one person uses it."""
+"""REST requests of one person."""
 
 import logging
 from typing import Any

@@ -1,4 +1,4 @@
-"""One server process, as a user would start it: it can be killed, stopped, cut short and read."""
+"""One server process, started as a user would, which tests can kill, freeze, stop and read the log of."""
 
 import os
 import re

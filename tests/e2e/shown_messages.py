@@ -1,4 +1,4 @@
-"""What a client shows: the messages as it was told of them, checked as they come."""
+"""The messages that a client shows, checked as they come."""
 
 from tests.e2e.rest import Message
 
@@ -11,7 +11,7 @@ class ShownMessages:
         self.messages: dict[int, Message] = {}  # by id, as this user sees them now
         self.order: list[int] = []  # ids as they came
         self.faults: list[str] = []
-        self._read: set[int] = set()  # ids told to be read, perhaps before the message itself
+        self._read: set[int] = set()  # ids reported as read, perhaps before the message came
 
     def _learn(self, message: Message) -> None:
         pk = message["id"]

@@ -1,4 +1,4 @@
-"""Everybody at every socket path of running servers: let in to where they belong, or refused with HTTP 403.
+"""Every kind of person at every socket path of running servers: accepted, or refused with HTTP 403.
 
 Each kind of person has a pair of their own, `student` and `teacher`, whose conversation is "its"; a pair to which
 nothing happens has "foreign"; "none" does not exist.

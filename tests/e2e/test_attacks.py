@@ -1,4 +1,4 @@
-"""What an attacker tries on the real server by hand: each is refused, costs little, and leaves no traceback."""
+"""Attacks on the real server, byte by byte: each is refused, costs little, and leaves no traceback."""
 
 import json
 import re

@@ -145,7 +145,7 @@ async def test_a_chat_goes_on_from_its_backup(stack: Stack) -> None:
     assert after < len(acknowledged), "nothing was lost"
     assert history == acknowledged[:kept]
 
-    # Who had seen what is lost is told so, and can go on.
+    # A client that had seen a lost message is told that it cannot resume, and can continue.
     async with (
         connected(pair.student, web, f"?after={lost}") as student,
         connected(pair.teacher, stack.web[0]) as teacher,

@@ -1,4 +1,4 @@
-"""The browsers that the page can be tested in."""
+"""The browsers in which the page can be tested."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The user's document between real processes: student on one, teacher on the other, frames compared whole."""
+"""A chat over two processes, student on one and teacher on the other; frames are compared whole."""
 
 import asyncio
 import re
@@ -144,7 +144,7 @@ async def test_marking_as_read_crosses_processes(processes: Processes, pair: Pai
                 assert (answer.status_code, answer.json()) == (200, {"detail": f"{marked} messages marked as read."})
         for socket in (one, two):
             assert await socket.receive_json() == status | {"message_ids": ids[2:]}
-            assert await socket.receive_until_pong() == []  # nothing is told where nothing changed
+            assert await socket.receive_until_pong() == []  # no change, no frame
         await one.send_json({"message": "again"})
         last = (await one.receive_json())["message"]["id"]
     async with connected(pair.student, ours) as one, connected(pair.teacher, theirs) as two:  # connecting marks, too

@@ -1,4 +1,4 @@
-"""The client that the frontend takes as it is: its own tests run in node's test runner, against real servers."""
+"""The JavaScript client: its own tests run in Node against real servers."""
 
 import json
 import subprocess

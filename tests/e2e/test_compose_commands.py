@@ -1,4 +1,4 @@
-"""What docker-compose.yml runs, as it stands there, without Docker: only hosts, ports and PATH are of this machine."""
+"""The commands of docker-compose.yml run without Docker; only hosts, ports and PATH are changed."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from tests.websocket_client import HandshakeRefusedError
 DEADLINE_SECONDS = 20
 VARIABLES = {"SECRET_KEY": "compose-test-key-0123456789-0123456789-0123456789-", "POSTGRES_PASSWORD": "it's $ecret"}
 DEMO_PASSWORD = "qader-demo-2026"
-# Without the settings of whoever runs the tests, as in a container.
+# Without the caller's settings, as in a container.
 HOST_ENVIRONMENT = {name: os.environ[name] for name in ("HOME", "TMPDIR", "LANG") if name in os.environ}
 BIN = Path(sys.executable).parent
 

@@ -1,4 +1,4 @@
-"""Many at once, on two processes: one message stays one, every message has its number, no connection misses any."""
+"""Concurrent work on two processes: no message is stored twice, numbered wrongly or missed."""
 
 import asyncio
 import json
@@ -122,7 +122,7 @@ async def test_two_thousand_sends_at_once_are_numbered_and_heard_in_order(fault_
 
 
 async def test_posts_at_once_leave_the_writer_a_connection(fault_cluster: FaultCluster) -> None:
-    """The first thing that a process hears is more posts than its pool has connections."""
+    """The first requests of a new process are more posts than its pool has connections."""
     (pair,) = fault_cluster.cluster.make_pairs()
     server = await asyncio.to_thread(fault_cluster.cluster.start, DATABASE_POOL_SIZE="8", **SETTINGS)
     async with asyncio.timeout(SECONDS), Rest(pair.student, server) as rest, asyncio.TaskGroup() as at_once:
@@ -239,7 +239,7 @@ CREATE CONSTRAINT TRIGGER commit_takes AFTER INSERT ON chat_message
 
 
 async def test_nobody_is_told_before_the_commit(fault_cluster: FaultCluster) -> None:
-    """The commit itself takes a while, or fails: neither side, in neither process, hears of it before, or ever."""
+    """The commit takes a while, or fails: nobody, in either process, receives the message before it."""
     (pair,) = fault_cluster.cluster.make_pairs()
     sent = ["one", "never", "two", "never ever", "three"]
     with psycopg.connect(fault_cluster.cluster.database_url, autocommit=True) as database:

@@ -1,4 +1,4 @@
-"""The pages of the admin and of the documents in a browser that enforces the content security policy."""
+"""The pages of the admin and the API documents work in a browser under their content security policy."""
 
 import re
 from functools import partial

@@ -1,7 +1,7 @@
-"""What a client was shown at first, and every frame since, make up the same as what it would fetch afresh.
+"""The first state of a client and every frame since add up to the same as a fresh fetch.
 
-Four clients look on: both sides, each in the foreground of one process and in the background of the other. Healing
-is left at its 30 seconds and nothing here waits so long, so it is the events themselves that must be complete.
+Four clients watch: each side in the foreground on one process and in the background on the other. Healing stays at
+30 seconds and nothing here waits that long, so the events themselves must be complete.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from tests.e2e.server import WebServer
 
 SETTINGS = {"CHAT_RATE_LIMIT": "0"}
 EQUAL_SECONDS = 5.0
-STEPS = 60  # one action each, looked at afterwards
+STEPS = 60  # one action each, checked afterwards
 BURSTS = 15  # several actions at once
 CLOSED_SECONDS = 2.0  # what the contract gives a change of mentors
 BUSY_SECONDS = 2.0
@@ -34,7 +34,7 @@ class View:
 
     @property
     def conversation(self) -> dict[str, Any]:
-        """The conversation object, folded from the snapshot and all that was told since."""
+        """The conversation object: the snapshot with all frames since applied."""
         messages = shown(self.client)
         unread = [message for message in messages if not message["is_own_message"] and not message["is_read"]]
         told = {
@@ -182,7 +182,7 @@ async def test_old_state_and_events_equal_a_fresh_fetch_after_a_change_of_mentor
         scene.views = [view for view in scene.views if view.client.person is pair.teacher]
         await scene.converge("the change")  # the former mentor: read-only from now on
 
-        scene.views = []  # they are closed, and hear of nothing more
+        scene.views = []  # they are closed and receive nothing more
         former = await scene.look(pair.teacher, web[0], mark_read=True)
         await scene.converge("coming back to read")
         await former.client.mark_read()

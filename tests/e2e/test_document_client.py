@@ -1,4 +1,4 @@
-"""The user's own client, as their document has it, against running servers: its code is in document_client.mjs."""
+"""The client from the user's document, in document_client.mjs, against running servers."""
 
 import asyncio
 import json

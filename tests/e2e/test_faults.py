@@ -1,4 +1,4 @@
-"""Redis and PostgreSQL fail under pairs who write to each other, in every way; the same two processes go on."""
+"""Redis and PostgreSQL fail in every way while pairs chat; the same two processes continue."""
 
 import asyncio
 import random
@@ -124,7 +124,7 @@ async def test_open_sockets_catch_up_when_redis_is_back(fault_cluster: FaultClus
             assert await client.until_ready(10)
         connections = [client.connection for client in clients]
         students = clients[:2]
-        await asyncio.sleep(1.5)  # past the look at newcomers
+        await asyncio.sleep(1.5)  # past the extra check of new sockets
         fault_cluster.redis.kill()
         try:
             for number in range(3):

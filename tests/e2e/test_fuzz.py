@@ -1,4 +1,4 @@
-"""No frames, however malformed and in whatever order, end a socket or a process without a documented close code."""
+"""Random and malformed frames end no socket without a documented close code, and no process."""
 
 import json
 from collections.abc import Iterator

@@ -1,6 +1,6 @@
-"""Inboxes in two processes: news from the other one, healing when Redis was away, processes that are killed.
+"""Inboxes over two processes: updates, healing after a Redis outage, killed processes.
 
-What an inbox was told, laid over the list that its client fetched, must equal the list as it is fetched afresh.
+The fetched list with all updates of an inbox applied must equal a fresh list.
 """
 
 import asyncio
@@ -149,7 +149,7 @@ class Watcher:
         return self.servers[self.connections % len(self.servers)]
 
     async def until_unread(self, count: int) -> None:
-        """Wait until so many messages are shown as unread."""
+        """Wait until this many messages are shown as unread."""
         while sum(row["unread_message_count_for_user"] for row in self.state.values()) != count:
             self._changed.clear()
             await self._changed.wait()
@@ -165,7 +165,7 @@ class Watcher:
     async def _stay_connected(self, server: WebServer) -> None:
         async with self.person.socket(server, path="inbox/") as socket:
             assert (await socket.receive_json())["type"] == "inbox_established"
-            # What is told meanwhile waits in the socket, and is newer than what is fetched, or the same.
+            # Frames that come meanwhile wait in the socket; they are as new as what is fetched, or newer.
             self.state = await listed(self.person, server)
             self._changed.set()
             newest: dict[int, int] = {}

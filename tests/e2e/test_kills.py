@@ -1,4 +1,4 @@
-"""Processes die under twenty pairs who write to each other; nobody misses, doubles or reorders anything."""
+"""Processes are killed while twenty pairs chat; no message is lost, repeated or reordered."""
 
 import asyncio
 

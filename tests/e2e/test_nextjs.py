@@ -1,4 +1,4 @@
-"""The Next.js application of `nextjs/` in a real browser, on a port of its own, before a real backend on another."""
+"""The Next.js application of `nextjs/` in a real browser, on another port than its backend."""
 
 import asyncio
 import re

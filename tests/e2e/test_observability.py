@@ -1,4 +1,4 @@
-"""What a real server tells of itself: its log, its metrics, what it reports; and nothing of what people wrote."""
+"""Log, metrics and Sentry reports of a real server, without message text."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The page for everybody: by the keyboard alone, read out, enlarged, in both languages, light and dark."""
+"""Accessibility of the page: keyboard, screen reader, zoom, both languages, light and dark."""
 
 import json
 from typing import Any

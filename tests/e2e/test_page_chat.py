@@ -1,4 +1,4 @@
-"""Two people chat on the page: live, over a killed server, a closed lid, several tabs."""
+"""Two people chat on the page: live, after a killed server, after sleep, in several tabs."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""A long conversation on the page: to its beginning without a jump or a loss, and back."""
+"""A long conversation on the page: scrolling to its beginning and back, without jumps or losses."""
 
 from typing import Any
 

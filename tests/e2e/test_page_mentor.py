@@ -1,4 +1,4 @@
-"""A mentor with ten students on the page: order, what is unread, who has been waiting the longest, all of it live."""
+"""A mentor with ten students on the page: order, unread counts, waiting times, all live."""
 
 import pytest
 from playwright.async_api import Locator, expect

@@ -1,4 +1,4 @@
-"""What the page says where something is not as it should be, and what it keeps."""
+"""Errors, drafts and limits on the page."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Who is there, over processes: several tabs, a process that is killed, a restart, and Redis away."""
+"""Presence over processes: several tabs, a killed process, a restart, a Redis outage."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ def shown(person: Person, is_online: bool, last_seen: str | None = None) -> dict
 
 
 async def told_away(socket: ChatSocket, person: Person, seconds: float) -> datetime:
-    """When the person was last there, after which the socket must be told that they went, within these seconds."""
+    """Receive within these seconds that the person is offline; return their `last_seen`."""
     frame = await socket.receive_json(seconds)
     assert frame == shown(person, False, frame["last_seen"])
     return datetime.fromisoformat(frame["last_seen"])

@@ -1,4 +1,4 @@
-"""Two processes behind the reverse proxy that we ship, over TLS: who gets through, and who does not."""
+"""Two processes behind the shipped reverse proxy, over TLS."""
 
 import asyncio
 import json
@@ -73,7 +73,7 @@ def signed_in(front: Proxy, person: Person) -> Person:
 
 
 async def chat(front: Proxy, pair: Pair) -> None:
-    """Sign both in, connect them and let each hear the other, all of it through the proxy."""
+    """Sign both in and exchange messages over sockets, all of it through the proxy."""
     student = await asyncio.to_thread(signed_in, front, pair.student)
     teacher = await asyncio.to_thread(signed_in, front, pair.teacher)
     async with connected(student, front) as here, connected(teacher, front) as there:
@@ -204,7 +204,7 @@ async def test_during_a_redis_outage_readyz_is_red_and_the_chat_works(site: Site
 
 
 def unready(server: WebServer) -> int:
-    """How often it has told somebody, and that is the proxy, that it is not ready."""
+    """Return how often the process has answered, to the proxy, that it is not ready."""
     return sum(json.loads(line)["event"].startswith("not ready") for line in server.log.splitlines() if line[0] == "{")
 
 

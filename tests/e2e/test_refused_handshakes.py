@@ -1,4 +1,4 @@
-"""What may not connect is answered before acceptance: 403, or the server's own 400, and never a traceback."""
+"""Refused handshakes are answered with 403, or the server's own 400, and never with a traceback."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Both processes are replaced one after the other, as in an upgrade, while people chat through the proxy over TLS."""
+"""Both processes are replaced one after the other while people chat through the proxy over TLS."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ SOON = 30
 
 
 def events(server: WebServer) -> list[dict[str, Any]]:
-    """What it logged, all of its lives."""
+    """Return its log events, over all restarts."""
     return [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
 
 
@@ -131,7 +131,7 @@ async def test_a_rolling_restart_loses_nothing_and_costs_each_socket_one_reconne
                 assert [time for time in came if red + KNOWN < time < end], "nobody knocked meanwhile"
                 tell(f"{len(of_it)} clients of {len(load.clients)} moved, red {red - begin}, ended {end - begin}")
                 await load.wait_for_messages(20, SOON)
-                # As `docker compose up --wait` does: the other one's turn comes when this one serves again.
+                # As `docker compose up --wait` does: the other process is replaced when this one serves again.
                 await asyncio.to_thread(wait_until, partial(opened, server, end), "the proxy does not take it back")
             await load.stop_talking()
             await load.check(front, SOON)

@@ -1,4 +1,4 @@
-"""Requests made up from the OpenAPI document, to a running server: no answer may be one that it does not have."""
+"""Requests generated from the OpenAPI document get only documented answers."""
 
 import secrets
 import subprocess

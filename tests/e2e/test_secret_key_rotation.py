@@ -1,4 +1,4 @@
-"""A new SECRET_KEY with the old one among SECRET_KEY_FALLBACKS signs nobody out, on no path."""
+"""A new SECRET_KEY, with the old one in SECRET_KEY_FALLBACKS, signs nobody out."""
 
 import asyncio
 import secrets

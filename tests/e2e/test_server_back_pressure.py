@@ -1,4 +1,4 @@
-"""A client that stops reading, or never stops sending: bounded memory, cut in time, and nothing lost for a slow one."""
+"""Clients that stop reading or never stop sending: bounded memory, cut in time; a slow one loses nothing."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""SIGTERM: first the proxy takes notice, then the sockets go one after the other, each served until its turn."""
+"""SIGTERM: the proxy notices first, then the sockets close one after the other, each served until then."""
 
 import asyncio
 import json

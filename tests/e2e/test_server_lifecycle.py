@@ -1,4 +1,4 @@
-"""Starting and ending the real server: what stops it is told in one line, and SIGTERM loses nobody."""
+"""Start and stop of the real server: errors in one line, and no acknowledged message is lost at SIGTERM."""
 
 import asyncio
 import json

@@ -1,6 +1,6 @@
-"""What daphne and uvicorn are told, each against a plain daphne that was told nothing, in processes of their own.
+"""The limits set for daphne and uvicorn, each compared with a plain daphne.
 
-`plain` shows why the lines of qader/server/daphne_server.py are there: where a test of it fails, a line can go.
+`plain` shows that the lines of qader/server/daphne_server.py are needed: if one of its tests fails, a line can go.
 """
 
 import time

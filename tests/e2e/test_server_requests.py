@@ -1,4 +1,4 @@
-"""How long a client may take over a request and how much it may send, each against a plain daphne."""
+"""Time and size limits of requests, compared with a plain daphne."""
 
 import socket
 import threading
@@ -35,7 +35,7 @@ SLOW = {
 
 
 def seconds_open(server: WebServer, first: str, then: str, limit: float) -> float:
-    """How long the server bears with it."""
+    """Return after how many seconds the server cuts the connection."""
     begin = time.monotonic()
     with RawSocket(server.port, handshake=first, wait=False, seconds=0.1) as raw, suppress(ConnectionError):
         while time.monotonic() - begin < limit:

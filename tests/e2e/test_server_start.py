@@ -1,4 +1,4 @@
-"""A start without database or Redis: it waits, says what for, and serves as soon as both answer."""
+"""A start without database or Redis: the server waits, logs what for, and serves once both answer."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""A session that ends takes its sockets with it, whatever process they are in, and no others.
+"""The end of a session closes its sockets in every process, and no others.
 
 `sockets` and `elsewhere` are processes of one cluster; what ends a session happens in `elsewhere` or in `manage.py`.
 Their rounds come every 30 s, so what closes within seconds was told by an event; `rounds` has one every second.
@@ -96,7 +96,7 @@ async def closed(seconds: float, code: int, *sockets: ChatSocket) -> None:
 
 
 async def open_still(*sockets: ChatSocket) -> None:
-    """Check that these were told nothing and answer."""
+    """Check that these have received nothing and answer."""
     for socket in sockets:
         assert await socket.receive_until_pong() == []
 

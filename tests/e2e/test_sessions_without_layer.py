@@ -1,4 +1,4 @@
-"""While the channel layer is away nobody hears that a session ended: the next round finds it all the same."""
+"""Without the channel layer, the next round closes the sockets of ended sessions."""
 
 import asyncio
 import time

@@ -1,7 +1,7 @@
-"""What one client costs that takes nothing, or sends without end: little, for a short time, and nobody else.
+"""A client that does not read, or sends without end, costs little and delays nobody.
 
-Both servers are measured at the same time, each with three pairs: to the first one much is poured and read, to the
-second as much and not read, and the third goes on chatting beside it.
+Both servers are measured at the same time, each with three pairs. The first gets many messages and reads them, the
+second gets as many and does not read, and the third chats meanwhile.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ async def a_reader_takes_nothing(server: WebServer, read: Pair, unread: Pair, ot
         reading = asyncio.create_task(read_all(reader))
         before = await while_pouring(server, others, read)
         reading.cancel()
-    megabytes = server.megabytes  # what it takes for so many messages at all, it has by now
+    megabytes = server.megabytes  # the memory that this many messages need is allocated by now
     path, headers = f"/ws/chat/{unread.student.path}", {"Cookie": unread.student.cookie, "Origin": server.url}
     options: dict[str, Any] = {"headers": headers, "receive_buffer": 4096}
     with RawSocket(server.port, path, **options) as never, RawSocket(server.port, path, **options) as later:
@@ -90,7 +90,7 @@ async def pour(server: WebServer, pair: Pair) -> None:
 
 
 async def others_p99(server: WebServer, others: Pair, go_on: Callable[[int], bool]) -> float:
-    """The seconds in which 99 of 100 messages get from one of a pair to both, as long as `go_on`, told how many."""
+    """Return the p99 of the seconds from a send until both of a pair have it; sends while `go_on(count)` is true."""
     seconds: list[float] = []
     query = "?mark_read=false"
     async with connected(others.student, server, query) as one, connected(others.teacher, server, query) as two:

@@ -1,4 +1,4 @@
-"""While PostgreSQL is stopped everybody is told so within five seconds; when it goes on, so do all, as they are."""
+"""While PostgreSQL is stopped every request fails within five seconds; then all sockets continue."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Windows of a browser in which people use the page; whatever the browser complains of is a fault."""
+"""Browser windows of people who use the page; any complaint of the browser is a fault."""
 
 import asyncio
 import re
