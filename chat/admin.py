@@ -1,4 +1,4 @@
-"""Conversations and messages in the admin: to look at, not to change, and whoever looks at texts is remembered."""
+"""Conversations and messages in the admin: they can be read, not changed, and each reading of texts is recorded."""
 
 import logging
 from collections.abc import Iterable
@@ -37,7 +37,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Looked at only: a change would bypass the order and the delivery of messages."""
+    """Read-only: a change here would bypass the order and the delivery of messages."""
 
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER  # they would count the whole table once for each filter
@@ -99,7 +99,7 @@ class ConversationAdmin(ReadOnlyAdmin):
 
 @admin.register(Message)
 class MessageAdmin(ReadOnlyAdmin):
-    """What was said. Which messages somebody was shown stands in the history of their conversation, and in the log."""
+    """Messages. The history of a conversation, and the log, record who was shown which of its messages."""
 
     list_display = ("__str__", "conversation_link", "seq", "sender", "excerpt", "timestamp", "is_read")
     list_select_related = ("sender",)
@@ -160,7 +160,7 @@ class MessageAdmin(ReadOnlyAdmin):
 
 
 def remember(request: HttpRequest, messages: Iterable[Message]) -> None:
-    """Write down that these messages are shown to whoever asks, before they are: ids, never texts."""
+    """Record that these messages are shown to the user of the request, before they are: ids, never texts."""
     user = services.signed_in(request.user)
     shown: dict[int, list[int]] = {}
     for message in messages:

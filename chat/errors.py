@@ -1,4 +1,4 @@
-"""Errors that a client is told, with the machine-readable codes of the contract."""
+"""The errors that clients receive, with the machine-readable codes of the contract."""
 
 from enum import IntEnum
 from typing import Literal
@@ -15,7 +15,7 @@ FrameCode = Literal[
     "rate_limited",
     "temporarily_unavailable",
 ]
-"""What a socket is told."""
+"""Codes on sockets."""
 
 RestCode = Literal[
     "conversation_not_found",
@@ -26,7 +26,7 @@ RestCode = Literal[
     "not_authenticated",
     "too_many_sockets",
 ]
-"""What REST is told besides, and why a handshake is refused."""
+"""Further codes over REST, and of refused handshakes."""
 
 Code = FrameCode | RestCode
 
@@ -73,7 +73,7 @@ class CloseCode(IntEnum):
 
 
 class ClientError(Exception):
-    """Something a client is told: a sentence, a `code` to translate it by, and its HTTP status.
+    """An error that is sent to a client: a sentence, a `code` to translate it by, and its HTTP status.
 
     `field` names the field of a POST that is wrong; `retry_after` is in seconds.
     """

@@ -1,4 +1,4 @@
-"""Conversations and messages: the rows, and the questions about them.
+"""Conversations and messages: the tables, and the queries on them.
 
 `seq` numbers the messages of a conversation 1, 2, 3, ... and is handed out under the conversation's row lock, so the
 order of `seq` is the order of the commits. Order, gaps, pages and resuming all rest on this one integer.
@@ -18,21 +18,21 @@ from accounts.models import MENTOR_ROLES, RoleChoices, User, UserProfile
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
-    """Questions about many conversations."""
+    """Queries on conversations."""
 
     def for_user(self, user: User) -> Self:
-        """Those that `user` takes part in, in the role they have now; not yours is not found."""
+        """Those in which `user` is a participant in their present role. All others are not found."""
         return self.filter(
             Q(student__user=user, student__role=RoleChoices.STUDENT)
             | Q(teacher__user=user, teacher__role__in=MENTOR_ROLES)
         )
 
     def with_profiles(self) -> Self:
-        """Each with its two profiles loaded: who may do what."""
+        """Each with its two profiles, which decide who may do what."""
         return self.select_related("student", "teacher")
 
     def with_people(self) -> Self:
-        """Each with its two profiles and their users loaded: how they look on the wire."""
+        """Each with its two profiles and their users, as the objects on the wire need them."""
         return self.select_related("student__user", "teacher__user")
 
     def with_overview(self, reader: User) -> Self:
@@ -56,7 +56,7 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
 
 
 class Conversation(models.Model):
-    """What a student and one mentor say to each other; one for each such pair, for ever."""
+    """The conversation of a student and one mentor; there is one for each such pair, and it is never replaced."""
 
     student = models.ForeignKey(
         UserProfile, models.CASCADE, related_name="conversations_as_student", db_index=False, verbose_name=_("student")
@@ -122,7 +122,7 @@ class Conversation(models.Model):
 
 
 class MessageQuerySet(models.QuerySet["Message"]):
-    """Questions about many messages."""
+    """Queries on messages."""
 
     def with_sender(self) -> Self:
         """Each with its sender and the sender's profile loaded."""
@@ -130,7 +130,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
 
 class Message(models.Model):
-    """One thing said in a conversation; it never changes, but for becoming read."""
+    """A message of a conversation. It never changes, except that it becomes read."""
 
     conversation = models.ForeignKey(
         Conversation, models.CASCADE, related_name="messages", db_index=False, verbose_name=_("conversation")
@@ -174,7 +174,7 @@ class Message(models.Model):
 
 
 class LastSeen(models.Model):
-    """When somebody's last socket was closed; a row for everybody who ever had one."""
+    """When a user's last socket was closed; one row per user who ever had a socket."""
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, models.CASCADE, primary_key=True, related_name="+", verbose_name=_("user")

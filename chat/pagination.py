@@ -1,4 +1,4 @@
-"""Pages of a conversation's history, by `seq`: any page costs the same, and nothing is counted or skipped over."""
+"""Pages of a conversation's history, by `seq`: every page costs the same, since no rows are counted or skipped."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -58,7 +58,7 @@ class EventBus:
         self._handlers: dict[type[Event], list[Callable[[Any], None]]] = {}
         self._wanted: set[str] = set()  # groups that this process wants to receive
         self._joined: set[str] = set()  # groups that the layer knows of
-        self._unsettled: set[str] = set()  # groups that the layer has to be told of
+        self._unsettled: set[str] = set()  # groups whose change the layer does not know yet
         self._outgoing: deque[tuple[str, bytes]] = deque(maxlen=MAX_OUTGOING)
         self._layer: Any = get_channel_layer()
         self._channel: str | None = None
@@ -176,7 +176,7 @@ class EventBus:
                 self._joined |= new
                 self._joined -= old
                 await self._group_discard(old)
-                # A group that was joined or left meanwhile is told once more.
+                # A group that was joined or left meanwhile stays unsettled.
                 self._unsettled -= {group for group in groups if (group in self._wanted) == (group in self._joined)}
 
     async def _group_add(self, groups: Collection[str]) -> None:
@@ -218,7 +218,7 @@ class EventBus:
             self._tasks.run("probe", self._probe)
 
     async def _probe(self) -> None:
-        """Try a layer that is away until it is back: nobody may publish anything for hours."""
+        """Try a layer that is away until it is back. Publishing alone would not find out: it may be idle for hours."""
         while self._down:
             await asyncio.sleep(RETRY_SECONDS)
             await self._ask(self._send([("probe", {"type": "probe"})]))

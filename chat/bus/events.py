@@ -11,7 +11,7 @@ class Event(msgspec.Struct, frozen=True, tag=True):
     """Something that happened; `publish` in `event_bus` tells it.
 
     `group` is the channel layer's group of those who must be told, filled in with the event's own fields. Nobody
-    misses a `transient` event later: while the channel layer is away, it is told in this process only.
+    misses a `transient` event later: while the channel layer is away, it stays in this process.
     """
 
     group: ClassVar[str]
@@ -19,7 +19,7 @@ class Event(msgspec.Struct, frozen=True, tag=True):
 
 
 class ConversationEvent(Event, frozen=True):
-    """Something that the sockets of one conversation are told."""
+    """An event for the sockets of one conversation."""
 
     group = "chat_{0.conversation_id}"
 

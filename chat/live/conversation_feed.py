@@ -184,7 +184,7 @@ class ConversationFeed(Subscriber):
         found = await in_database(read_between, self.conversation_id, reader, mark, up_to, MAX_READS)
         if len(found) == MAX_READS:
             up_to = found[-1][1]  # the rest when the client has taken these
-        mark = self._reads.get(reader, 0)  # an event may have told some of them meanwhile
+        mark = self._reads.get(reader, 0)  # an event may have brought some of them meanwhile
         if up_to > mark:
             metrics.GAPS_HEALED.labels("reads").inc()
             self._send_read(reader, up_to, [pk for pk, seq in found if seq > mark])

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 12.0  # between two heartbeats of a process
 STALE_SECONDS = 32.0  # a process without a heartbeat for so long is dead: one may be lost and the next be late
-HICCUP_SECONDS = 5.0  # an outage of Redis that is no longer loses no heartbeat for good
+HICCUP_SECONDS = 5.0  # after a shorter outage of Redis, no heartbeat is missing
 KEPT_SECONDS = 24 * 3600  # how long the last heartbeat of a dead process is kept, as the time a user was last seen
 
 # The frame of all scripts: one round trip, and one clock, which is Redis's own. KEYS[1] exists as long as Redis's

@@ -50,7 +50,7 @@ class Presence:
     def __init__(self) -> None:
         self._heartbeats = Heartbeats()
         self._leaving: dict[int, asyncio.TimerHandle] = {}  # users whose last socket was closed a moment ago
-        self._came: set[int] = set()  # not yet told to Redis
+        self._came: set[int] = set()  # Redis does not know of them yet
         self._went: dict[int, datetime] = {}
         self._unsaved: dict[int, datetime] = {}
         self._known: dict[int, State] = {}  # of watched users
@@ -192,7 +192,7 @@ class Presence:
                 seen = await in_database(load_last_seen, asked) if asked else {}
             except UnavailableError:
                 return False
-            # Their process died without a word: its last heartbeat is when they were last seen.
+            # Their process died: its last heartbeat is when they were last seen.
             gone = {user_id: beat.at for user_id, beat in (beats or {}).items() if user_id not in online}
             late = {user_id: gone[user_id] for user_id in asked if gone.get(user_id, NEVER) > seen.get(user_id, NEVER)}
             await self._save(late)

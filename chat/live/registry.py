@@ -1,6 +1,6 @@
 """The registry of the open sockets of this process: by user, by conversation, by watched user.
 
-It is the only list of them. Whoever counts, heals, checks or tells sockets reads it.
+It is the only list of them: counting, delivery, healing, access checks and presence read it.
 """
 
 import logging

@@ -29,8 +29,8 @@ class Subscriber:
     """Base of what is kept of an open socket: one feed per kind of socket.
 
     `session_key` is None for a socket that was not authenticated by a session. `write` sends one text frame, `close`
-    closes the socket with a code, soon, from wherever it is called. Made in the socket's task: `context` is the
-    socket's, and all that works for it runs there, whoever brings the news.
+    closes the socket with a code, soon, from wherever it is called. It must be made in the socket's task: `context` is
+    that task's, and all work for the socket runs in it, so that log lines name the socket.
     """
 
     def __init__(

@@ -23,25 +23,25 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CALL_SECONDS = 3.8  # a call that takes longer is given up; handshakes and sends have 5 s in all
-WRITE_THREADS = 4  # one works, the others stand in while the database holds it up
+WRITE_THREADS = 4  # one works; the others take over while a batch is stuck
 KEEP_SECONDS = 1.0  # a connection that was kept for longer without use is checked before the next
 
 
 @functools.cache
 def threads() -> ThreadPoolExecutor:
-    """The process's threads for sockets; half of what the writer leaves of the pool, the other half is for HTTP."""
+    """Return the threads for sockets. The writer has its own share of the connection pool; HTTP has as many as these."""
     count = (settings.DATABASE_POOL_SIZE - WRITE_THREADS) // 2
     return ThreadPoolExecutor(count, thread_name_prefix="sockets-database")
 
 
 @functools.cache
 def _in_thread() -> SyncToAsync[..., Any]:
-    # asgiref's, which tells the thread of this event loop: what a function publishes goes out from here.
+    # asgiref's, so that the thread knows this event loop: events that the function publishes go out from here.
     return SyncToAsync(_keeping_connection, thread_sensitive=False, executor=threads())
 
 
 def _keeping_connection(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call `function` and leave the connection with the thread: to ask the pool each time costs as much as a query."""
+    """Call `function` and keep the thread's connection: asking the pool each time costs as much as a query."""
     if connection.errors_occurred or time.monotonic() - getattr(_kept, "used_at", 0) > KEEP_SECONDS:
         close_old_connections()  # gives it back; the pool checks the one it gives out
     try:
@@ -56,7 +56,7 @@ _kept = threading.local()
 async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Return what `function` returns; raises `UnavailableError` where the database fails or takes over `CALL_SECONDS`.
 
-    A call that was given up may still run to its end when the database comes back.
+    A call that timed out may still run to its end when the database comes back.
     """
     try:
         async with asyncio.timeout(CALL_SECONDS):

@@ -31,7 +31,7 @@ def per_event_loop(make: Callable[[], T]) -> Callable[[], T]:
 
 
 def start_for_all(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """Start a task that works for everybody: it logs in nobody's name, whoever happened to start it."""
+    """Start a task that works for all sockets: its log lines do not name the socket that happened to start it."""
     return asyncio.get_running_loop().create_task(work, name=name, context=Context())
 
 

@@ -13,7 +13,7 @@ RESUMES = Counter(
     "Sockets that asked for what they missed: recovered, too_far behind, or after an unknown message.",
     ["outcome"],
 )
-ERRORS_TOLD = Counter("qader_errors_told", "Errors that clients were told, by code.", ["code", "over"])
+ERRORS_TOLD = Counter("qader_errors_told", "Errors sent to clients, by code.", ["code", "over"])
 
 # Messages.
 MESSAGES = Counter("qader_messages", "Messages stored.")
@@ -35,7 +35,7 @@ LAYER_UP.set(1)
 LAYER_ERRORS = Counter("qader_layer_errors", "Calls of the channel layer that failed or took too long.")
 LAYER_SECONDS = Histogram(
     "qader_layer_seconds",
-    "From an event given to the layer to another process that hears it, by the clocks of both.",
+    "From publishing an event to its receipt in another process, by the clocks of both.",
     buckets=SECONDS,
 )
 RATE_LIMIT_FALLBACKS = Counter(

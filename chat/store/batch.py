@@ -24,9 +24,9 @@ from chat.wire.server_frames import MessageBody
 
 logger = logging.getLogger(__name__)
 
-# Locks the conversations in the order of their ids, so that two processes never wait for each other in a ring, and
-# numbers and inserts what may be written. What it leaves out, for whatever reason, goes the portable way.
-# OFFSET 0 keeps PostgreSQL from joining whole tables: of each message it looks at a handful of rows, by their indexes.
+# Locks the conversations in the order of their ids, so that two processes cannot deadlock; then numbers and inserts
+# the messages that may be written. `_store_portably` handles what this leaves out.
+# OFFSET 0 keeps PostgreSQL from joining whole tables: for each message it reads a few rows, by their indexes.
 STATEMENT = """
 WITH entry AS MATERIALIZED (
     SELECT entry.*, last_seq, student_id, teacher_id
@@ -67,7 +67,7 @@ SELECT n, id, seq, profile_id, full_name, username, email, role FROM allowed
 
 @dataclass(eq=False, slots=True)
 class Draft:
-    """A message that is to be stored, since when; `given_up` is set when nobody waits for it any more."""
+    """A message that is to be stored. `given_up` is set when its sender has been told that it is not."""
 
     conversation_id: int
     sender_id: int
@@ -94,14 +94,14 @@ Outcome = Sent | ClientError
 
 
 class AbandonedError(Exception):
-    """Nobody waits for this batch any more: it is rolled back."""
+    """All messages of this batch were given up: it is rolled back."""
 
 
 def store(batch: Sequence[Draft]) -> list[Outcome]:
     """Commit the batch and return what became of each draft, in their order; one bad row fails alone.
 
-    Where the database fails, or nobody waits any more, that is `UnavailableError` for all that is not known to be
-    stored.
+    If the database fails, or all messages were given up, the outcome is `UnavailableError` for each message that is
+    not known to be stored.
     """
     done: dict[Draft, Outcome] = {}
     try:
@@ -121,8 +121,8 @@ def store(batch: Sequence[Draft]) -> list[Outcome]:
 def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome]:
     """Store what may plainly be stored, in one round trip; PostgreSQL only.
 
-    Between the statement and its COMMIT there is no moment to look whether somebody still waits: where the database
-    hangs in it, what was given up is stored when it goes on, and told then.
+    A time-out cannot be checked between the statement and its COMMIT. If the database hangs there, messages that were
+    given up are still stored, and delivered once it recovers.
     """
     first: dict[Any, Draft] = {}  # of drafts that repeat a client_id within the batch
     for draft in batch:
@@ -200,7 +200,7 @@ def _store(batch: Sequence[Draft]) -> list[Outcome]:
 
 
 def _lock(ids: set[int]) -> dict[int, Conversation]:
-    """Lock the conversations, in the order of their ids, so that two processes never wait for each other in a ring."""
+    """Lock the conversations, in the order of their ids, so that two processes cannot deadlock."""
     rows = Conversation.objects.with_people().filter(pk__in=ids).order_by("pk")
     return {row.pk: row for row in rows.select_for_update(of=("self",), no_key=True)}
 

@@ -29,11 +29,11 @@ DRAFT_SECONDS = 4.2  # a message that is not committed by then is given up; its 
 STUCK_SECONDS = 1.0  # a batch that takes longer no longer holds up other conversations
 MAX_BATCHES = 4  # under way at once: one, and those that are stuck
 
-_FOR_ALL = Context()  # a batch is logged in nobody's name: it is not the doing of whoever happened to start it
+_FOR_ALL = Context()  # log lines about a batch must not name the socket that happened to start it
 
 
 class Entry(NamedTuple):
-    """A message that waits, who is told what became of it, and the timer that gives it up."""
+    """A message that waits, the callback for its outcome, and the timer that gives it up."""
 
     draft: Draft
     tell: Callable[[Outcome], None]

@@ -1,4 +1,4 @@
-"""The AsyncAPI document: what is said on a socket by whom, from the structs; `GET /api/asyncapi.yaml`."""
+"""The AsyncAPI document: what is received on a socket by whom, from the structs; `GET /api/asyncapi.yaml`."""
 
 from collections.abc import Iterable
 from inspect import cleandoc
@@ -51,20 +51,20 @@ PATHS: dict[str, schemas.Schema] = {
 
 def asyncapi() -> schemas.Schema:
     """Return the document, without the server that it is about."""
-    said, heard = _messages(schemas.CONVERSATION_CLIENT_FRAMES), _messages(schemas.CONVERSATION_FRAMES)
-    inbox_said, inbox_heard = _messages(schemas.INBOX_CLIENT_FRAMES), _messages(schemas.INBOX_FRAMES)
-    conversation = {**_channel(said | heard), **_asked(QUERY)}
-    inbox = {**_channel(inbox_said | inbox_heard), **_asked({"presence": PRESENCE})}
-    messages = said | heard | inbox_said | inbox_heard
+    received, sent = _messages(schemas.CONVERSATION_CLIENT_FRAMES), _messages(schemas.CONVERSATION_FRAMES)
+    inbox_received, inbox_sent = _messages(schemas.INBOX_CLIENT_FRAMES), _messages(schemas.INBOX_FRAMES)
+    conversation = {**_channel(received | sent), **_asked(QUERY)}
+    inbox = {**_channel(inbox_received | inbox_sent), **_asked({"presence": PRESENCE})}
+    messages = received | sent | inbox_received | inbox_sent
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "Qader chat", "version": "1", "description": DESCRIPTION + _codes()},
         "defaultContentType": "application/json",
         "channels": {name: path | (inbox if name == "inbox" else conversation) for name, path in PATHS.items()},
         "operations": {
-            **_operations("myConversation", said, heard),
-            **_operations("conversation", said, heard),
-            **_operations("inbox", inbox_said, inbox_heard),
+            **_operations("myConversation", received, sent),
+            **_operations("conversation", received, sent),
+            **_operations("inbox", inbox_received, inbox_sent),
         },
         "components": {
             "messages": messages,
@@ -85,7 +85,7 @@ def _asked(parameters: schemas.Schema) -> schemas.Schema:
     return {"bindings": {"ws": {"query": {"type": "object", "properties": parameters}}}}
 
 
-def _operations(channel: str, said: Iterable[str], heard: Iterable[str]) -> schemas.Schema:
+def _operations(channel: str, received: Iterable[str], sent: Iterable[str]) -> schemas.Schema:
     """Return what the server does there: it receives what a client says."""
     name = channel[0].upper() + channel[1:]
     return {
@@ -94,7 +94,7 @@ def _operations(channel: str, said: Iterable[str], heard: Iterable[str]) -> sche
             "channel": {"$ref": f"#/channels/{channel}"},
             "messages": [{"$ref": f"#/channels/{channel}/messages/{message}"} for message in messages],
         }
-        for action, messages in (("receive", said), ("send", heard))
+        for action, messages in (("receive", received), ("send", sent))
     }
 
 

@@ -91,7 +91,7 @@ class PageProblem(msgspec.Struct, frozen=True):
 
 
 class Frame(msgspec.Struct, frozen=True, tag_field="type"):
-    """Something the server says on a socket."""
+    """A frame that the server sends."""
 
 
 class ConnectionEstablished(Frame, frozen=True, tag="connection_established"):
@@ -149,7 +149,7 @@ class InboxEstablished(Frame, frozen=True, tag="inbox_established"):
 
 
 class ConversationUpdate(Frame, frozen=True, tag="conversation_update"):
-    """On an inbox: something changed in a conversation; it is told as it stands now."""
+    """On an inbox: a conversation changed; this is its present state."""
 
     conversation: ConversationBody
 

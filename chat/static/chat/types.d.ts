@@ -235,7 +235,7 @@ export interface InboxEstablished {
 	unread_total: number;
 }
 
-/** On an inbox: something changed in a conversation; it is told as it stands now. */
+/** On an inbox: a conversation changed; this is its present state. */
 export interface ConversationUpdate {
 	type: "conversation_update";
 	conversation: Conversation;
