@@ -29,7 +29,7 @@ KEEP_SECONDS = 1.0  # a connection that was kept for longer without use is check
 
 @functools.cache
 def threads() -> ThreadPoolExecutor:
-    """Return the threads for sockets. The writer has its own share of the connection pool; HTTP has as many as these."""
+    """Return the threads for sockets: half of the connections that the writer leaves; HTTP has the other half."""
     count = (settings.DATABASE_POOL_SIZE - WRITE_THREADS) // 2
     return ThreadPoolExecutor(count, thread_name_prefix="sockets-database")
 
