@@ -46,7 +46,7 @@ run: install ## Serve http://127.0.0.1:8000/ (PORT=) for development, with demo 
 serve: $(if $(wildcard $(BIN)/python),,install) ## The production server: PORT=, HOST=, SERVER=daphne or uvicorn, the rest from the environment.
 	@exec $(BIN)/python -m qader.serve --host $(HOST) --port $(PORT) --server $(SERVER)
 
-test: install $(VENV)/.dev $(JS) ## Run every test; FAST=1 leaves tests/e2e out, ARGS= goes on to pytest.
+test: install $(VENV)/.dev $(JS) ## Run every test; FAST=1 leaves out tests/e2e and PostgreSQL, ARGS= goes on to pytest.
 	@FAST=$(FAST) $(BIN)/python -m tests $(ARGS)
 
 prove: install $(VENV)/.dev ## The eleven proofs of the promises, each with its seed, counts and time; SEED= repeats one.

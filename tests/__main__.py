@@ -26,6 +26,7 @@ from tests.servers import postgresql, redis
 
 ROOT = Path(__file__).resolve().parent.parent
 WITHOUT_E2E = ["--ignore=tests/e2e", "--deselect=tests/e2e/"]  # the second for files that ARGS names
+STOP_SECONDS = 60  # for cleaning up after an interrupt
 E2E_WORKERS = 3  # they mostly wait, for processes and time-outs
 # As in production, over plain HTTP: what only DEBUG hides must fail here.
 SETTINGS = {"DEBUG": "0", "SECURE_SSL": "0", "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver"}
@@ -85,7 +86,10 @@ class Lane:
         """Interrupt it, so that it cleans up."""
         if self.is_running():
             self._process.send_signal(signal.SIGINT)
-            self._process.wait()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def run(lanes: Sequence[Lane]) -> list[int]:

@@ -26,30 +26,28 @@ from tests.queries import wait_for_idle_threads
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add what the lanes of `make test` select by."""
-    parser.addoption("--databases-only", action="store_true", help="only tests that touch a database or need Redis")
+    parser.addoption(
+        "--databases-only", action="store_true", help="only files with tests that touch a database or need Redis"
+    )
     parser.addoption("--e2e-only", action="store_true", help="only tests/e2e/")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what another lane runs: with nothing to do with databases, once is enough."""
+    """Leave out what another lane runs: a file that has nothing to do with a database or Redis runs once."""
 
-    def is_selected(item: pytest.Item) -> bool:
-        if config.getoption("--e2e-only"):
-            return "e2e" in item.path.parts
-        if config.getoption("--databases-only"):
-            uses_database = (
-                item.get_closest_marker("django_db") or "db" in names(item) or "transactional_db" in names(item)
-            )
-            return bool(uses_database or item.get_closest_marker("skipif"))  # a skipif names a server that it needs
-        return True
+    def needs_servers(item: pytest.Item) -> bool:
+        names = {"db", "transactional_db"}.intersection(getattr(item, "fixturenames", ()))
+        return bool(names or item.get_closest_marker("django_db") or item.get_closest_marker("skipif"))
 
-    def names(item: pytest.Item) -> list[str]:
-        return getattr(item, "fixturenames", [])
-
-    left_out = [item for item in items if not is_selected(item)]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if is_selected(item)]
+    if config.getoption("--e2e-only"):
+        selected = [item for item in items if "e2e" in item.path.parts]
+    elif config.getoption("--databases-only"):
+        files = {item.path for item in items if needs_servers(item)}
+        selected = [item for item in items if item.path in files]
+    else:
+        return
+    config.hook.pytest_deselected(items=[item for item in items if item not in selected])
+    items[:] = selected
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -102,6 +102,14 @@ async def send_one(trace: Trace) -> None:
         await socket.disconnect()
 
 
+def _close_connections() -> None:
+    """Give PostgreSQL's connections back, or it would wait for them at its end."""
+    from django.db import connection
+
+    connection.close()
+    connection.close_pool()
+
+
 def report(trace: Trace) -> str:
     """Return the functions in order, by file, and how many there are."""
     lines, before = [], None
@@ -128,9 +136,8 @@ def main() -> None:
             asyncio.run(send_one(trace))
         finally:
             sys.setprofile(None)
+            _close_connections()
         sys.stdout.write(report(trace) + "\n")
-        sys.stdout.flush()
-        os._exit(0)
 
 
 if __name__ == "__main__":
