@@ -37,7 +37,9 @@ def environment(database_url: str, redis_url: str) -> dict[str, str]:
     ours = set(re.findall(r"^#?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     theirs = {name: value for name, value in os.environ.items() if name not in ours}
     addresses = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
-    return theirs | SETTINGS | addresses | {"SECRET_KEY": secrets.token_urlsafe(50)}
+    # Hundreds of server processes are started: each compiles our modules anew where bytecode is not kept.
+    keep = {"PYTHONDONTWRITEBYTECODE": "", "SECRET_KEY": secrets.token_urlsafe(50)}
+    return theirs | SETTINGS | addresses | keep
 
 
 def say(line: str) -> None:
@@ -111,7 +113,7 @@ def run(lanes: Sequence[Lane]) -> list[int]:
 
 def run_all(arguments: list[str], fast: bool) -> list[int]:
     """Run all lanes, and then, alone, what is marked `quiet`."""
-    sqlite = Lane("SQLite + in-memory", [*WITHOUT_E2E, "-m", "not quiet", *arguments], workers=2 if fast else 1)
+    sqlite = Lane("SQLite + in-memory", [*WITHOUT_E2E, "-m", "not quiet", *arguments], workers=2)
     if fast:
         return run([sqlite])
     database, cache = os.environ.get("TEST_DATABASE_URL"), os.environ.get("TEST_REDIS_URL")
@@ -124,7 +126,7 @@ def run_all(arguments: list[str], fast: bool) -> list[int]:
             redis_urls = [cache or stack.enter_context(redis()).url for _ in range(workers)]
             return Lane(title, [*own, *arguments], url, redis_urls, workers)
 
-        on_postgresql = lane("PostgreSQL + Redis", [*WITHOUT_E2E, "-m", "not quiet", "--databases-only"])
+        on_postgresql = lane("PostgreSQL + Redis", [*WITHOUT_E2E, "-m", "not quiet", "--databases-only"], 2)
         end_to_end = lane("end to end", ["-m", "not quiet", "--e2e-only"], E2E_WORKERS)
         alone = lane("alone", ["-m", "quiet"])
         together = [[sqlite], [on_postgresql]] if is_shared else [[sqlite, on_postgresql]]
