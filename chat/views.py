@@ -35,7 +35,7 @@ def _user(request: Request) -> User:
     return services.signed_in(request.user)
 
 
-# What the OpenAPI document says of the views; the rest it finds by itself, or in qader/openapi.py.
+# What the OpenAPI document says of the views; the rest it finds by itself, or in qader/http/openapi.py.
 STUDENTS = {403: "Not a student.", 404: "No mentor is assigned."}
 POSITIVE = {"type": "integer", "minimum": 1}
 PAGES = [

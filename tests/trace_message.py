@@ -107,7 +107,8 @@ def _close_connections() -> None:
     from django.db import connection
 
     connection.close()
-    connection.close_pool()
+    if hasattr(connection, "close_pool"):
+        connection.close_pool()
 
 
 def report(trace: Trace) -> str:

@@ -14,10 +14,9 @@ from django.contrib.sessions.backends.base import SessionBase
 from accounts.authentication import session_fits, session_user_id
 from accounts.models import User
 from chat import services
-from chat.bus.events import MessagePosted
 from chat.models import Conversation
 from chat.runtime import metrics
-from chat.store.history import messages_between, resume_position
+from chat.store.history import HistoryEvent, messages_between, resume_position
 from chat.store.participants import find_participant
 
 MAX_REPLAY = 500  # messages that `?after=` brings; a client that missed more reads the history over REST
@@ -36,7 +35,7 @@ class Handshake:
     first: int
     last: int
     reads: Mapping[int, int]
-    missed: list[MessagePosted]
+    missed: list[HistoryEvent]
     recovered: bool | None
     read_up_to: int | None
 

@@ -1,6 +1,7 @@
 """Reads of a conversation's messages by `seq`: what is missing between two places, and what has been read there."""
 
 from collections.abc import Collection
+from typing import TypeAlias
 
 from django.db import connection
 from django.db.models import Q
@@ -9,13 +10,15 @@ from chat.bus.events import MessagePosted
 from chat.models import Conversation, Message
 from chat.wire.server_frames import message_body
 
+HistoryEvent: TypeAlias = MessagePosted  # every kind of event that has a `seq`
+
 
 def message_posted(message: Message) -> MessagePosted:
     """Return the event of a stored message; its sender and their profile must be loaded."""
     return MessagePosted(message.conversation_id, message.seq, message_body(message), message.client_id)
 
 
-def messages_between(conversation_id: int, after: int, up_to: int, limit: int) -> list[MessagePosted]:
+def messages_between(conversation_id: int, after: int, up_to: int, limit: int) -> list[HistoryEvent]:
     """Return the messages above seq `after`, up to and including `up_to`, oldest first, at most `limit`."""
     rows = Message.objects.filter(conversation_id=conversation_id, seq__gt=after, seq__lte=up_to)
     return [message_posted(message) for message in rows.with_sender().order_by("seq")[:limit]]
