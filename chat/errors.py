@@ -86,7 +86,7 @@ class ClientError(Exception):
 
 
 class UnavailableError(ClientError):
-    """The database did not answer in time; whether something was stored is not known."""
+    """The database failed or did not answer in time; it is unknown whether something was stored."""
 
     def __init__(self) -> None:
         super().__init__("temporarily_unavailable", "Temporarily unavailable. Try again.", 503)
