@@ -22,8 +22,8 @@ HICCUP_SECONDS = 5.0  # after a shorter outage of Redis, no heartbeat is missing
 KEPT_SECONDS = 24 * 3600  # how long the last heartbeat of a dead process is kept, as the time a user was last seen
 
 # The template of all scripts: one round trip, and only the clock of Redis. KEYS[1] is set once, so it changes only if
-# Redis lost its memory; KEYS[2..] are the users' sets. ARGV: this process, the age of a stale heartbeat, and how long to
-# keep a set, both in seconds. Returns the value of KEYS[1], and results that name users by position. Times are text,
+# Redis lost its memory; KEYS[2..] are the users' sets. ARGV: this process, the age of a stale heartbeat, and how long
+# to keep a set, both in seconds. Returns the value of KEYS[1], and results that name users by position. Times are text,
 # since Redis truncates numbers to integers.
 SCRIPT = """
 local now = redis.call('TIME')
