@@ -1,1 +1,1 @@
-"""Conversations, live."""
+"""The chat app: conversations, and the live delivery of their messages."""

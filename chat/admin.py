@@ -22,7 +22,7 @@ from chat.models import Conversation, Message
 
 logger = logging.getLogger(__name__)
 
-MAX_LISTED = 10_000  # messages that one can page through; counting and skipping more is what makes lists slow
+MAX_LISTED = 10_000  # messages that can be paged through; counting and skipping more rows makes lists slow
 MAX_SEARCHED = 100_000  # newest messages that are searched where no conversation is chosen
 
 
@@ -57,7 +57,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 @admin.register(Conversation)
 class ConversationAdmin(ReadOnlyAdmin):
-    """Who talks with whom, how much, and how much of it is unread."""
+    """Conversations: their participants, and the numbers of messages and of unread messages."""
 
     list_display = ("__str__", "student", "teacher", "updated_at", "messages", "unread_count", "active")
     list_select_related = ("student", "teacher")
@@ -73,7 +73,7 @@ class ConversationAdmin(ReadOnlyAdmin):
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
-        """Each with the number of messages that their reader has not read."""
+        """Return the conversations, each with its number of unread messages."""
         unread = Message.objects.filter(conversation=OuterRef("pk"), is_read=False).order_by().values("conversation")
         count = Subquery(unread.annotate(count=Count("pk")).values("count"))
         rows: QuerySet[Conversation] = super().get_queryset(request)
@@ -87,7 +87,7 @@ class ConversationAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("unread"))
     def unread_count(self, conversation: Any) -> int:
-        """Return how many messages are unread by the one they were sent to."""
+        """Return how many messages their recipients have not read."""
         count: int = conversation.unread_count
         return count
 
@@ -130,7 +130,7 @@ class MessageAdmin(ReadOnlyAdmin):
         response = super().changelist_view(request, extra_context)
         context = getattr(response, "context_data", None) or {}
         if "cl" in context:
-            remember(request, context["cl"].result_list)
+            record_reading(request, context["cl"].result_list)
         return response
 
     def render_change_form(  # noqa: PLR0913, PLR0917 - as Django has it
@@ -144,7 +144,7 @@ class MessageAdmin(ReadOnlyAdmin):
     ) -> HttpResponse:
         """Show one message."""
         if obj is not None:
-            remember(request, [obj])
+            record_reading(request, [obj])
         return super().render_change_form(request, context, add, change, form_url, obj)
 
     @admin.display(description=_("conversation"))
@@ -159,7 +159,7 @@ class MessageAdmin(ReadOnlyAdmin):
         return Truncator(message.content).chars(80)
 
 
-def remember(request: HttpRequest, messages: Iterable[Message]) -> None:
+def record_reading(request: HttpRequest, messages: Iterable[Message]) -> None:
     """Record that these messages are shown to the user of the request, before they are: ids, never texts."""
     user = services.signed_in(request.user)
     shown: dict[int, list[int]] = {}
@@ -176,7 +176,7 @@ def remember(request: HttpRequest, messages: Iterable[Message]) -> None:
                 content_type=conversations,
                 object_id=str(conversation_id),
                 object_repr=f"#{conversation_id}",
-                action_flag=CHANGE,  # the admin's history knows nothing milder
+                action_flag=CHANGE,  # the admin's history has no action for reading
                 change_message=f"Looked at messages {ids}.",
             )
         )

@@ -11,7 +11,7 @@ class ChatConfig(AppConfig):
     verbose_name = _("Chat")
 
     def ready(self) -> None:
-        """Connect the receivers of signals that end sessions and change access."""
+        """Connect the receivers of signals."""
         from chat.bus import signals
 
         signals.connect()

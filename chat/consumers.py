@@ -1,4 +1,4 @@
-"""The socket edge: who connects, what each frame of a client does, and how a wrong one is refused."""
+"""The consumers of WebSockets: they handle the frames of clients, and answer invalid frames with errors."""
 
 import asyncio
 import logging
@@ -42,7 +42,7 @@ FrameHandler = Callable[[Any, dict[str, Any]], Awaitable[None]]
 
 
 class RefusingConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has no types
-    """Closes sockets that no route knows, before they are accepted."""
+    """Refuses sockets whose path has no route."""
 
     channel_layer_alias = ""
 
@@ -53,9 +53,9 @@ class RefusingConsumer(AsyncWebsocketConsumer):  # type: ignore[misc] # channels
 
 
 class SocketConsumer(SocketLifecycle):
-    """Reads the frames of a socket; what is wrong with one is answered, and the socket stays open.
+    """Reads the frames of a socket. An invalid frame is answered with an error, and the socket stays open.
 
-    `handlers` is the one table of what each kind of frame does; a kind that is not in it is `unhandled`.
+    `handlers` maps each kind of frame to its handler; frames of other kinds go to `unhandled`.
     """
 
     handlers: ClassVar[Mapping[type[ClientFrame | SendMessage], FrameHandler]]
@@ -69,8 +69,8 @@ class SocketConsumer(SocketLifecycle):
     async def dispatch(self, message: dict[str, Any]) -> None:
         """Handle one event of the server.
 
-        Channels hops to a thread before each, to close database connections; ours go back where they are used. An
-        exception would end the consumer without a word, so it is logged and the socket closed.
+        Channels would enter a thread before each event to close database connections; `chat.runtime.database` does that
+        itself. An exception would end the consumer silently, so it is logged and the socket is closed.
         """
         try:
             await getattr(self, message["type"].replace(".", "_"))(message)
@@ -80,7 +80,7 @@ class SocketConsumer(SocketLifecycle):
             self._failed(error)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        """Handle a client's frame; what is wrong with it is answered, and the socket stays open."""
+        """Handle a frame of the client. An invalid frame is answered with an error, and the socket stays open."""
         self.frames_read += 1
         if self.closing:
             return
@@ -92,10 +92,10 @@ class SocketConsumer(SocketLifecycle):
             await (handler(self, frame) if handler is not None else self.unhandled(frame))
         except ClientError as error:
             self.refuse(error)
-            await asyncio.sleep(0)  # else a flood that waits in the server's queue would let nobody else run
+            await asyncio.sleep(0)  # else a flood of queued frames would block the event loop
 
     async def unhandled(self, frame: dict[str, Any]) -> None:
-        """Refuse a frame of a kind that this socket does not know."""
+        """Refuse a frame of an unknown kind."""
         raise ClientError("invalid_frame", "Unknown frame type.")
 
     async def pong(self, frame: dict[str, Any]) -> None:
@@ -104,7 +104,7 @@ class SocketConsumer(SocketLifecycle):
             self.subscriber.send(Pong())
 
     async def spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run `work` beside what follows, so that while the database is away one time-out does not wait for another."""
+        """Run `work` in a task, so that database time-outs of several frames pass at the same time, not in turn."""
         await self.in_flight.acquire()
         task = asyncio.create_task(work)
         self.keep(task)
@@ -115,12 +115,12 @@ class SocketConsumer(SocketLifecycle):
             self._failed(error)
 
     def _failed(self, error: BaseException) -> None:
-        """Log it, and close: the client must not wait for an answer in vain."""
+        """Log the error and close the socket: the client must not wait for an answer in vain."""
         logger.error("a socket failed", exc_info=error)
         self.close_soon(CloseCode.INTERNAL_ERROR)
 
     def refuse(self, error: ClientError) -> None:
-        """Tell the client what was wrong; too many of these are a flood."""
+        """Send the client an error. Too many of them are a flood, which closes the socket."""
         if self.subscriber is not None and not self.closing:
             metrics.ERRORS_TOLD.labels(error.code, "socket").inc()
             self.subscriber.send(error_frame(error))
@@ -139,7 +139,7 @@ class ChatConsumer(SocketConsumer):
 
     name = "conversation"
     subscriber: ConversationFeed | None = None
-    is_typing = False  # as the other side was told
+    is_typing = False  # as last published to the other participant
 
     async def subscribe(self) -> Callable[[], None]:
         """Subscribe to the conversation that the path names."""
@@ -161,7 +161,7 @@ class ChatConsumer(SocketConsumer):
         )
 
     async def send_message(self, frame: dict[str, Any]) -> None:
-        """Send a message; the sender is told what became of it when that is known."""
+        """Queue a message; `_sent` answers the sender when the outcome is known."""
         draft = read(frame, SendMessage)
         await self.in_flight.acquire()
         try:
@@ -170,7 +170,7 @@ class ChatConsumer(SocketConsumer):
             self.in_flight.release()
             raise
         if self.is_typing:
-            self._tell_typing(False)
+            self._publish_typing(False)
 
     def _sent(self, outcome: Outcome) -> None:
         """Answer a send that failed or was a repeat; a new message has reached this socket as an event already."""
@@ -181,7 +181,7 @@ class ChatConsumer(SocketConsumer):
             self.subscriber.answer_repeat(outcome.event)
 
     async def mark_read(self, frame: dict[str, Any]) -> None:
-        """Mark what the other side sent as read, up to a message or all."""
+        """Mark the other participant's messages as read, up to a message or all."""
         await self.spawn(self._mark_read(read(frame, MarkRead).row_id))
 
     async def _mark_read(self, message_id: int | None) -> None:
@@ -197,27 +197,27 @@ class ChatConsumer(SocketConsumer):
             self.in_flight.release()
 
     async def typing(self, frame: dict[str, Any]) -> None:
-        """Tell the other side that this one began to type or stopped; never asks the database."""
+        """Publish that this participant began or stopped typing; uses no database."""
         is_typing = read(frame, SetTyping).is_typing
         if self.subscriber is None or not self.subscriber.is_active:
             raise ClientError("conversation_closed", "This conversation is closed.", 403)
-        self._tell_typing(is_typing)
+        self._publish_typing(is_typing)
 
-    def _tell_typing(self, is_typing: bool) -> None:
+    def _publish_typing(self, is_typing: bool) -> None:
         self.is_typing = is_typing
         publish(TypingChanged(self.conversation.pk, self.user_id, is_typing))
 
     def leave(self) -> None:
-        """Leave; a user who was typing here types no more."""
+        """Leave, and publish that the user no longer types here."""
         if self.is_typing:
-            self._tell_typing(False)
+            self._publish_typing(False)
         super().leave()
 
     handlers = {SendMessage: send_message, MarkRead: mark_read, SetTyping: typing, Ping: SocketConsumer.pong}
 
 
 class InboxConsumer(SocketConsumer):
-    """One socket with live news of all conversations of a student or a mentor; nothing can be sent."""
+    """One socket with updates of all conversations of a student or mentor; messages cannot be sent on it."""
 
     name = "inbox"
 

@@ -31,20 +31,20 @@ RestCode = Literal[
 Code = FrameCode | RestCode
 
 ERROR_CODES: dict[Code, str] = {
-    "conversation_closed": "The student has another mentor now: nothing can be sent, all can be read.",
-    "conversation_not_established": "An inbox takes no messages.",
-    "empty_message": "Nothing but white space; as in v1, a frame with neither `type` nor `message` is one, too.",
-    "invalid_characters": "NUL or lone surrogates.",
-    "invalid_frame": "No JSON object, an unknown type, or a field of the wrong type.",
-    "invalid_json": "No JSON.",
+    "conversation_closed": "The student has another mentor now: the conversation can only be read.",
+    "conversation_not_established": "Only pings can be sent on an inbox.",
+    "empty_message": "Only white space. As in v1, a frame with neither `type` nor `message` counts as empty.",
+    "invalid_characters": "The text contains NUL or lone surrogates.",
+    "invalid_frame": "Not a JSON object, an unknown frame type, or a field of the wrong type.",
+    "invalid_json": "Not valid JSON.",
     "message_not_found": "No message of this conversation has that id.",
-    "message_too_long": "More code points than the server takes.",
-    "rate_limited": "Too much in too short a time: wait `retry_after` seconds.",
-    "temporarily_unavailable": "Not known to be stored: repeat it with the same `client_id`.",
-    "conversation_not_found": "No such conversation, or somebody else's.",
+    "message_too_long": "More code points than the server accepts.",
+    "rate_limited": "Too many messages or frames: wait `retry_after` seconds.",
+    "temporarily_unavailable": "The message may not have been stored: repeat it with the same `client_id`.",
+    "conversation_not_found": "There is no such conversation of this user.",
     "no_mentor": "The student has no mentor now.",
     "not_a_mentor": "For teachers and trainers only.",
-    "not_a_participant": "Somebody else's conversation, or none.",
+    "not_a_participant": "The user is no participant of this conversation, or has no conversations.",
     "not_a_student": "For students only.",
     "not_authenticated": "Nobody is signed in.",
     "too_many_sockets": "Too many open sockets of this user.",
@@ -52,23 +52,23 @@ ERROR_CODES: dict[Code, str] = {
 
 
 class CloseCode(IntEnum):
-    """Why the server closes a socket; `meaning` says what happened, and what its client should do."""
+    """Why the server closes a socket; `meaning` says what happened and what the client should do."""
 
     meaning: str
 
     def __new__(cls, code: int, meaning: str) -> "CloseCode":
-        """Return the code, an integer with its meaning beside it."""
+        """Return the code: an integer that also has a `meaning`."""
         member = int.__new__(cls, code)
         member._value_, member.meaning = code, meaning
         return member
 
-    TOO_BIG = 1009, "A frame was over 64 KiB: do not repeat it."
+    TOO_BIG = 1009, "A frame was larger than 64 KiB: do not repeat it."
     INTERNAL_ERROR = 1011, "The server failed: reconnect with `after`."
     RESTARTING = 1012, "The server restarts: reconnect with `after`."
-    TRY_LATER = 1013, "The client reads too slowly, or the database is away: reconnect later, with `after`."
-    SESSION_ENDED = 4401, "Signed out, the session ran out, a new password, or a deactivated user: sign in."
-    NOT_ALLOWED = 4403, "No longer part of this conversation: ask REST for the present one."
-    NOT_FOUND = 4404, "The conversation is gone: ask REST for the present one."
+    TRY_LATER = 1013, "The client reads too slowly, or the database is unreachable: reconnect later with `after`."
+    SESSION_ENDED = 4401, "Signed out, session expired, password changed, or user deactivated: sign in."
+    NOT_ALLOWED = 4403, "The user may not use this socket any more: ask REST for the present conversation."
+    NOT_FOUND = 4404, "The conversation does not exist: ask REST for the present one."
     FLOOD = 4429, "More than 100 refused frames in 10 seconds, or too many sockets: wait."
 
 
@@ -86,7 +86,7 @@ class ClientError(Exception):
 
 
 class UnavailableError(ClientError):
-    """The database did not answer in time; whether something was stored is not known."""
+    """The database failed or did not answer in time; it is unknown whether something was stored."""
 
     def __init__(self) -> None:
         super().__init__("temporarily_unavailable", "Temporarily unavailable. Try again.", 503)

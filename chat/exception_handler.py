@@ -1,4 +1,4 @@
-"""How REST answers an exception: the one place that turns errors into HTTP answers."""
+"""Turns every exception of a REST view into an HTTP answer."""
 
 import logging
 import math
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Answer REST: DRF's own errors as DRF does, ours as `{"detail": ..., "code": ...}` or as a field list."""
+    """Return the answer to an error: DRF's own as DRF does, ours as `{"detail": ..., "code": ...}` or by field."""
     if isinstance(error, (OperationalError, InterfaceError)):
         logger.warning("database error over REST: %s", type(error).__name__)
         metrics.DATABASE_ERRORS_OF_HTTP.inc()

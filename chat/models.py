@@ -1,7 +1,7 @@
 """Conversations and messages: the tables, and the queries on them.
 
 `seq` numbers the messages of a conversation 1, 2, 3, ... and is handed out under the conversation's row lock, so the
-order of `seq` is the order of the commits. Order, gaps, pages and resuming all rest on this one integer.
+order of `seq` is the order of the commits. Order, gaps, pages and resuming all depend on this one integer.
 """
 
 from datetime import datetime
@@ -36,12 +36,12 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         return self.select_related("student__user", "teacher__user")
 
     def with_overview(self, reader: User) -> Self:
-        """Each with `last_message_id` and `unread_count`, how much of the other side's `reader` has not read.
+        """Each with `last_message_id` and with `unread_count`, the number of messages that `reader` has not read.
 
-        `reader` is a student or a mentor, and the conversations are theirs.
+        `reader` must be a student or mentor, and a participant of the conversations.
         """
         messages = Message.objects.filter(conversation=OuterRef("pk")).order_by()
-        # Not "not the reader's": the index leads to what one side sent, past all that the other has not read.
+        # Not `~Q(sender=reader)`: the index finds the unread messages of one sender without reading those of the other.
         other = "teacher__user" if reader.profile.is_student else "student__user"
         unread = (
             messages.filter(is_read=False, sender=OuterRef(other))
@@ -67,7 +67,7 @@ class Conversation(models.Model):
     created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
     updated_at = models.DateTimeField(_("last activity"), default=timezone.now, editable=False)
     last_seq = models.PositiveBigIntegerField(default=0, editable=False)
-    # How far each side has read: every message of the other side up to this seq has is_read. They only grow.
+    # How far each participant has read: the other one's messages up to this seq have is_read. These seqs only grow.
     student_read_seq = models.PositiveBigIntegerField(default=0, editable=False)
     teacher_read_seq = models.PositiveBigIntegerField(default=0, editable=False)
 
@@ -85,7 +85,7 @@ class Conversation(models.Model):
         return f"#{self.pk}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save, but never write the counters back from a stale instance: they only move under the row lock."""
+        """Save, except the counters: they change only under the row lock, and this instance may be stale."""
         if not self._state.adding and kwargs.get("update_fields") is None:
             fields = (field.name for field in self._meta.concrete_fields if not field.primary_key)
             kwargs["update_fields"] = [name for name in fields if name not in self.COUNTERS]
@@ -95,16 +95,16 @@ class Conversation(models.Model):
     def get_or_create_conversation(
         cls, *, student_profile: UserProfile, teacher_profile: UserProfile
     ) -> tuple["Conversation", bool]:
-        """Return the pair's one conversation and whether it was made now; safe when two ask at once."""
+        """Return the pair's one conversation and whether it was just created; safe for concurrent calls."""
         return cls.objects.with_people().get_or_create(student=student_profile, teacher=teacher_profile)
 
     @property
     def is_active(self) -> bool:
-        """Whether the student is still mentored by this teacher; what was said stays readable after that."""
+        """Whether this teacher is still the student's mentor. Messages stay readable after that."""
         return self.student.is_student and self.teacher.is_mentor and self.student.assigned_mentor_id == self.teacher_id
 
     def member(self, user_id: int) -> UserProfile | None:
-        """The profile of this participant in the role that the conversation gives them, or None for anyone else."""
+        """The profile of a participant who still has their role in this conversation; None for all other users."""
         if user_id == self.student.user_id and self.student.is_student:
             return self.student
         if user_id == self.teacher.user_id and self.teacher.is_mentor:
@@ -112,12 +112,12 @@ class Conversation(models.Model):
         return None
 
     def unread_by(self, user_id: int) -> "MessageQuerySet":
-        """What the other participant sent and this one has not read."""
+        """The messages of the other participant that this one has not read."""
         others = self.teacher.user_id if user_id == self.student.user_id else self.student.user_id
         return self.messages.filter(is_read=False, sender_id=others)
 
     def read_field(self, user_id: int) -> str:
-        """The name of the counter that says how far this participant has read."""
+        """The name of the field that holds how far this participant has read."""
         return "student_read_seq" if user_id == self.student.user_id else "teacher_read_seq"
 
 
@@ -150,9 +150,9 @@ class Message(models.Model):
         verbose_name = _("message")
         verbose_name_plural = _("messages")
         constraints = [
-            # Serves every look-up by conversation, so the foreign key needs no index of its own.
+            # Serves every query by conversation, so the foreign key needs no index of its own.
             models.UniqueConstraint(fields=["conversation", "seq"], name="chat_message_seq"),
-            # A repeated client_id never stores twice; serves look-ups by sender, too.
+            # Keeps a repeated client_id from being stored twice; also serves queries by sender.
             models.UniqueConstraint(fields=["sender", "conversation", "client_id"], name="chat_message_client_id"),
         ]
         indexes = [
@@ -165,7 +165,7 @@ class Message(models.Model):
         return f"#{self.pk}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; a new message without a `seq` takes the next one of its conversation."""
+        """Save; a new message without a `seq` gets the next one of its conversation."""
         if not self._state.adding or self.seq is not None:
             return super().save(*args, **kwargs)
         with transaction.atomic():
@@ -190,7 +190,7 @@ class LastSeen(models.Model):
 
 
 def take_seq(conversation_id: int, count: int, now: datetime) -> int:
-    """Take `count` numbers of a conversation, inside a transaction, and return the first; locks the row."""
+    """Reserve `count` seqs of a conversation and return the first; locks the row, so it needs a transaction."""
     rows = Conversation.objects.filter(pk=conversation_id)
     rows.update(last_seq=F("last_seq") + count, updated_at=now)
     return rows.values_list("last_seq", flat=True).get() - count + 1

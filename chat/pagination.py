@@ -37,7 +37,7 @@ class ConversationPagination(PageNumberPagination):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Messages, oldest first, and the query parameters that lead to the pages around them (None: there is none)."""
+    """Messages, oldest first, and the query parameters of the pages before and after them; None if there is none."""
 
     messages: list[Message]
     previous: dict[str, Any] | None
@@ -45,9 +45,10 @@ class Page:
 
 
 def history_page(conversation: Conversation, request: Request) -> dict[str, Any]:
-    """Return `{count, next, previous, results}` without encoding the results, as the request's parameters ask.
+    """Return `{count, next, previous, results}` for the parameters of the request; the results are rows.
 
-    `page` and `page_size` as in v1, page 1 being the oldest; or `limit` with at most one of `before` and `after`.
+    The parameters are `page` and `page_size` as in v1, where page 1 is the oldest, or `limit` with at most one of
+    `before` and `after`.
     """
     by_cursor = any(name in request.query_params for name in ("limit", "before", "after"))
     page = _cursor_page(conversation, request) if by_cursor else _numbered_page(conversation, request)
@@ -83,7 +84,7 @@ def _numbered_page(conversation: Conversation, request: Request) -> Page:
 
 
 def _page_size(request: Request) -> int:
-    """Return the `page_size` asked for; as in DRF, one that makes no sense is the default."""
+    """Return the requested `page_size`; as in DRF, the default replaces an invalid one."""
     size = parse_id(request.query_params.get("page_size", ""))
     return min(size, MAX_PAGE_SIZE) if size > 0 else PAGE_SIZE
 
@@ -106,7 +107,7 @@ def _cursor_page(conversation: Conversation, request: Request) -> Page:
     return Page(
         messages,
         {"before": messages[0].pk} if older else None,
-        # Behind it lies the cursor's own message at least; `last_seq` would not do, its message may be erased.
+        # The cursor's own message is newer, so there is a page. `last_seq` cannot tell: its message may be deleted.
         {"after": messages[-1].pk} if back and messages else None,
     )
 

@@ -1,4 +1,4 @@
-"""Where WebSockets go."""
+"""The routes of WebSockets."""
 
 from django.urls import path, re_path
 
@@ -8,6 +8,6 @@ websocket_urlpatterns = [
     path("ws/chat/my-conversation/", ChatConsumer.as_asgi()),
     path("ws/chat/conversations/<int:conversation_id>/", ChatConsumer.as_asgi()),
     path("ws/chat/inbox/", InboxConsumer.as_asgi()),
-    # Without it Channels raises, and every scanner of paths fills the log with tracebacks.
+    # Without this route Channels raises, and path scanners fill the log with tracebacks.
     re_path(r"", RefusingConsumer.as_asgi()),
 ]

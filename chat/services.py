@@ -18,25 +18,25 @@ from chat.runtime.rate_limit import send_limit
 from chat.store.batch import Draft, Outcome, Sent
 from chat.store.writer import writer
 
-# Marking many messages is done in steps, so that a reader does not wait for all of them, nor do the conversation's
+# Messages are marked in steps. Otherwise the reader would wait for all of them, and so would the conversation's
 # senders, who need the same lock.
 MARKED_AT_ONCE = 2000  # messages in one transaction, and in one event: about 50 ms, and 30 kB on the channel layer
-MARK_SECONDS = 1.0  # no further step begins after this: tens of thousands of messages; a handshake has 4.2 s in all
+MARK_SECONDS = 1.0  # no step begins after this (tens of thousands of messages); a handshake has 4.2 s in all
 
 
 def signed_in(user: User | AnonymousUser) -> User:
-    """Return the user; raises 401 for one who is not signed in or deactivated."""
+    """Return the user; raises 401 if they are not signed in or are deactivated."""
     if not isinstance(user, User) or not user.is_active:
         raise ClientError("not_authenticated", "Authentication credentials were not provided.", 401)
     return user
 
 
 def student_conversation(*, user: User) -> Conversation:
-    """Return the conversation of a student with their mentor, made if missing; 403 not a student, 404 no mentor."""
+    """Return a student's conversation with their mentor, created if missing; 403 for others, 404 without mentor."""
     profile = _profile(user)
     if profile is None or not profile.is_student:
         raise ClientError("not_a_student", "Only students have a mentor.", 403)
-    # Found by the assignment as it stands in the database, not by what was loaded with the user.
+    # Uses the present mentor from the database; the loaded profile may be stale.
     pair = Conversation.objects.with_profiles().filter(student=profile, teacher=F("student__assigned_mentor"))
     conversation = pair.first()
     if conversation is None:
@@ -59,7 +59,7 @@ def mentor_profile(*, user: User) -> UserProfile:
 
 
 def mentor_conversation(*, user: User, conversation_id: int) -> Conversation:
-    """Return a conversation of this teacher or trainer; 403 for anyone else, 404 for any that is not theirs."""
+    """Return a conversation of this teacher or trainer; 403 for other users, 404 for other conversations."""
     profile = mentor_profile(user=user)
     conversation = Conversation.objects.with_profiles().filter(pk=conversation_id, teacher=profile).first()
     if conversation is None:
@@ -80,9 +80,9 @@ def _profile(user: User) -> UserProfile | None:
 
 
 def mark_read_up_to(*, conversation: Conversation, reader: User, message_id: int) -> int:
-    """Mark what others sent up to and including this message as read, as `mark_read` does.
+    """Mark the other participant's messages up to and including this one as read, as `mark_read` does.
 
-    Raises `message_not_found` where the message is not in the conversation.
+    Raises `message_not_found` if the message is not in the conversation.
     """
     up_to = conversation.messages.filter(pk=message_id).values_list("seq", flat=True).first()
     if up_to is None:
@@ -91,10 +91,10 @@ def mark_read_up_to(*, conversation: Conversation, reader: User, message_id: int
 
 
 def mark_read(*, conversation: Conversation, reader: User, up_to: int | None = None) -> int:
-    """Mark what others sent, up to and including the seq `up_to` or all, as read; return how many became read.
+    """Mark the other participant's messages up to and including seq `up_to`, or all, as read; return their number.
 
-    Oldest first. Marking stops after `MARK_SECONDS`, and the next call marks the rest; the read position of the
-    `conversation` given says how far it came. Every socket of the conversation is told.
+    Marking starts with the oldest message and stops after `MARK_SECONDS`; the next call marks the rest. The read
+    position of `conversation` is set to the last marked message. The conversation's sockets receive an event.
     """
     unread = conversation.unread_by(reader.pk)
     if up_to is not None:
@@ -108,8 +108,8 @@ def mark_read(*, conversation: Conversation, reader: User, up_to: int | None = N
 
 
 def _mark_oldest(conversation: Conversation, reader: User, unread: MessageQuerySet) -> tuple[int, int]:
-    """Mark the first `MARKED_AT_ONCE` of `unread`; return how many were found, and how many became read by this."""
-    # The read position of the same moment: by it the receivers of the event know whether they missed one before.
+    """Mark the first `MARKED_AT_ONCE` of `unread`; return how many were found, and how many of them this marked."""
+    # The read position is from the same query: with it, receivers of the event detect that they missed an earlier one.
     counter = conversation.read_field(reader.pk)
     rows = unread.order_by("seq").values_list("pk", "seq", f"conversation__{counter}")
     found = list(rows[:MARKED_AT_ONCE])
@@ -117,7 +117,7 @@ def _mark_oldest(conversation: Conversation, reader: User, unread: MessageQueryS
         return 0, 0
     newest, before = found[-1][1], found[0][2]
     with transaction.atomic():
-        # The conversation's row first, as everywhere: it is the lock.
+        # Update the conversation's row first, as everywhere: this takes its lock.
         Conversation.objects.filter(pk=conversation.pk).update(**{counter: Greatest(F(counter), newest)})
         marked = unread.filter(seq__lte=newest).update(is_read=True)
     setattr(conversation, counter, max(before, newest))
@@ -128,14 +128,14 @@ def _mark_oldest(conversation: Conversation, reader: User, unread: MessageQueryS
 
 
 async def send_message(*, conversation_id: int, sender_id: int, content: str, client_id: str | None) -> Sent:
-    """Store a message and tell the conversation's sockets; returns after the commit, within 5 s.
+    """Store a message and publish it to the conversation's sockets; returns after the commit, within 5 s.
 
-    Raises `rate_limited`, `conversation_closed`, or `temporarily_unavailable` where it is not known to be stored.
+    Raises `rate_limited`, `conversation_closed`, or `temporarily_unavailable` if it may not have been stored.
     """
     sent: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
     def tell(outcome: Outcome) -> None:
-        if not sent.done():  # else the request was cancelled; what it sent is stored all the same
+        if not sent.done():  # else the request was cancelled; its message is still stored
             sent.set_result(outcome)
 
     queue_message(conversation_id, sender_id, content, client_id, tell)
@@ -148,9 +148,9 @@ async def send_message(*, conversation_id: int, sender_id: int, content: str, cl
 def queue_message(
     conversation_id: int, sender_id: int, content: str, client_id: str | None, tell: Callable[[Outcome], None]
 ) -> None:
-    """Take a token of the sender's rate and queue the message; those queued in turn are stored in turn.
+    """Take a token of the sender's rate limit and queue the message; messages are stored in the order of the calls.
 
-    `tell` is called with what became of it, within 5 s. Raises `rate_limited`.
+    `tell` is called with the outcome within 5 s. Raises `rate_limited`.
     """
     if wait := send_limit().take(sender_id):
         raise ClientError("rate_limited", "You are writing too fast.", 429, retry_after=wait)

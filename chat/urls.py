@@ -7,7 +7,7 @@ from chat import views
 
 
 class RowIdConverter(IntConverter):
-    """Digits that fit a row's id; longer ones are no path of ours."""
+    """A row's id: digits that fit the column. Longer numbers match no path."""
 
     regex = "[0-9]{1,18}"
 

@@ -1,4 +1,4 @@
-"""The HTTP edge: history, sending, the mentor's list, marking as read."""
+"""The REST views: history, sending, the mentor's list of conversations, marking as read."""
 
 from typing import Any
 
@@ -35,19 +35,21 @@ def _user(request: Request) -> User:
     return services.signed_in(request.user)
 
 
-# What the OpenAPI document says of the views; the rest it finds by itself, or in qader/http/openapi.py.
+# Used in the OpenAPI document. drf-spectacular and qader/http/openapi.py add the rest.
 STUDENTS = {403: "Not a student.", 404: "No mentor is assigned."}
 POSITIVE = {"type": "integer", "minimum": 1}
 PAGES = [
     OpenApiParameter("page", POSITIVE, description="From 1."),
-    OpenApiParameter("page_size", POSITIVE, description=f"{PAGE_SIZE} unless given; at most {MAX_PAGE_SIZE}."),
+    OpenApiParameter("page_size", POSITIVE, description=f"{PAGE_SIZE} by default, at most {MAX_PAGE_SIZE}."),
 ]
 HISTORY = [
     *PAGES,
-    OpenApiParameter("limit", POSITIVE, description=f"At most {MAX_PAGE_SIZE}; alone: the newest."),
-    OpenApiParameter("before", POSITIVE, description="A message's id: those before it, `limit` of them."),
-    OpenApiParameter("after", POSITIVE, description="A message's id: those after it; not together with `before`."),
-    OpenApiParameter("mark_read", bool, description="`false` leaves unread what is shown."),
+    OpenApiParameter("limit", POSITIVE, description=f"At most {MAX_PAGE_SIZE}; alone, it returns the newest messages."),
+    OpenApiParameter("before", POSITIVE, description="A message's id: returns `limit` messages before it."),
+    OpenApiParameter(
+        "after", POSITIVE, description="A message's id: returns `limit` messages after it; not together with `before`."
+    ),
+    OpenApiParameter("mark_read", bool, description="`false` does not mark the messages as read."),
 ]
 
 
@@ -75,7 +77,7 @@ class MentorConversationsView(APIView):
         user = _user(request)
         mine = Conversation.objects.filter(teacher=services.mentor_profile(user=user))
         paginator = ConversationPagination()
-        # Only ids at first: what a page skips would be counted and looked up, too.
+        # Select ids first: otherwise the overview would also be computed for skipped rows.
         ids = paginator.paginate_queryset(
             mine.order_by("-updated_at", "-pk").values_list("pk", flat=True), request, self
         )
@@ -83,10 +85,10 @@ class MentorConversationsView(APIView):
 
 
 class MessagesView(APIView):
-    """The messages of one conversation; subclasses say of which."""
+    """The messages of one conversation, which subclasses look up."""
 
     def conversation(self, user: User, **kwargs: Any) -> Conversation:
-        """Return the conversation that this user means."""
+        """Return the conversation of this user that the path names."""
         raise NotImplementedError
 
     @extend_schema(parameters=HISTORY, responses={200: MessagePage, 400: (PageProblem, Problem), 404: "No such page."})
@@ -106,11 +108,11 @@ class MessagesView(APIView):
     @extend_schema(
         request=MessagePost,
         responses={
-            200: OpenApiResponse(MessageBody, "It was there already, under this `client_id`."),
-            201: OpenApiResponse(MessageBody, "It is stored."),
+            200: OpenApiResponse(MessageBody, "Already stored under this `client_id`."),
+            201: OpenApiResponse(MessageBody, "Stored."),
             400: (MessageProblem, Problem),
             403: "The conversation is closed: the student has another mentor.",
-            429: "More messages than the rate limit lets through.",
+            429: "More messages than the rate limit allows.",
         },
     )
     def post(self, request: Request, **kwargs: Any) -> Response:
@@ -118,7 +120,7 @@ class MessagesView(APIView):
         user = _user(request)
         conversation = self.conversation(user, **kwargs)
         draft = read(request.data, MessagePost)
-        # Back to the pool: were all connections with those who wait for the writer, it could not write.
+        # Return the connection to the pool: if all waiting requests kept theirs, the writer would have none.
         close_old_connections()
         sent = async_to_sync(services.send_message)(
             conversation_id=conversation.pk, sender_id=user.pk, content=draft.content, client_id=draft.client_id
@@ -162,7 +164,7 @@ class MarkReadView(APIView):
 
 
 def _flag(request: Request, name: str) -> bool:
-    """Return a parameter that is true unless it says false."""
+    """Return a boolean query parameter, true if missing."""
     value = request.query_params.get(name, "true").lower()
     if value not in {"true", "1", "false", "0"}:
         raise ValidationError({name: ["true or false is expected."]})

@@ -1,4 +1,4 @@
-"""What happened, and how every process learns of it: the events, and the event bus over the channel layer.
+"""Events, and the event bus that carries them to every process over the channel layer.
 
-It must not know sockets, nor what is done about an event: parts that handle events register their handlers.
+It must not know sockets, nor how an event is handled: other parts register their handlers.
 """

@@ -1,8 +1,8 @@
-"""The event bus: tells events to the handlers of this process at once, and to other processes by the channel layer.
+"""The event bus: calls this process's handlers at once, and reaches other processes over the channel layer.
 
-There is one channel of the layer per process, not one per socket. The layer may lose, repeat and reorder events;
-`live` makes up for that from the database. Nothing here waits longer than `LAYER_SECONDS` for the layer, and
-publishing never waits.
+Each process has one channel of the layer, not one per socket. The layer may lose, repeat and reorder events; healing
+(in `live`) reads from the database what was lost. A call of the layer takes at most `LAYER_SECONDS`, and publishing
+never waits for it.
 """
 
 import asyncio
@@ -29,11 +29,11 @@ E = TypeVar("E", bound=Event)
 
 LAYER_SECONDS = 1.0  # how long one call of the layer may take
 GROUPS_PER_CALL = 500  # an inbox joins the groups of all its conversations
-MAX_OUTGOING = 10_000  # events waiting to be published; above that the oldest is dropped, and healing replaces it
+MAX_OUTGOING = 10_000  # events waiting to be published; beyond that the oldest is dropped, and healing replaces it
 
 
 def publish(event: AnyEvent) -> None:
-    """Tell an event to this process now and to every other process soon; never fails. From any thread."""
+    """Handle an event in this process now, and send it to every other process soon. From any thread; never fails."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -43,7 +43,7 @@ def publish(event: AnyEvent) -> None:
 
 
 async def _publish_from_thread(event: AnyEvent) -> None:
-    """Publish in the server's event loop, or in a thread outside a server in a loop that ends with this call."""
+    """Publish in the server's event loop; a thread outside a server has a loop that ends with this call."""
     event_bus().publish(event)
     if not event_bus().has_groups:
         await event_bus().settle()
@@ -57,12 +57,12 @@ class EventBus:
         self._name = uuid.uuid4().hex
         self._handlers: dict[type[Event], list[Callable[[Any], None]]] = {}
         self._wanted: set[str] = set()  # groups that this process wants to receive
-        self._joined: set[str] = set()  # groups that the layer knows of
+        self._joined: set[str] = set()  # groups that the layer has joined
         self._unsettled: set[str] = set()  # groups whose change the layer does not know yet
         self._outgoing: deque[tuple[str, bytes]] = deque(maxlen=MAX_OUTGOING)
         self._layer: Any = get_channel_layer()
         self._channel: str | None = None
-        self._telling = asyncio.Lock()
+        self._updating = asyncio.Lock()
         self._tasks = Tasks("event-bus")
         self._down = False
         metrics.LAYER_UP.set(1)
@@ -72,7 +72,7 @@ class EventBus:
 
     @property
     def has_groups(self) -> bool:
-        """Whether this process receives anything: then its event loop is a server's, which outlives this call."""
+        """Whether this process receives groups: then its event loop is that of a server, and outlives this call."""
         return bool(self._wanted)
 
     def on(self, event_type: type[E], handler: Callable[[E], None]) -> None:
@@ -82,17 +82,17 @@ class EventBus:
             self.on(subtype, handler)
 
     async def join(self, groups: Collection[str]) -> None:
-        """Receive these groups; what other processes publish may still be missed for about a second."""
+        """Receive these groups. For about a second, events from other processes may still be missed."""
         self._wanted.update(groups)
         self._tasks.run("receive", self._receive)
         if self._joined.issuperset(groups):
             return
         self._unsettled.update(group for group in groups if group not in self._joined)
-        if self._down or not await self._ask(self._tell_groups()):
+        if self._down or not await self._call(self._update_groups()):
             self._tasks.run("synchronize", self._synchronize)
 
     def leave(self, groups: Collection[str]) -> None:
-        """Receive these groups no more; harmless for those that were not joined."""
+        """Stop receiving these groups; harmless for groups that were not joined."""
         if left := self._wanted.intersection(groups):
             self._wanted -= left
             self._unsettled |= left
@@ -108,7 +108,7 @@ class EventBus:
             self._tasks.run("publish", self._publish)
 
     async def settle(self) -> None:
-        """Wait until what was published has been handed to the layer, at most `LAYER_SECONDS`."""
+        """Wait until the layer has taken all published events, at most `LAYER_SECONDS`."""
         if task := self._tasks.get("publish"):
             await asyncio.wait([task], timeout=LAYER_SECONDS)
 
@@ -126,9 +126,9 @@ class EventBus:
                 for group, body in self._outgoing
             ]
             self._outgoing.clear()
-            if not await self._ask(self._send(outgoing)):
+            if not await self._call(self._send(outgoing)):
                 await asyncio.sleep(RETRY_SECONDS)
-                self._outgoing.clear()  # stale by now; healing brings what they said
+                self._outgoing.clear()  # stale by now: healing sends their content
 
     async def _send(self, outgoing: Iterable[tuple[str, dict[str, Any]]]) -> None:
         if isinstance(self._layer, RedisPubSubChannelLayer):
@@ -141,16 +141,16 @@ class EventBus:
         while True:
             try:
                 if self._channel is None:
-                    await self._tell_groups()
+                    await self._update_groups()
                 message = await self._layer.receive(self._channel)
             except Exception as error:
                 self._failed(error)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
-                self._take(message)
+                self._handle_received(message)
 
-    def _take(self, message: dict[str, Any]) -> None:
-        """Handle what another process published; one of a newer release may send what this one does not know."""
+    def _handle_received(self, message: dict[str, Any]) -> None:
+        """Handle an event of another process; a process of a newer release may send events that are unknown here."""
         try:
             if message["from"] != self._name:
                 self._handle(self._decoder.decode(message["body"]))
@@ -160,13 +160,13 @@ class EventBus:
             logger.warning("an event was not understood: %s", type(error).__name__)
 
     async def _synchronize(self) -> None:
-        """Tell the layer which groups are wanted, until it knows."""
+        """Join and leave groups until the layer has all changes."""
         while self._unsettled:
-            if not await self._ask(self._tell_groups()):
+            if not await self._call(self._update_groups()):
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _tell_groups(self) -> None:
-        async with self._telling:
+    async def _update_groups(self) -> None:
+        async with self._updating:
             if self._channel is None:
                 self._channel = await self._layer.new_channel()
             while self._unsettled:
@@ -191,7 +191,7 @@ class EventBus:
         for group in groups:
             await self._layer.group_discard(group, self._channel)
 
-    async def _ask(self, call: Any) -> bool:
+    async def _call(self, call: Any) -> bool:
         """Await a call of the layer and return whether it went through in time."""
         try:
             async with asyncio.timeout(LAYER_SECONDS):
@@ -218,10 +218,10 @@ class EventBus:
             self._tasks.run("probe", self._probe)
 
     async def _probe(self) -> None:
-        """Try a layer that is away until it is back. Publishing alone would not find out: it may be idle for hours."""
+        """Try the layer until it is back. Publishing alone would not notice: there may be no event for hours."""
         while self._down:
             await asyncio.sleep(RETRY_SECONDS)
-            await self._ask(self._send([("probe", {"type": "probe"})]))
+            await self._call(self._send([("probe", {"type": "probe"})]))
 
 
 # The bus of the running event loop.

@@ -1,4 +1,4 @@
-"""What happened: each event, the group of those who must be told, and what travels between processes."""
+"""The events, as they travel between processes, and the group of the channel layer that receives each."""
 
 from typing import ClassVar
 
@@ -8,10 +8,10 @@ from chat.wire.server_frames import MessageBody
 
 
 class Event(msgspec.Struct, frozen=True, tag=True):
-    """Something that happened; `publish` in `event_bus` tells it.
+    """Something that happened; `publish` in `event_bus` sends it.
 
-    `group` is the channel layer's group of those who must be told, filled in with the event's own fields. Nobody
-    misses a `transient` event later: while the channel layer is away, it stays in this process.
+    `group` names the receiving group of the channel layer; it is formatted with the event's own fields. A `transient`
+    event is useless later: while the channel layer is away, it stays in this process.
     """
 
     group: ClassVar[str]
@@ -27,13 +27,14 @@ class ConversationEvent(Event, frozen=True):
 
 
 class ConversationChanged(ConversationEvent, frozen=True):
-    """Something that changes the conversation's entry in the list of its participants, too."""
+    """An event that also changes the entry of the conversation in its participants' lists."""
 
 
 class MessagePosted(ConversationChanged, frozen=True):
-    """A message was committed. `message` is as nobody in particular sees it: `is_own_message` is false.
+    """A message was committed. `message` is not made for one reader: its `is_own_message` is false.
 
-    `committed` is the time of the commit by the clock of the process that did it; 0 where the message is told later.
+    `committed` is the time of the commit by the clock of the committing process, in Unix seconds. It is 0 if the
+    message is sent again later.
     """
 
     seq: int
@@ -43,9 +44,9 @@ class MessagePosted(ConversationChanged, frozen=True):
 
 
 class MessagesRead(ConversationChanged, frozen=True):
-    """The user `reader_id` has read the other side's messages after seq `after`, up to and including `up_to`.
+    """The user `reader_id` has read the other participant's messages after seq `after`, up to and including `up_to`.
 
-    `messages` are the [id, seq] of those that became read.
+    `messages` are the [id, seq] of the messages that became read.
     """
 
     reader_id: int
@@ -55,7 +56,7 @@ class MessagesRead(ConversationChanged, frozen=True):
 
 
 class TypingChanged(ConversationEvent, frozen=True):
-    """The user `user_id` began to type in this conversation or stopped; nothing of it is stored."""
+    """The user `user_id` began or stopped typing in this conversation; this is never stored."""
 
     transient = True
 
@@ -64,7 +65,7 @@ class TypingChanged(ConversationEvent, frozen=True):
 
 
 class AccessChanged(Event, frozen=True, tag="LookAgain"):  # the tag of older releases, which run beside this one
-    """Something changed about this user: each process checks the access of their sockets and of those they talk to."""
+    """This user changed: each process checks the access of their sockets and of their conversations' other sockets."""
 
     group = "chat_access"
 
@@ -72,7 +73,7 @@ class AccessChanged(Event, frozen=True, tag="LookAgain"):  # the tag of older re
 
 
 class ConversationStarted(Event, frozen=True):
-    """A student and a mentor, named by the ids of their profiles, have a conversation now."""
+    """A student and a mentor now have a conversation; both ids are those of profiles."""
 
     group = AccessChanged.group
 
@@ -81,7 +82,7 @@ class ConversationStarted(Event, frozen=True):
 
 
 class PresenceChanged(Event, frozen=True):
-    """The user `user_id` came or went; the present state must be looked up."""
+    """The user `user_id` came online or went offline; the receiver looks up the present state."""
 
     group = "presence_{0.user_id}"
     transient = True
@@ -95,10 +96,10 @@ ACCESS_GROUP = AccessChanged.group  # every process with open sockets joins it
 
 
 def conversation_group(conversation_id: int) -> str:
-    """Return the group of a conversation's sockets, which `connection_established` names."""
+    """Return the group of a conversation's sockets; `connection_established` contains its name."""
     return ConversationEvent.group.format(ConversationEvent(conversation_id))
 
 
 def presence_group(user_id: int) -> str:
-    """Return the group of those who watch a user's presence."""
+    """Return the group of the processes whose sockets watch a user's presence."""
     return PresenceChanged.group.format(PresenceChanged(user_id))

@@ -1,4 +1,4 @@
-"""The channel layer: Redis pub/sub, publishing many messages in one round trip and receiving without a poll.
+"""The channel layer: Redis pub/sub. It publishes many messages in one round trip and receives without polling.
 
 It may lose, repeat and reorder messages; see `event_bus`.
 """
@@ -15,14 +15,14 @@ from chat.runtime.event_loop import start_for_all
 
 logger = logging.getLogger(__name__)
 
-RETRY_SECONDS = 1.0  # how long a Redis that failed is left alone
-# One command for all, which costs this side half of a pipeline of PUBLISH with its answer to each.
+RETRY_SECONDS = 1.0  # pause after Redis failed, before it is tried again
+# One command for all messages. A pipeline of PUBLISH would cost this process twice as much: each has an answer.
 PUBLISH = "for i = 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end"
-QUIET_SECONDS = 5.0  # of a subscription; then Redis is asked whether it is still there, and has as long to answer
+QUIET_SECONDS = 5.0  # without a message; then Redis is pinged, and has as long to answer
 
 
 class RedisPubSubChannelLayer(pubsub.RedisPubSubChannelLayer):  # type: ignore[misc] # channels_redis has no types
-    """The layer of a process, in whatever event loop it is used."""
+    """The layer of a process, for all of its event loops."""
 
     def _get_layer(self) -> "LoopLayer":
         loop = asyncio.get_running_loop()
@@ -32,7 +32,7 @@ class RedisPubSubChannelLayer(pubsub.RedisPubSubChannelLayer):  # type: ignore[m
         return cast(LoopLayer, self._layers[loop])
 
     def call_after_gaps(self, call: Callable[[], None]) -> None:
-        """Have this called in the running event loop when a subscription that was lost stands again."""
+        """Have this called in the running event loop when a lost subscription is restored."""
         self._get_layer().on_gap = call
 
     async def group_send_many(self, messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
@@ -95,12 +95,12 @@ class Shard(pubsub.RedisSingleShardConnection):  # type: ignore[misc]
     """The connections to one Redis."""
 
     async def publish_many(self, messages: Iterable[tuple[str, bytes]]) -> None:
-        """Publish each message in its channel, in one command and without the lock that subscribing holds."""
+        """Publish each message in its channel, in one command. It does not take the lock that subscribing holds."""
         self._ensure_redis()
         await self._redis.eval(PUBLISH, 0, *chain.from_iterable(messages))
 
     async def subscribe_many(self, channels: Iterable[str]) -> None:
-        """Subscribe to those of the channels that are not, in one command."""
+        """Subscribe, in one command, to the channels that are not subscribed to."""
         async with self._lock:
             if new := [channel for channel in channels if channel not in self._subscribed_to]:
                 self._ensure_redis()
@@ -109,7 +109,7 @@ class Shard(pubsub.RedisSingleShardConnection):  # type: ignore[misc]
                 self._subscribed_to.update(new)
 
     async def unsubscribe_many(self, channels: Iterable[str]) -> None:
-        """Subscribe to the channels no more, in one command."""
+        """Unsubscribe from the channels, in one command."""
         async with self._lock:
             if old := [channel for channel in channels if channel in self._subscribed_to]:
                 self._ensure_redis()
@@ -127,14 +127,14 @@ class Shard(pubsub.RedisSingleShardConnection):  # type: ignore[misc]
         lost = False
         while True:
             try:
-                await self._hear(lost)
+                await self._receive_until_failure(lost)
             except Exception as error:
                 logger.warning("receiving from Redis failed: %s", type(error).__name__)
                 lost = True
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _hear(self, lost: bool) -> None:
-        """Hand on what comes. Raises where the connection is dead, also one of which the network said nothing."""
+    async def _receive_until_failure(self, lost: bool) -> None:
+        """Pass on received messages. Raises if the connection is dead, even if the network reported nothing."""
         pinged = False
         while True:
             if self._pubsub is None or not self._pubsub.subscribed:

@@ -1,7 +1,7 @@
 """Receivers of Django's signals: when a session, user, profile or conversation changes, they publish an event.
 
-This is the one use of signals. `accounts` must not know `chat`, and the admin, the shell and Django's own views end
-sessions without calling us. A `QuerySet.update` sends no signal; the periodic rounds find what it changed.
+Signals are used only here. `accounts` must not know `chat`, and the admin, the shell and Django's own views end
+sessions without calling `chat`. A `QuerySet.update` sends no signal; the periodic rounds find its changes.
 """
 
 from typing import Any
@@ -31,24 +31,25 @@ def connect() -> None:
 def _session_ended(instance: Session, **_: Any) -> None:
     """A session was deleted: by a log-out, a new log-in over it, or an administrator."""
     user_id = instance.get_decoded().get(SESSION_KEY)
-    if user_id is not None and instance.expire_date > timezone.now():  # not for what `clearsessions` sweeps out
+    # `clearsessions` deletes expired sessions, whose sockets the rounds close.
+    if user_id is not None and instance.expire_date > timezone.now():
         _publish_on_commit(AccessChanged(int(user_id)))
 
 
 def _user_changed(instance: User, update_fields: Any = None, created: bool = False, **_: Any) -> None:
-    """A password, `is_active`, or the user as a whole; signing in saves `last_login` alone."""
+    """A user was saved or deleted. Signing in saves only `last_login`, which changes no access."""
     if not created and set(update_fields or ()) != {"last_login"}:
         _publish_on_commit(AccessChanged(instance.pk))
 
 
 def _profile_changed(instance: UserProfile, created: bool = False, **_: Any) -> None:
-    """A role or a mentor."""
+    """A profile was saved or deleted: its role or mentor may have changed."""
     if not created:
         _publish_on_commit(AccessChanged(instance.user_id))
 
 
 def _conversation_saved(instance: Conversation, created: bool = False, **_: Any) -> None:
-    """A student and a mentor have their first conversation."""
+    """A new conversation of a student and a mentor was stored."""
     if created:
         _publish_on_commit(ConversationStarted(instance.student_id, instance.teacher_id))
 

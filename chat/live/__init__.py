@@ -1,4 +1,4 @@
-"""The open sockets of a process: how one is let in, what it is sent, and what keeps all of them complete and allowed.
+"""The open sockets of a process: handshake, delivery, healing, access checks and presence.
 
-It must not know REST; and nothing below it may import it, since events reach it by the event bus.
+It must not know REST. The packages below must not import it: their events reach it over the event bus.
 """

@@ -1,4 +1,4 @@
-"""Access checks: sockets whose user, session or conversation may have changed are checked, and closed where revoked."""
+"""Access checks: check sockets whose user, session or conversation may have changed, and close revoked ones."""
 
 import asyncio
 import logging
@@ -18,7 +18,7 @@ from chat.runtime.event_loop import per_event_loop
 logger = logging.getLogger(__name__)
 
 HANDSHAKE_SECONDS = 10.0  # a handshake takes at most 5
-SAVING_SECONDS = 1.0  # from saving a user's new password to saving the session that changed it
+SAVING_SECONDS = 1.0  # at most, from saving a new password to saving the session of the same request
 SUBSCRIBERS_PER_QUERY = 500
 
 
@@ -27,21 +27,21 @@ class AccessChecks:
 
     def __init__(self) -> None:
         self._queue = BatchQueue[Subscriber]("access-checks", self._check_batch, SUBSCRIBERS_PER_QUERY)
-        self._changed: dict[int, float] = {}  # users who changed lately, and when, in the loop's time
-        self._uncertain: dict[Subscriber, float] = {}  # since when, in the loop's time
+        self._changed: dict[int, float] = {}  # users who changed recently, and when, in the loop's time
+        self._uncertain: dict[Subscriber, float] = {}  # and since when, in the loop's time
         event_bus().on(AccessChanged, self._access_changed)
 
     def check(self, subscribers: Collection[Subscriber]) -> None:
-        """Have these checked soon."""
+        """Queue these for a check."""
         self._queue.add([subscriber for subscriber in subscribers if subscriber in registry()])
 
     def check_new(self, subscriber: Subscriber) -> None:
-        """Check a new socket whose people changed during its handshake: it may have been looked up before that."""
+        """Check a new socket if its people changed during its handshake, which may have read older data."""
         if not self._changed.keys().isdisjoint(subscriber.people):
             self.check([subscriber])
 
     def forget(self, subscriber: Subscriber) -> None:
-        """Check this one no more."""
+        """Stop checking this one."""
         self._queue.discard(subscriber)
         self._uncertain.pop(subscriber, None)
 
@@ -66,7 +66,7 @@ class AccessChecks:
         return True
 
     def _act(self, revocation: Revocation | None, subscriber: Subscriber) -> None:
-        """Close a socket whose access is revoked; an uncertain one only if that is still so `SAVING_SECONDS` later."""
+        """Close a socket whose access is revoked; an uncertain revocation must still hold `SAVING_SECONDS` later."""
         if revocation is None:
             self._uncertain.pop(subscriber, None)
             presence().watch(subscriber)  # a former mentor may have been assigned again

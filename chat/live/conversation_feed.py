@@ -1,7 +1,7 @@
 """The feed of a conversation's socket: every message once, in order, with gaps filled from the database.
 
-Live events, healing, replay and acknowledgements all end here. Gaps are read by a task beside the one that writes, so
-that an error is sent even while the database is away.
+Live events, healing, replay and acknowledgements are all merged here. One task reads gaps and another one writes, so
+that errors are sent even while the database is unreachable.
 """
 
 import logging
@@ -31,8 +31,8 @@ from chat.wire.server_frames import (
 
 logger = logging.getLogger(__name__)
 
-MAX_AHEAD = 200  # messages kept while one before them is missing, and read from the database at once
-MAX_READS = 10_000  # messages read from the database at once, of which it was missed that they became read
+MAX_AHEAD = 200  # messages kept while an earlier one is missing; also the most that one query reads
+MAX_READS = 10_000  # the most messages that one query reads whose becoming read was missed
 
 
 class ConversationFeed(Subscriber):
@@ -43,13 +43,13 @@ class ConversationFeed(Subscriber):
         self.conversation_id = conversation.pk
         self.student_user_id, self.teacher_user_id = conversation.student.user_id, conversation.teacher.user_id
         self.is_active = conversation.is_active  # as of the last check of its access
-        self._first = self._last = 0  # seqs: sent are those above `first`, up to `last`
+        self._first = self._last = 0  # seqs: messages above `first`, up to `last`, have been sent
         self._known = 0  # the highest seq that exists
-        self._committed = 0.0  # when the message was committed that is being written
-        # Predecessor's seq -> what comes next: (its seq, the message), or (seq, None) for rows that vanished.
+        self._committed = 0.0  # Unix time at which the message that is being written was committed
+        # Previous seq -> the next (seq, message). The message is None where rows up to that seq were deleted.
         self._ahead: dict[int, tuple[int, MessagePosted | None]] = {}
-        self._repeated: set[int] = set()  # seqs up to `first` that a repeated client_id was answered with
-        # By participant, the seq up to which they have read: as the client knows it, and where the client is behind.
+        self._repeated: set[int] = set()  # seqs up to `first` that were sent as the answer to a repeated client_id
+        # By participant, the seq up to which they have read: as sent to the client, and as known where that is higher.
         self._reads: dict[int, int] = {}
         self._reads_known: dict[int, int] = {}
 
@@ -67,7 +67,7 @@ class ConversationFeed(Subscriber):
         return [pk for pk in self.people if pk != self.user_id and self.is_active]
 
     def start(self, handshake: Handshake) -> None:
-        """Send the first frames and what was missed; live messages follow."""
+        """Send the first frames and the missed messages; live messages follow."""
         self._first, self._last = handshake.first, handshake.last
         self._known = max(handshake.last, self._known)
         self._reads = dict(handshake.reads)
@@ -83,7 +83,7 @@ class ConversationFeed(Subscriber):
             yield ResumeComplete(recovered=handshake.recovered, count=count, read_up_to=handshake.read_up_to)
 
     def on_event(self, event: ConversationEvent) -> None:
-        """Take an event of the conversation."""
+        """Handle an event of the conversation."""
         if isinstance(event, MessagePosted):
             self._take_message(event)
         elif isinstance(event, MessagesRead):
@@ -92,7 +92,7 @@ class ConversationFeed(Subscriber):
             self.send_latest("typing", Typing(user=event.user_id, is_typing=event.is_typing))
 
     def answer_repeat(self, event: MessagePosted) -> None:
-        """Answer a repeated `client_id`: send its message unless this socket has had it or is about to."""
+        """Answer a repeated `client_id`: send its message, unless it was sent to this socket or is about to be."""
         if event.seq > self._last:
             self._take_message(event)
         elif event.seq <= self._first and event.seq not in self._repeated:
@@ -100,7 +100,7 @@ class ConversationFeed(Subscriber):
             self.send(self._new_message(event))
 
     def catch_up(self, last_seq: int, reads: Mapping[int, int]) -> bool:
-        """Compare with what the database holds, and fetch and send what is missing. Returns whether anything was."""
+        """Compare with the state of the database, and send what is missing. Returns whether anything was missing."""
         self._known = max(self._known, last_seq)
         behind = [reader for reader, seq in reads.items() if seq > self._reads.get(reader, seq)]
         self._reads_known |= {reader: max(reads[reader], self._reads_known.get(reader, 0)) for reader in behind}
@@ -119,7 +119,7 @@ class ConversationFeed(Subscriber):
 
     def _take_read(self, event: MessagesRead) -> None:
         if not self._started:
-            return  # it is found by the healing that follows the start
+            return  # the healing after the start finds it
         mark = self._reads.get(event.reader_id, 0)
         if event.after > mark:
             self.catch_up(0, {event.reader_id: event.up_to})
@@ -146,7 +146,7 @@ class ConversationFeed(Subscriber):
         return event.seq <= self._reads.get(self.teacher_user_id if is_students else self.student_user_id, 0)
 
     def _next(self) -> str | None:
-        if self._committed:  # the message is written now
+        if self._committed:  # the message has been written
             metrics.DELIVERY_SECONDS.observe(max(0.0, time.time() - self._committed))  # clocks of two processes
             self._committed = 0.0
         if (text := super()._next()) is not None:
@@ -161,7 +161,7 @@ class ConversationFeed(Subscriber):
         return None
 
     async def _read_missing(self) -> None:
-        """Fill the gaps: of messages, and of what became read."""
+        """Fill the gaps: missed messages, and missed changes to read."""
         if self._last < self._known:
             await self._fill_messages(self._last, self._known)
         for reader in list(self._reads_known):
@@ -183,7 +183,7 @@ class ConversationFeed(Subscriber):
         mark = self._reads.get(reader, 0)
         found = await in_database(read_between, self.conversation_id, reader, mark, up_to, MAX_READS)
         if len(found) == MAX_READS:
-            up_to = found[-1][1]  # the rest when the client has taken these
+            up_to = found[-1][1]  # the rest follows when the client has received these
         mark = self._reads.get(reader, 0)  # an event may have brought some of them meanwhile
         if up_to > mark:
             metrics.GAPS_HEALED.labels("reads").inc()

@@ -1,6 +1,6 @@
 """The handshake of a conversation's socket: who connects, to which conversation, and what they have missed.
 
-The usual case is two plain statements. Everything else goes through `services`, which say why somebody is refused.
+The usual case takes two SQL statements. Every other case uses `services`, which raise the reason of a refusal.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,12 +19,12 @@ from chat.runtime import metrics
 from chat.store.history import HistoryEvent, messages_between, resume_position
 from chat.store.participants import find_participant
 
-MAX_REPLAY = 500  # messages that `?after=` brings; a client that missed more reads the history over REST
+MAX_REPLAY = 500  # messages that `?after=` replays; a client that missed more reads the history over REST
 
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """Who connects where, what is stored up to now, how far each participant has read, and what to replay.
+    """The result of a handshake: user, conversation, positions, and the messages to replay.
 
     `first` is the seq that the client has, `last` the newest stored one. `reads` maps each participant's user id to
     the seq up to which they have read. `recovered` is None where the client did not ask to resume.
@@ -49,18 +49,18 @@ def connect_participant(  # noqa: PLR0913 - each by its name
     after: int | None,
     check: Callable[[int], None],
 ) -> Handshake:
-    """Look up who connects and what they missed; marks the other side's messages as read if `mark`.
+    """Look up the user, the conversation and the missed messages; marks the conversation as read if `mark`.
 
-    With a `session` it is the session's user, else `user`. Without a `conversation_id` it is a student's own
-    conversation. `after` is a message id, -1 for one that cannot be. Raises 401, 403 and 404 as `services` do, and
-    what `check` raises for the user's id; then nothing was marked.
+    The user is that of the `session` if there is one, else `user`. Without a `conversation_id` it is a student's own
+    conversation. `after` is a message id, or -1 for an invalid one. Raises 401, 403 and 404 as `services` do, and the
+    error that `check` raises for the user's id; in these cases nothing is marked.
     """
     user_id = session_user_id(session) if session is not None else getattr(user, "pk", None)
     person, conversation, unread = find_participant(user_id, conversation_id)
     fits = person is not None and (session is None or session_fits(session, person))
     user = services.signed_in(person if person is not None and fits else AnonymousUser())
     if not _may_connect(conversation, user, to_student=conversation_id is None):
-        conversation, unread = _by_services(user, conversation_id), True
+        conversation, unread = _conversation_from_services(user, conversation_id), True
     check(user.pk)
     if mark and unread and services.mark_read(conversation=conversation, reader=user):
         conversation.refresh_from_db(fields=["last_seq", "student_read_seq", "teacher_read_seq"])
@@ -73,8 +73,8 @@ def _may_connect(conversation: Conversation | None, user: User, *, to_student: b
     return conversation.is_active or not to_student  # a former mentor may connect and read
 
 
-def _by_services(user: User, conversation_id: int | None) -> Conversation:
-    """Make the student's first conversation with this mentor, or raise why there is none."""
+def _conversation_from_services(user: User, conversation_id: int | None) -> Conversation:
+    """Return the conversation from `services`, which create a student's first one or raise the reason of a refusal."""
     if conversation_id is None:
         return services.student_conversation(user=user)
     return services.mentor_conversation(user=user, conversation_id=conversation_id)

@@ -1,7 +1,7 @@
-"""Healing: what a socket missed is found by comparing what it was sent with what the database holds.
+"""Healing: compares what was sent to each socket with the database, and sends what is missing.
 
-A round is a few queries for all sockets. Of a conversation `last_seq` and the read positions are compared, of an inbox
-the states of all its entries.
+A round takes a few queries for all sockets. It compares `last_seq` and the read positions of a conversation, and the
+states of all entries of an inbox.
 """
 
 import logging
@@ -38,12 +38,12 @@ class Healing:
             "healing-later", self._heal_batch, SUBSCRIBERS_PER_BATCH, delay=CONFIRMED_SECONDS
         )
         self._tasks = Tasks("healing")
-        event_bus().on(AccessChanged, self._person_changed)
+        event_bus().on(AccessChanged, self._access_changed)
         event_bus().on(ConversationStarted, self._conversation_started)
         event_bus().on_gap = lambda: self._tasks.run("gap", self.heal_all)
 
     def heal_new(self, subscriber: Subscriber) -> None:
-        """Heal a socket now, and once more when the layer has certainly joined its groups."""
+        """Heal a socket now, and again when the layer has surely joined its groups."""
         self._now.add([subscriber])
         self._later.add([subscriber])
 
@@ -53,7 +53,7 @@ class Healing:
 
     async def _heal_batch(self, subscribers: list[Subscriber]) -> bool:
         await self._heal(subscribers)
-        return True  # where the database was away, the next round heals
+        return True  # if the database was unreachable, the next round heals
 
     async def _heal(self, subscribers: Iterable[Subscriber]) -> None:
         present = [subscriber for subscriber in subscribers if subscriber in registry()]
@@ -83,7 +83,7 @@ class Healing:
                     if new:
                         self._later.add([feed])
 
-    def _person_changed(self, event: AccessChanged) -> None:
+    def _access_changed(self, event: AccessChanged) -> None:
         self._now.add([feed for feed in registry().inbox_feeds if event.user_id in feed.listed_people])
 
     def _conversation_started(self, event: ConversationStarted) -> None:

@@ -1,7 +1,7 @@
 """Heartbeats: which users have a socket in any process, as a sorted set per user in Redis.
 
-Its members are processes, by the time of their last heartbeat; one whose heartbeats are old is taken to be dead.
-Without Redis there is one process, and its registry knows.
+The members of a set are processes, scored by the time of their last heartbeat. A process whose last heartbeat is old
+counts as dead. Without Redis there is only one process, and its registry is enough.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from chat.runtime.redis import REDIS_SECONDS, redis_client
 logger = logging.getLogger(__name__)
 
 BEAT_SECONDS = 12.0  # between two heartbeats of a process
-STALE_SECONDS = 32.0  # a process without a heartbeat for so long is dead: one may be lost and the next be late
+STALE_SECONDS = 32.0  # a process without a heartbeat for this long counts as dead: one may be lost and the next late
 HICCUP_SECONDS = 5.0  # after a shorter outage of Redis, no heartbeat is missing
 KEPT_SECONDS = 24 * 3600  # how long the last heartbeat of a dead process is kept, as the time a user was last seen
 
-# The frame of all scripts: one round trip, and one clock, which is Redis's own. KEYS[1] exists as long as Redis's
-# memory, KEYS[2..] are the users' sets. ARGV: this process, the age of a stale heartbeat, how long to keep a set.
-# Returns what KEYS[1] holds, and what was found, by the position of the user; times are text, since Redis cuts numbers
-# to integers.
+# The template of all scripts: one round trip, and only the clock of Redis. KEYS[1] is set once, so it changes only if
+# Redis lost its memory; KEYS[2..] are the users' sets. ARGV: this process, the age of a stale heartbeat, and how long
+# to keep a set, both in seconds. Returns the value of KEYS[1], and results that name users by position. Times are text,
+# since Redis truncates numbers to integers.
 SCRIPT = """
 local now = redis.call('TIME')
 now = now[1] + now[2] / 1000000
@@ -37,17 +37,17 @@ for i = 2, #KEYS do
 end
 return {redis.call('GET', KEYS[1]), found}
 """
-# Heartbeat: the positions of those who were in no process before.
+# Heartbeat: returns the positions of users who were in no process before.
 BEAT = """redis.call('ZREMRANGEBYSCORE', key, '-inf', stale)
     if redis.call('ZCARD', key) == 0 then found[#found + 1] = i - 2 end
     redis.call('ZADD', key, string.format('%.3f', now), process)
     redis.call('EXPIRE', key, kept)"""
-# Leave: the positions of those who are in no process now.
+# Leave: returns the positions of users who are now in no process.
 LEAVE = """redis.call('ZREM', key, process)
     redis.call('ZREMRANGEBYSCORE', key, '-inf', stale)
     if redis.call('ZCARD', key) == 0 then found[#found + 1] = i - 2 end"""
-# Look up: the time and the age of each user's last heartbeat; nothing for those without one.
-LOOK = """local last = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')
+# Look up: returns the time and the age of each user's last heartbeat, if there is one.
+LOOK_UP = """local last = redis.call('ZREVRANGE', key, 0, 0, 'WITHSCORES')
     if last[2] then found[#found + 1] = {i - 2, last[2], tostring(now - last[2])} end"""
 
 
@@ -59,27 +59,27 @@ class Heartbeat(NamedTuple):
 
     @property
     def is_fresh(self) -> bool:
-        """Whether its process is taken to be alive."""
+        """Whether its process counts as alive."""
         return self.age < STALE_SECONDS
 
 
 class Heartbeats:
-    """The heartbeats of this process. Nothing raises: where Redis does not answer in time, the result is None."""
+    """The heartbeats of this process. Methods never raise: if Redis does not answer in time, they return None."""
 
     def __init__(self) -> None:
         self._process = uuid.uuid4().hex
         self._redis = redis_client()
-        self._memory: bytes | None = None  # what KEYS[1] held
+        self._memory: bytes | None = None  # the last value of KEYS[1]
         self._away_since: float | None = None
         self._incomplete_until = 0.0
         self._scripts: dict[str, Any] = {}
         if self._redis is not None:
-            for body in (BEAT, LEAVE, LOOK):
+            for body in (BEAT, LEAVE, LOOK_UP):
                 self._scripts[body] = self._redis.register_script(SCRIPT.replace("...", body))
 
     @property
     def is_shared(self) -> bool:
-        """Whether other processes may send heartbeats, too."""
+        """Whether other processes may send heartbeats as well."""
         return self._redis is not None
 
     @property
@@ -91,18 +91,18 @@ class Heartbeats:
         return self._away_since is None and time.monotonic() >= self._incomplete_until
 
     async def beat(self, users: Sequence[int]) -> set[int] | None:
-        """Send a heartbeat for these users; returns those who were in no process before."""
+        """Send a heartbeat for these users; returns the users who were in no process before."""
         return await self._numbered(BEAT, users)
 
     async def leave(self, users: Sequence[int]) -> set[int] | None:
-        """Take these users out of this process; returns those who are in no process now."""
+        """Remove these users from this process; returns the users who are now in no process."""
         return await self._numbered(LEAVE, users)
 
     async def last_heartbeats(self, users: Sequence[int]) -> dict[int, Heartbeat] | None:
         """Return the last heartbeat of each of these users who has one."""
         if self._redis is None:
             return {}
-        found = await self._call(LOOK, users)
+        found = await self._call(LOOK_UP, users)
         if found is None:
             return None
         return {users[n]: Heartbeat(datetime.fromtimestamp(float(at), UTC), float(age)) for n, at, age in found}
@@ -128,7 +128,7 @@ class Heartbeats:
         return list(found)
 
     def _answered(self, memory: bytes) -> None:
-        """Note that Redis answers; what it may have lost comes back with the next heartbeat of every process."""
+        """Note that Redis answers. If it lost data, the next heartbeat of each process restores it."""
         now = time.monotonic()
         was_away = self._away_since is not None and now - self._away_since > HICCUP_SECONDS
         if was_away or self._memory not in (None, memory):

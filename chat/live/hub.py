@@ -1,4 +1,4 @@
-"""What happens when a socket joins, starts and leaves, and what happens in each periodic round."""
+"""The hub connects the parts of `live`: it joins, starts and removes sockets, and runs the periodic rounds."""
 
 import asyncio
 import random
@@ -17,7 +17,7 @@ from chat.runtime.event_loop import Tasks, per_event_loop
 
 
 def check_socket_limit(here: Registry, user_id: int) -> None:
-    """Raise `too_many_sockets` where this user has as many sockets here as they may. From any thread."""
+    """Raise `too_many_sockets` if this user has reached the limit of sockets in this process. From any thread."""
     if here.count(user_id) >= settings.CHAT_MAX_SOCKETS_PER_USER:
         raise ClientError("too_many_sockets", "Too many open connections.", 429)
 
@@ -27,15 +27,15 @@ class Hub:
 
     def __init__(self) -> None:
         self._tasks = Tasks("rounds")
-        # Each of them registers its event handlers when it is made.
+        # Each of them registers its event handlers when it is created.
         registry(), healing(), access_checks(), presence()
 
     async def listen(self) -> None:
-        """Receive the events about access; to be awaited before a new socket's user is looked up."""
+        """Receive access events; must be awaited before the user of a new socket is looked up."""
         await event_bus().join([ACCESS_GROUP])
 
     async def join(self, subscriber: Subscriber) -> None:
-        """Enter a new socket; it receives events when this returns. Raises `too_many_sockets`."""
+        """Add a new socket; it receives events when this returns. Raises `too_many_sockets`."""
         check_socket_limit(registry(), subscriber.user_id)
         registry().add(subscriber)
         presence().arrive(subscriber.user_id)
@@ -44,13 +44,13 @@ class Hub:
         await registry().update_conversations(subscriber)
 
     def started(self, subscriber: Subscriber) -> None:
-        """Make up for what changed between a new socket's look into the database and now."""
+        """Check and heal a new socket, for changes since its handshake read the database."""
         access_checks().check_new(subscriber)
         presence().watch(subscriber)
         healing().heal_new(subscriber)
 
     def leave(self, subscriber: Subscriber) -> None:
-        """Forget a socket; harmless for one that did not join."""
+        """Remove a socket; harmless for one that has not joined."""
         if subscriber in registry():
             presence().unwatch(subscriber)
             registry().remove(subscriber)
@@ -61,7 +61,7 @@ class Hub:
 
     async def _healing_rounds(self) -> None:
         while True:
-            # Jittered, so that processes which were restarted together do not ask at the same moments for ever.
+            # Jittered, so that processes that started together do not all query at the same time.
             await asyncio.sleep(settings.CHAT_HEAL_SECONDS * random.uniform(0.7, 1.0))  # noqa: S311 - not a secret
             await healing().heal_all()
             access_checks().check(list(registry()))

@@ -1,7 +1,7 @@
-"""The feed of an inbox: the list of a person's conversations, kept live.
+"""The feed of an inbox: live updates of the list of a user's conversations.
 
-An inbox is sent states, not events: whatever happens in a conversation only marks its entry as changed, and the entry
-is read when the client can take it. So the newest state always comes last, and a hundred messages may be one frame.
+An inbox sends states, not events. An event only marks the entry of its conversation as changed; the entry is read when
+the client is ready to receive it. So the newest state always comes last, and one frame may stand for many messages.
 """
 
 import asyncio
@@ -20,16 +20,16 @@ from chat.wire.server_frames import ConversationUpdate, InboxEstablished
 
 logger = logging.getLogger(__name__)
 
-READING_SECONDS = 0.25  # from one reading of an inbox to the next; the first comes at once
+READING_SECONDS = 0.25  # between two readings of an inbox; the first one is immediate
 CONVERSATIONS_PER_READING = 100
 
 
 class InboxFeed(Subscriber):
-    """A student's or a mentor's inbox; `entries` are as its client knows them, by conversation id."""
+    """A student's or a mentor's inbox; `entries` are those that its client has, by conversation id."""
 
     def __init__(self, profile: UserProfile, entries: Mapping[int, EntryState], **subscriber: Any) -> None:
         super().__init__(user_id=profile.user.pk, **subscriber)
-        self.profile = profile  # in the role that the user had when they connected
+        self.profile = profile  # with the role that the user had when they connected
         self.entries = dict(entries)
         self._changed: set[int] = set()
 
@@ -45,24 +45,24 @@ class InboxFeed(Subscriber):
 
     @property
     def listed_people(self) -> set[int]:
-        """The ids of the users whose changes change the list."""
+        """The ids of the users whose changes affect the list."""
         return {self.user_id, *(entry.other_user_id for entry in self.entries.values())}
 
     def _other_users(self) -> set[int]:
         return {entry.other_user_id for entry in self.entries.values() if entry.is_active}
 
     def start(self, unread_total: int) -> None:
-        """Send the first frame; what changed since the entries were read follows."""
+        """Send the first frame; entries that changed since they were read follow."""
         self._start([InboxEstablished(unread_total=unread_total)])
 
     def on_event(self, event: ConversationEvent) -> None:
-        """Take an event of one of the conversations."""
+        """Handle an event of one of the conversations."""
         if isinstance(event, ConversationChanged):
             self._changed.add(event.conversation_id)
             self._wake()
 
     def catch_up(self, entries: Mapping[int, EntryState]) -> set[int]:
-        """Compare with what the database holds, and send what differs. Returns the conversations that are new here."""
+        """Compare with the state of the database, and send entries that differ. Returns the new conversations."""
         new = entries.keys() - self.entries.keys()
         self._changed |= {pk for pk, entry in entries.items() if self.entries.get(pk) != entry}
         # A fingerprint is kept as it was last sent, so that every round tries again until the entry has been sent.
@@ -74,7 +74,7 @@ class InboxFeed(Subscriber):
     def _next(self) -> str | None:
         text = super()._next()
         if text is None and self._changed:
-            # Only now that the client has taken all it was sent: a slow one is sent less often, not later and later.
+            # Read only when the client has received all frames: a slow client then gets fewer updates, not late ones.
             self._start_reading()
         return text
 

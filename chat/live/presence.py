@@ -1,8 +1,9 @@
 """Presence: which users have a socket in any process, sent to the sockets that watch them.
 
-An event says only that somebody came or went. Their present state is then looked up: in Redis, and in the database for
-when they were last seen. A round looks up all watched users and finds what no event told, such as a process that died.
-Nobody waits for any of it, and while Redis is away every user stays as last known.
+An event only says that a user came online or went offline. The receiver then looks up the present state in Redis, and
+in the database when the user was last seen. A periodic round looks up all watched users, for changes without an event,
+such as the death of a process. No socket waits for presence. While Redis is unreachable, every user keeps their last
+known state.
 """
 
 import asyncio
@@ -27,14 +28,14 @@ from chat.wire.server_frames import Presence as PresenceFrame
 
 logger = logging.getLogger(__name__)
 
-GRACE_SECONDS = 5.0  # a page that is loaded anew is not away
-GATHER_SECONDS = 0.05  # users who come or go within it are published together
+GRACE_SECONDS = 5.0  # a user who reloads a page does not go offline
+GATHER_SECONDS = 0.05  # users who come or go within this time are published together
 CONFIRMED_SECONDS = 1.0  # the layer does not confirm a subscription: after that time it is there
 USERS_PER_LOOK_UP = 500
 
 
 class State(NamedTuple):
-    """Whether a user is online, and when they were last seen before; None for never."""
+    """Whether a user is online, and when they last went offline; None for never."""
 
     is_online: bool
     last_seen: datetime | None
@@ -45,7 +46,7 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Presence:
-    """The presence of one event loop: who is online here is in the registry, and who watches whom."""
+    """The presence of one event loop. The registry holds who is online here, and who watches whom."""
 
     def __init__(self) -> None:
         self._heartbeats = Heartbeats()
@@ -55,8 +56,8 @@ class Presence:
         self._unsaved: dict[int, datetime] = {}
         self._known: dict[int, State] = {}  # of watched users
         self._look_ups = BatchQueue[int]("presence-look-ups", self._look_up_changed, USERS_PER_LOOK_UP)
-        self._beating = asyncio.Lock()  # else a heartbeat on its way could arrive behind a leaving
-        self._looking = asyncio.Lock()  # else an older answer could be sent behind a newer one
+        self._beat_lock = asyncio.Lock()  # else a heartbeat could reach Redis after its user has left
+        self._look_up_lock = asyncio.Lock()  # else an older state could be sent after a newer one
         self._tasks = Tasks("presence")
         self._is_redis_away = False
         event_bus().on(PresenceChanged, lambda event: self._look_up_soon([event.user_id]))
@@ -73,10 +74,10 @@ class Presence:
         """Note that a socket of this user was closed."""
         if not registry().count(user_id):
             loop = asyncio.get_running_loop()
-            self._leaving[user_id] = loop.call_later(GRACE_SECONDS, self._left, user_id, timezone.now())
+            self._leaving[user_id] = loop.call_later(GRACE_SECONDS, self._went_offline, user_id, timezone.now())
 
     def watch(self, subscriber: Subscriber) -> None:
-        """Send this socket the presence of the users whom it watches now, and of no others."""
+        """Send this socket the presence of exactly the users that it now watches."""
         watched = registry().by_watched_user
         new, old = watched.set(subscriber, subscriber.watched_users)
         self._forget_unwatched(old)
@@ -86,7 +87,7 @@ class Presence:
         self._look_up_soon([user_id for user_id in new if user_id not in self._known])
 
     def unwatch(self, subscriber: Subscriber) -> None:
-        """Send this socket no presence any more."""
+        """Stop sending presence to this socket."""
         self._forget_unwatched(registry().by_watched_user.set(subscriber, ())[1])
 
     def _forget_unwatched(self, users: Iterable[int]) -> None:
@@ -98,15 +99,15 @@ class Presence:
     def _look_up_soon(self, users: Iterable[int]) -> None:
         self._look_ups.add([user_id for user_id in users if user_id in registry().by_watched_user])
 
-    # Telling the other processes.
+    # Reports to the other processes.
 
-    def _left(self, user_id: int, at: datetime) -> None:
+    def _went_offline(self, user_id: int, at: datetime) -> None:
         del self._leaving[user_id]
         self._went[user_id] = at
         self._tasks.run("report", self._report)
 
     async def _report(self) -> None:
-        """Report who came and went, in one task: a user who came back is never overtaken by having gone."""
+        """Report users who came and went. One task does both, so that reports about a user stay in order."""
         while self._came or self._went:
             await asyncio.sleep(GATHER_SECONDS)
             came, self._came = self._came, set()
@@ -115,9 +116,9 @@ class Presence:
                 new = await self._heartbeats.beat(batch)
                 _publish(batch if new is None else new)
             for batch in batches(went, USERS_PER_LOOK_UP):
-                async with self._beating:
+                async with self._beat_lock:
                     gone = await self._heartbeats.leave([user_id for user_id in batch if not registry().count(user_id)])
-                # While Redis is away nobody knows whether they are in another process; until then they were here.
+                # While Redis is unreachable, other processes are unknown, but the users were online here until then.
                 await self._save({user_id: went[user_id] for user_id in (batch if gone is None else gone)})
                 _publish(gone or ())
 
@@ -135,16 +136,16 @@ class Presence:
 
     @property
     def is_needed(self) -> bool:
-        """Whether there is anybody to send heartbeats for, or anything left to store."""
+        """Whether there are users to send heartbeats for, or times to store."""
         return bool(registry() or self._leaving or self._unsaved)
 
     @property
     def round_seconds(self) -> float:
-        """The time until the next round; short while Redis is away."""
+        """The time until the next round; shorter while Redis is unreachable."""
         return RETRY_SECONDS if self._is_redis_away else BEAT_SECONDS
 
     async def run_round(self) -> None:
-        """Send heartbeats, store what could not be stored, look up all watched users."""
+        """Send heartbeats, retry to store `last_seen`, and look up all watched users."""
         self._is_redis_away = not await self._beat()
         if self._unsaved:
             unsaved, self._unsaved = self._unsaved, {}
@@ -154,16 +155,16 @@ class Presence:
             await self._look_up(batch, ())
 
     async def _beat(self) -> bool:
-        async with self._beating:
+        async with self._beat_lock:
             for batch in batches([*registry().by_user, *self._leaving], USERS_PER_LOOK_UP):
                 new = await self._heartbeats.beat(batch)
                 if new is None:
                     return False
                 if self._heartbeats.is_shared:
-                    _publish(new)  # `_report` comes later and would find nobody new
+                    _publish(new)  # a later `_report` would no longer find them new
         return True
 
-    # Looking them up.
+    # Look-ups.
 
     async def _look_up_changed(self, users: list[int]) -> bool:
         users = [user_id for user_id in users if user_id in registry().by_watched_user]
@@ -176,11 +177,11 @@ class Presence:
         return True
 
     async def _look_up(self, users: Sequence[int], changed: Collection[int]) -> bool:
-        """Look these users up and send what is new about them; returns whether the database answered.
+        """Look up these users and send their new states; returns whether the database answered.
 
-        It is asked only about the `changed` ones, and those who are found to have come or gone.
+        The database is queried only for the `changed` users and for those whose online state is found to differ.
         """
-        async with self._looking:
+        async with self._look_up_lock:
             beats = await self._heartbeats.last_heartbeats(users)
             online = {user_id for user_id in users if self._is_online(user_id, beats)}
             asked = [
@@ -197,10 +198,10 @@ class Presence:
             late = {user_id: gone[user_id] for user_id in asked if gone.get(user_id, NEVER) > seen.get(user_id, NEVER)}
             await self._save(late)
             for user_id in asked:
-                self._learn(user_id, State(user_id in online, late.get(user_id, seen.get(user_id))))
+                self._update_state(user_id, State(user_id in online, late.get(user_id, seen.get(user_id))))
         return True
 
-    def _learn(self, user_id: int, state: State) -> None:
+    def _update_state(self, user_id: int, state: State) -> None:
         known, watchers = self._known.get(user_id), registry().by_watched_user[user_id]
         if watchers and state != known and not (known and known.is_online and state.is_online):
             self._known[user_id] = state

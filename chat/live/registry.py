@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class Index:
-    """Subscribers by the keys that each of them has, such as the ids of conversations."""
+    """Subscribers by their keys, for example by the ids of their conversations."""
 
     def __init__(self) -> None:
         self._subscribers: dict[int, set[Subscriber]] = {}
@@ -32,7 +32,7 @@ class Index:
         return iter(self._subscribers)
 
     def set(self, subscriber: Subscriber, keys: Collection[int]) -> tuple[set[int], set[int]]:
-        """Give a subscriber these keys and no others. Returns the keys that it has now and had not, and the reverse."""
+        """Replace the keys of a subscriber. Returns the keys that were added, and those that were removed."""
         before, now = self._keys.pop(subscriber, frozenset[int]()), frozenset(keys)
         if now:
             self._keys[subscriber] = now
@@ -74,19 +74,19 @@ class Registry:
         return len(self.by_user[user_id])
 
     def add(self, subscriber: Subscriber) -> None:
-        """Enter a subscriber."""
+        """Add a subscriber."""
         self._subscribers.add(subscriber)
         self.by_user.set(subscriber, [subscriber.user_id])
 
     async def update_conversations(self, subscriber: Subscriber) -> None:
-        """Have a subscriber receive the events of the conversations that it has now, and of no others."""
+        """Have a subscriber receive the events of exactly its present conversations."""
         new, old = self.by_conversation.set(subscriber, subscriber.conversation_ids)
         self._leave(old)
         if new:
             await event_bus().join([conversation_group(pk) for pk in new])
 
     def remove(self, subscriber: Subscriber) -> None:
-        """Forget a subscriber; harmless for one that was not entered."""
+        """Remove a subscriber; harmless for one that was not added."""
         self._subscribers.discard(subscriber)
         self.by_user.set(subscriber, ())
         self.by_watched_user.set(subscriber, ())

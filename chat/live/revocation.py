@@ -1,4 +1,4 @@
-"""Whose access is revoked: the open sockets that must be closed, looked up for many of them at once."""
+"""Finds the sockets whose access is revoked, for many sockets at once."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ from chat.models import Conversation
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """Why a socket must be closed. It is not `certain` while its session may be about to be saved.
+    """Why a socket must be closed. It is not `certain` if its session may still be saved with the new password.
 
-    Somebody who changes their own password saves the password first, and their session at the end of the request.
+    A request that changes the user's own password saves the password first, and the session at its end.
     """
 
     code: int
@@ -40,7 +40,7 @@ def find_revoked(subscribers: Iterable[Subscriber]) -> dict[Subscriber, Revocati
 
 
 def _sessions(subscribers: Collection[Subscriber]) -> dict[str, dict[str, Any]]:
-    """Return what each session holds, by key, after giving the subscribers the keys that their sessions have now."""
+    """Return the content of each session by key. Updates the `session_key` of subscribers whose session was renamed."""
     keys = {subscriber.session_key for subscriber in subscribers if subscriber.session_key is not None}
     rows = Session.objects.filter(session_key__in=keys, expire_date__gt=timezone.now())
     sessions = {row.session_key: row.get_decoded() for row in rows}
@@ -66,7 +66,7 @@ def _revocation(
     if subscriber.session_key is not None and (session is None or not session_fits(session, user)):
         return Revocation(CloseCode.SESSION_ENDED, certain=session is None)
     if isinstance(subscriber, ConversationFeed):
-        return _of_conversation(subscriber, conversations.get(subscriber.conversation_id))
+        return _conversation_revocation(subscriber, conversations.get(subscriber.conversation_id))
     profile = getattr(user, "profile", None)
     if isinstance(subscriber, InboxFeed) and not (profile and _same_side(profile, subscriber.profile)):
         return Revocation(CloseCode.NOT_ALLOWED)
@@ -77,10 +77,10 @@ def _same_side(profile: UserProfile, former: UserProfile) -> bool:
     return (profile.is_student, profile.is_mentor) == (former.is_student, former.is_mentor)
 
 
-def _of_conversation(feed: ConversationFeed, conversation: Conversation | None) -> Revocation | None:
+def _conversation_revocation(feed: ConversationFeed, conversation: Conversation | None) -> Revocation | None:
     if conversation is None:
         return Revocation(CloseCode.NOT_FOUND)
     if conversation.member(feed.user_id) is None or (feed.is_active and not conversation.is_active):
         return Revocation(CloseCode.NOT_ALLOWED)
-    feed.is_active = conversation.is_active  # a former mentor who is assigned again may be removed again
+    feed.is_active = conversation.is_active  # a mentor who was assigned again may lose access again
     return None

@@ -1,4 +1,4 @@
-"""The life of a socket around its frames: it is let in or refused, logged, counted, and closed."""
+"""The lifecycle of a socket apart from its frames: handshake, logging, metrics and closing."""
 
 import asyncio
 import logging
@@ -26,14 +26,20 @@ CLOSE_CODES = {401: CloseCode.SESSION_ENDED, 403: CloseCode.NOT_ALLOWED, 404: Cl
 
 LOST = 1006  # RFC 6455: without a close frame
 SERVER_CODES = {CloseCode.TOO_BIG, CloseCode.INTERNAL_ERROR, CloseCode.RESTARTING, CloseCode.TRY_LATER}
-COUNTED_CODES = {1000, 1001, 1005, LOST, *CloseCode}  # a client may make up two thousand others
+COUNTED_CODES = {
+    1000,
+    1001,
+    1005,
+    LOST,
+    *CloseCode,
+}  # clients can send any of 2000 other codes, each of which would be a new series
 
 
 class SocketLifecycle(AsyncWebsocketConsumer):  # type: ignore[misc] # channels has no types
     """One socket of one user.
 
-    Needs `user` and `url_route` in its scope; with `session` in it, the socket ends with that session. Subclasses say
-    who may `subscribe`, and handle frames.
+    The scope must have `user` and `url_route`. If it has a `session`, the socket ends with that session. Subclasses
+    implement `subscribe` and handle frames.
     """
 
     name: ClassVar[str]  # in logs and metrics
@@ -44,16 +50,16 @@ class SocketLifecycle(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
     frames_read = 0
 
     async def subscribe(self) -> Callable[[], None]:
-        """Look up who connects, `join` with their subscriber, and return what starts it once the socket is accepted.
+        """Look up the user, `join` with a subscriber, and return the function that starts it after acceptance.
 
-        Raises `ClientError` for those who are refused.
+        Raises `ClientError` to refuse the socket.
         """
         raise NotImplementedError
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Run until the socket ends, however it ends, and leave nothing behind.
+        """Run until the socket ends, and clean up however it ends.
 
-        Channels would wait for a channel of this socket's own, too; the process's event bus receives for all of them.
+        Channels would also wait on a channel per socket; here the event bus of the process receives for all sockets.
         """
         self.task = asyncio.current_task()
         self.background: set[asyncio.Future[Any]] = set()
@@ -73,7 +79,7 @@ class SocketLifecycle(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
             self._log_end()
 
     async def connect(self) -> None:
-        """Look up, join, accept, and then heal what was committed between the look-up and the joining."""
+        """Look up, join and accept, then heal what was committed between the look-up and the join."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 await hub().listen()
@@ -92,7 +98,7 @@ class SocketLifecycle(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         hub().started(self.subscriber)
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
-        """End."""
+        """Note the close code, and end the consumer."""
         if not self.closing:
             self.close_code = message.get("code") or LOST
         raise StopConsumer
@@ -111,13 +117,13 @@ class SocketLifecycle(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
 
     @cached_property
     def query(self) -> dict[str, str]:
-        """The parameters of the socket's address; of one that is repeated, the last."""
+        """The query parameters of the socket; the last value of a repeated one."""
         found = parse_qs(self.scope.get("query_string", b"").decode("latin1"), keep_blank_values=True)
         return {name: values[-1] for name, values in found.items()}
 
     @property
     def subscription(self) -> dict[str, Any]:
-        """What every subscriber is given of its socket."""
+        """The arguments that every subscriber takes from its socket."""
         session = self.scope.get("session")
         return {
             "session_key": session.session_key if session is not None else None,
@@ -127,19 +133,19 @@ class SocketLifecycle(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         }
 
     def close_soon(self, code: int) -> None:
-        """Close from wherever it was found that this socket must end; the first code counts."""
+        """Close the socket soon. May be called from anywhere in the event loop; only the first code counts."""
         if not self.closing:
             self.closing, self.close_code = True, code
             if self.opened_at is None:
                 self.trace.refusal = "withdrawn"
             if self.subscriber is not None:
                 self.subscriber.stop()
-            # In this socket's context: the caller may be another socket, or work for all.
+            # In this socket's context, for its log lines: the caller may run in that of another socket, or in none.
             context = self.subscriber.context if self.subscriber is not None else None
             self.keep(asyncio.create_task(self._close(code), context=context))
 
     def keep(self, task: "asyncio.Task[None]") -> None:
-        """Hold a background task until it is done: the event loop holds it weakly."""
+        """Keep a reference to a background task until it is done; the event loop has only a weak one."""
         self.background.add(task)
         task.add_done_callback(self.background.discard)
 

@@ -1,7 +1,7 @@
-"""One open socket: whose it is, what concerns it, and what it is sent.
+"""The subscriber of one open socket: its user, the events that it receives, and its queue of frames.
 
-Nobody who has something to send waits for the client: frames are queued, and a task writes them as long as there are
-any. What a client that does not read can cost is bounded; then its socket is closed.
+Senders never wait for the client: frames are queued, and a task writes them until the queue is empty. The queue is
+bounded; the socket of a client that does not read is closed.
 """
 
 import asyncio
@@ -20,17 +20,17 @@ from chat.wire.server_frames import ErrorFrame, Frame
 logger = logging.getLogger(__name__)
 
 MAX_WAITING = 1000  # frames; a replay of 500 fits
-SEND_SECONDS = 30.0  # a client that takes nothing for so long is cut off
+SEND_SECONDS = 30.0  # the socket of a client that takes nothing for this long is closed
 
 _encoder = msgspec.json.Encoder()
 
 
 class Subscriber:
-    """Base of what is kept of an open socket: one feed per kind of socket.
+    """Base class of the feeds, one for each kind of socket.
 
-    `session_key` is None for a socket that was not authenticated by a session. `write` sends one text frame, `close`
-    closes the socket with a code, soon, from wherever it is called. It must be made in the socket's task: `context` is
-    that task's, and all work for the socket runs in it, so that log lines name the socket.
+    `session_key` is None for a socket that was not authenticated by a session. `write` sends one text frame. `close`
+    closes the socket soon, with a code, and may be called from anywhere in the event loop. A subscriber must be created
+    in the socket's task: it copies the context of that task and runs all work in it, so that log lines name the socket.
     """
 
     def __init__(
@@ -66,14 +66,14 @@ class Subscriber:
 
     @property
     def watched_users(self) -> Collection[int]:
-        """The ids of the users whose presence it is sent: the other sides of its active conversations."""
+        """The ids of the users whose presence it receives: the other participants of its active conversations."""
         return self._other_users() if self._wants_presence else ()
 
     def _other_users(self) -> Collection[int]:
         raise NotImplementedError
 
     def on_event(self, event: ConversationEvent) -> None:
-        """Take an event of one of its conversations."""
+        """Handle an event of one of its conversations."""
         raise NotImplementedError
 
     def stop(self) -> None:
@@ -86,19 +86,19 @@ class Subscriber:
             self._timer.cancel()
 
     def send(self, frame: Frame | ErrorFrame) -> None:
-        """Queue a frame; too many that wait end the socket."""
+        """Queue a frame; closes the socket if too many wait."""
         if len(self._waiting) >= MAX_WAITING:
             return self.close(CloseCode.TRY_LATER)
         self._waiting.append(encode(frame))
         self._wake()
 
     def send_latest(self, key: Hashable, frame: Frame) -> None:
-        """Queue a frame that replaces the one that waits under the same key."""
+        """Queue a frame; it replaces a waiting frame with the same key."""
         self._latest[key] = encode(frame)
         self._wake()
 
     def _start(self, frames: Iterable[Frame]) -> None:
-        """Begin to write, with these frames."""
+        """Start writing, with these frames first."""
         self._started = True
         for frame in frames:
             self.send(frame)
@@ -121,7 +121,7 @@ class Subscriber:
             self._writing = None
 
     def _next(self) -> str | None:
-        """Return the next frame to write; None where there is none, or none yet."""
+        """Return the next frame to write, or None if none is ready."""
         if self._waiting:
             return self._waiting.popleft()
         if self._latest:
@@ -129,18 +129,18 @@ class Subscriber:
         return None
 
     def _start_reading(self) -> None:
-        """Read what is missing from the database, beside the task that writes: so errors are sent without it, too."""
+        """Start a task that reads what is missing. The writing task can then send errors without the database."""
         if self._reading is None:
             self._reading = asyncio.get_running_loop().create_task(self._read(), context=self.context)
 
     async def _read(self) -> None:
         try:
             await self._read_missing()
-        except ClientError:  # the database is away
+        except ClientError:  # the database is unreachable
             await asyncio.sleep(RETRY_SECONDS)
         except Exception:
             logger.exception("what a socket misses could not be read")
-            self.close(CloseCode.INTERNAL_ERROR)  # rather than silently left behind
+            self.close(CloseCode.INTERNAL_ERROR)  # else the client would silently stay behind
         finally:
             self._reading = None
         self._wake()

@@ -1,4 +1,4 @@
-"""What the process gives to all parts: event loop tasks, database threads, the Redis client, rate limits, metrics.
+"""Services of the process for all parts: event loop tasks, database threads, Redis client, rate limits, metrics.
 
 It must not know the chat: no conversation, message, socket or event.
 """

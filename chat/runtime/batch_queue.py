@@ -1,4 +1,4 @@
-"""Work that comes one by one and is done in batches, by one task, until it is done."""
+"""A queue whose items are added one by one, and are processed in batches by one task."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator
@@ -19,10 +19,10 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 class BatchQueue(Generic[K]):
-    """Keys that wait for `work`, which gets up to `size` of them at a time; a key waits once.
+    """Keys that wait for `work`, which gets up to `size` of them at a time. A key is in the queue at most once.
 
-    `work` returns whether it is done with them; if not, they wait again, and it goes on after `RETRY_SECONDS`. Each
-    batch is worked on `delay` seconds after it was taken from the queue.
+    `work` returns whether it succeeded. If not, its keys are queued again, and the queue pauses for `RETRY_SECONDS`.
+    `delay` is the time in seconds between taking a batch from the queue and calling `work`.
     """
 
     def __init__(self, name: str, work: Callable[[list[K]], Awaitable[bool]], size: int, delay: float = 0.0) -> None:
@@ -31,13 +31,13 @@ class BatchQueue(Generic[K]):
         self._tasks = Tasks(name)
 
     def add(self, keys: Collection[K]) -> None:
-        """Have these worked on soon."""
+        """Queue these keys."""
         if keys:
             self._waiting.update(dict.fromkeys(keys))
             self._tasks.run("batches", self._run)
 
     def discard(self, key: K) -> None:
-        """Forget this one if it waits."""
+        """Remove this key if it is in the queue."""
         self._waiting.pop(key, None)
 
     async def _run(self) -> None:

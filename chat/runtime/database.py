@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 CALL_SECONDS = 3.8  # a call that takes longer is given up; handshakes and sends have 5 s in all
 WRITE_THREADS = 4  # one works; the others take over while a batch is stuck
-KEEP_SECONDS = 1.0  # a connection that was kept for longer without use is checked before the next
+KEEP_SECONDS = 1.0  # a connection that was unused for longer is checked before its next use
 
 
 @functools.cache
@@ -54,7 +54,7 @@ _kept = threading.local()
 
 
 async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return what `function` returns; raises `UnavailableError` where the database fails or takes over `CALL_SECONDS`.
+    """Return the result of `function`; raises `UnavailableError` if the database fails or exceeds `CALL_SECONDS`.
 
     A call that timed out may still run to its end when the database comes back.
     """
@@ -79,11 +79,11 @@ def submit_write(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
 
 
 def fetch(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """Return the rows of a statement that never changes, and whose best plan does not depend on the parameters.
+    """Return the rows of a fixed statement whose best plan does not depend on the parameters.
 
-    PostgreSQL plans it once per connection: not by Django's cursor, which has it planned anew each time. Raises
-    Django's errors where the database is away, else psycopg's own. Within a transaction it may fail once after a
-    migration has changed a column.
+    PostgreSQL plans it once per connection; with Django's cursor it would plan it on each call. Raises Django's errors
+    if the database is unreachable, else those of psycopg. Within a transaction it may fail once after a migration has
+    changed a column.
     """
     if connection.vendor != "postgresql":
         with connection.cursor() as cursor:

@@ -18,7 +18,7 @@ RETRY_SECONDS = 1.0  # pause after work that failed, before it is tried again
 
 
 def per_event_loop(make: Callable[[], T]) -> Callable[[], T]:
-    """Return a function that gives the running event loop's one object, made by `make` at the first call."""
+    """Return a function that returns the one object of the running event loop, made by `make` at the first call."""
     made: WeakKeyDictionary[asyncio.AbstractEventLoop, T] = WeakKeyDictionary()
 
     def get() -> T:
@@ -43,7 +43,7 @@ class Tasks:
         self._running: dict[str, asyncio.Task[None]] = {}
 
     def run(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Start `work` unless it is running; where it fails unexpectedly, it is started again after `RETRY_SECONDS`."""
+        """Start `work` unless it is running. If it raises, it is started again after `RETRY_SECONDS`."""
         if name not in self._running:
             self._running[name] = start_for_all(self._run(name, work), f"{self._owner}-{name}")
 
@@ -61,10 +61,10 @@ class Tasks:
             while True:
                 try:
                     return await work()
-                except Exception:  # nobody else would notice that it has ended
+                except Exception:  # no one awaits this task, so it would end unnoticed
                     logger.exception("%s-%s failed", self._owner, name)
                 await asyncio.sleep(RETRY_SECONDS)
         finally:
-            # Not in a callback, which comes later: a `run` in between would take the ended task for a running one.
+            # Not in a callback, which is called later: until then, `run` would take the ended task for a running one.
             if self._running.get(name) is asyncio.current_task():
                 del self._running[name]

@@ -6,31 +6,31 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
 # Sockets.
 SOCKETS = Gauge("qader_sockets", "Open sockets.", ["kind"])
-OPENED = Counter("qader_sockets_opened", "Sockets let in.", ["kind"])
-CLOSED = Counter("qader_sockets_closed", "Sockets that ended, by close code and by whom.", ["code", "by"])
+OPENED = Counter("qader_sockets_opened", "Sockets accepted.", ["kind"])
+CLOSED = Counter(
+    "qader_sockets_closed", "Sockets that ended, by close code and by the side that closed.", ["code", "by"]
+)
 RESUMES = Counter(
     "qader_resumes",
-    "Sockets that asked for what they missed: recovered, too_far behind, or after an unknown message.",
+    "Handshakes with `after`: recovered, too_far behind, or after an unknown message.",
     ["outcome"],
 )
 ERRORS_TOLD = Counter("qader_errors_told", "Errors sent to clients, by code.", ["code", "over"])
 
 # Messages.
 MESSAGES = Counter("qader_messages", "Messages stored.")
-REPEATED = Counter("qader_messages_repeated", "Sends whose client_id was stored already.")
-COMMIT_SECONDS = Histogram("qader_commit_seconds", "From a message taken over to its commit.", buckets=SECONDS)
+REPEATED = Counter("qader_messages_repeated", "Sends whose client_id was already stored.")
+COMMIT_SECONDS = Histogram("qader_commit_seconds", "From accepting a message to its commit.", buckets=SECONDS)
 BATCH_MESSAGES = Histogram("qader_batch_messages", "Messages in one transaction.", buckets=(1, 2, 5, 10, 20, 50, 100))
 DELIVERY_SECONDS = Histogram(
     "qader_delivery_seconds",
-    "From the commit of a message to its frame written to a socket, in whatever process, by the clocks of both.",
+    "From the commit of a message to writing its frame to a socket in any process, by the clocks of both.",
     buckets=SECONDS,
 )
-GAPS_HEALED = Counter(
-    "qader_gaps_healed", "Times that a socket was behind and was sent from the database what it missed.", ["what"]
-)
+GAPS_HEALED = Counter("qader_gaps_healed", "Gaps of sockets that were filled from the database.", ["what"])
 
 # What they depend on.
-LAYER_UP = Gauge("qader_layer_up", "Whether the channel layer took what it was last given.")
+LAYER_UP = Gauge("qader_layer_up", "Whether the last call of the channel layer succeeded.")
 LAYER_UP.set(1)
 LAYER_ERRORS = Counter("qader_layer_errors", "Calls of the channel layer that failed or took too long.")
 LAYER_SECONDS = Histogram(
@@ -39,7 +39,8 @@ LAYER_SECONDS = Histogram(
     buckets=SECONDS,
 )
 RATE_LIMIT_FALLBACKS = Counter(
-    "qader_rate_limit_fallbacks", "Times that Redis did not answer the rate limiter, and this process counted alone."
+    "qader_rate_limit_fallbacks",
+    "Times that Redis did not answer the rate limiter, so that this process counted alone.",
 )
 DATABASE_ERRORS = Counter("qader_database_errors", "Calls of the database that failed or took too long.", ["by"])
 DATABASE_ERRORS_OF_SOCKETS = DATABASE_ERRORS.labels("sockets")

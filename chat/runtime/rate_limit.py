@@ -1,9 +1,9 @@
 """The rate limit of sends: token buckets in this process, kept in step with one bucket per user in Redis.
 
-No send waits for Redis. Each process takes tokens from a bucket of its own. Every `REPORT_SECONDS` it reports to Redis,
-in one call, what was taken, and gets back what is left over all processes; that is below zero where several processes
-took too much between two reports. So a user who writes through several processes gets at most one burst from each,
-once, and then waits until the debt is paid.
+No send waits for Redis. Each process takes tokens from its own bucket. Every `REPORT_SECONDS` it reports the taken
+tokens to Redis in one call, and Redis returns how many are left for all processes. That number is negative if several
+processes took too much between two reports. So a user who writes through several processes gets at most one burst from
+each, once, and then waits until the bucket has a token again.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from chat.runtime.redis import REDIS_SECONDS, redis_client
 
 logger = logging.getLogger(__name__)
 
-REPORT_SECONDS = 0.01  # between two reports: a lone one costs as much processor time as half a message
+REPORT_SECONDS = 0.01  # between two reports; a report of one user costs as much processor time as half a message
 RETRY_SECONDS = 5.0  # pause after a report that Redis did not answer
 PRUNE_ABOVE = 10_000  # above this number of buckets, full ones are dropped
 
-# The only clock is Redis's own. KEYS: the buckets; ARGV: tokens per second, size, and the tokens taken from each
-# bucket. Returns what is left of each, as text, since Redis cuts numbers to integers.
+# The only clock is that of Redis. KEYS: the buckets; ARGV: tokens per second, size, and the tokens taken from each
+# bucket. Returns the tokens left in each, as text, since Redis truncates numbers to integers.
 TAKE = """
 local now = redis.call('TIME')
 now = now[1] + now[2] / 1000000
@@ -57,7 +57,7 @@ class Bucket:
         self.tokens = self.size
 
     def take(self) -> float:
-        """Take a token and return 0, or take none and return the seconds until there is one."""
+        """Take a token and return 0; if there is none, return the seconds until there will be one."""
         self._fill()
         if self.tokens >= 1:
             self.tokens -= 1
@@ -97,7 +97,7 @@ class SendLimit:
         self._script: Any = redis.register_script(TAKE) if redis is not None else None
 
     def take(self, user_id: int) -> float:
-        """Return 0 where this user may write now, else the seconds until they may."""
+        """Return 0 if this user may write now, else the seconds until they may."""
         if settings.CHAT_RATE_LIMIT is None:
             return 0.0
         rate, size = settings.CHAT_RATE_LIMIT
@@ -112,7 +112,8 @@ class SendLimit:
         if (bucket := self._buckets.get(user_id)) is None:
             if len(self._buckets) > self._prune_above:
                 self._buckets = {user: bucket for user, bucket in self._buckets.items() if not bucket.full}
-                self._prune_above = max(PRUNE_ABOVE, 2 * len(self._buckets))  # not at every new one while none is full
+                # If none is full, not every new bucket may scan all of them.
+                self._prune_above = max(PRUNE_ABOVE, 2 * len(self._buckets))
             bucket = self._buckets[user_id] = Bucket(rate, size)
         return bucket
 
@@ -129,9 +130,9 @@ class SendLimit:
                 metrics.RATE_LIMIT_FALLBACKS.inc()
                 await asyncio.sleep(RETRY_SECONDS)
             else:
-                self._learn(dict(zip(taken, map(float, left), strict=True)))
+                self._apply_report(dict(zip(taken, map(float, left), strict=True)))
 
-    def _learn(self, left: dict[int, float]) -> None:
+    def _apply_report(self, left: dict[int, float]) -> None:
         for user, tokens in left.items():
             if bucket := self._buckets.get(user):
                 bucket.lower(tokens - self._taken[user])

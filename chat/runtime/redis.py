@@ -1,4 +1,4 @@
-"""The Redis client of this process, for all that is not the channel layer."""
+"""The Redis client of this process. The channel layer has connections of its own."""
 
 from django.conf import settings
 from redis.asyncio import Redis, from_url
@@ -15,5 +15,5 @@ def _connect() -> "Redis | None":
     return client
 
 
-# The client of the running event loop; None without REDIS_URL: then there is one process, and its memory suffices.
+# The client of the running event loop. None without REDIS_URL: then there is one process, which needs no shared state.
 redis_client = per_event_loop(_connect)

@@ -1,4 +1,4 @@
-"""Stores a batch of messages in one transaction: portable, and in one statement on PostgreSQL."""
+"""Stores a batch of messages in one transaction: with one statement on PostgreSQL, else with the ORM."""
 
 import logging
 import time
@@ -78,13 +78,13 @@ class Draft:
 
     @property
     def key(self) -> tuple[int, int, str] | None:
-        """What makes a repeated send the same send."""
+        """What identifies a send: a repeat of it has the same key. None without a `client_id`."""
         return None if self.client_id is None else (self.conversation_id, self.sender_id, self.client_id)
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A message that is stored; `created` is false where a repeated `client_id` found an earlier one."""
+    """A stored message; `created` is false if it was stored before under the same `client_id`."""
 
     event: MessagePosted
     created: bool
@@ -98,7 +98,7 @@ class AbandonedError(Exception):
 
 
 def store(batch: Sequence[Draft]) -> list[Outcome]:
-    """Commit the batch and return what became of each draft, in their order; one bad row fails alone.
+    """Commit the batch and return the outcome of each draft, in their order. One bad row does not fail the others.
 
     If the database fails, or all messages were given up, the outcome is `UnavailableError` for each message that is
     not known to be stored.
@@ -119,12 +119,12 @@ def store(batch: Sequence[Draft]) -> list[Outcome]:
 
 
 def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome]:
-    """Store what may plainly be stored, in one round trip; PostgreSQL only.
+    """Store the messages that need no special case, in one round trip; PostgreSQL only.
 
     A time-out cannot be checked between the statement and its COMMIT. If the database hangs there, messages that were
     given up are still stored, and delivered once it recovers.
     """
-    first: dict[Any, Draft] = {}  # of drafts that repeat a client_id within the batch
+    first: dict[Any, Draft] = {}  # of several drafts with the same key, only the first
     for draft in batch:
         first.setdefault(draft.key or draft, draft)
     batch = list(first.values())
@@ -142,7 +142,7 @@ def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome]:
     try:
         rows = fetch(STATEMENT, parameters)
     except psycopg.Error:
-        return {}  # a bad row, or the same client_id through another process at the same moment
+        return {}  # a bad row, or another process has just stored the same client_id
     return {batch[n]: Sent(_posted(batch[n], now, row), created=True) for n, *row in rows}
 
 
@@ -162,7 +162,7 @@ def _posted(draft: Draft, now: datetime, row: Sequence[Any]) -> MessagePosted:
 
 
 def _store_portably(batch: Sequence[Draft], done: dict[Draft, Outcome]) -> None:
-    """Store the batch, one by one where that fails; what became of them is in `done` even where this raises."""
+    """Store the batch, or if that fails its drafts one by one. `done` has the outcomes, even if this raises."""
     try:
         done.update(zip(batch, _store(batch), strict=True))
     except (OperationalError, InterfaceError, AbandonedError):
@@ -217,7 +217,7 @@ def _stored_before(batch: Sequence[Draft]) -> dict[tuple[int, int, str], Message
 
 
 def _message(draft: Draft, conversation: Conversation | None, now: datetime) -> Message | ClientError:
-    """Return the draft's row with its seq, or why its sender may not write."""
+    """Return the draft's row with its seq, or the error if its sender may not write."""
     member = conversation.member(draft.sender_id) if conversation else None
     if conversation is None or member is None or not member.user.is_active or not conversation.is_active:
         return ClientError("conversation_closed", "This conversation is closed.", 403)
@@ -233,7 +233,7 @@ def _message(draft: Draft, conversation: Conversation | None, now: datetime) -> 
 
 
 def _insert(messages: list[Message]) -> None:
-    """Store the messages, and their conversations' counters as `_message` left them."""
+    """Store the messages, and the counters of their conversations, which `_message` has set."""
     if messages:
         Message.objects.bulk_create(messages)
         Conversation.objects.bulk_update({message.conversation for message in messages}, ["last_seq", "updated_at"])

@@ -1,4 +1,4 @@
-"""Reads of a conversation's messages by `seq`: what is missing between two places, and what has been read there."""
+"""Queries on a conversation's messages by `seq`: the messages in a range, and which of them have been read."""
 
 from collections.abc import Collection
 from typing import TypeAlias
@@ -37,8 +37,8 @@ def positions(conversation_ids: Collection[int]) -> dict[int, tuple[int, int, in
     return {pk: (last, student, teacher) for pk, last, student, teacher in fields}
 
 
-# Django's cursor, not a prepared statement: PostgreSQL plans it for this conversation. A plan for any conversation
-# would sort all messages of a long one.
+# Run by Django's cursor, not as a prepared statement, so that PostgreSQL plans it for this conversation. A general plan
+# would sort all messages of a long conversation.
 RESUME_STATEMENT = """
     SELECT (
         SELECT seq FROM chat_message WHERE id = %(after)s AND conversation_id = %(conversation)s
@@ -53,9 +53,9 @@ RESUME_STATEMENT = """
 def resume_position(
     conversation_id: int, user_id: int, after: int, other_read_seq: int
 ) -> tuple[int | None, int | None]:
-    """Return the seq of the message `after`, and the id of this user's newest message that the other side has read.
+    """Return the seq of the message `after`, and the id of this user's newest message that the other one has read.
 
-    The other side has read up to `other_read_seq`. What there is not is None.
+    The other participant has read up to `other_read_seq`. Each result is None if there is no such message.
     """
     asked = {"after": after, "conversation": conversation_id, "user": user_id, "other_read": other_read_seq}
     with connection.cursor() as cursor:

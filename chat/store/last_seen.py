@@ -1,4 +1,4 @@
-"""When users were last online, as it is stored."""
+"""Loads and stores when users were last online."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime

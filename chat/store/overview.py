@@ -1,4 +1,4 @@
-"""The list of a person's conversations: its entries, whether one has changed, and how much is unread."""
+"""The list of a user's conversations: its entries, whether an entry has changed, and the number of unread messages."""
 
 from collections.abc import Collection, Sequence
 from operator import attrgetter
@@ -10,7 +10,7 @@ from accounts.models import MENTOR_ROLES, RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
 from chat.wire.server_frames import ConversationBody, conversation_body
 
-# An entry of the list changes when one of these does.
+# An entry of the list changes when one of these fields does.
 FINGERPRINT_FIELDS = (
     "last_seq",
     "student_read_seq",
@@ -26,7 +26,7 @@ _fingerprint_values = attrgetter(*(name.replace("__", ".") for name in FINGERPRI
 
 
 class EntryState(NamedTuple):
-    """One conversation in a person's list; `fingerprint` is a hash that changes whenever the list entry does."""
+    """One conversation in a user's list; `fingerprint` is a hash that changes whenever the list entry does."""
 
     other_user_id: int
     is_active: bool
@@ -34,12 +34,12 @@ class EntryState(NamedTuple):
 
 
 def conversation_bodies(ids: Sequence[int], reader: User) -> list[ConversationBody]:
-    """Return those of the conversations that are the reader's, in the order of `ids`; two queries."""
+    """Return the objects of the reader's conversations among `ids`, in that order; two queries."""
     return [body for _, body in list_entries(ids, reader)]
 
 
 def list_entries(ids: Sequence[int], reader: User) -> list[tuple[EntryState, ConversationBody]]:
-    """Return the state and the object of those of the conversations that are the reader's; two queries."""
+    """Return the state and the object of the reader's conversations among `ids`, in that order; two queries."""
     rows = Conversation.objects.for_user(reader).with_people().with_overview(reader).in_bulk(ids)
     found: list[Any] = [rows[pk] for pk in ids if pk in rows]
     newest = Message.objects.with_sender().in_bulk([row.last_message_id for row in found if row.last_message_id])
@@ -55,7 +55,7 @@ def _state(row: Conversation, reader: User) -> EntryState:
 
 
 def entry_states(profiles: Collection[UserProfile]) -> dict[int, dict[int, EntryState]]:
-    """Return by profile id the state of each of its conversations, by conversation id.
+    """Return the states of the conversations of each profile, by profile id and conversation id.
 
     Each profile is taken in its present role. At most two queries for any number of profiles.
     """
@@ -73,7 +73,7 @@ def entry_states(profiles: Collection[UserProfile]) -> dict[int, dict[int, Entry
 
 
 def _is_active(teacher_id: int, values: Collection[object]) -> bool:
-    """Return what `Conversation.is_active` would say of the row with these values."""
+    """Return `Conversation.is_active` for the row with these values."""
     row = dict(zip(FINGERPRINT_FIELDS, values, strict=True))
     return (
         row["student__role"] == RoleChoices.STUDENT
@@ -83,7 +83,7 @@ def _is_active(teacher_id: int, values: Collection[object]) -> bool:
 
 
 def unread_total(profile: UserProfile) -> int:
-    """Return how many messages of all the other sides this student or mentor has not read."""
+    """Return how many messages this student or mentor has not read, over all their conversations."""
     side, other = ("student", "teacher") if profile.is_student else ("teacher", "student")
     unread = Message.objects.filter(is_read=False, **{f"conversation__{side}": profile})
     return unread.filter(sender=F(f"conversation__{other}__user")).count()

@@ -1,7 +1,7 @@
-"""Who connects, and to which conversation, in one plain statement.
+"""Finds a connecting user and their conversation with one SQL statement.
 
-Thousands connect at once when a server restarts, and building this query by the ORM costs ten times what the query
-itself costs.
+Thousands of clients connect at once when a server restarts. Building this query with the ORM costs ten times as much
+as running it.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -18,7 +18,7 @@ M = TypeVar("M", bound=Model)
 
 
 def _columns(model: type[Model], names: Collection[str]) -> Sequence[str]:
-    """Return the columns in the order of the model's fields: `from_db` takes their values in no other."""
+    """Return the columns in the order of the model's fields, which `from_db` requires."""
     return [field.attname for field in model._meta.concrete_fields if field.attname in names]
 
 
@@ -28,7 +28,7 @@ CONVERSATION = _columns(
     Conversation, {"id", "student_id", "teacher_id", "last_seq", "student_read_seq", "teacher_read_seq"}
 )
 
-# A student's conversation is found by the present assignment, a mentor's by the id that they asked for.
+# A student's conversation is found by their present mentor, a mentor's by its id.
 OF_STUDENT = """
     LEFT JOIN accounts_userprofile other ON other.id = own.assigned_mentor_id
     LEFT JOIN chat_conversation conversation
@@ -64,8 +64,8 @@ STUDENT_STATEMENT, MENTOR_STATEMENT = _statement(OF_STUDENT), _statement(OF_MENT
 def find_participant(user_id: int | None, conversation_id: int | None) -> tuple[User | None, Conversation | None, bool]:
     """Return the user, the conversation, and whether the user has unread messages in it.
 
-    Without a `conversation_id` it is the conversation of a student with their present mentor. The user has their
-    profile loaded, the conversation both of its profiles. What is not found is None.
+    Without a `conversation_id` it is the conversation of a student with their present mentor. The user's profile and
+    both profiles of the conversation are loaded. The user or the conversation is None if not found.
     """
     if user_id is None:
         return None, None, False

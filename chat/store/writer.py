@@ -1,7 +1,7 @@
-"""The writer: the one path on which messages are stored. All that waits is committed together.
+"""The writer: the only code that stores messages. All waiting messages are committed together.
 
-While one batch is under way the next one gathers, so a lone message never waits, and under load one commit carries
-dozens of messages. Sockets are told of a message after its commit, never before.
+While one batch is being committed, new messages gather for the next one. So a single message never waits, and under
+load one commit stores dozens of messages. A message is published after its commit, never before.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 BATCH = 100  # messages in one transaction
 DRAFT_SECONDS = 4.2  # a message that is not committed by then is given up; its sender has 5 s
-STUCK_SECONDS = 1.0  # a batch that takes longer no longer holds up other conversations
+STUCK_SECONDS = 1.0  # after this time, a batch no longer delays other conversations
 MAX_BATCHES = 4  # under way at once: one, and those that are stuck
 
 _FOR_ALL = Context()  # log lines about a batch must not name the socket that happened to start it
@@ -44,8 +44,8 @@ class Writer:
     """The messages of one event loop that wait to be stored."""
 
     def __init__(self) -> None:
-        self._waiting: dict[int, deque[Entry]] = {}  # by conversation, none empty; in turn
-        self._busy: set[int] = set()  # conversations in a batch under way: no later message may overtake an earlier one
+        self._waiting: dict[int, deque[Entry]] = {}  # by conversation, in the order of their turn; no deque is empty
+        self._busy: set[int] = set()  # conversations in a batch under way; their next messages wait, to keep the order
         self._under_way: set[asyncio.Future[list[Outcome]]] = set()  # batches
         self._current: asyncio.Future[list[Outcome]] | None = None  # the batch that the next one waits for
         self._starting: asyncio.Handle | None = None
@@ -56,11 +56,11 @@ class Writer:
         timer = loop.call_later(DRAFT_SECONDS, self._give_up, draft, tell)
         self._waiting.setdefault(draft.conversation_id, deque()).append(Entry(draft, tell, timer))
         if self._current is None and self._starting is None:
-            # Not now: what else comes in this turn of the event loop goes into the same batch.
+            # Not now: messages that arrive in the same turn of the event loop join this batch.
             self._starting = loop.call_soon(self._start_batches, context=_FOR_ALL)
 
     async def settle(self) -> None:
-        """Wait until all that was queued is stored or has failed, and its sockets are told."""
+        """Wait until every queued message has been stored and published, or has failed."""
         while self._under_way or self._starting:
             await (asyncio.wait(self._under_way) if self._under_way else asyncio.sleep(0))
 
@@ -84,37 +84,37 @@ class Writer:
             self._current = future = asyncio.wrap_future(submit_write(store, drafts))
             self._under_way.add(future)
             loop = asyncio.get_running_loop()
-            timer = loop.call_later(STUCK_SECONDS, self._found_stuck, future, context=_FOR_ALL)
-            future.add_done_callback(partial(self._settle, batch, timer), context=_FOR_ALL)
+            timer = loop.call_later(STUCK_SECONDS, self._pass_stuck, future, context=_FOR_ALL)
+            future.add_done_callback(partial(self._finish, batch, timer), context=_FOR_ALL)
 
-    def _found_stuck(self, future: "asyncio.Future[list[Outcome]]") -> None:
-        """Let other conversations go on beside a batch that takes long."""
+    def _pass_stuck(self, future: "asyncio.Future[list[Outcome]]") -> None:
+        """Start a batch of other conversations beside one that takes long."""
         if self._current is future:
             self._current = None
             self._start_batches()
 
     def _next_batch(self) -> list[Entry]:
         batch: list[Entry] = []
-        looked_at: list[int] = []
+        visited: list[int] = []
         for conversation_id, waiting in self._waiting.items():
             if len(batch) == BATCH:
                 break
             if conversation_id in self._busy:
                 continue
-            looked_at.append(conversation_id)
+            visited.append(conversation_id)
             while waiting and len(batch) < BATCH:
                 entry = waiting.popleft()
                 if not entry.draft.given_up:
                     batch.append(entry)
-        for conversation_id in looked_at:
+        for conversation_id in visited:
             if waiting := self._waiting.pop(conversation_id):
-                self._waiting[conversation_id] = waiting  # behind the others
+                self._waiting[conversation_id] = waiting  # now last in turn
         return batch
 
-    def _settle(
+    def _finish(
         self, batch: Sequence[Entry], timer: asyncio.TimerHandle, done: "asyncio.Future[list[Outcome]]"
     ) -> None:
-        """Start the next batch, and tell the sockets and the senders what became of this one."""
+        """Start the next batch; publish the stored messages of this one, and answer its senders."""
         timer.cancel()
         self._under_way.discard(done)
         self._busy.difference_update([entry.draft.conversation_id for entry in batch])
@@ -131,13 +131,13 @@ class Writer:
         for entry, outcome in zip(batch, outcomes, strict=True):
             entry.timer.cancel()
             if isinstance(outcome, Sent):
-                # A repeat, too: the event of its first commit may have been lost together with its answer.
+                # A repeat is published, too: the event of the first commit may have been lost together with the answer.
                 publish(replace(outcome.event, committed=now) if outcome.created else outcome.event)
             if not entry.draft.given_up:
                 try:
                     entry.tell(outcome)
-                except Exception:  # the others in the batch must be told all the same
-                    logger.exception("a sender could not be told")
+                except Exception:  # the other senders of the batch must still be answered
+                    logger.exception("a sender could not be answered")
 
 
 def _measure(batch: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:

@@ -1,4 +1,4 @@
-"""What clients and the server write to each other: every frame and object, how it is read and refused, its schema.
+"""The wire format: every frame and object, its validation, and its schema.
 
-It must not know how anything is stored, delivered or authorised: it only turns rows and events into objects and back.
+It must not know how anything is stored, delivered or authorised. It only converts rows and events to objects, and back.
 """

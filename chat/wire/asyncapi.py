@@ -1,4 +1,4 @@
-"""The AsyncAPI document: what is received on a socket by whom, from the structs; `GET /api/asyncapi.yaml`."""
+"""The AsyncAPI document of the sockets, made from the structs of the frames; `GET /api/asyncapi.yaml`."""
 
 from collections.abc import Iterable
 from inspect import cleandoc
@@ -13,48 +13,48 @@ from chat.wire.client_frames import CLIENT_FRAME_EXAMPLES
 from chat.wire.server_frames import SERVER_FRAME_EXAMPLES
 
 DESCRIPTION = """\
-The live half of the chat between a student and their mentor; the other half is REST, see `/api/schema/`.
+The WebSocket API of the chat between a student and their mentor. The REST API is described in `/api/schema/`.
 
-Every frame is one JSON object as text. The session cookie says who connects, and the page's origin must be the
-server's own or one that it trusts. A handshake that is refused is answered by HTTP 403: ask `GET /api/v1/auth/me/` for
+Every frame is a text frame with one JSON object. The session cookie identifies the user. The page's origin must be the
+server's own or one that it trusts. The server answers a refused handshake with HTTP 403; `GET /api/v1/auth/me/` tells
 the reason.
 
-The socket stays open whatever is wrong with a frame: the answer is an error with a code. Keys that a client does not
-know are to be ignored, as are frames whose `type` it does not know.
+An invalid frame does not close the socket: the server answers with an error that has a code. Clients must ignore keys
+and frame types that they do not know.
 
-After a connection was lost, connect with `after`, the id of the last message that was received: what was missed comes
-first, then `resume_complete`. A message is acknowledged by its own `new_message`; until then repeat it under the same
-`client_id`: it is stored once.
+After a lost connection, connect with `after`, the id of the last received message. The server first sends the missed
+messages, then `resume_complete`. The server acknowledges a message by sending it back as `new_message`. Until then,
+repeat it with the same `client_id`: it is stored only once.
 """
 
-MARK_READ = {"type": "boolean", "description": "`false` connects without marking what was received as read."}
-AFTER = {"type": "integer", "description": "The id of the last message received: tell what came after it first."}
-PRESENCE = {"type": "integer", "enum": [1], "description": "Tell whether the other side is there."}
+MARK_READ = {"type": "boolean", "description": "`false` connects without marking messages as read."}
+AFTER = {"type": "integer", "description": "The id of the last received message: the messages after it are sent first."}
+PRESENCE = {"type": "integer", "enum": [1], "description": "Sends the other participant's presence."}
 QUERY = {"mark_read": MARK_READ, "after": AFTER, "presence": PRESENCE}
 
 PATHS: dict[str, schemas.Schema] = {
     "myConversation": {
         "address": "/ws/chat/my-conversation/",
-        "description": "A student, in the conversation with their mentor.",
+        "description": "The student's conversation with their mentor.",
     },
     "conversation": {
         "address": "/ws/chat/conversations/{id}/",
-        "description": "The teacher or trainer of that conversation.",
+        "description": "A conversation of a teacher or trainer.",
         "parameters": {"id": {"description": "The conversation's id."}},
     },
     "inbox": {
         "address": "/ws/chat/inbox/",
-        "description": "A student or a mentor: news of all their conversations; nothing can be sent.",
+        "description": "Updates of all conversations of a student or a mentor; messages cannot be sent here.",
     },
 }
 
 
 def asyncapi() -> schemas.Schema:
-    """Return the document, without the server that it is about."""
+    """Return the document, without its `servers`."""
     received, sent = _messages(schemas.CONVERSATION_CLIENT_FRAMES), _messages(schemas.CONVERSATION_FRAMES)
     inbox_received, inbox_sent = _messages(schemas.INBOX_CLIENT_FRAMES), _messages(schemas.INBOX_FRAMES)
-    conversation = {**_channel(received | sent), **_asked(QUERY)}
-    inbox = {**_channel(inbox_received | inbox_sent), **_asked({"presence": PRESENCE})}
+    conversation = {**_channel(received | sent), **_query_binding(QUERY)}
+    inbox = {**_channel(inbox_received | inbox_sent), **_query_binding({"presence": PRESENCE})}
     messages = received | sent | inbox_received | inbox_sent
     return {
         "asyncapi": "3.0.0",
@@ -80,13 +80,13 @@ def _channel(messages: Iterable[str]) -> schemas.Schema:
     return {"messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages}}
 
 
-def _asked(parameters: schemas.Schema) -> schemas.Schema:
-    """Return what may be asked for in the query of an address."""
+def _query_binding(parameters: schemas.Schema) -> schemas.Schema:
+    """Return the binding that describes the query parameters of an address."""
     return {"bindings": {"ws": {"query": {"type": "object", "properties": parameters}}}}
 
 
 def _operations(channel: str, received: Iterable[str], sent: Iterable[str]) -> schemas.Schema:
-    """Return what the server does there: it receives what a client says."""
+    """Return the operations of a channel, from the server's side: it receives the frames of clients."""
     name = channel[0].upper() + channel[1:]
     return {
         f"{action}{name}": {

@@ -1,4 +1,4 @@
-"""What clients send, over sockets and REST: each frame and object, how it is read, and what is wrong with it."""
+"""The frames and objects that clients send over sockets and REST, and their validation."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ MAX_CLIENT_ID_LENGTH = 64
 Content = Annotated[
     str,
     Meta(
-        description="Not blank; without NUL and lone surrogates. Its length counts code points.",
+        description="Must not be blank or contain NUL or lone surrogates. The length is counted in code points.",
         extra_json_schema={"minLength": 1},
     ),
 ]
@@ -28,54 +28,53 @@ ClientId = Annotated[
     Meta(
         min_length=1,
         max_length=MAX_CLIENT_ID_LENGTH,
-        description="Made up by the sender; repeating it repeats the answer, never the message.",
+        description="Chosen by the sender. A repeat is answered again, but stored only once.",
     ),
 ]
 
 
 class MessagePost(msgspec.Struct, frozen=True):
-    """A message to be sent over REST."""
+    """A message that is sent over REST."""
 
     content: Content
     client_id: ClientId | None = None
 
 
 class SendMessage(MessagePost, frozen=True, rename={"content": "message"}):
-    """A message to be sent on a socket; as in v1 it needs no `type`, and one that is not known is ignored."""
+    """A message that is sent on a socket. As in v1 it needs no `type`, and an unknown `type` is ignored."""
 
     content: Content
 
 
 class ClientFrame(msgspec.Struct, frozen=True, tag_field="type"):
-    """Any other frame of a client. A subclass is all that the protocol needs to know of a new kind."""
+    """Base of all other frames of clients. To add a kind of frame to the protocol, add a subclass."""
 
 
 class MarkRead(ClientFrame, frozen=True, tag="mark_read"):
-    """Marks what the other side sent, up to and including the message `message_id`, as read; without one, all."""
+    """Marks the other participant's messages up to and including `message_id` as read; without it, all of them."""
 
     message_id: int | str | None = None
 
     @property
     def row_id(self) -> int | None:
-        """The message's id, None for all, -1 for what is no id."""
+        """The message's id; None for all messages, -1 for an invalid id."""
         return None if self.message_id is None else parse_id(self.message_id)
 
 
 class SetTyping(ClientFrame, frozen=True, tag="typing"):
-    """Tells the other side that one began to type or stopped."""
+    """Tells the other participant that this one began or stopped typing."""
 
     is_typing: bool
 
 
 class Ping(ClientFrame, frozen=True, tag="ping"):
-    """Asks for a pong: browsers cannot send the ping of the WebSocket protocol."""
+    """Requests a pong. Browsers cannot send the ping of the WebSocket protocol."""
 
 
 def read_frame(text: str | None) -> tuple[type[ClientFrame] | type[SendMessage], dict[str, Any]]:
-    """Return a client's frame and its kind; raises `invalid_json` or `invalid_frame` for what is none.
+    """Return the kind of a client's frame, and the frame; raises `invalid_json` or `invalid_frame`.
 
-    A known `type` decides, whatever else there is. Without a known one, a frame with a `message` is a send, and so is
-    one without `type`.
+    A known `type` decides. Otherwise a frame with a `message` is a send, and so is a frame without a `type`.
     """
     if text is None:
         raise ClientError("invalid_frame", "Binary frames are not supported.")
@@ -93,17 +92,17 @@ def read_frame(text: str | None) -> tuple[type[ClientFrame] | type[SendMessage],
     return SendMessage, frame
 
 
-def _no_constant(name: str) -> NoReturn:
+def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)  # NaN and Infinity are not JSON, though Python reads them
 
 
-_decoder = json.JSONDecoder(parse_constant=_no_constant)
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 
 _KINDS = {str(kind.__struct_config__.tag): kind for kind in ClientFrame.__subclasses__()}
 
 
 def read(body: Any, shape: type[S]) -> S:
-    """Return what a client sent as this shape, more keys ignored; raises what is wrong with the first wrong field."""
+    """Return a client's object as a `shape`, ignoring other keys; raises the error of its first wrong field."""
     if not isinstance(body, dict):
         raise ClientError("invalid_frame", "A JSON object is expected.")
     known = {name: body[name] for name in shape.__struct_encode_fields__ if name in body}
@@ -123,10 +122,10 @@ _fields = cache(msgspec.structs.fields)
 
 
 def _value(known: Mapping[str, Any], field: FieldInfo) -> Any:
-    """Return one field of what cannot be read as a whole."""
+    """Return one field of an object that has a wrong field; raises if it is this one."""
     value = known.get(field.encode_name)
     if value is None and field.name == "content":
-        return ""  # as in v1, no message is an empty one
+        return ""  # as in v1, a missing message counts as empty
     try:
         return msgspec.convert(value, field.type)
     except msgspec.ValidationError:
@@ -141,17 +140,17 @@ _WRONG = {
 }
 
 
-def _sendable(content: str, field: str) -> None:
+def _check_content(content: str, field: str) -> None:
     if not content.strip():
         raise ClientError("empty_message", "Message content cannot be empty.", field=field)
     if len(content) > settings.CHAT_MAX_MESSAGE_LENGTH:
         limit = settings.CHAT_MAX_MESSAGE_LENGTH
         raise ClientError("message_too_long", f"Message content is longer than {limit} characters.", field=field)
-    _storable(content, field)
+    _check_storable(content, field)
 
 
-def _storable(text: str | None, field: str) -> None:
-    """Refuse what PostgreSQL cannot store: NUL, and surrogates that are half of a character."""
+def _check_storable(text: str | None, field: str) -> None:
+    """Refuse text that PostgreSQL cannot store: NUL and lone surrogates."""
     text = text or ""
     try:
         text.encode()
@@ -163,11 +162,11 @@ def _storable(text: str | None, field: str) -> None:
         raise ClientError("invalid_characters", "The text has characters that cannot be stored.", field=field)
 
 
-_CHECKS: dict[str, Callable[[Any, str], None]] = {"content": _sendable, "client_id": _storable}
+_CHECKS: dict[str, Callable[[Any, str], None]] = {"content": _check_content, "client_id": _check_storable}
 
 
 def parse_id(value: int | str) -> int:
-    """Return a row's id, or -1, which no row has, for text or numbers that cannot be one."""
+    """Return a row's id, or -1 for a value that cannot be one; no row has the id -1."""
     if isinstance(value, str):
         if not (value.isascii() and value.isdigit() and len(value) <= len(str(_MAX_ID))):
             return -1
@@ -178,7 +177,7 @@ def parse_id(value: int | str) -> int:
 _MAX_ID = 2**63 - 1
 
 
-# For the documents; every frame has one.
+# Examples for the AsyncAPI document, one for each frame.
 CLIENT_FRAME_EXAMPLES: tuple[msgspec.Struct, ...] = (
     SendMessage("Is the exam on Sunday?", "0d2b1c7e"),
     MarkRead(101),

@@ -1,4 +1,4 @@
-"""What the server sends: the objects of REST, and the frames of sockets."""
+"""The objects and frames that the server sends over REST and sockets."""
 
 import math
 from datetime import UTC, datetime
@@ -42,7 +42,7 @@ class ConversationBody(msgspec.Struct, frozen=True):
 
 
 class MessagePage(msgspec.Struct, frozen=True):
-    """Messages of a conversation, oldest first; `count` is how many were ever sent in it."""
+    """Messages of a conversation, oldest first; `count` is the number of messages ever sent in it."""
 
     count: int
     next: str | None
@@ -51,7 +51,7 @@ class MessagePage(msgspec.Struct, frozen=True):
 
 
 class ConversationPage(msgspec.Struct, frozen=True):
-    """Conversations of a mentor, newest activity first."""
+    """Conversations of a mentor, most recently active first."""
 
     count: int
     next: str | None
@@ -60,20 +60,20 @@ class ConversationPage(msgspec.Struct, frozen=True):
 
 
 class MarkedBody(msgspec.Struct, frozen=True):
-    """How many messages became read, in words."""
+    """A sentence that says how many messages became read."""
 
     detail: str
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What REST answers where something is wrong; `code` is there where a client may want to know which it was."""
+    """An error over REST; `code` is present if clients may need to tell errors apart."""
 
     detail: str
     code: Code | UnsetType = UNSET
 
 
 class MessageProblem(msgspec.Struct, frozen=True):
-    """Why a message was not taken: what is wrong with a field of it."""
+    """Why a message was refused: the errors by field."""
 
     content: list[str] | UnsetType = UNSET
     client_id: list[str] | UnsetType = UNSET
@@ -81,7 +81,7 @@ class MessageProblem(msgspec.Struct, frozen=True):
 
 
 class PageProblem(msgspec.Struct, frozen=True):
-    """Why there is no such page of a history: what is wrong with a parameter."""
+    """Why a page of a history was refused: the errors by query parameter."""
 
     limit: list[str] | UnsetType = UNSET
     before: list[str] | UnsetType = UNSET
@@ -102,14 +102,14 @@ class ConnectionEstablished(Frame, frozen=True, tag="connection_established"):
 
 
 class NewMessage(Frame, frozen=True, tag="new_message"):
-    """A message, once per socket, in order; `client_id` goes to the sender's own sockets only."""
+    """A message. Each is sent once per socket, in order; only the sender's own sockets receive `client_id`."""
 
     message: MessageBody
     client_id: str | UnsetType = UNSET
 
 
 class UpdateMessageStatus(Frame, frozen=True, tag="update_message_status"):
-    """Messages became read by the user `reader`."""
+    """The user `reader` has read these messages."""
 
     message_ids: Annotated[list[int], Meta(max_length=STATUS_IDS_PER_FRAME)]
     is_read: Literal[True]
@@ -117,7 +117,7 @@ class UpdateMessageStatus(Frame, frozen=True, tag="update_message_status"):
 
 
 class ResumeComplete(Frame, frozen=True, tag="resume_complete"):
-    """Ends the replay that `?after=` asked for."""
+    """Ends the replay that `?after=` requested."""
 
     recovered: bool
     count: int
@@ -125,16 +125,16 @@ class ResumeComplete(Frame, frozen=True, tag="resume_complete"):
 
 
 class Typing(Frame, frozen=True, tag="typing"):
-    """The other side, the user `user`, began to type or stopped."""
+    """The other participant, the user `user`, began or stopped typing."""
 
     user: int
     is_typing: bool
 
 
 class Presence(Frame, frozen=True, tag="presence"):
-    """The other side, the user `user`, came or went; on sockets opened with `?presence=1` only.
+    """The other participant, the user `user`, came online or went offline; only on sockets opened with `?presence=1`.
 
-    `last_seen` is null for one who was never here.
+    `last_seen` is null for users who have never connected.
     """
 
     user: int
@@ -143,13 +143,13 @@ class Presence(Frame, frozen=True, tag="presence"):
 
 
 class InboxEstablished(Frame, frozen=True, tag="inbox_established"):
-    """The first frame of an inbox; `unread_total` counts what its user has not read in all their conversations."""
+    """The first frame of an inbox; `unread_total` counts the user's unread messages in all their conversations."""
 
     unread_total: int
 
 
 class ConversationUpdate(Frame, frozen=True, tag="conversation_update"):
-    """On an inbox: a conversation changed; this is its present state."""
+    """A conversation of this inbox changed; this is its present state."""
 
     conversation: ConversationBody
 
@@ -173,13 +173,15 @@ InboxFrame = InboxEstablished | ConversationUpdate | Presence | Pong | ErrorFram
 
 
 def error_frame(error: ClientError) -> ErrorFrame:
-    """Return the frame that tells an error."""
+    """Return the frame of an error."""
     wait = UNSET if error.retry_after is None else math.ceil(error.retry_after * 1000) / 1000
-    return ErrorFrame(error=error.text, code=cast(FrameCode, error.code), retry_after=wait)  # others end the handshake
+    return ErrorFrame(
+        error=error.text, code=cast(FrameCode, error.code), retry_after=wait
+    )  # other codes only refuse handshakes
 
 
 def message_body(message: Message, reader_id: int | None = None) -> MessageBody:
-    """Return a message, its sender and their profile loaded, as the user `reader_id` sees it."""
+    """Return a message as the user `reader_id` sees it; its sender and their profile must be loaded."""
     profile = getattr(message.sender, "profile", None)
     return MessageBody(
         id=message.pk,
@@ -195,7 +197,7 @@ def message_body(message: Message, reader_id: int | None = None) -> MessageBody:
 def conversation_body(
     conversation: Conversation, reader_id: int, last_message: Message | None, unread: int
 ) -> ConversationBody:
-    """Return a conversation, its people loaded, as the user `reader_id` sees it."""
+    """Return a conversation as the user `reader_id` sees it; its profiles and users must be loaded."""
     return ConversationBody(
         id=conversation.pk,
         student_profile=profile_body(conversation.student),
@@ -213,7 +215,7 @@ _teacher = ProfileBody(7, "Omar Hassan", "teacher1", "teacher1@example.com", "TE
 _then = datetime(2023, 10, 27, 10, 30, 0, 123456, tzinfo=UTC)
 _message = MessageBody(101, 5, _student, "Is the exam on Sunday?", _then, is_read=False, is_own_message=True)
 
-# For the documents; every frame has one.
+# Examples for the AsyncAPI document, one for each frame.
 SERVER_FRAME_EXAMPLES: tuple[msgspec.Struct, ...] = (
     ConnectionEstablished(conversation_id="123", room_group_name="chat_123"),
     NewMessage(_message, "0d2b1c7e"),

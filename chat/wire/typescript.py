@@ -1,6 +1,6 @@
 """The contract's objects, frames and codes as TypeScript, from their JSON Schemas: `static/chat/types.d.ts`.
 
-The output has the format of Biome (biome.jsonc), which `make check` runs over it.
+The output is formatted as Biome would (biome.jsonc); `make check` verifies that.
 """
 
 import json
@@ -24,14 +24,20 @@ def typescript() -> str:
     """Return the whole file."""
     parts = [_declaration(name, schema) for name, schema in schemas.components().items()]
     unions = {
-        "ErrorCode": ("Every code that an error may have.", schemas.WORDS),
-        "ConversationFrame": ("What a conversation's socket says.", map(schemas.name_of, schemas.CONVERSATION_FRAMES)),
-        "InboxFrame": ("What an inbox says.", map(schemas.name_of, schemas.INBOX_FRAMES)),
+        "ErrorCode": ("Every code that an error may have.", schemas.ENUMS),
+        "ConversationFrame": (
+            "Frames that the server sends on a conversation's socket.",
+            map(schemas.name_of, schemas.CONVERSATION_FRAMES),
+        ),
+        "InboxFrame": ("Frames that the server sends on an inbox.", map(schemas.name_of, schemas.INBOX_FRAMES)),
         "ConversationClientFrame": (
-            "What may be said on a conversation's socket.",
+            "Frames that a client may send on a conversation's socket.",
             map(schemas.name_of, schemas.CONVERSATION_CLIENT_FRAMES),
         ),
-        "InboxClientFrame": ("What may be said on an inbox.", map(schemas.name_of, schemas.INBOX_CLIENT_FRAMES)),
+        "InboxClientFrame": (
+            "Frames that a client may send on an inbox.",
+            map(schemas.name_of, schemas.INBOX_CLIENT_FRAMES),
+        ),
     }
     parts += [_union(name, members, description) for name, (description, members) in unions.items()]
     close_codes = {str(int(code)): code.meaning for code in CloseCode}
@@ -41,9 +47,9 @@ def typescript() -> str:
 
 def _declaration(name: str, schema: schemas.Schema) -> str:
     if "properties" not in schema:
-        words = [json.dumps(word) for word in schema["enum"]]
+        values = [json.dumps(value) for value in schema["enum"]]
         meanings = {json.dumps(code): meaning for code, meaning in ERROR_CODES.items()}
-        return _union(name, words, schema.get("description"), meanings)
+        return _union(name, values, schema.get("description"), meanings)
     fields = "".join(_fields(schema))
     return f"{_comment(schema.get('description'))}export interface {name} {{\n{fields}}}\n"
 
@@ -60,7 +66,7 @@ def _description(field: schemas.Schema) -> str | None:
 
 
 def _type(schema: schemas.Schema) -> str:
-    """Return the type of a value; raises KeyError for a schema of a kind that no struct has had yet."""
+    """Return the type of a value; raises KeyError for a kind of schema that is not supported yet."""
     if "$ref" in schema:
         return str(schema["$ref"].rpartition("/")[2])
     if "enum" in schema:

@@ -1,1 +1,1 @@
-"""One file for each command."""
+"""The management commands, one file for each."""

@@ -1,4 +1,4 @@
-"""`make generate`: what is made from the structs and kept in the repository."""
+"""`make generate`: writes the file that is generated from the structs and kept in the repository."""
 
 from argparse import ArgumentParser
 from typing import Any
@@ -16,12 +16,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take `--check`."""
-        parser.add_argument("--check", action="store_true", help="fail where the file is not what would be written")
+        parser.add_argument("--check", action="store_true", help="fail if the file is out of date")
 
     def handle(self, *args: Any, check: bool, **options: Any) -> None:
-        """Write it, or compare it."""
+        """Write the file, or compare it."""
         text = typescript()
         if not check:
             TYPES.write_text(text, encoding="utf-8")
         elif not TYPES.exists() or TYPES.read_text(encoding="utf-8") != text:
-            raise CommandError("chat/static/chat/types.d.ts is not what the server says any more: make generate")
+            raise CommandError("chat/static/chat/types.d.ts is out of date: run make generate")

@@ -1,4 +1,4 @@
-"""Demo accounts and conversations, to look at the chat before there are real ones."""
+"""Adds demo accounts and conversations, to try the chat before there are real ones."""
 
 from argparse import ArgumentParser
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from django.utils import timezone
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
 
-PASSWORD = "qader-demo-2026"  # noqa: S105 - of the demo accounts, told to everybody
+PASSWORD = "qader-demo-2026"  # noqa: S105 - the public password of the demo accounts
 
 
 @dataclass(frozen=True)
 class Person:
-    """A demo account; without a role it is the administrator's, who has no profile."""
+    """A demo account. Without a role, it is the administrator, who has no profile."""
 
     username: str
     full_name: str
@@ -27,7 +27,7 @@ class Person:
 
     @property
     def email(self) -> str:
-        """The address of a domain that is nobody's."""
+        """An address in a domain that is reserved for examples."""
         return f"{self.username}@example.com"
 
 
@@ -45,8 +45,8 @@ PEOPLE = (
 
 
 @dataclass(frozen=True)
-class Talk:
-    """What a student and their mentor said; the last `unread` messages, of one side, have not been read.
+class DemoConversation:
+    """The conversation of a student and their mentor. The last `unread` messages, all of one sender, are unread.
 
     `ended` is how long ago the last message was sent.
     """
@@ -60,8 +60,8 @@ class Talk:
 
 S, M = "student", "mentor"
 
-TALKS = (
-    Talk(
+CONVERSATIONS = (
+    DemoConversation(
         "student4",
         "teacher1",
         timedelta(days=3),
@@ -74,7 +74,7 @@ TALKS = (
             (M, "Good. Note the minute at which you finish each passage, and we look at it together on Tuesday."),
         ),
     ),
-    Talk(
+    DemoConversation(
         "student3",
         "teacher1",
         timedelta(days=1, hours=2),
@@ -86,7 +86,7 @@ TALKS = (
             (M, "أحضري معك حلول الفصل الرابع (تمارين 12–18)."),
         ),
     ),
-    Talk(
+    DemoConversation(
         "student2",
         "teacher1",
         timedelta(hours=3),
@@ -98,7 +98,7 @@ TALKS = (
             (M, "Do the ten problems of sheet 6 without a calculator. Send me the two that you like least."),
         ),
     ),
-    Talk(
+    DemoConversation(
         "student1",
         "teacher1",
         timedelta(minutes=12),
@@ -113,7 +113,7 @@ TALKS = (
             (S, "And should I bring the printed admission ticket, or is the e-mail enough?"),
         ),
     ),
-    Talk(
+    DemoConversation(
         "student5",
         "trainer1",
         timedelta(hours=20),
@@ -129,23 +129,23 @@ TALKS = (
 
 
 class Command(BaseCommand):
-    """Adds what is missing of the demo; what exists, it leaves as it is."""
+    """Adds missing demo accounts and conversations; never changes existing ones."""
 
-    help = "Add demo accounts and conversations; twice changes nothing. Refused unless DEBUG or --force."
+    help = "Add missing demo accounts and conversations. Refused unless DEBUG or --force."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take `--force`."""
-        parser.add_argument("--force", action="store_true", help="also where DEBUG is off: the passwords are public")
+        parser.add_argument("--force", action="store_true", help="run even if DEBUG is off; the passwords are public")
 
     def handle(self, *, force: bool, **_: Any) -> None:
-        """Add it all or nothing, and print the accounts."""
+        """Add everything in one transaction, and print the accounts."""
         if not settings.DEBUG and not force:
             raise CommandError("demo accounts have public passwords: refused unless DEBUG=1, or with --force.")
         with transaction.atomic():
             for person in PEOPLE:
                 _add_person(person)
-            for talk in TALKS:
-                _add_talk(talk)
+            for demo in CONVERSATIONS:
+                _add_conversation(demo)
         self._print_accounts()
 
     def _print_accounts(self) -> None:
@@ -169,17 +169,17 @@ def _add_person(person: Person) -> None:
     UserProfile.objects.get_or_create(user=user, defaults=defaults)
 
 
-def _add_talk(talk: Talk) -> None:
-    """Add what was said, a few minutes between two messages, unless the two have talked already."""
-    student = UserProfile.objects.get(user__username=talk.student)
-    mentor = UserProfile.objects.get(user__username=talk.mentor)
+def _add_conversation(demo: DemoConversation) -> None:
+    """Add the messages, seven minutes apart, unless the conversation has messages already."""
+    student = UserProfile.objects.get(user__username=demo.student)
+    mentor = UserProfile.objects.get(user__username=demo.mentor)
     conversation, _ = Conversation.get_or_create_conversation(student_profile=student, teacher_profile=mentor)
     if conversation.last_seq:
         return
-    begin = timezone.now() - talk.ended - timedelta(minutes=7) * (len(talk.lines) - 1)
+    begin = timezone.now() - demo.ended - timedelta(minutes=7) * (len(demo.lines) - 1)
     read_seq = {S: 0, M: 0}
-    for number, (side, content) in enumerate(talk.lines):
-        is_read = number < len(talk.lines) - talk.unread
+    for number, (side, content) in enumerate(demo.lines):
+        is_read = number < len(demo.lines) - demo.unread
         message = Message.objects.create(
             conversation=conversation,
             sender=(student if side == S else mentor).user,

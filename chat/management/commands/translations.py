@@ -1,7 +1,7 @@
-"""`make generate`: the catalogues of what people read, in step with the code; `make check` wants them complete.
+"""`make generate`: updates the translation catalogues from the code; `make check` fails if they are incomplete.
 
-Django's own makemessages and compilemessages need the gettext programs; Babel is a Python package. The compiled
-catalogues are kept in the repository, so that a server needs neither.
+Django's makemessages and compilemessages need the gettext programs; Babel is a Python package. The compiled catalogues
+are kept in the repository, so that a server needs neither.
 """
 
 import re
@@ -22,16 +22,16 @@ from django.utils.translation.template import templatize
 APPS = ("accounts", "chat", "qader")
 KEYWORDS = {"_": None, "gettext": None, "gettext_lazy": None, "ngettext": (1, 2)}
 WIDTH = 120
-# What Django makes of the texts of a template; around it, it writes rubbish.
+# The calls into which Django turns the texts of a template; its other output is not Python.
 CALL = re.compile(r"""\bn?gettext\((?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^'")])*\)""")
 
-VALUE = re.compile(r"\{\w+\}|%\(\w+\)\w")  # in a text
+VALUE = re.compile(r"\{\w+\}|%\(\w+\)\w")  # placeholders in a text
 
-Text = str | tuple[str, ...]  # with its plural
+Text = str | tuple[str, ...]  # a tuple: singular and plural
 
 
 class Catalogue(Catalog):
-    """Babel's, with a header of what is needed: no date, no version of a tool."""
+    """Babel's catalogue with a minimal header: dates and tool versions would change it each time."""
 
     def __init__(self, language: str, old: Catalog | None = None) -> None:
         super().__init__(language, fuzzy=False, header_comment="# What people read; `make generate` keeps it in step.")
@@ -39,14 +39,14 @@ class Catalogue(Catalog):
 
     @property
     def mime_headers(self) -> list[tuple[str, str]]:
-        """How to read the rest."""
+        """The header: language, encoding and plural forms."""
         language = str(self.locale_identifier)
         forms = ("Content-Type", "text/plain; charset=utf-8"), ("Plural-Forms", self._plurals)
         return [("Language", language), ("Content-Transfer-Encoding", "8bit"), *forms]
 
 
 def texts_of(domain: str) -> Iterator[tuple[Text, Path]]:
-    """Every text that is to be translated, and the file that it is in."""
+    """Yield every text to be translated, and its file."""
     if domain == "djangojs":
         yield from _extracted("javascript", "static/**/*.js")
         return
@@ -66,12 +66,12 @@ def _extracted(method: str, pattern: str) -> Iterator[tuple[Text, Path]]:
 
 
 def folder_of(language: str) -> Path:
-    """Where its catalogues are."""
+    """Return the folder of the catalogues of a language."""
     return Path(settings.LOCALE_PATHS[0]) / language / "LC_MESSAGES"
 
 
 def read(path: Path, language: str) -> Catalog:
-    """Return what was translated, or nothing yet."""
+    """Return the catalogue of the file, or an empty one if there is no file."""
     if not path.exists():
         return Catalogue(language)
     with path.open("rb") as file:
@@ -79,7 +79,7 @@ def read(path: Path, language: str) -> Catalog:
 
 
 def updated(old: Catalog, language: str, domain: str) -> Catalogue:
-    """Return what is said now, translated as far as it was."""
+    """Return a catalogue of the present texts, with the old translations."""
     new = Catalogue(language, old)
     for text, path in texts_of(domain):
         message = new.add(text, locations=[(str(path), None)])  # type: ignore[list-item]
@@ -91,14 +91,14 @@ def updated(old: Catalog, language: str, domain: str) -> Catalogue:
 
 
 def compiled(catalog: Catalog) -> bytes:
-    """The file that gettext reads."""
+    """Return the content of the .mo file, which gettext reads."""
     file = BytesIO()
     write_mo(file, catalog)
     return file.getvalue()
 
 
 def problems_of(message: Message, catalog: Catalog) -> Iterator[str]:
-    """What is wrong with a translation."""
+    """Yield the errors of a translation."""
     strings = message.string if isinstance(message.string, (list, tuple)) else [message.string]
     if message.fuzzy or not all(strings) or (message.pluralizable and len(strings) != catalog.num_plurals):
         yield "is not translated"
@@ -111,24 +111,24 @@ def problems_of(message: Message, catalog: Catalog) -> Iterator[str]:
 
 
 def untranslated(path: Path, catalogue: Catalogue) -> Iterator[str]:
-    """Yield what is wrong with each translation."""
+    """Yield the errors of all translations, with the name of the file."""
     for message in catalogue:
         if message.id:
             yield from (f"{path.name}: {message.id!r} {problem}" for problem in problems_of(message, catalogue))
 
 
 class Command(BaseCommand):
-    """Finds what is to be translated, keeps what is translated, and compiles it; touches no database."""
+    """Collects the texts, keeps their translations, and compiles the catalogues; uses no database."""
 
-    help = "Bring locale/ in step with the code; with --check only say what is missing."
+    help = "Update locale/ from the code; with --check only report what is missing."
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take `--check`."""
-        parser.add_argument("--check", action="store_true", help="fail where anything is stale or not translated")
+        parser.add_argument("--check", action="store_true", help="fail if anything is out of date or not translated")
 
     def handle(self, *args: Any, check: bool, **options: Any) -> None:
-        """Write them, or compare them."""
+        """Write the catalogues, or compare them."""
         languages = [code for code, _ in settings.LANGUAGES if code != settings.LANGUAGE_CODE]
         faults = [
             fault
@@ -142,7 +142,7 @@ class Command(BaseCommand):
             raise CommandError("locale/ is not complete: make generate, and translate what is missing")
 
     def _write(self, language: str, domain: str) -> Iterator[str]:
-        """Write both files; yields what a translator has to look at."""
+        """Write both files; yields the errors that a translator has to fix."""
         path = folder_of(language) / f"{domain}.po"
         catalogue = updated(read(path, language), language, domain)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +152,7 @@ class Command(BaseCommand):
         yield from untranslated(path, catalogue)
 
     def _faults(self, language: str, domain: str) -> Iterator[str]:
-        """Yield what is stale, and what is not translated."""
+        """Yield what is out of date or not translated."""
         path = folder_of(language) / f"{domain}.po"
         old = read(path, language)
         catalogue = updated(old, language, domain)

@@ -1,35 +1,35 @@
 // Made by `make generate` from the structs that the server encodes and reads. Do not edit.
 
 export type FrameErrorCode =
-	/** The student has another mentor now: nothing can be sent, all can be read. */
+	/** The student has another mentor now: the conversation can only be read. */
 	| "conversation_closed"
-	/** An inbox takes no messages. */
+	/** Only pings can be sent on an inbox. */
 	| "conversation_not_established"
-	/** Nothing but white space; as in v1, a frame with neither `type` nor `message` is one, too. */
+	/** Only white space. As in v1, a frame with neither `type` nor `message` counts as empty. */
 	| "empty_message"
-	/** NUL or lone surrogates. */
+	/** The text contains NUL or lone surrogates. */
 	| "invalid_characters"
-	/** No JSON object, an unknown type, or a field of the wrong type. */
+	/** Not a JSON object, an unknown frame type, or a field of the wrong type. */
 	| "invalid_frame"
-	/** No JSON. */
+	/** Not valid JSON. */
 	| "invalid_json"
 	/** No message of this conversation has that id. */
 	| "message_not_found"
-	/** More code points than the server takes. */
+	/** More code points than the server accepts. */
 	| "message_too_long"
-	/** Too much in too short a time: wait `retry_after` seconds. */
+	/** Too many messages or frames: wait `retry_after` seconds. */
 	| "rate_limited"
-	/** Not known to be stored: repeat it with the same `client_id`. */
+	/** The message may not have been stored: repeat it with the same `client_id`. */
 	| "temporarily_unavailable";
 
 export type RestErrorCode =
-	/** No such conversation, or somebody else's. */
+	/** There is no such conversation of this user. */
 	| "conversation_not_found"
 	/** The student has no mentor now. */
 	| "no_mentor"
 	/** For teachers and trainers only. */
 	| "not_a_mentor"
-	/** Somebody else's conversation, or none. */
+	/** The user is no participant of this conversation, or has no conversations. */
 	| "not_a_participant"
 	/** For students only. */
 	| "not_a_student"
@@ -80,7 +80,7 @@ export interface Message {
 	is_own_message: boolean;
 }
 
-/** Messages of a conversation, oldest first; `count` is how many were ever sent in it. */
+/** Messages of a conversation, oldest first; `count` is the number of messages ever sent in it. */
 export interface MessagePage {
 	count: number;
 	next: string | null;
@@ -88,11 +88,11 @@ export interface MessagePage {
 	results: Array<Message>;
 }
 
-/** A message to be sent over REST. */
+/** A message that is sent over REST. */
 export interface MessagePost {
-	/** Not blank; without NUL and lone surrogates. Its length counts code points. */
+	/** Must not be blank or contain NUL or lone surrogates. The length is counted in code points. */
 	content: string;
-	/** Made up by the sender; repeating it repeats the answer, never the message. */
+	/** Chosen by the sender. A repeat is answered again, but stored only once. */
 	client_id?: string | null;
 }
 
@@ -108,7 +108,7 @@ export interface Conversation {
 	is_active: boolean;
 }
 
-/** Conversations of a mentor, newest activity first. */
+/** Conversations of a mentor, most recently active first. */
 export interface ConversationPage {
 	count: number;
 	next: string | null;
@@ -116,25 +116,25 @@ export interface ConversationPage {
 	results: Array<Conversation>;
 }
 
-/** How many messages became read, in words. */
+/** A sentence that says how many messages became read. */
 export interface Marked {
 	detail: string;
 }
 
-/** What REST answers where something is wrong; `code` is there where a client may want to know which it was. */
+/** An error over REST; `code` is present if clients may need to tell errors apart. */
 export interface Problem {
 	detail: string;
 	code?: FrameErrorCode | RestErrorCode;
 }
 
-/** Why a message was not taken: what is wrong with a field of it. */
+/** Why a message was refused: the errors by field. */
 export interface MessageProblem {
 	content?: Array<string>;
 	client_id?: Array<string>;
 	code?: FrameErrorCode;
 }
 
-/** Why there is no such page of a history: what is wrong with a parameter. */
+/** Why a page of a history was refused: the errors by query parameter. */
 export interface PageProblem {
 	limit?: Array<string>;
 	before?: Array<string>;
@@ -143,27 +143,27 @@ export interface PageProblem {
 	code?: FrameErrorCode;
 }
 
-/** A message to be sent on a socket; as in v1 it needs no `type`, and one that is not known is ignored. */
+/** A message that is sent on a socket. As in v1 it needs no `type`, and an unknown `type` is ignored. */
 export interface SendMessage {
-	/** Not blank; without NUL and lone surrogates. Its length counts code points. */
+	/** Must not be blank or contain NUL or lone surrogates. The length is counted in code points. */
 	message: string;
-	/** Made up by the sender; repeating it repeats the answer, never the message. */
+	/** Chosen by the sender. A repeat is answered again, but stored only once. */
 	client_id?: string | null;
 }
 
-/** Marks what the other side sent, up to and including the message `message_id`, as read; without one, all. */
+/** Marks the other participant's messages up to and including `message_id` as read; without it, all of them. */
 export interface MarkRead {
 	type: "mark_read";
 	message_id?: number | string | null;
 }
 
-/** Tells the other side that one began to type or stopped. */
+/** Tells the other participant that this one began or stopped typing. */
 export interface SetTyping {
 	type: "typing";
 	is_typing: boolean;
 }
 
-/** Asks for a pong: browsers cannot send the ping of the WebSocket protocol. */
+/** Requests a pong. Browsers cannot send the ping of the WebSocket protocol. */
 export interface Ping {
 	type: "ping";
 }
@@ -175,14 +175,14 @@ export interface ConnectionEstablished {
 	room_group_name: string;
 }
 
-/** A message, once per socket, in order; `client_id` goes to the sender's own sockets only. */
+/** A message. Each is sent once per socket, in order; only the sender's own sockets receive `client_id`. */
 export interface NewMessage {
 	type: "new_message";
 	message: Message;
 	client_id?: string;
 }
 
-/** Messages became read by the user `reader`. */
+/** The user `reader` has read these messages. */
 export interface UpdateMessageStatus {
 	type: "update_message_status";
 	message_ids: Array<number>;
@@ -190,7 +190,7 @@ export interface UpdateMessageStatus {
 	reader: number;
 }
 
-/** Ends the replay that `?after=` asked for. */
+/** Ends the replay that `?after=` requested. */
 export interface ResumeComplete {
 	type: "resume_complete";
 	recovered: boolean;
@@ -198,7 +198,7 @@ export interface ResumeComplete {
 	read_up_to: number | null;
 }
 
-/** The other side, the user `user`, began to type or stopped. */
+/** The other participant, the user `user`, began or stopped typing. */
 export interface Typing {
 	type: "typing";
 	user: number;
@@ -206,9 +206,10 @@ export interface Typing {
 }
 
 /**
- * The other side, the user `user`, came or went; on sockets opened with `?presence=1` only.
+ * The other participant, the user `user`, came online or went offline; only on sockets opened with
+ * `?presence=1`.
  *
- * `last_seen` is null for one who was never here.
+ * `last_seen` is null for users who have never connected.
  */
 export interface Presence {
 	type: "presence";
@@ -229,13 +230,13 @@ export interface ErrorFrame {
 	retry_after?: number;
 }
 
-/** The first frame of an inbox; `unread_total` counts what its user has not read in all their conversations. */
+/** The first frame of an inbox; `unread_total` counts the user's unread messages in all their conversations. */
 export interface InboxEstablished {
 	type: "inbox_established";
 	unread_total: number;
 }
 
-/** On an inbox: a conversation changed; this is its present state. */
+/** A conversation of this inbox changed; this is its present state. */
 export interface ConversationUpdate {
 	type: "conversation_update";
 	conversation: Conversation;
@@ -244,7 +245,7 @@ export interface ConversationUpdate {
 /** Every code that an error may have. */
 export type ErrorCode = FrameErrorCode | RestErrorCode;
 
-/** What a conversation's socket says. */
+/** Frames that the server sends on a conversation's socket. */
 export type ConversationFrame =
 	| ConnectionEstablished
 	| NewMessage
@@ -255,30 +256,30 @@ export type ConversationFrame =
 	| Pong
 	| ErrorFrame;
 
-/** What an inbox says. */
+/** Frames that the server sends on an inbox. */
 export type InboxFrame = InboxEstablished | ConversationUpdate | Presence | Pong | ErrorFrame;
 
-/** What may be said on a conversation's socket. */
+/** Frames that a client may send on a conversation's socket. */
 export type ConversationClientFrame = SendMessage | MarkRead | SetTyping | Ping;
 
-/** What may be said on an inbox. */
+/** Frames that a client may send on an inbox. */
 export type InboxClientFrame = Ping;
 
 /** Why the server closes a socket. */
 export type CloseCode =
-	/** A frame was over 64 KiB: do not repeat it. */
+	/** A frame was larger than 64 KiB: do not repeat it. */
 	| 1009
 	/** The server failed: reconnect with `after`. */
 	| 1011
 	/** The server restarts: reconnect with `after`. */
 	| 1012
-	/** The client reads too slowly, or the database is away: reconnect later, with `after`. */
+	/** The client reads too slowly, or the database is unreachable: reconnect later with `after`. */
 	| 1013
-	/** Signed out, the session ran out, a new password, or a deactivated user: sign in. */
+	/** Signed out, session expired, password changed, or user deactivated: sign in. */
 	| 4401
-	/** No longer part of this conversation: ask REST for the present one. */
+	/** The user may not use this socket any more: ask REST for the present conversation. */
 	| 4403
-	/** The conversation is gone: ask REST for the present one. */
+	/** The conversation does not exist: ask REST for the present one. */
 	| 4404
 	/** More than 100 refused frames in 10 seconds, or too many sockets: wait. */
 	| 4429;
