@@ -106,9 +106,10 @@ def test_the_list_of_messages_costs_the_same_for_any_number(people: People, brow
         return len(queries)
 
     say(people.conversation, people.student, "one")
+    cost()  # Django looks the content types up once per process
     few = cost()
     say(people.conversation, people.teacher, *["more"] * 30)
-    assert cost() == few <= 6  # and the record of what was shown
+    assert cost() == few <= 5  # and the record of what was shown
 
 
 def test_no_list_of_messages_counts_or_pages_further_than_its_limit(
