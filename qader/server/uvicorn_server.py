@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Generator
 from functools import partial
 from typing import Any
@@ -104,7 +105,7 @@ class Socket(WebSocketsSansIOProtocol):
     """
 
     state: State
-    opened_at: float  # on the event loop's clock
+    opened_at: float  # by `time.monotonic`: uvloop's own clock counts whole milliseconds, in which several can open
 
     def data_received(self, data: bytes) -> None:
         """Answer 400 to a malformed handshake; uvicorn does not answer it."""
@@ -144,7 +145,7 @@ class Socket(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note when the socket was opened, for the order of closing."""
         super().connection_made(transport)
-        self.opened_at = self.loop.time()
+        self.opened_at = time.monotonic()
 
     def handle_connect(self, event: Request) -> None:
         """Accept a handshake, unless the server stops."""
