@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,8 @@ from tests.servers import postgresql, redis
 ROOT = Path(__file__).resolve().parent.parent
 WITHOUT_E2E = ["--ignore=tests/e2e", "--deselect=tests/e2e/"]  # the second for files that ARGS names
 STOP_SECONDS = 60  # for cleaning up after an interrupt
-E2E_WORKERS = 3  # they mostly wait, for processes and time-outs
+# More than processors: most tests wait, for processes, time-outs and the loop's next round.
+FAST_WORKERS, DATABASE_WORKERS, E2E_WORKERS = 4, 3, 5
 # As in production, over plain HTTP: what only DEBUG hides must fail here.
 SETTINGS = {"DEBUG": "0", "SECURE_SSL": "0", "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver"}
 
@@ -113,9 +114,9 @@ def run(lanes: Sequence[Lane]) -> list[int]:
 
 def run_all(arguments: list[str], fast: bool) -> list[int]:
     """Run all lanes, and then, alone, what is marked `quiet`."""
-    sqlite = Lane("SQLite + in-memory", [*WITHOUT_E2E, "-m", "not quiet", *arguments], workers=2)
+    sqlite = Lane("SQLite + in-memory", [*WITHOUT_E2E, "-m", "not quiet", *arguments], workers=DATABASE_WORKERS)
     if fast:
-        return run([sqlite])
+        return run([replace(sqlite, workers=FAST_WORKERS)])
     database, cache = os.environ.get("TEST_DATABASE_URL"), os.environ.get("TEST_REDIS_URL")
     is_shared = bool(database or cache)
     with ExitStack() as stack:
@@ -126,7 +127,7 @@ def run_all(arguments: list[str], fast: bool) -> list[int]:
             redis_urls = [cache or stack.enter_context(redis()).url for _ in range(workers)]
             return Lane(title, [*own, *arguments], url, redis_urls, workers)
 
-        on_postgresql = lane("PostgreSQL + Redis", [*WITHOUT_E2E, "-m", "not quiet", "--databases-only"], 2)
+        on_postgresql = lane("PostgreSQL + Redis", [*WITHOUT_E2E, "-m", "not quiet", "--databases-only"], DATABASE_WORKERS)
         end_to_end = lane("end to end", ["-m", "not quiet", "--e2e-only"], E2E_WORKERS)
         alone = lane("alone", ["-m", "quiet"])
         together = [[sqlite], [on_postgresql]] if is_shared else [[sqlite, on_postgresql]]
