@@ -49,7 +49,7 @@ serve: $(if $(wildcard $(BIN)/python),,install) ## The production server: PORT=,
 test: install $(VENV)/.dev $(JS) ## Run every test; FAST=1 leaves out tests/e2e and PostgreSQL, ARGS= goes on to pytest.
 	@FAST=$(FAST) $(BIN)/python -m tests $(ARGS)
 
-prove: install $(VENV)/.dev ## The eleven proofs of the promises, each with its seed, counts and time; SEED= repeats one.
+prove: install $(VENV)/.dev ## The proofs of the promises, each with its seed, counts and time; SEED= repeats one, SECONDS= is how long all faults at once last.
 	@$(BIN)/python -m tests.prove
 
 trace: install $(VENV)/.dev ## Send one message through the running application and print the functions it passes.

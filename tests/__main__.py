@@ -29,6 +29,7 @@ WITHOUT_E2E = ["--ignore=tests/e2e", "--deselect=tests/e2e/"]  # the second for 
 STOP_SECONDS = 60  # for cleaning up after an interrupt
 # More than processors: most tests wait, for processes, time-outs and the loop's next round.
 FAST_WORKERS, DATABASE_WORKERS, E2E_WORKERS = 4, 3, 5
+OTHERS = "not quiet and not proof"
 # As in production, over plain HTTP: what only DEBUG hides must fail here.
 SETTINGS = {"DEBUG": "0", "SECURE_SSL": "0", "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver"}
 
@@ -114,7 +115,7 @@ def run(lanes: Sequence[Lane]) -> list[int]:
 
 def run_all(arguments: list[str], fast: bool) -> list[int]:
     """Run all lanes, and then, alone, what is marked `quiet`."""
-    sqlite = Lane("SQLite + in-memory", [*WITHOUT_E2E, "-m", "not quiet", *arguments], workers=DATABASE_WORKERS)
+    sqlite = Lane("SQLite + in-memory", [*WITHOUT_E2E, "-m", OTHERS, *arguments], workers=DATABASE_WORKERS)
     if fast:
         return run([replace(sqlite, workers=FAST_WORKERS)])
     database, cache = os.environ.get("TEST_DATABASE_URL"), os.environ.get("TEST_REDIS_URL")
@@ -127,8 +128,8 @@ def run_all(arguments: list[str], fast: bool) -> list[int]:
             redis_urls = [cache or stack.enter_context(redis()).url for _ in range(workers)]
             return Lane(title, [*own, *arguments], url, redis_urls, workers)
 
-        on_postgresql = lane("PostgreSQL + Redis", [*WITHOUT_E2E, "-m", "not quiet", "--databases-only"], DATABASE_WORKERS)
-        end_to_end = lane("end to end", ["-m", "not quiet", "--e2e-only"], E2E_WORKERS)
+        on_postgresql = lane("PostgreSQL + Redis", [*WITHOUT_E2E, "-m", OTHERS, "--databases-only"], DATABASE_WORKERS)
+        end_to_end = lane("end to end", ["-m", OTHERS, "--e2e-only"], E2E_WORKERS)
         alone = lane("alone", ["-m", "quiet"])
         together = [[sqlite], [on_postgresql]] if is_shared else [[sqlite, on_postgresql]]
         return [code for lanes in [*together, [end_to_end], [alone]] for code in run(lanes)]

@@ -92,9 +92,9 @@ class Cluster:
             "STOP_NOTICE_SECONDS": "0",
         }
 
-    def server(self, kind: str = "daphne", **settings: str) -> WebServer:
+    def server(self, kind: str = "daphne", *, module: str = "qader.serve", **settings: str) -> WebServer:
         """One more server process, not yet started; `settings` are environment variables."""
-        server = WebServer(self.environment | settings, server=kind)
+        server = WebServer(self.environment | settings, server=kind, module=module)
         self.servers.append(server)
         return server
 

@@ -50,8 +50,8 @@ def start_both(cluster: Cluster, **settings: str) -> list[WebServer]:
 class Load:
     """`async with Load(...) as load`: a client for each person of the pairs; `talk` sets them writing."""
 
-    def __init__(self, cluster: Cluster, rng: random.Random) -> None:
-        self.cluster, self.rng = cluster, rng
+    def __init__(self, cluster: Cluster, rng: random.Random, *, is_patient: bool = False) -> None:
+        self.cluster, self.rng, self._is_patient = cluster, rng, is_patient
         self.clients: list[Client] = []
         self.conversations: dict[Client, int] = {}
         self.said: set[str] = set()  # contents, each said once
@@ -76,7 +76,7 @@ class Load:
     async def join(self, pair: Pair, students: Sequence[Reachable], teachers: Sequence[Reachable]) -> None:
         """Let both connect, each to any of their servers."""
         for person, servers in ((pair.student, students), (pair.teacher, teachers)):
-            client = Client(person, servers, rng=random.Random(self.rng.random()))
+            client = Client(person, servers, rng=random.Random(self.rng.random()), is_patient=self._is_patient)
             self.clients.append(await self._stack.enter_async_context(client))
             self.conversations[client] = pair.conversation_id
 

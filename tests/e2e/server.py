@@ -56,10 +56,15 @@ class WebServer:
     tls: ssl.SSLContext | None = None  # its clients speak in the clear; those of a proxy may not
 
     def __init__(
-        self, environment: Mapping[str, str] | None = None, *, server: str = "daphne", command: list[str] | None = None
+        self,
+        environment: Mapping[str, str] | None = None,
+        *,
+        server: str = "daphne",
+        module: str = "qader.serve",
+        command: list[str] | None = None,
     ) -> None:
         self.environment = dict(os.environ if environment is None else environment)
-        self.command = command or ["qader.serve", "--server", server]
+        self.command = command or [module, "--server", server]
         self._fixed_port = command is None
         self.port = 0
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as this object
