@@ -5,11 +5,11 @@ import sys
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import dj_database_url
 from environs import Env, EnvError
-from redis.connection import parse_url
+
+from chat.runtime.redis_address import redis_host
 
 env = Env()
 
@@ -177,12 +177,12 @@ def redis_url() -> str:
     url: str = env.str("REDIS_URL", "")
     try:
         if url:
-            parse_url(url)  # type: ignore[no-untyped-call]
-        known = urlsplit(url).port != 0
+            redis_host(url)
     except ValueError:  # half an IPv6 address, a port that is not a number, an option with a wrong value
-        known = False
-    if not known:
-        raise EnvError("REDIS_URL must be a redis://, rediss:// or unix:// address, with options that redis-py knows.")
+        raise EnvError(
+            "REDIS_URL must be a redis://, rediss:// or unix:// address, with options that redis-py knows, or"
+            " redis+sentinel://:password@host1:port1,host2:port2/master-name/0."
+        ) from None
     return url
 
 

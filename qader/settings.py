@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from chat.runtime.redis_address import redis_host
 from qader.environment import (
     MAX_NOTICE_SECONDS,
     allowed_hosts,
@@ -105,7 +106,7 @@ CHANNEL_LAYERS: dict[str, Any] = {
     "default": {
         "BACKEND": "chat.bus.redis_layer.RedisPubSubChannelLayer",
         "CONFIG": {
-            "hosts": [{"address": REDIS_URL, "protocol": 2, "socket_timeout": 2, "socket_connect_timeout": 2}],
+            "hosts": [redis_host(REDIS_URL) | {"protocol": 2, "socket_timeout": 2, "socket_connect_timeout": 2}],
             "prefix": "qader",
         },
     }
@@ -118,9 +119,9 @@ CHANNEL_LAYERS: dict[str, Any] = {
 CACHES: dict[str, Any] = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": REDIS_URL,
+        "LOCATION": [REDIS_URL],  # a list: Django would split an address at its commas
         "KEY_PREFIX": "qader",
-        "OPTIONS": CACHE_TIMEOUTS,
+        "OPTIONS": CACHE_TIMEOUTS | {"pool_class": "chat.runtime.redis_address.RedisPool"},
     }
     if REDIS_URL
     else {

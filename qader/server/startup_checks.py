@@ -21,6 +21,8 @@ from environs import EnvError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from chat.runtime.redis_address import RedisPool
+
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1  # between two attempts to reach the database or Redis
@@ -83,13 +85,14 @@ def _retry_until_reachable(check: Callable[[], None], deadline: float) -> None:
 
 
 def _ping_redis() -> None:
-    client = redis.Redis.from_url(settings.REDIS_URL, **settings.CACHE_TIMEOUTS, retry=Retry(NoBackoff(), 0))
+    pool = RedisPool.from_url(settings.REDIS_URL, **settings.CACHE_TIMEOUTS, retry=Retry(NoBackoff(), 0))
+    client = redis.Redis(connection_pool=pool)
     try:
         client.ping()
     except redis.RedisError as error:
         raise UnreachableError("Redis", error) from None
     finally:
-        client.close()
+        pool.disconnect()
 
 
 def _check_migrations() -> None:
