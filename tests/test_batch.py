@@ -11,7 +11,7 @@ from chat.models import Conversation, Message
 from chat.store.batch import Sent, store
 from tests.people import People, say
 from tests.queries import at_once
-from tests.service_results import CLOSED, UNAVAILABLE, entry, posted, reassign, refusal, stored
+from tests.service_results import CLOSED, UNAVAILABLE, entry, posted, reassign, refusal, store_all, stored
 
 
 def test_a_batch_numbers_each_conversations_messages_in_the_order_they_came(people: People) -> None:
@@ -77,7 +77,7 @@ def test_one_client_id_in_batches_at_once_stores_once(live_people: People) -> No
 
     def writing(name: str) -> Callable[[], Any]:
         batch = [entry(conversation, live_people.student, text, text) for text in (name, "same", f"{name} again")]
-        return lambda: store(batch)
+        return lambda: store_all(batch)
 
     outcomes = at_once(*[writing(name) for name in "abcd"])
     event = posted(conversation.messages.get(client_id="same"), "same")
