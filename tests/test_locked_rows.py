@@ -107,7 +107,7 @@ async def test_a_request_waits_for_a_row_that_is_let_go_in_time(
     row: Conversation | Message = live_conversation if locked == "conversation" else message
     await in_thread(holder.lock, row)
     path = f"/api/v1/chat/conversations/{live_conversation.pk}/mark-read/"
-    request = asyncio.create_task(post(live_people.student, path))
+    request = asyncio.ensure_future(post(live_people.student, path))
     await asyncio.sleep(0.5)
     assert not request.done()
     await asyncio.to_thread(holder.commit)  # the thread of requests is taken

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextvars import Context
 from functools import partial
+from itertools import filterfalse
 from typing import NamedTuple, TypeAlias
 
 from msgspec.structs import replace
@@ -89,7 +90,7 @@ class Writer:
         """Start the next batch, unless it has to wait for the current one or too many are under way."""
         self._starting = None
         while self._current is None and len(self._under_way) < MAX_BATCHES:
-            batch = self._take(pk for pk in self._waiting if pk not in self._busy)
+            batch = self._take(filterfalse(self._busy.__contains__, self._waiting))
             if not batch:
                 return
             self._current = self._submit(batch)
@@ -104,7 +105,7 @@ class Writer:
         """Try again what is set aside, in a batch of its own."""
         locked, self._locked, self._retrying = self._locked, {}, None
         self._busy.difference_update(locked)
-        if len(self._under_way) < MAX_BATCHES and (batch := self._take(pk for pk in locked if pk in self._waiting)):
+        if len(self._under_way) < MAX_BATCHES and (batch := self._take(filter(self._waiting.__contains__, locked))):
             self._submit(batch)
         self._set_aside([pk for pk in locked if pk in self._waiting and pk not in self._busy])
 
