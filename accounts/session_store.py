@@ -6,6 +6,7 @@ from typing import Any
 
 from django.contrib.auth import SESSION_KEY
 from django.contrib.sessions.backends import db
+from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.models import Session
 from django.db import connection
 from django.utils import timezone
@@ -38,6 +39,15 @@ class SessionStore(db.SessionStore):
         note = self.encode({NEW_KEY: self.session_key})
         rows = Session.objects.filter(session_key=old_key)
         rows.update(session_data=note, expire_date=timezone.now() + NOTE_LIFETIME)
+
+    def save(self, must_create: bool = False) -> None:
+        """Save; unlike Django's, an error of the database is not taken for a session that was deleted meanwhile."""
+        try:
+            super().save(must_create)
+        except UpdateError as error:
+            if error.__context__ is not None and error.__context__.__cause__ is not None:  # the driver raised it
+                raise error.__context__ from error.__context__.__cause__
+            raise
 
     def load(self) -> dict[str, Any]:
         """Return the contents of the session; nothing if it continues under another key."""

@@ -156,9 +156,13 @@ class ChatConsumer(SocketConsumer):
             session=self.scope.get("session"),
             conversation_id=None if conversation_id is None else parse_id(conversation_id),
             mark=self.query.get("mark_read", "").lower() not in {"false", "0"},
-            after=parse_id(self.query["after"]) if "after" in self.query else None,
+            after=self._after(),
             check=check,
         )
+
+    def _after(self) -> int | None:
+        text = self.query.get("after")
+        return None if text is None else 0 if text == "0" else parse_id(text)
 
     async def send_message(self, frame: dict[str, Any]) -> None:
         """Queue a message; `_sent` answers the sender when the outcome is known."""

@@ -5,21 +5,22 @@ import math
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
-from django.db import InterfaceError, OperationalError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from chat.errors import ClientError, UnavailableError
 from chat.runtime import metrics
+from chat.runtime.database import note_refusal
+from chat.runtime.database_errors import temporary_trouble
 
 logger = logging.getLogger(__name__)
 
 
 def exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
     """Return the answer to an error: DRF's own as DRF does, ours as `{"detail": ..., "code": ...}` or by field."""
-    if isinstance(error, (OperationalError, InterfaceError)):
-        logger.warning("database error over REST: %s", type(error).__name__)
-        metrics.DATABASE_ERRORS_OF_HTTP.inc()
+    if trouble := temporary_trouble(error, "http"):
+        logger.warning("database error over REST: %s", trouble)
+        note_refusal(trouble)
         error = UnavailableError()
     if isinstance(error, RecursionError):
         error = ClientError("invalid_json", "The JSON is nested too deeply.")

@@ -2,6 +2,9 @@
 
 `seq` numbers the messages of a conversation 1, 2, 3, ... and is handed out under the conversation's row lock, so the
 order of `seq` is the order of the commits. Order, gaps, pages and resuming all depend on this one integer.
+
+Times come from the database's clock, which is one for all processes. Those of a conversation never go back, even where
+that clock does, as after a fail-over: `updated_at` is never before its newest message.
 """
 
 from datetime import datetime
@@ -10,8 +13,7 @@ from typing import Any, Self
 from django.conf import settings
 from django.db import models, transaction
 from django.db.models import Count, F, OuterRef, Q, Subquery
-from django.db.models.functions import Coalesce
-from django.utils import timezone
+from django.db.models.functions import Coalesce, Greatest, Now
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import MENTOR_ROLES, RoleChoices, User, UserProfile
@@ -64,8 +66,8 @@ class Conversation(models.Model):
     teacher = models.ForeignKey(
         UserProfile, models.CASCADE, related_name="conversations_as_teacher", db_index=False, verbose_name=_("teacher")
     )
-    created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
-    updated_at = models.DateTimeField(_("last activity"), default=timezone.now, editable=False)
+    created_at = models.DateTimeField(_("created at"), default=Now, editable=False)
+    updated_at = models.DateTimeField(_("last activity"), default=Now, editable=False)
     last_seq = models.PositiveBigIntegerField(default=0, editable=False)
     # How far each participant has read: the other one's messages up to this seq have is_read. These seqs only grow.
     student_read_seq = models.PositiveBigIntegerField(default=0, editable=False)
@@ -86,14 +88,17 @@ class Conversation(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """Save, except the counters: they change only under the row lock, and this instance may be stale."""
-        if not self._state.adding and kwargs.get("update_fields") is None:
+        adding = self._state.adding
+        if not adding and kwargs.get("update_fields") is None:
             fields = (field.name for field in self._meta.concrete_fields if not field.primary_key)
             kwargs["update_fields"] = [name for name in fields if name not in self.COUNTERS]
         super().save(*args, **kwargs)
+        if adding:
+            self.refresh_from_db(fields=["created_at", "updated_at"])  # as the database has set them
 
     @classmethod
     def get_or_create_conversation(
-        cls, *, student_profile: UserProfile, teacher_profile: UserProfile
+        cls, student_profile: UserProfile, teacher_profile: UserProfile
     ) -> tuple["Conversation", bool]:
         """Return the pair's one conversation and whether it was just created; safe for concurrent calls."""
         return cls.objects.with_people().get_or_create(student=student_profile, teacher=teacher_profile)
@@ -139,7 +144,7 @@ class Message(models.Model):
         settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", db_index=False, verbose_name=_("sender")
     )
     content = models.TextField(_("content"))
-    timestamp = models.DateTimeField(_("sent at"), default=timezone.now)
+    timestamp = models.DateTimeField(_("sent at"), default=Now)
     is_read = models.BooleanField(_("read"), default=False)
     seq = models.PositiveBigIntegerField(_("number"), editable=False)
     client_id = models.CharField(max_length=64, null=True, blank=True, editable=False)  # noqa: DJ001 - nulls never clash
@@ -165,11 +170,13 @@ class Message(models.Model):
         return f"#{self.pk}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save; a new message without a `seq` gets the next one of its conversation."""
+        """Save; a new message without a `seq` gets the next one of its conversation, and the time unless it has one."""
         if not self._state.adding or self.seq is not None:
             return super().save(*args, **kwargs)
         with transaction.atomic():
-            self.seq = take_seq(self.conversation_id, 1, self.timestamp)
+            self.seq, updated_at = take_seq(self.conversation_id, self.timestamp)
+            if isinstance(self.timestamp, Now):
+                self.timestamp = updated_at
             super().save(*args, **kwargs)
 
 
@@ -189,8 +196,11 @@ class LastSeen(models.Model):
         return f"#{self.pk}"
 
 
-def take_seq(conversation_id: int, count: int, now: datetime) -> int:
-    """Reserve `count` seqs of a conversation and return the first; locks the row, so it needs a transaction."""
+def take_seq(conversation_id: int, at: datetime | Now) -> tuple[int, datetime]:
+    """Reserve the next seq of a conversation for a message of this time; return it and the new `updated_at`.
+
+    Locks the row, so it needs a transaction.
+    """
     rows = Conversation.objects.filter(pk=conversation_id)
-    rows.update(last_seq=F("last_seq") + count, updated_at=now)
-    return rows.values_list("last_seq", flat=True).get() - count + 1
+    rows.update(last_seq=F("last_seq") + 1, updated_at=Greatest("updated_at", at))
+    return rows.values_list("last_seq", "updated_at").get()

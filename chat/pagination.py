@@ -12,6 +12,7 @@ from rest_framework.utils.urls import remove_query_param, replace_query_param
 
 from chat.errors import ClientError
 from chat.models import Conversation, Message
+from chat.store.history import Place, place_of
 from chat.wire.client_frames import parse_id
 from chat.wire.server_frames import ConversationBody, ConversationPage
 
@@ -97,35 +98,38 @@ def _cursor_page(conversation: Conversation, request: Request) -> Page:
     if "before" in request.query_params and "after" in request.query_params:
         raise ValidationError({"after": ["Either before or after, not both."]})
     if "after" in request.query_params:
-        return _page_after(conversation, _seq(conversation, request, "after"), limit)
-    back = "before" in request.query_params
-    before = _seq(conversation, request, "before") if back else conversation.last_seq + 1
-    rows = conversation.messages.filter(seq__lt=before).with_sender().order_by("-seq")[: limit + 1]
-    messages = list(rows)[::-1]
+        return _page_after(conversation, _place(conversation, request, "after"), limit)
+    place = _place(conversation, request, "before") if "before" in request.query_params else None
+    rows = conversation.messages.filter(seq__lt=place.before if place else conversation.last_seq + 1)
+    messages = list(rows.with_sender().order_by("-seq")[: limit + 1])[::-1]
     older = len(messages) > limit
     messages = messages[-limit:]
     return Page(
         messages,
         {"before": messages[0].pk} if older else None,
-        # The cursor's own message is newer, so there is a page. `last_seq` cannot tell: its message may be deleted.
-        {"after": messages[-1].pk} if back and messages else None,
+        {"after": messages[-1].pk} if place and messages and _has_newer(conversation, place) else None,
     )
 
 
-def _page_after(conversation: Conversation, after: int, limit: int) -> Page:
-    messages = list(conversation.messages.filter(seq__gt=after).with_sender().order_by("seq")[: limit + 1])
+def _has_newer(conversation: Conversation, place: Place) -> bool:
+    """Whether the page before this place has a next one; `last_seq` cannot tell, its message may be erased."""
+    return place.before == place.after or conversation.messages.filter(seq__gte=place.before).exists()
+
+
+def _page_after(conversation: Conversation, place: Place, limit: int) -> Page:
+    rows = conversation.messages.filter(seq__gt=place.after)
+    messages = list(rows.with_sender().order_by("seq")[: limit + 1])
     newer = len(messages) > limit
     messages = messages[:limit]
     return Page(
         messages,
-        {"before": messages[0].pk} if messages else None,
+        {"before": messages[0].pk} if messages and place.after else None,
         {"after": messages[-1].pk} if newer else None,
     )
 
 
-def _seq(conversation: Conversation, request: Request, name: str) -> int:
-    pk = parse_id(request.query_params[name])
-    seq = conversation.messages.filter(pk=pk).values_list("seq", flat=True).first()
-    if seq is None:
+def _place(conversation: Conversation, request: Request, name: str) -> Place:
+    place = place_of(conversation, parse_id(request.query_params[name]))
+    if place is None:
         raise ClientError("message_not_found", "No such message in this conversation.", 400, field=name)
-    return seq
+    return place

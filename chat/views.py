@@ -16,6 +16,7 @@ from chat import services
 from chat.errors import ClientError
 from chat.models import Conversation
 from chat.pagination import MAX_PAGE_SIZE, PAGE_SIZE, ConversationPagination, history_page
+from chat.runtime.database import until_unlocked
 from chat.store.overview import conversation_bodies
 from chat.wire.client_frames import MessagePost, read
 from chat.wire.server_frames import (
@@ -98,7 +99,9 @@ class MessagesView(APIView):
         conversation = self.conversation(user, **kwargs)
         mark = _flag(request, "mark_read")
         page = history_page(conversation, request)
-        if mark and services.mark_read(conversation=conversation, reader=user, up_to=conversation.last_seq):
+        if mark and until_unlocked(
+            services.mark_read, conversation=conversation, reader=user, up_to=conversation.last_seq
+        ):
             read_seq = getattr(conversation, conversation.read_field(user.pk))
             for message in page["results"]:
                 message.is_read = message.is_read or (message.sender_id != user.pk and message.seq <= read_seq)
@@ -159,7 +162,7 @@ class MarkReadView(APIView):
         conversation = Conversation.objects.for_user(user).with_people().filter(pk=conversation_pk).first()
         if conversation is None:
             raise ClientError("not_a_participant", "You are not part of this conversation.", 403)
-        count = services.mark_read(conversation=conversation, reader=user)
+        count = until_unlocked(services.mark_read, conversation=conversation, reader=user)
         return Response(msgspec.to_builtins(MarkedBody(detail=f"{count} messages marked as read.")))
 
 

@@ -92,8 +92,9 @@ TEMPLATES = [
     }
 ]
 
-# Timeouts in ms for the server's PostgreSQL connections only; migrations and dumps have none.
-DATABASE_SERVER_OPTIONS = "-c statement_timeout=4000 -c lock_timeout=3000 -c idle_in_transaction_session_timeout=10000"
+# Timeouts in ms for the server's PostgreSQL connections only; migrations and dumps have none. lock_timeout is short, so
+# that those who wait for a locked row do not hold the threads and connections of all others: the chat tries again.
+DATABASE_SERVER_OPTIONS = "-c statement_timeout=4000 -c lock_timeout=100 -c idle_in_transaction_session_timeout=10000"
 DATABASES = {"default": database(DATABASE_POOL_SIZE, BASE_DIR)}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

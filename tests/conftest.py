@@ -13,13 +13,14 @@ from asgiref.sync import SyncToAsync, sync_to_async
 from channels.layers import channel_layers
 from channels.testing import WebsocketCommunicator
 from django.core.cache import cache
-from django.db import connections
+from django.db import connection, connections
 from django.test import AsyncClient
 
 from accounts.models import User
 from chat.models import Conversation
 from qader.observability.log_format import JsonLine
 from tests.contract import check_close, check_frame
+from tests.holder import Holder, server_lock_timeout
 from tests.people import People, make_people, session_cookie
 from tests.queries import wait_for_idle_threads
 
@@ -85,6 +86,17 @@ def live_people(transactional_db: None) -> People:
 def live_conversation(live_people: People) -> Conversation:
     """The conversation of student and teacher, in a test with sockets."""
     return live_people.conversation
+
+
+@pytest.fixture
+def holder(live_people: People) -> Iterator[Holder]:
+    """Somebody else who locks rows; the application's connections have a server's lock_timeout."""
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite locks no rows.")
+    with server_lock_timeout():
+        holder = Holder()
+        yield holder
+        holder.close()
 
 
 class Socket(WebsocketCommunicator):

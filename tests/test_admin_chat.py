@@ -208,7 +208,7 @@ def test_texts_are_not_shown_if_the_record_fails(
     browser.raise_request_exception = False
     for path in (MESSAGES, change_url(message)):
         answer = browser.get(path)
-        assert (answer.status_code, "secret" in answer.content.decode()) == (500, False)
+        assert (answer.status_code, "secret" in answer.content.decode()) == (503, False)
 
 
 def test_reading_texts_needs_its_own_permission(people: People) -> None:

@@ -1,9 +1,11 @@
 """The write path: what a batch of messages stores, and the result of each message."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from accounts.models import RoleChoices, User, UserProfile
@@ -11,7 +13,9 @@ from chat.models import Conversation, Message
 from chat.store.batch import Sent, store
 from tests.people import People, say
 from tests.queries import at_once
-from tests.service_results import CLOSED, UNAVAILABLE, entry, posted, reassign, refusal, stored
+from tests.service_results import CLOSED, UNAVAILABLE, entry, posted, reassign, refusal, store_all, stored
+
+SAME_CLOCK = timedelta(minutes=1)
 
 
 def test_a_batch_numbers_each_conversations_messages_in_the_order_they_came(people: People) -> None:
@@ -47,6 +51,35 @@ def test_a_batch_numbers_each_conversations_messages_in_the_order_they_came(peop
         assert before <= row.updated_at == row.messages.get(seq=last).timestamp
 
 
+@pytest.mark.parametrize("portably", [False, True])
+def test_the_times_of_a_conversation_do_not_go_back(live_people: People, portably: bool) -> None:
+    """Whichever clock was ahead: another host's, or that of the database before a fail-over."""
+    conversation, ahead = live_people.conversation, timezone.now() + timedelta(minutes=5)
+    Conversation.objects.filter(pk=conversation.pk).update(updated_at=ahead)
+    others = [entry(live_people.other_conversation, live_people.trainer, "free")]
+    others += [entry(live_people.other_conversation, live_people.trainer, None)] if portably else []
+    answer, free, *_ = store([entry(conversation, live_people.student, "answer"), *others])
+    assert isinstance(answer, Sent)
+    assert isinstance(free, Sent)
+    assert answer.event.message.timestamp == ahead == Conversation.objects.get(pk=conversation.pk).updated_at
+    assert free.event.message.timestamp < ahead
+    assert [answer.event, free.event] == [posted(message) for message in Message.objects.order_by("-timestamp")]
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite is a part of the process")
+@pytest.mark.parametrize("portably", [False, True])
+def test_the_time_of_a_message_is_that_of_the_database(
+    live_people: People, monkeypatch: pytest.MonkeyPatch, portably: bool
+) -> None:
+    conversation, before = live_people.conversation, timezone.now()
+    monkeypatch.setattr(timezone, "now", lambda: before + timedelta(minutes=5))  # this host's clock
+    store([entry(conversation, live_people.student, text) for text in ("one", None if portably else "two")])
+    say(conversation, live_people.teacher, "by the ORM")
+    for message in Message.objects.all():
+        assert before - SAME_CLOCK < message.timestamp < before + SAME_CLOCK
+    assert conversation.created_at < before + SAME_CLOCK
+
+
 def test_a_client_id_repeated_in_a_batch_stores_once(people: People) -> None:
     batch = [entry(people.conversation, people.student, text, "same") for text in ("first", "second", "third")]
     outcomes = store(batch)
@@ -77,7 +110,7 @@ def test_one_client_id_in_batches_at_once_stores_once(live_people: People) -> No
 
     def writing(name: str) -> Callable[[], Any]:
         batch = [entry(conversation, live_people.student, text, text) for text in (name, "same", f"{name} again")]
-        return lambda: store(batch)
+        return lambda: store_all(batch)
 
     outcomes = at_once(*[writing(name) for name in "abcd"])
     event = posted(conversation.messages.get(client_id="same"), "same")

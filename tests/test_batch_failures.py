@@ -2,19 +2,19 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection
 
 from accounts.models import RoleChoices
 from chat.errors import UnavailableError
 from chat.models import Conversation
-from chat.store.batch import Draft, Sent, store
+from chat.store.batch import Sent, store
+from tests.holder import Holder
 from tests.people import People, conversation_of, make_user
-from tests.queries import at_once, recorded_queries, watched_statements
-from tests.service_results import CLOSED, UNAVAILABLE, entry, event_of, refusal, stored
+from tests.queries import at_once, watched_statements
+from tests.service_results import CLOSED, UNAVAILABLE, entry, event_of, refusal, store_all, stored
 
 
 def test_a_batch_without_waiting_senders_is_rolled_back(people: People) -> None:
@@ -82,84 +82,68 @@ def test_concurrent_batches_on_the_same_conversations_do_not_deadlock(live_peopl
 
     def writing(order: list[Conversation]) -> Callable[[], list[Any]]:
         batches = [[entry(conversation, live_people.teacher, "all") for conversation in order] for _ in range(5)]
-        return lambda: [store(batch) for batch in batches]
+        return lambda: [store_all(batch) for batch in batches]
 
     at_once(writing(conversations), writing(conversations[::-1]))
     for conversation in conversations:
         assert [row[0] for row in stored(conversation)] == list(range(1, 11))
 
 
-def test_both_write_paths_lock_conversations_in_id_order(live_people: People) -> None:
-    if connection.vendor != "postgresql":
-        pytest.skip("SQLite locks no rows.")
-    students = [make_user(f"pupil{number}", RoleChoices.STUDENT, mentor=live_people.teacher) for number in range(3)]
-    first, middle, last = conversations = [conversation_of(student, live_people.teacher) for student in students]
-    for conversation in (middle, first):
-        Conversation.objects.filter(pk=conversation.pk).update(last_seq=0)  # moves the row behind the others
-    order = Conversation.objects.raw("SELECT id FROM chat_conversation ORDER BY ctid")
-    assert [row.pk for row in order] == [last.pk, middle.pk, first.pk]
-
-    def writing(*extra: Draft) -> list[Any]:
-        try:
-            with connection.cursor() as cursor:  # as if the table were large: rows are found where they lie
-                cursor.execute("SET enable_indexscan = off; SET enable_bitmapscan = off")
-            return store([entry(conversation, live_people.teacher, "all") for conversation in conversations] + [*extra])
-        finally:
-            with connection.cursor() as cursor:
-                cursor.execute("RESET enable_indexscan; RESET enable_bitmapscan")
-            connection.close()
-
-    refused = entry(first, live_people.teacher, "\0")  # before the statement is made: all goes the portable way
-    with ThreadPoolExecutor(2) as threads:
-        with transaction.atomic():
-            Conversation.objects.select_for_update().get(pk=middle.pk)
-            both = [threads.submit(writing), threads.submit(writing, refused)]
-            wait_for_locks(2)
-        by_statement, by_rows = (call.result(timeout=10) for call in both)
-    assert [type(outcome) for outcome in by_statement] == [Sent] * 3
-    assert [type(outcome) for outcome in by_rows] == [Sent] * 3 + [UnavailableError]
-
-
-@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite locks no rows")
-def test_a_batch_that_waited_for_a_lock_continues_the_numbering(live_people: People) -> None:
-    """By its one statement: the seq is read anew where the row has changed, for each of several messages."""
+@pytest.mark.parametrize("portably", [False, True])
+@pytest.mark.parametrize("locked", ["conversation", "sender"])
+def test_what_somebody_else_has_locked_is_left_out_and_waited_for_by_nobody(
+    live_people: People, holder: Holder, locked: str, portably: bool
+) -> None:
     conversation, student = live_people.conversation, live_people.student
-    made: list[str] = []
-
-    def writing() -> list[Any]:
-        try:
-            with recorded_queries() as queries:
-                outcomes = store([entry(conversation, student, text) for text in ("three", "four", "five")])
-            made.extend(queries)  # Django's: none, unless it went the portable way
-            return outcomes
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(1) as threads:
-        with transaction.atomic():
-            store([entry(conversation, student, text) for text in ("one", "two")])
-            call = threads.submit(writing)
-            wait_for_locks(1)
-        outcomes = call.result(timeout=10)
-    assert [outcome.event.seq for outcome in outcomes] == [3, 4, 5]
-    assert [(seq, text) for seq, _, text, _ in stored(conversation)] == list(
-        enumerate(("one", "two", "three", "four", "five"), 1)
-    )
-    ids = list(conversation.messages.order_by("seq").values_list("pk", flat=True))
-    assert ids == sorted(ids)
-    assert made == []
+    holder.lock(conversation if locked == "conversation" else student)
+    batch = [entry(conversation, student, text, text) for text in ("one", "two")]
+    batch.append(entry(live_people.other_conversation, live_people.trainer, None if portably else "bad"))
+    batch.append(entry(live_people.other_conversation, live_people.other_student, "free"))
+    batch.append(entry(conversation, student, "three"))
+    one, two, bad, _, three = store(batch)
+    assert [one, two, three] == [None] * 3
+    assert isinstance(bad, UnavailableError if portably else Sent)
+    assert [row[2] for row in stored(live_people.other_conversation)] == ["free"] if portably else ["bad", "free"]
+    assert stored(conversation) == []
+    holder.commit()
+    sent = store([draft for draft in batch if draft.conversation_id == conversation.pk])
+    assert [outcome.event.seq for outcome in sent if isinstance(outcome, Sent)] == [1, 2, 3]
+    assert [row[2] for row in stored(conversation)] == ["one", "two", "three"]
 
 
-def wait_for_locks(count: int) -> None:
-    """Wait until this many connections wait for a lock."""
-    deadline = time.monotonic() + 5
-    with connection.cursor() as cursor:
-        while True:
-            cursor.execute(
-                "SELECT count(DISTINCT pid) FROM pg_locks JOIN pg_stat_activity USING (pid) "
-                "WHERE NOT granted AND datname = current_database()"
-            )
-            if cursor.fetchone()[0] == count:
-                return
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+@pytest.mark.parametrize("portably", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE accounts_user SET is_active = false WHERE username = 'student'",
+        "UPDATE accounts_userprofile SET assigned_mentor_id = NULL WHERE full_name = 'Student'",
+        "UPDATE accounts_userprofile SET role = 'TEACHER' WHERE full_name = 'Student'",
+        "UPDATE accounts_userprofile SET role = 'STUDENT' WHERE full_name = 'Teacher'",
+    ],
+)
+def test_who_may_write_is_decided_when_the_lock_is_held(
+    live_people: People, holder: Holder, change: str, portably: bool
+) -> None:
+    """The sender waits for the conversation; meanwhile it is taken from them."""
+    conversation, student = live_people.conversation, live_people.student
+    batch = [entry(conversation, student, "too late"), entry(conversation, student, None if portably else "and later")]
+    holder.lock(conversation)
+    assert store(batch)[0] is None
+    holder.execute(change)
+    assert store(batch)[0] is None
+    holder.commit()
+    assert refusal(store(batch)[0]) == CLOSED
+    assert stored(conversation) == []
+
+
+def test_a_table_that_is_locked_fails_no_message(live_people: People, holder: Holder) -> None:
+    """As for a moment by a migration: all of them are tried again, and a batch takes a few waits, not one for each."""
+    holder.execute("LOCK TABLE chat_message")
+    pairs = [(live_people.conversation, live_people.student), (live_people.other_conversation, live_people.trainer)]
+    batch = [entry(*pairs[number % 2], str(number)) for number in range(20)]
+    begin = time.monotonic()
+    assert store(batch) == [None] * len(batch)
+    assert time.monotonic() - begin < 0.5
+    holder.commit()
+    assert all(isinstance(outcome, Sent) for outcome in store(batch))
+    assert [row[2] for row in stored(live_people.conversation)] == [str(number) for number in range(0, 20, 2)]

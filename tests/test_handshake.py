@@ -8,6 +8,7 @@ from accounts.models import RoleChoices, User, UserProfile
 from chat import services
 from chat.errors import ClientError
 from chat.live.handshake import Handshake, connect_participant
+from chat.models import Message
 from tests.people import People, fill, say
 from tests.service_results import event_of, unread
 
@@ -133,16 +134,22 @@ def test_resuming_shows_messages_just_marked_as_read(people: People) -> None:
     assert [event.message.is_read for event in connected.missed] == [True]
 
 
-@pytest.mark.parametrize("after", ["foreign", "erased", -1, 2**63 - 1])
+def test_resuming_after_an_erased_message_continues_where_it_stood(people: People) -> None:
+    _, second, erased = say(people.conversation, people.teacher, "one", "two", "three")
+    pk = erased.pk
+    erased.delete()
+    assert begin(people, after=pk) == entrance(people, first=2, last=3, recovered=True)
+    second_event = event_of(Message.objects.get(pk=second.pk))
+    begun = begin(people, after=0)
+    assert (begun.first, begun.recovered, begun.missed[1:]) == (0, True, [second_event])
+
+
+@pytest.mark.parametrize("after", ["foreign", "never", -1, 2**63 - 1])
 def test_resuming_after_an_unknown_message_replays_nothing(people: People, after: int | str) -> None:
     say(people.conversation, people.teacher, "one", "two")
-    erased = say(people.conversation, people.teacher, "three")[0]
-    ids: dict[Any, int] = {
-        "foreign": say(people.other_conversation, people.trainer, "theirs")[0].pk,
-        "erased": erased.pk,
-    }
-    erased.delete()
-    assert begin(people, after=ids.get(after, after)) == entrance(people, first=3, last=3, recovered=False)
+    foreign = say(people.other_conversation, people.trainer, "theirs")[0].pk
+    ids: dict[Any, int] = {"foreign": foreign, "never": foreign + 1}
+    assert begin(people, after=ids.get(after, after)) == entrance(people, first=2, last=2, recovered=False)
 
 
 def test_at_most_500_missed_messages_are_replayed(people: People) -> None:

@@ -109,6 +109,33 @@ async def test_the_first_frame_counts_what_is_unread_in_all_conversations(
     assert await Message.objects.filter(is_read=False).acount() == 5  # nothing of it was marked
 
 
+@pytest.mark.parametrize("change", ["another mentor", "no mentor", "the mentor is none any more"])
+async def test_a_student_s_total_counts_only_what_they_can_open(
+    connect: Connect, live_people: People, live_conversation: Conversation, change: str
+) -> None:
+    await in_thread(say, live_conversation, live_people.teacher, "never read")
+    await in_thread(say, live_conversation, live_people.student, "nor this")
+    async with opened(connect, live_people.student, 1) as inbox, nothing_is_new():
+        if change == "the mentor is none any more":
+            live_people.teacher.profile.role = RoleChoices.ADMIN
+            await live_people.teacher.profile.asave()
+        else:
+            mentor = live_people.trainer.profile if change == "another mentor" else None
+            live_people.student.profile.assigned_mentor = mentor
+            await live_people.student.profile.asave()
+            async with opened(connect, live_people.teacher, 1):
+                pass  # a former mentor can still open it
+        told = (await inbox.receive_json())["conversation"]
+        assert (told["is_active"], told["unread_message_count_for_user"]) == (False, 0)
+    async with opened(connect, live_people.student, 0):
+        pass
+    if change == "another mentor":
+        present = await in_thread(conversation_of, live_people.student, live_people.trainer)
+        await in_thread(say, present, live_people.trainer, "new", "and newer")
+        async with opened(connect, live_people.student, 2):
+            pass
+
+
 async def test_a_message_updates_both_sides_and_nobody_else(
     connect: Connect, live_people: People, live_conversation: Conversation
 ) -> None:

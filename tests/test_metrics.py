@@ -247,13 +247,13 @@ async def test_database_failures_of_writer_and_rest_are_counted(
         with metric_changes() as changed, database_away(), patch.object(psycopg.Cursor, "execute", cut_off):
             await socket.send_json({"message": "lost?", "client_id": "one"})
             assert (await socket.receive_json())["code"] == "temporarily_unavailable"
-    assert changed['qader_database_errors_total{by="writer"}'] == 1
+    assert changed['qader_database_errors_total{by="writer",trouble="gone"}'] == 1
     assert changed['qader_errors_told_total{code="temporarily_unavailable",over="socket"}'] == 1
     client = await http(live_people.student)
     with metric_changes() as changed, database_away():
         assert (await client.get(STUDENT_MESSAGES)).status_code == 503
     assert changed == {
-        'qader_database_errors_total{by="http"}': 1,
+        'qader_database_errors_total{by="http",trouble="gone"}': 1,
         'qader_errors_told_total{code="temporarily_unavailable",over="rest"}': 1,
     }
 

@@ -46,7 +46,7 @@ async def test_refusals_for_too_many_sockets_and_database_outages_are_counted(
     assert (accepted, code) == (False, 1013)
     assert changed == {
         'qader_handshakes_refused_total{reason="temporarily_unavailable"}': 1,
-        'qader_database_errors_total{by="sockets"}': 1,
+        'qader_database_errors_total{by="sockets",trouble="gone"}': 1,
     }
 
 

@@ -1,11 +1,12 @@
 """Models: message numbers, one conversation for each pair, mentors."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError
+from django.utils import timezone
 
 from accounts.models import RoleChoices, UserProfile
 from chat.models import Conversation, Message
@@ -95,9 +96,27 @@ def test_a_pair_has_one_conversation(people: People) -> None:
     assert (again.student, again.teacher) == (people.student.profile, people.teacher.profile)
 
 
-def test_the_pair_must_be_passed_by_keyword(people: People) -> None:
-    with pytest.raises(TypeError):
-        Conversation.get_or_create_conversation(people.student.profile, people.teacher.profile)  # type: ignore[call-arg]
+def test_the_pair_may_be_passed_by_position(people: People) -> None:
+    pair = (people.student.profile, people.teacher.profile)
+    conversation, made = Conversation.get_or_create_conversation(*pair)
+    assert made
+    assert Conversation.get_or_create_conversation(*pair) == (conversation, False)
+    assert (conversation.student, conversation.teacher) == pair
+    stored = Conversation.objects.get()
+    assert (conversation.created_at, conversation.updated_at) == (stored.created_at, stored.updated_at)
+
+
+def test_a_message_is_never_older_than_the_one_before(people: People) -> None:
+    """As after a fail-over to a server whose clock is behind; a time that is given is kept."""
+    conversation, ahead = people.conversation, timezone.now() + timedelta(minutes=5)
+    Conversation.objects.update(updated_at=ahead)
+    (answer,) = say(conversation, people.teacher, "answer")
+    assert answer.timestamp == ahead == Message.objects.get().timestamp == Conversation.objects.get().updated_at
+    given = Message.objects.create(
+        conversation=conversation, sender=people.teacher, content="of last year", timestamp=ahead - timedelta(days=365)
+    )
+    assert given.timestamp == ahead - timedelta(days=365)
+    assert Conversation.objects.get().updated_at == ahead
 
 
 def test_concurrent_calls_return_the_same_conversation(live_people: People) -> None:

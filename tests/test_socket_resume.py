@@ -111,7 +111,22 @@ async def test_more_than_five_hundred_missed_are_left_to_the_history(
 
 @pytest.mark.parametrize(
     "after",
-    ["", "0", "-1", "x", "1.0", "1e3", " 1", "9223372036854775808", "9" * 5000, "999999", "%00", "%ff", "٣", "foreign"],
+    [
+        "",
+        "00",
+        "-1",
+        "x",
+        "1.0",
+        "1e3",
+        " 1",
+        "9223372036854775808",
+        "9" * 5000,
+        "999999",
+        "%00",
+        "%ff",
+        "٣",
+        "foreign",
+    ],
 )
 async def test_an_unknown_message_id_recovers_nothing_and_the_socket_works(
     connect: Connect, live_people: People, live_conversation: Conversation, after: str
@@ -126,6 +141,39 @@ async def test_an_unknown_message_id_recovers_nothing_and_the_socket_works(
         own = await socket.receive_json()
         assert own == await new_message(await Message.objects.aget(content="usable"), live_people.student)
         await socket.silence()
+
+
+async def test_after_0_replays_from_the_beginning(
+    connect: Connect, live_people: People, live_conversation: Conversation
+) -> None:
+    """As a client asks for whom the conversation was empty when it was cut off."""
+    async with connected(connect, live_people.student, None, "?after=0") as socket:
+        assert await socket.receive_json() == resume_complete(0)
+        await socket.silence()
+    messages = await in_thread(bulk, live_conversation, live_people, 500)
+    await Message.objects.filter(pk=messages[0].pk).adelete()
+    async with connected(connect, live_people.student, None, "?after=0") as socket:
+        frames = await receive_many(socket, 500)
+        assert [frame["message"]["id"] for frame in frames[:-1]] == [message.pk for message in messages[1:]]
+        assert frames[-1] == resume_complete(499)
+    await in_thread(bulk, live_conversation, live_people, 1)
+    async with connected(connect, live_people.student, None, "?after=0") as socket:
+        assert await socket.receive_json() == resume_complete(0, recovered=False)
+
+
+async def test_resuming_after_an_erased_message_continues_where_it_stood(
+    connect: Connect, live_people: People, live_conversation: Conversation
+) -> None:
+    messages = await in_thread(bulk, live_conversation, live_people, 9)
+    erased = [messages[n] for n in (0, 3, 4, 8)]
+    await Message.objects.filter(pk__in=[message.pk for message in erased]).adelete()
+    left = [messages[n] for n in (1, 2, 5, 6, 7)]
+    for message, skipped in zip(erased, (0, 2, 2, 5), strict=True):
+        query = f"?mark_read=false&after={message.pk}"
+        async with connected(connect, live_people.student, None, query) as socket:
+            replayed = await shown(left[skipped:], live_people)
+            assert await receive_many(socket, len(replayed) + 1) == [*replayed, resume_complete(len(replayed))]
+            await socket.silence()
 
 
 async def test_without_after_nothing_is_replayed(

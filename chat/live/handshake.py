@@ -52,8 +52,8 @@ def connect_participant(  # noqa: PLR0913 - each by its name
     """Look up the user, the conversation and the missed messages; marks the conversation as read if `mark`.
 
     The user is that of the `session` if there is one, else `user`. Without a `conversation_id` it is a student's own
-    conversation. `after` is a message id, or -1 for an invalid one. Raises 401, 403 and 404 as `services` do, and the
-    error that `check` raises for the user's id; in these cases nothing is marked.
+    conversation. `after` is a message id, 0 for the beginning, or -1 for an invalid one. Raises 401, 403 and 404 as
+    `services` do, and the error that `check` raises for the user's id; in these cases nothing is marked.
     """
     user_id = session_user_id(session) if session is not None else getattr(user, "pk", None)
     person, conversation, unread = find_participant(user_id, conversation_id)
@@ -90,7 +90,7 @@ def _resume(user: User, conversation: Conversation, after: int | None) -> Handsh
     if after is None:
         return handshake(first=last, missed=[], recovered=None, read_up_to=None)
     other_read_seq = next(seq for reader, seq in reads.items() if reader != user.pk)
-    first, read_up_to = resume_position(conversation.pk, user.pk, after, other_read_seq)
+    first, read_up_to = resume_position(conversation, user.pk, after, other_read_seq)
     outcome = "unknown" if first is None else "too_far" if last - first > MAX_REPLAY else "recovered"
     metrics.RESUMES.labels(outcome).inc()
     if first is None or outcome != "recovered":

@@ -14,10 +14,10 @@ from typing import Any, ParamSpec, TypeVar
 import psycopg
 from asgiref.sync import SyncToAsync
 from django.conf import settings
-from django.db import InterfaceError, OperationalError, close_old_connections, connection
+from django.db import Error, close_old_connections, connection
 
 from chat.errors import UnavailableError
-from chat.runtime import metrics
+from chat.runtime.database_errors import Trouble, count_trouble, temporary_trouble, trouble_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -25,6 +25,8 @@ T = TypeVar("T")
 CALL_SECONDS = 3.8  # a call that takes longer is given up; handshakes and sends have 5 s in all
 WRITE_THREADS = 4  # one works; the others take over while a batch is stuck
 KEEP_SECONDS = 1.0  # a connection that was unused for longer is checked before its next use
+LOCKED_SECONDS = 0.2  # between two tries of a call that needs a row which somebody else has locked
+FULL_SECONDS = 5.0  # for so long `/readyz` is red after a write that found no space
 
 
 @functools.cache
@@ -42,29 +44,99 @@ def _in_thread() -> SyncToAsync[..., Any]:
 
 def _keeping_connection(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call `function` and keep the thread's connection: asking the pool each time costs as much as a query."""
-    if connection.errors_occurred or time.monotonic() - getattr(_kept, "used_at", 0) > KEEP_SECONDS:
+    now = time.monotonic()
+    if connection.errors_occurred or now - _kept.used_at > KEEP_SECONDS or _kept.taken_at < _refused.read_only_at:
         close_old_connections()  # gives it back; the pool checks the one it gives out
+        _kept.taken_at = now
     try:
         return function(*args, **kwargs)
+    except Error as error:
+        note_refusal(trouble_of(error))
+        raise
     finally:
         _kept.used_at = time.monotonic()
 
 
-_kept = threading.local()
+class _Kept(threading.local):
+    """When this thread took its connection from the pool, and when it used it last."""
+
+    taken_at = used_at = 0.0
+
+
+class _Refused:
+    """When the database last refused a write of this process: because it was read-only, or full."""
+
+    read_only_at = full_at = -3600.0
+
+
+_kept, _refused = _Kept(), _Refused()
+
+
+def note_refusal(trouble: Trouble | None) -> None:
+    """Note that a write was refused; call it in the thread of the error, if possible.
+
+    A connection to a read-only database is thrown away, and with it all others of the process: the database may have
+    several servers, and only a new connection finds the one that writes. A connection that another thread has at hand
+    is thrown away when it is given back.
+    """
+    if trouble is Trouble.FULL:
+        _refused.full_at = time.monotonic()
+    if trouble is not Trouble.READ_ONLY or connection.in_atomic_block:
+        return
+    pool = getattr(connection, "pool", None)
+    if pool is not None and connection.connection is not None:
+        connection.connection.close()  # else the pool would keep it, because it still answers
+    connection.close()
+    if time.monotonic() - _refused.read_only_at > KEEP_SECONDS:  # not after each of many errors
+        if pool is not None:
+            pool.drain()
+        _refused.read_only_at = time.monotonic()
+
+
+def was_full() -> bool:
+    """Whether a write found no space a moment ago."""
+    return time.monotonic() - _refused.full_at < FULL_SECONDS
 
 
 async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Return the result of `function`; raises `UnavailableError` if the database fails or exceeds `CALL_SECONDS`.
 
-    A call that timed out may still run to its end when the database comes back.
+    A call that meets a locked row is made again, and holds neither thread nor connection in between: those who want
+    other rows do not wait with it. A call that timed out may still run to its end when the database comes back.
     """
     try:
         async with asyncio.timeout(CALL_SECONDS):
-            result: T = await _in_thread()(function, *args, **kwargs)
-            return result
-    except (TimeoutError, OperationalError, InterfaceError) as error:
-        metrics.DATABASE_ERRORS_OF_SOCKETS.inc()
+            while True:
+                try:
+                    result: T = await _in_thread()(function, *args, **kwargs)
+                    return result
+                except Error as error:
+                    if trouble_of(error) is not Trouble.LOCKED:
+                        raise
+                await asyncio.sleep(LOCKED_SECONDS)
+    except TimeoutError as error:
+        count_trouble(Trouble.GONE, "sockets")
         raise UnavailableError from error
+    except Error as error:
+        if temporary_trouble(error, "sockets") is None:
+            raise
+        raise UnavailableError from error
+
+
+def until_unlocked(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """As `in_database`, for the thread of an HTTP request: call `function` again while it meets a locked row.
+
+    The thread gives its connection back in between. Raises the database's error after `CALL_SECONDS`.
+    """
+    deadline = time.monotonic() + CALL_SECONDS
+    while True:
+        try:
+            return function(*args, **kwargs)
+        except Error as error:
+            if trouble_of(error) is not Trouble.LOCKED or time.monotonic() + LOCKED_SECONDS > deadline:
+                raise
+        close_old_connections()
+        time.sleep(LOCKED_SECONDS)
 
 
 @functools.cache
@@ -81,24 +153,20 @@ def submit_write(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
 def fetch(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Return the rows of a fixed statement whose best plan does not depend on the parameters.
 
-    PostgreSQL plans it once per connection; with Django's cursor it would plan it on each call. Raises Django's errors
-    if the database is unreachable, else those of psycopg. Within a transaction it may fail once after a migration has
-    changed a column.
+    PostgreSQL plans it once per connection; with Django's cursor it would plan it on each call. Raises Django's errors.
+    Within a transaction it may fail once after a migration has changed a column.
     """
     if connection.vendor != "postgresql":
         with connection.cursor() as cursor:
             cursor.execute(statement, parameters)
             return list(cursor.fetchall())
     connection.ensure_connection()
-    try:
+    with connection.wrap_database_errors:
         try:
             return _fetch_prepared(statement, parameters)
         except psycopg.errors.FeatureNotSupported:  # a column's type changed: "cached plan must not change result type"
             connection.connection.execute("DEALLOCATE ALL")
             return _fetch_prepared(statement, parameters)
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        connection.errors_occurred = True
-        raise OperationalError(str(error)) from error
 
 
 def _fetch_prepared(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:

@@ -42,7 +42,6 @@ RATE_LIMIT_FALLBACKS = Counter(
     "qader_rate_limit_fallbacks",
     "Times that Redis did not answer the rate limiter, so that this process counted alone.",
 )
-DATABASE_ERRORS = Counter("qader_database_errors", "Calls of the database that failed or took too long.", ["by"])
-DATABASE_ERRORS_OF_SOCKETS = DATABASE_ERRORS.labels("sockets")
-DATABASE_ERRORS_OF_WRITER = DATABASE_ERRORS.labels("writer")
-DATABASE_ERRORS_OF_HTTP = DATABASE_ERRORS.labels("http")
+DATABASE_ERRORS = Counter(
+    "qader_database_errors", "Calls of the database that failed or took too long.", ["by", "trouble"]
+)

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import psycopg
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import Error, connection, transaction
 from django.db.models import Q
 from django.utils import timezone
 
@@ -17,26 +16,29 @@ from accounts.serializers import ProfileBody
 from chat.bus.events import MessagePosted
 from chat.errors import ClientError, UnavailableError
 from chat.models import Conversation, Message
-from chat.runtime import metrics
-from chat.runtime.database import fetch
+from chat.runtime.database import fetch, note_refusal
+from chat.runtime.database_errors import Trouble, count_trouble, temporary_trouble, trouble_of
 from chat.store.history import message_posted
 from chat.wire.server_frames import MessageBody
 
 logger = logging.getLogger(__name__)
 
-# Locks the conversations in the order of their ids, so that two processes cannot deadlock; then numbers and inserts
-# the messages that may be written. `_store_portably` handles what this leaves out.
+# Locks the conversations, then numbers and inserts the messages that may be written. `_store_portably` handles what
+# this leaves out. It never waits for a row: a conversation or a sender that somebody else has locked is left out. So
+# the others of the batch do not wait with it, no deadlock is possible, and what it reads of people is what was
+# committed when it had the lock. The sender is locked as the message's foreign key would lock them at the COMMIT.
 # OFFSET 0 keeps PostgreSQL from joining whole tables: for each message it reads a few rows, by their indexes.
 STATEMENT = """
 WITH entry AS MATERIALIZED (
-    SELECT entry.*, last_seq, student_id, teacher_id
+    SELECT entry.*, last_seq, updated_at, student_id, teacher_id
     FROM unnest(%(n)s::int[], %(conversation)s::bigint[], %(sender)s::bigint[], %(content)s::text[],
         %(client_id)s::text[]) AS entry (n, conversation_id, sender_id, content, client_id)
     JOIN chat_conversation conversation ON conversation.id = conversation_id
-    ORDER BY conversation_id, n FOR NO KEY UPDATE OF conversation
+    FOR NO KEY UPDATE OF conversation SKIP LOCKED
 ), allowed AS (
     SELECT entry.*, sender.*, nextval('chat_message_id_seq') AS id,
-        last_seq + row_number() OVER (PARTITION BY conversation_id ORDER BY n) AS seq
+        last_seq + row_number() OVER (PARTITION BY conversation_id ORDER BY n) AS seq,
+        greatest(statement_timestamp(), updated_at) AS sent_at
     FROM entry
     CROSS JOIN LATERAL (
         SELECT profile.id AS profile_id, profile.full_name, profile.role, "user".username, "user".email
@@ -47,6 +49,7 @@ WITH entry AS MATERIALIZED (
         WHERE student.id = entry.student_id AND teacher.id = entry.teacher_id AND profile.user_id = entry.sender_id
             AND student.role = %(student)s AND teacher.role = ANY(%(mentors)s::text[]) AND "user".is_active
         OFFSET 0
+        FOR KEY SHARE OF "user" SKIP LOCKED
     ) sender
     WHERE entry.client_id IS NULL OR NOT EXISTS (
         SELECT FROM chat_message stored WHERE stored.sender_id = entry.sender_id
@@ -55,25 +58,29 @@ WITH entry AS MATERIALIZED (
     )
 ), inserted AS (
     INSERT INTO chat_message (id, conversation_id, sender_id, content, timestamp, is_read, seq, client_id)
-    SELECT id, conversation_id, sender_id, content, %(now)s, false, seq, client_id FROM allowed
+    SELECT id, conversation_id, sender_id, content, sent_at, false, seq, client_id FROM allowed
 ), counted AS (
-    UPDATE chat_conversation SET last_seq = newest.seq, updated_at = %(now)s
-    FROM (SELECT conversation_id, max(seq) AS seq FROM allowed GROUP BY conversation_id) newest
+    UPDATE chat_conversation SET last_seq = newest.seq, updated_at = newest.sent_at
+    FROM (SELECT conversation_id, max(seq) AS seq, max(sent_at) AS sent_at FROM allowed GROUP BY conversation_id) newest
     WHERE id = newest.conversation_id
 )
-SELECT n, id, seq, profile_id, full_name, username, email, role FROM allowed
+SELECT n, id, seq, sent_at, profile_id, full_name, username, email, role FROM allowed
 """
 
 
 @dataclass(eq=False, slots=True)
 class Draft:
-    """A message that is to be stored. `given_up` is set when its sender has been told that it is not."""
+    """A message that is to be stored. `given_up` is set when its sender has been told that it is not.
+
+    `was_locked` is set when somebody else had locked its conversation or its sender.
+    """
 
     conversation_id: int
     sender_id: int
     content: str
     client_id: str | None
     given_up: bool = False
+    was_locked: bool = False
     since: float = field(default_factory=time.monotonic)
 
     @property
@@ -97,13 +104,14 @@ class AbandonedError(Exception):
     """All messages of this batch were given up: it is rolled back."""
 
 
-def store(batch: Sequence[Draft]) -> list[Outcome]:
+def store(batch: Sequence[Draft]) -> list[Outcome | None]:
     """Commit the batch and return the outcome of each draft, in their order. One bad row does not fail the others.
 
-    If the database fails, or all messages were given up, the outcome is `UnavailableError` for each message that is
-    not known to be stored.
+    The outcome is None if somebody else has locked the conversation or the sender: nothing waits for the lock, and the
+    caller tries again. If the database fails, or all messages were given up, it is `UnavailableError` for each message
+    that is not known to be stored.
     """
-    done: dict[Draft, Outcome] = {}
+    done: dict[Draft, Outcome | None] = {}
     try:
         if all(draft.given_up for draft in batch):
             raise AbandonedError
@@ -112,10 +120,13 @@ def store(batch: Sequence[Draft]) -> list[Outcome]:
         rest = [draft for draft in batch if draft not in done]
         if rest:
             _store_portably(rest, done)
-    except (OperationalError, InterfaceError, AbandonedError) as error:
-        metrics.DATABASE_ERRORS_OF_WRITER.inc()
-        logger.warning("%s of %s messages not stored: %s", len(batch) - len(done), len(batch), type(error).__name__)
-    return [done.get(draft) or UnavailableError() for draft in batch]
+    except AbandonedError:
+        count_trouble(Trouble.GONE, "writer")
+    except Error as error:
+        trouble = temporary_trouble(error, "writer")
+        note_refusal(trouble)
+        logger.warning("%s of %s messages not stored: %s", len(batch) - len(done), len(batch), trouble)
+    return [done[draft] if draft in done else UnavailableError() for draft in batch]
 
 
 def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome]:
@@ -128,7 +139,6 @@ def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome]:
     for draft in batch:
         first.setdefault(draft.key or draft, draft)
     batch = list(first.values())
-    now = timezone.now()
     parameters = {
         "n": list(range(len(batch))),
         "conversation": [draft.conversation_id for draft in batch],
@@ -137,53 +147,68 @@ def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome]:
         "client_id": [draft.client_id for draft in batch],
         "student": RoleChoices.STUDENT.value,
         "mentors": [role.value for role in MENTOR_ROLES],
-        "now": now,
     }
     try:
         rows = fetch(STATEMENT, parameters)
-    except psycopg.Error:
+    except Error as error:
+        if (trouble := trouble_of(error)) and trouble.concerns_all:
+            raise
         return {}  # a bad row, or another process has just stored the same client_id
-    return {batch[n]: Sent(_posted(batch[n], now, row), created=True) for n, *row in rows}
+    return {batch[n]: Sent(_posted(batch[n], row), created=True) for n, *row in rows}
 
 
-def _posted(draft: Draft, now: datetime, row: Sequence[Any]) -> MessagePosted:
-    pk, seq, profile_id, full_name, username, email, role = row
+def _posted(draft: Draft, row: Sequence[Any]) -> MessagePosted:
+    pk, seq, sent_at, profile_id, full_name, username, email, role = row
     profile = ProfileBody(user_id=profile_id, full_name=full_name, username=username, email=email, role=role)
     message = MessageBody(
         id=pk,
         sender=draft.sender_id,
         sender_profile=profile,
         content=draft.content,
-        timestamp=now,
+        timestamp=sent_at,
         is_read=False,
         is_own_message=False,
     )
     return MessagePosted(draft.conversation_id, seq, message, draft.client_id)
 
 
-def _store_portably(batch: Sequence[Draft], done: dict[Draft, Outcome]) -> None:
+def _store_portably(batch: Sequence[Draft], done: dict[Draft, Outcome | None]) -> None:
     """Store the batch, or if that fails its drafts one by one. `done` has the outcomes, even if this raises."""
     try:
         done.update(zip(batch, _store(batch), strict=True))
-    except (OperationalError, InterfaceError, AbandonedError):
+        return
+    except AbandonedError:
         raise
-    except Exception:
-        logger.exception("a batch failed")
+    except Exception as error:
+        trouble = trouble_of(error)
+        if trouble and trouble.concerns_all:
+            raise
+        if trouble is None or not trouble.is_temporary:
+            logger.exception("a batch failed")
         if len(batch) == 1:
-            done[batch[0]] = UnavailableError()
+            done[batch[0]] = None if trouble and trouble.is_temporary else UnavailableError()
             return
-        for draft in batch:
+    locked: set[int] = set()
+    for draft in batch:
+        # A later message must not overtake. Where two conversations are locked it may be the table: no more is tried.
+        if draft.conversation_id in locked or len(locked) > 1:
+            done[draft] = None
+        elif not draft.given_up:
             _store_portably([draft], done)
+            if done[draft] is None:
+                locked.add(draft.conversation_id)
 
 
-def _store(batch: Sequence[Draft]) -> list[Outcome]:
+def _store(batch: Sequence[Draft]) -> list[Outcome | None]:
     with transaction.atomic():
-        conversations = _lock({draft.conversation_id for draft in batch})
-        stored = _stored_before(batch)
+        now, locked = _lock(batch)
+        free = [draft for draft in batch if draft not in locked]
+        # Read when the locks are held: what was committed before counts, such as that the sender was deactivated.
+        conversations = Conversation.objects.with_people().in_bulk({draft.conversation_id for draft in free})
+        stored = _stored_before(free)
         new: dict[Draft, Message] = {}
-        outcomes: dict[Draft, ClientError] = {}
-        now = timezone.now()
-        for draft in batch:
+        outcomes: dict[Draft, ClientError | None] = dict.fromkeys(locked)
+        for draft in free:
             if draft.key is not None and draft.key in stored:
                 continue
             message = _message(draft, conversations.get(draft.conversation_id), now)
@@ -196,13 +221,31 @@ def _store(batch: Sequence[Draft]) -> list[Outcome]:
         _insert(list(new.values()))
         if all(draft.given_up for draft in batch):
             raise AbandonedError
-    return [outcomes.get(draft) or _sent(draft, new, stored) for draft in batch]
+    return [outcomes[draft] if draft in outcomes else _sent(draft, new, stored) for draft in batch]
 
 
-def _lock(ids: set[int]) -> dict[int, Conversation]:
-    """Lock the conversations, in the order of their ids, so that two processes cannot deadlock."""
-    rows = Conversation.objects.with_people().filter(pk__in=ids).order_by("pk")
-    return {row.pk: row for row in rows.select_for_update(of=("self",), no_key=True)}
+# Returns the time, and which conversations and senders somebody else has locked; locks the others as STATEMENT does.
+LOCK_STATEMENT = """
+WITH held AS MATERIALIZED (
+    SELECT id FROM chat_conversation WHERE id = ANY(%(conversations)s) FOR NO KEY UPDATE SKIP LOCKED
+), senders AS MATERIALIZED (
+    SELECT id FROM accounts_user WHERE id = ANY(%(senders)s) FOR KEY SHARE SKIP LOCKED
+)
+SELECT statement_timestamp(),
+    ARRAY(SELECT id FROM chat_conversation WHERE id = ANY(%(conversations)s) AND id NOT IN (SELECT id FROM held)),
+    ARRAY(SELECT id FROM accounts_user WHERE id = ANY(%(senders)s) AND id NOT IN (SELECT id FROM senders))
+"""
+
+
+def _lock(batch: Sequence[Draft]) -> tuple[datetime, set[Draft]]:
+    """Lock the conversations of the batch; return the time, and the drafts that somebody else's lock keeps waiting."""
+    if connection.vendor != "postgresql":
+        return timezone.now(), set()  # the transaction has locked the whole database
+    ids = {"conversations": [d.conversation_id for d in batch], "senders": [d.sender_id for d in batch]}
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK_STATEMENT, ids)
+        [(now, conversations, senders)] = cursor.fetchall()
+    return now, {d for d in batch if d.conversation_id in conversations or d.sender_id in senders}
 
 
 def _stored_before(batch: Sequence[Draft]) -> dict[tuple[int, int, str], Message]:
@@ -217,18 +260,21 @@ def _stored_before(batch: Sequence[Draft]) -> dict[tuple[int, int, str], Message
 
 
 def _message(draft: Draft, conversation: Conversation | None, now: datetime) -> Message | ClientError:
-    """Return the draft's row with its seq, or the error if its sender may not write."""
+    """Return the draft's row with its seq, or the error if its sender may not write.
+
+    The times of a conversation never go back, whatever a clock does.
+    """
     member = conversation.member(draft.sender_id) if conversation else None
     if conversation is None or member is None or not member.user.is_active or not conversation.is_active:
         return ClientError("conversation_closed", "This conversation is closed.", 403)
-    conversation.last_seq, conversation.updated_at = conversation.last_seq + 1, now
+    conversation.last_seq, conversation.updated_at = conversation.last_seq + 1, max(now, conversation.updated_at)
     return Message(
         conversation=conversation,
         sender=member.user,
         content=draft.content,
         client_id=draft.client_id,
         seq=conversation.last_seq,
-        timestamp=now,
+        timestamp=conversation.updated_at,
     )
 
 

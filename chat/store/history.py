@@ -1,7 +1,7 @@
 """Queries on a conversation's messages by `seq`: the messages in a range, and which of them have been read."""
 
 from collections.abc import Collection
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from django.db import connection
 from django.db.models import Q
@@ -37,6 +37,53 @@ def positions(conversation_ids: Collection[int]) -> dict[int, tuple[int, int, in
     return {pk: (last, student, teacher) for pk, last, student, teacher in fields}
 
 
+class Place(NamedTuple):
+    """Where a message stands: behind the stored one with seq `after`, 0 for none, and before that with seq `before`.
+
+    Both are its own seq while it is stored.
+    """
+
+    after: int
+    before: int
+
+
+def place_of(conversation: Conversation, message_id: int) -> Place | None:
+    """Return where a message stands, although it may be erased: then it stands where its id would.
+
+    None if it cannot have been in this conversation: no such id was ever given, or another conversation has it.
+    """
+    seq = conversation.messages.filter(pk=message_id).values_list("seq", flat=True).first()
+    return _place_of_erased(conversation, message_id) if seq is None else Place(seq, seq)
+
+
+def _place_of_erased(conversation: Conversation, message_id: int) -> Place | None:
+    """Search by bisection, a row of the index at each step: in a conversation, ids grow as seqs do."""
+    if not 0 < message_id <= _newest_id() or Message.objects.filter(pk=message_id).exists():
+        return None
+    rows = conversation.messages.order_by("seq").values_list("seq", "pk")
+    after, last = 0, conversation.last_seq
+    while after < last:
+        middle = (after + last + 1) // 2
+        found = rows.filter(seq__gte=middle, seq__lte=last).first()
+        if found is not None and found[1] < message_id:
+            after = found[0]
+        else:
+            last = middle - 1
+    return Place(after, after + 1)
+
+
+def _newest_id() -> int:
+    """Return the newest id that a message was ever given; it may be erased, even if no newer one is stored."""
+    statements = {
+        "postgresql": "SELECT last_value FROM chat_message_id_seq WHERE is_called",
+        "sqlite": "SELECT seq FROM sqlite_sequence WHERE name = 'chat_message'",
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(statements[connection.vendor])
+        row = cursor.fetchone()
+    return int(row[0]) if row else 0
+
+
 # Run by Django's cursor, not as a prepared statement, so that PostgreSQL plans it for this conversation. A general plan
 # would sort all messages of a long conversation.
 RESUME_STATEMENT = """
@@ -51,14 +98,18 @@ RESUME_STATEMENT = """
 
 
 def resume_position(
-    conversation_id: int, user_id: int, after: int, other_read_seq: int
+    conversation: Conversation, user_id: int, after: int, other_read_seq: int
 ) -> tuple[int | None, int | None]:
-    """Return the seq of the message `after`, and the id of this user's newest message that the other one has read.
+    """Return the seq up to which a client has all messages, and the id of this user's newest message that was read.
 
-    The other participant has read up to `other_read_seq`. Each result is None if there is no such message.
+    The client has the messages up to the id `after`, 0 for none. The other participant has read up to `other_read_seq`.
+    Each result is None if there is no such message.
     """
-    asked = {"after": after, "conversation": conversation_id, "user": user_id, "other_read": other_read_seq}
+    asked = {"after": after, "conversation": conversation.pk, "user": user_id, "other_read": other_read_seq}
     with connection.cursor() as cursor:
         cursor.execute(RESUME_STATEMENT, asked)
         [(seq, read_up_to)] = cursor.fetchall()
+    if seq is None:
+        place = Place(0, 1) if after == 0 else _place_of_erased(conversation, after)
+        seq = place.after if place else None
     return seq, read_up_to

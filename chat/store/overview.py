@@ -44,9 +44,14 @@ def list_entries(ids: Sequence[int], reader: User) -> list[tuple[EntryState, Con
     found: list[Any] = [rows[pk] for pk in ids if pk in rows]
     newest = Message.objects.with_sender().in_bulk([row.last_message_id for row in found if row.last_message_id])
     return [
-        (_state(row, reader), conversation_body(row, reader.pk, newest.get(row.last_message_id), row.unread_count))
+        (_state(row, reader), conversation_body(row, reader.pk, newest.get(row.last_message_id), _unread(row, reader)))
         for row in found
     ]
+
+
+def _unread(row: Any, reader: User) -> int:
+    """Return the number of unread messages; 0 where a student has another mentor now, and cannot read them."""
+    return row.unread_count if row.is_active or row.student.user_id != reader.pk else 0
 
 
 def _state(row: Conversation, reader: User) -> EntryState:
@@ -83,7 +88,16 @@ def _is_active(teacher_id: int, values: Collection[object]) -> bool:
 
 
 def unread_total(profile: UserProfile) -> int:
-    """Return how many messages this student or mentor has not read, over all their conversations."""
-    side, other = ("student", "teacher") if profile.is_student else ("teacher", "student")
-    unread = Message.objects.filter(is_read=False, **{f"conversation__{side}": profile})
-    return unread.filter(sender=F(f"conversation__{other}__user")).count()
+    """Return how many messages this student or mentor has not read, over all conversations that they can open.
+
+    A student can open the one with their present mentor, a mentor also those with former students.
+    """
+    if profile.is_student:
+        unread = Message.objects.filter(sender=F("conversation__teacher__user"), conversation__student=profile)
+        unread = unread.filter(
+            conversation__teacher=F("conversation__student__assigned_mentor"),
+            conversation__teacher__role__in=MENTOR_ROLES,
+        )
+    else:
+        unread = Message.objects.filter(sender=F("conversation__student__user"), conversation__teacher=profile)
+    return unread.filter(is_read=False).count()

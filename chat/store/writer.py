@@ -2,16 +2,20 @@
 
 While one batch is being committed, new messages gather for the next one. So a single message never waits, and under
 load one commit stores dozens of messages. A message is published after its commit, never before.
+
+A batch never waits for a row that somebody else has locked. Messages for such a row are set aside, and tried again
+together every `LOCKED_SECONDS` beside the other batches: one that waits for a lock takes no thread and delays nobody.
 """
 
 import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextvars import Context
 from functools import partial
-from typing import NamedTuple
+from itertools import filterfalse
+from typing import NamedTuple, TypeAlias
 
 from msgspec.structs import replace
 
@@ -19,6 +23,7 @@ from chat.bus.event_bus import publish
 from chat.errors import UnavailableError
 from chat.runtime import metrics
 from chat.runtime.database import submit_write
+from chat.runtime.database_errors import Trouble, count_trouble
 from chat.runtime.event_loop import per_event_loop
 from chat.store.batch import Draft, Outcome, Sent, store
 
@@ -28,8 +33,7 @@ BATCH = 100  # messages in one transaction
 DRAFT_SECONDS = 4.2  # a message that is not committed by then is given up; its sender has 5 s
 STUCK_SECONDS = 1.0  # after this time, a batch no longer delays other conversations
 MAX_BATCHES = 4  # under way at once: one, and those that are stuck
-
-_FOR_ALL = Context()  # log lines about a batch must not name the socket that happened to start it
+LOCKED_SECONDS = 0.01  # between two tries of what somebody else has locked
 
 
 class Entry(NamedTuple):
@@ -40,15 +44,22 @@ class Entry(NamedTuple):
     timer: asyncio.TimerHandle
 
 
+Stored: TypeAlias = "asyncio.Future[list[Outcome | None]]"
+
+
 class Writer:
     """The messages of one event loop that wait to be stored."""
 
     def __init__(self) -> None:
+        self._context = Context()  # log lines about a batch must not name the socket that happened to start it
         self._waiting: dict[int, deque[Entry]] = {}  # by conversation, in the order of their turn; no deque is empty
         self._busy: set[int] = set()  # conversations in a batch under way; their next messages wait, to keep the order
-        self._under_way: set[asyncio.Future[list[Outcome]]] = set()  # batches
-        self._current: asyncio.Future[list[Outcome]] | None = None  # the batch that the next one waits for
+        self._under_way: set[Stored] = set()  # batches
+        self._current: Stored | None = None  # the batch that the next one waits for
         self._starting: asyncio.Handle | None = None
+        self._stuck: asyncio.TimerHandle | None = None  # ends the wait for the current batch
+        self._locked: dict[int, None] = {}  # conversations that are set aside; they are busy, too
+        self._retrying: asyncio.TimerHandle | None = None
 
     def write(self, draft: Draft, tell: Callable[[Outcome], None]) -> None:
         """Queue a message. `tell` is called once, within 5 s: with `Sent` after the commit, or with the error."""
@@ -57,17 +68,17 @@ class Writer:
         self._waiting.setdefault(draft.conversation_id, deque()).append(Entry(draft, tell, timer))
         if self._current is None and self._starting is None:
             # Not now: messages that arrive in the same turn of the event loop join this batch.
-            self._starting = loop.call_soon(self._start_batches, context=_FOR_ALL)
+            self._starting = loop.call_soon(self._start_batches, context=self._context)
 
     async def settle(self) -> None:
         """Wait until every queued message has been stored and published, or has failed."""
-        while self._under_way or self._starting:
-            await (asyncio.wait(self._under_way) if self._under_way else asyncio.sleep(0))
+        while self._under_way or self._starting or self._retrying:
+            await (asyncio.wait(self._under_way) if self._under_way else asyncio.sleep(LOCKED_SECONDS))
 
     def _give_up(self, draft: Draft, tell: Callable[[Outcome], None]) -> None:
         """Answer a sender who has waited long enough, and drop the message unless it is under way: it would pile up."""
         draft.given_up = True
-        metrics.DATABASE_ERRORS_OF_WRITER.inc()
+        count_trouble(Trouble.LOCKED if draft.was_locked else Trouble.GONE, "writer")
         tell(UnavailableError())
         waiting = self._waiting.get(draft.conversation_id)
         while waiting and waiting[0].draft.given_up:
@@ -78,57 +89,79 @@ class Writer:
     def _start_batches(self) -> None:
         """Start the next batch, unless it has to wait for the current one or too many are under way."""
         self._starting = None
-        while self._current is None and len(self._under_way) < MAX_BATCHES and (batch := self._next_batch()):
-            drafts = [entry.draft for entry in batch]
-            self._busy.update([draft.conversation_id for draft in drafts])
-            self._current = future = asyncio.wrap_future(submit_write(store, drafts))
-            self._under_way.add(future)
+        while self._current is None and len(self._under_way) < MAX_BATCHES:
+            batch = self._take(filterfalse(self._busy.__contains__, self._waiting))
+            if not batch:
+                return
+            self._current = self._submit(batch)
+            self._stuck = asyncio.get_running_loop().call_later(STUCK_SECONDS, self._pass_stuck, context=self._context)
+
+    def _pass_stuck(self) -> None:
+        """Start a batch of other conversations beside the current one, which takes long."""
+        self._current = None
+        self._start_batches()
+
+    def _retry_locked(self) -> None:
+        """Try again what is set aside, in a batch of its own."""
+        locked, self._locked, self._retrying = self._locked, {}, None
+        self._busy.difference_update(locked)
+        if len(self._under_way) < MAX_BATCHES and (batch := self._take(filter(self._waiting.__contains__, locked))):
+            self._submit(batch)
+        self._set_aside([pk for pk in locked if pk in self._waiting and pk not in self._busy])
+
+    def _set_aside(self, conversation_ids: Collection[int]) -> None:
+        self._busy.update(conversation_ids)
+        self._locked.update(dict.fromkeys(conversation_ids))
+        if self._locked and self._retrying is None:
             loop = asyncio.get_running_loop()
-            timer = loop.call_later(STUCK_SECONDS, self._pass_stuck, future, context=_FOR_ALL)
-            future.add_done_callback(partial(self._finish, batch, timer), context=_FOR_ALL)
+            self._retrying = loop.call_later(LOCKED_SECONDS, self._retry_locked, context=self._context)
 
-    def _pass_stuck(self, future: "asyncio.Future[list[Outcome]]") -> None:
-        """Start a batch of other conversations beside one that takes long."""
-        if self._current is future:
-            self._current = None
-            self._start_batches()
-
-    def _next_batch(self) -> list[Entry]:
+    def _take(self, conversation_ids: Iterable[int]) -> list[Entry]:
+        """Take up to `BATCH` messages of these conversations off the queue."""
         batch: list[Entry] = []
         visited: list[int] = []
-        for conversation_id, waiting in self._waiting.items():
-            if len(batch) == BATCH:
-                break
-            if conversation_id in self._busy:
-                continue
+        for conversation_id in conversation_ids:
+            waiting = self._waiting[conversation_id]
             visited.append(conversation_id)
             while waiting and len(batch) < BATCH:
                 entry = waiting.popleft()
                 if not entry.draft.given_up:
                     batch.append(entry)
+            if len(batch) == BATCH:
+                break
         for conversation_id in visited:
             if waiting := self._waiting.pop(conversation_id):
                 self._waiting[conversation_id] = waiting  # now last in turn
         return batch
 
-    def _finish(
-        self, batch: Sequence[Entry], timer: asyncio.TimerHandle, done: "asyncio.Future[list[Outcome]]"
-    ) -> None:
+    def _submit(self, batch: Sequence[Entry]) -> Stored:
+        drafts = [entry.draft for entry in batch]
+        self._busy.update([draft.conversation_id for draft in drafts])
+        future = asyncio.wrap_future(submit_write(store, drafts))
+        self._under_way.add(future)
+        future.add_done_callback(partial(self._finish, batch), context=self._context)
+        return future
+
+    def _finish(self, batch: Sequence[Entry], done: Stored) -> None:
         """Start the next batch; publish the stored messages of this one, and answer its senders."""
-        timer.cancel()
-        self._under_way.discard(done)
-        self._busy.difference_update([entry.draft.conversation_id for entry in batch])
-        if self._current is done:
-            self._current = None
-        self._start_batches()
         if (error := done.exception()) is not None:
             logger.error("a batch failed", exc_info=error)
-            outcomes: Sequence[Outcome] = [UnavailableError()] * len(batch)
+            outcomes: Sequence[Outcome | None] = [UnavailableError()] * len(batch)
         else:
             outcomes = done.result()
-            _measure(batch, outcomes)
+        self._under_way.discard(done)
+        self._busy.difference_update([entry.draft.conversation_id for entry in batch])
+        if None in outcomes:
+            self._put_back([entry for entry, outcome in zip(batch, outcomes, strict=True) if outcome is None])
+        if self._current is done and self._stuck is not None:
+            self._stuck.cancel()
+            self._current = None
+        self._start_batches()
+        _measure(batch, outcomes)
         now = time.time()
         for entry, outcome in zip(batch, outcomes, strict=True):
+            if outcome is None:
+                continue
             entry.timer.cancel()
             if isinstance(outcome, Sent):
                 # A repeat is published, too: the event of the first commit may have been lost together with the answer.
@@ -139,8 +172,16 @@ class Writer:
                 except Exception:  # the other senders of the batch must still be answered
                     logger.exception("a sender could not be answered")
 
+    def _put_back(self, locked: Sequence[Entry]) -> None:
+        """Set these messages aside, before those of their conversations that came later."""
+        waiting = [entry for entry in locked if not entry.draft.given_up]
+        for entry in reversed(waiting):
+            entry.draft.was_locked = True
+            self._waiting.setdefault(entry.draft.conversation_id, deque()).appendleft(entry)
+        self._set_aside([entry.draft.conversation_id for entry in waiting])
 
-def _measure(batch: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:
+
+def _measure(batch: Sequence[Entry], outcomes: Sequence[Outcome | None]) -> None:
     now = time.monotonic()
     created = 0
     for entry, outcome in zip(batch, outcomes, strict=True):

@@ -22,13 +22,17 @@ the reason.
 An invalid frame does not close the socket: the server answers with an error that has a code. Clients must ignore keys
 and frame types that they do not know.
 
-After a lost connection, connect with `after`, the id of the last received message. The server first sends the missed
-messages, then `resume_complete`. The server acknowledges a message by sending it back as `new_message`. Until then,
-repeat it with the same `client_id`: it is stored only once.
+After a lost connection, connect with `after`, the id of the last received message, or 0 for none. The server first
+sends the missed messages, then `resume_complete`. The server acknowledges a message by sending it back as
+`new_message`. Until then, repeat it with the same `client_id`: it is stored only once.
 """
 
 MARK_READ = {"type": "boolean", "description": "`false` connects without marking messages as read."}
-AFTER = {"type": "integer", "description": "The id of the last received message: the messages after it are sent first."}
+AFTER = {
+    "type": "integer",
+    "minimum": 0,
+    "description": "The id of the last received message, 0 for none: what came after it is sent first, at most 500.",
+}
 PRESENCE = {"type": "integer", "enum": [1], "description": "Sends the other participant's presence."}
 QUERY = {"mark_read": MARK_READ, "after": AFTER, "presence": PRESENCE}
 

@@ -6,13 +6,15 @@ import threading
 from collections.abc import Awaitable
 
 from channels.layers import get_channel_layer
-from django.db import connection
+from django.contrib.sessions.models import Session
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect, JsonResponse
 from django.middleware import common
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
-from chat.runtime.database import in_database
+from chat.errors import UnavailableError
+from chat.runtime.database import in_database, was_full
 
 logger = logging.getLogger(__name__)
 
@@ -39,9 +41,12 @@ def healthz(request: HttpRequest) -> HttpResponse:
 @never_cache
 @require_safe
 async def readyz(request: HttpRequest) -> JsonResponse:
-    """Answer 200, or 503 if the process is stopping, or database or channel layer take over `PART_SECONDS`."""
+    """Answer 200, or 503 if the process stops, or database or channel layer fail or take over `PART_SECONDS`.
+
+    A database that refuses to write fails.
+    """
     database, layer = await asyncio.gather(
-        _answers("database", in_database(_query_database)), _answers("channel layer", _publish())
+        _answers("database", in_database(_check_database)), _answers("channel layer", _publish())
     )
     parts = {"database": database, "channel_layer": layer, "stopping": stopping.is_set()}
     return JsonResponse(parts, status=200 if database and layer and not parts["stopping"] else 503)
@@ -57,9 +62,12 @@ async def _answers(part: str, call: Awaitable[object]) -> bool:
     return True
 
 
-def _query_database() -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
+def _check_database() -> None:
+    """Raise if the database does not answer or would refuse a write. Writes nothing, and locks nothing for others."""
+    if was_full():
+        raise UnavailableError
+    with transaction.atomic():  # here SQLite takes the write lock
+        list(Session.objects.select_for_update().filter(pk="").values_list("pk"))
 
 
 async def _publish() -> None:

@@ -3,7 +3,6 @@
 import sys
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.translation import get_language
@@ -14,7 +13,8 @@ from django.views.decorators.http import require_safe
 from accounts.models import User
 from chat.errors import UnavailableError
 from chat.management.commands.seed_demo import PASSWORD, PEOPLE
-from chat.runtime import metrics
+from chat.runtime.database import note_refusal
+from chat.runtime.database_errors import temporary_trouble
 from qader.http.languages import script_texts
 
 # The modules that page.js imports, directly or not: preloaded, so that the browser does not find them one by one.
@@ -72,11 +72,16 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer 500, or 503 if the database is unreachable: JSON below `/api/`, otherwise a page."""
+    """Answer 500, or 503 if the database is unreachable or refuses writes: JSON below `/api/`, otherwise a page."""
+    error = sys.exc_info()[1]
+    trouble = temporary_trouble(error, "http") if error else None  # e.g. when a session is saved
+    note_refusal(trouble)
+    status = 503 if trouble else 500
     if not request.path_info.startswith("/api/"):
-        return defaults.server_error(request)
-    if isinstance(sys.exc_info()[1], (OperationalError, InterfaceError)):  # e.g. when a session is saved
-        metrics.DATABASE_ERRORS_OF_HTTP.inc()
-        error = UnavailableError()
-        return JsonResponse({"detail": error.text, "code": error.code}, status=error.status)
-    return JsonResponse({"detail": "Internal server error."}, status=500)
+        page = defaults.server_error(request)
+        page.status_code = status
+        return page
+    if trouble:
+        told = UnavailableError()
+        return JsonResponse({"detail": told.text, "code": told.code}, status=status)
+    return JsonResponse({"detail": "Internal server error."}, status=status)

@@ -123,7 +123,7 @@ async def test_a_scrape_is_answered_while_the_database_is_stopped(
             assert time.monotonic() - begin < 2
         finally:
             postgresql.thaw()
-    assert told["qader_database_errors_total writer"] >= 1
+    assert told["qader_database_errors_total writer gone"] >= 1
     assert told["qader_errors_told_total temporarily_unavailable socket"] == 1
 
 

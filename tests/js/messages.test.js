@@ -339,6 +339,23 @@ test("after a reload the chat resumes after the last message before the outbox, 
 	assert.deepEqual([...new Set(lists)], ["1,a"]);
 });
 
+test("a conversation that was empty resumes from its beginning", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat();
+	assert.equal(script.socket.query.get("after"), null, "its history was fetched");
+	const asked = script.requests.length;
+	script.socket.end(1006);
+	await script.pass(500);
+	assert.equal(script.socket.query.get("after"), "0");
+	const [one, two] = [theirs(1), theirs(2)].map((message) => ({ type: "new_message", message }));
+	script.socket.accept(one, two, { type: "resume_complete", recovered: true, count: 2, read_up_to: null });
+	await settle();
+	assert.deepEqual([contents(chat), chat.getSnapshot().status], [["1", "2"], "open"]);
+	script.socket.say({ type: "new_message", message: theirs(3) });
+	assert.deepEqual(contents(chat), ["1", "2", "3"]);
+	assert.equal(script.requests.length, asked + 1, "only what was read elsewhere had to be asked");
+});
+
 test("another tab's message is shown, and sent only if that tab cannot send it", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat(message(1));

@@ -177,6 +177,7 @@ def _add_conversation(demo: DemoConversation) -> None:
     if conversation.last_seq:
         return
     begin = timezone.now() - demo.ended - timedelta(minutes=7) * (len(demo.lines) - 1)
+    Conversation.objects.filter(pk=conversation.pk).update(created_at=begin, updated_at=begin)
     read_seq = {S: 0, M: 0}
     for number, (side, content) in enumerate(demo.lines):
         is_read = number < len(demo.lines) - demo.unread
@@ -189,6 +190,4 @@ def _add_conversation(demo: DemoConversation) -> None:
         )
         if is_read:
             read_seq[M if side == S else S] = message.seq
-    Conversation.objects.filter(pk=conversation.pk).update(
-        created_at=begin, student_read_seq=read_seq[S], teacher_read_seq=read_seq[M]
-    )
+    Conversation.objects.filter(pk=conversation.pk).update(student_read_seq=read_seq[S], teacher_read_seq=read_seq[M])

@@ -254,8 +254,8 @@ function createLine(env, { set, getSnapshot, subscribe }, options) {
 // --- outbox
 
 /**
- * Unacknowledged messages: `{clientId, content, at, after, error, due}`. Each has its own storage item, so that
- * tabs do not overwrite each other's.
+ * Unacknowledged messages: `{clientId, content, at, after, error, due}`, each in its own storage item: tabs do not
+ * overwrite each other's.
  */
 function createOutbox(storage) {
 	const entries = new Map();
@@ -338,13 +338,13 @@ export function createChat(options = {}) {
 		return { user, conversation };
 	}
 
-	/** Resume after the last message, or after a reload, after the last one before the outbox. */
+	/** Resume after the last message (0: none), after a reload after that before the outbox. */
 	function address() {
 		const { user, conversation } = getSnapshot();
 		if (entered !== conversation.id) enter(user.id, conversation.id);
-		const after = messages.at(-1)?.id ?? outbox.inOrder()[0]?.after;
-		early = after ? [] : null;
-		return `${socketPath}?mark_read=false${presence ? "&presence=1" : ""}${after ? `&after=${after}` : ""}`;
+		const after = messages.at(-1)?.id ?? (getSnapshot().isLoaded ? 0 : outbox.inOrder()[0]?.after);
+		early = after >= 0 ? [] : null;
+		return `${socketPath}?mark_read=false${presence ? "&presence=1" : ""}${early ? `&after=${after}` : ""}`;
 	}
 
 	function enter(userId, id) {
@@ -376,14 +376,14 @@ export function createChat(options = {}) {
 
 	function resumed({ recovered, read_up_to }) {
 		readUpTo.own = Math.max(readUpTo.own, read_up_to);
-		if (!recovered || !messages.length) return load();
+		if (!recovered || !getSnapshot().isLoaded) return load();
 		ready();
 		if (messages.every(({ state, is_read }) => state !== "received" || is_read)) return;
 		const isShown = ({ id }) => id <= messages.at(-1).id;
-		line.request(history(200), ({ results }) => show({}, results.filter(isShown))); // another tab may have read them
+		line.request(history(200), ({ results }) => show({}, results.filter(isShown))); // read in another tab?
 	}
 
-	/** Show the newest page only; frames wait for it. */
+	/** Show only the newest page; frames wait. */
 	function load() {
 		early ??= [];
 		line.request(history(PAGE), ({ results, previous }) => {

@@ -1,0 +1,114 @@
+"""Rows that somebody else has locked: only those who need them wait, and nobody waits for ever."""
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from accounts.models import RoleChoices
+from chat import services
+from chat.errors import UnavailableError
+from chat.models import Conversation, Message
+from chat.runtime.database import WRITE_THREADS, in_database, threads
+from chat.store import writer
+from chat.store.batch import Draft, Sent
+from chat.store.writer import Writer
+from tests.conftest import Connect, Post
+from tests.holder import Holder
+from tests.people import People, conversation_of, make_user, say
+from tests.service_results import stored
+from tests.sockets import connected, in_thread
+
+pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite locks no rows")
+
+AT_ONCE_SECONDS = 1.0  # takes milliseconds; a wait for a lock would last until the end of the test
+MANY = max(threads()._max_workers, WRITE_THREADS) + 2  # more than there are threads that could wait
+
+
+def make_conversations(people: People, count: int) -> list[Conversation]:
+    """Return conversations of as many students with the teacher, each with an unread message."""
+    students = [make_user(f"pupil{number}", RoleChoices.STUDENT, mentor=people.teacher) for number in range(count)]
+    conversations = [conversation_of(student, people.teacher) for student in students]
+    for conversation in conversations:
+        say(conversation, people.teacher, "unread")
+    return conversations
+
+
+def write(writer: Writer, conversation: Conversation, text: str) -> "asyncio.Future[Any]":
+    """Queue a message of the student; the future brings what became of it."""
+    result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    writer.write(Draft(conversation.pk, conversation.student.user_id, text, None), result.set_result)
+    return result
+
+
+@pytest.mark.parametrize("locked", ["conversation", "sender"])
+async def test_the_messages_of_others_do_not_wait(live_people: People, holder: Holder, locked: str) -> None:
+    *waiting, free = await in_thread(make_conversations, live_people, MANY + 1)
+    rows = waiting if locked == "conversation" else [conversation.student.user for conversation in waiting]
+    await in_thread(holder.lock, *rows)
+    busy = Writer()
+    late = [write(busy, conversation, text) for text in ("one", "two") for conversation in waiting]
+    for number in range(50):
+        async with asyncio.timeout(AT_ONCE_SECONDS):
+            assert isinstance(await write(busy, free, str(number)), Sent)
+    assert not any(result.done() for result in late)
+    late += [write(busy, conversation, "three") for conversation in waiting]
+    await in_thread(holder.commit)
+    async with asyncio.timeout(AT_ONCE_SECONDS):
+        assert all(isinstance(outcome, Sent) for outcome in await asyncio.gather(*late))
+    for conversation in waiting:
+        assert [row[2] for row in await in_thread(stored, conversation)] == ["unread", "one", "two", "three"]
+    await asyncio.wait_for(busy.settle(), AT_ONCE_SECONDS)
+
+
+async def test_a_message_that_waits_too_long_is_given_up_and_forgotten(
+    live_people: People, holder: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "DRAFT_SECONDS", 0.3)
+    await in_thread(lambda: holder.lock(live_people.conversation))
+    busy, begin = Writer(), time.monotonic()
+    conversation = await in_thread(lambda: Conversation.objects.with_people().get())
+    told = await asyncio.gather(*[write(busy, conversation, str(number)) for number in range(3)])
+    assert [type(outcome) for outcome in told] == [UnavailableError] * 3
+    assert time.monotonic() - begin < 0.3 + AT_ONCE_SECONDS
+    await asyncio.wait_for(busy.settle(), AT_ONCE_SECONDS)
+    assert (busy._waiting, busy._locked, busy._busy) == ({}, {}, set())
+    await in_thread(holder.commit)
+    assert isinstance(await write(busy, conversation, "again"), Sent)
+    assert [row[2] for row in await in_thread(stored, conversation)] == ["again"]
+
+
+async def test_those_who_mark_as_read_take_no_threads_from_others(
+    connect: Connect, live_people: People, holder: Holder
+) -> None:
+    waiting = await in_thread(make_conversations, live_people, MANY)
+    await in_thread(holder.lock, *waiting)
+    marking = [
+        asyncio.create_task(in_database(services.mark_read, conversation=row, reader=row.student.user))
+        for row in waiting
+    ]
+    await asyncio.sleep(0.3)  # each of them has met its lock by then
+    for _ in range(5):
+        async with asyncio.timeout(AT_ONCE_SECONDS), connected(connect, live_people.student):
+            pass
+    assert not any(task.done() for task in marking)
+    await in_thread(holder.commit)
+    async with asyncio.timeout(AT_ONCE_SECONDS):
+        assert await asyncio.gather(*marking) == [1] * MANY
+
+
+@pytest.mark.parametrize("locked", ["conversation", "message"])
+async def test_a_request_waits_for_a_row_that_is_let_go_in_time(
+    live_people: People, live_conversation: Conversation, holder: Holder, post: Post, locked: str
+) -> None:
+    message = (await in_thread(say, live_conversation, live_people.teacher, "unread"))[0]
+    row: Conversation | Message = live_conversation if locked == "conversation" else message
+    await in_thread(holder.lock, row)
+    path = f"/api/v1/chat/conversations/{live_conversation.pk}/mark-read/"
+    request = asyncio.ensure_future(post(live_people.student, path))
+    await asyncio.sleep(0.5)
+    assert not request.done()
+    await asyncio.to_thread(holder.commit)  # the thread of requests is taken
+    assert (await request).json() == {"detail": "1 messages marked as read."}
