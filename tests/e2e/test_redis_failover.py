@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
+from urllib.parse import quote
 
 import pytest
 
@@ -34,8 +35,9 @@ class RedisGroup:
 @pytest.fixture
 def redis_group() -> Iterator[RedisGroup]:
     with ExitStack() as stack:
-        leader = stack.enter_context(closing(servers.Redis(PASSWORD)))
-        replica = stack.enter_context(closing(servers.Redis(PASSWORD, leader)))
+        config, login = f"requirepass {PASSWORD}\nmasterauth {PASSWORD}\n", f":{quote(PASSWORD, safe='')}@"
+        leader = stack.enter_context(closing(servers.Redis(config, login)))
+        replica = stack.enter_context(closing(servers.Redis(f"{config}replicaof 127.0.0.1 {leader.port}\n", login)))
         sentinel = stack.enter_context(closing(servers.Sentinel(leader, PASSWORD)))
         for server in (leader, replica, sentinel):
             server.start()
