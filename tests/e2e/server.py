@@ -99,6 +99,12 @@ class WebServer:
         """The memory that the process holds."""
         return psutil.Process(self.pid).memory_info().rss / 2**20
 
+    @property
+    def processor_seconds(self) -> float:
+        """The processor time that the process has used."""
+        times = psutil.Process(self.pid).cpu_times()
+        return float(times.user + times.system)
+
     def launch(self) -> "WebServer":
         """Start it without waiting; for what is expected to fail, see `exit_code`."""
         port = ["--port", str(self.port)] if self._fixed_port else []
