@@ -15,6 +15,8 @@ from typing import Protocol
 
 import psutil
 
+from tests.servers import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
 STOP_SECONDS = 20
@@ -112,6 +114,16 @@ class WebServer:
         # A session of its own: Ctrl-C in the terminal must end the tests first.
         self._process = subprocess.Popen(
             command, cwd=ROOT, env=self.environment, stdout=self._log, stderr=self._log, start_new_session=True
+        )
+        return self
+
+    def make(self) -> "WebServer":
+        """Start it by `make serve`, without waiting."""
+        server = self.command[-1]
+        command = ["make", "serve", f"PORT={free_port()}", f"SERVER={server}"]
+        settings = {name: value for name, value in self.environment.items() if not name.startswith("MAKE")}
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=settings, stdout=self._log, stderr=self._log, start_new_session=True
         )
         return self
 
