@@ -67,6 +67,24 @@ async def test_shutdown_steps_run_in_order_and_do_not_wait_for_ever(number: sign
     signal.raise_signal(number)  # one that comes too late has nothing to end
 
 
+@pytest.mark.parametrize(
+    ("later", "hurries"),
+    [
+        ([(0.1, signal.SIGTERM), (0.9, signal.SIGTERM)], False),
+        ([(0.1, signal.SIGINT)], True),
+        ([(0.1, signal.SIGTERM), (1.1, signal.SIGTERM)], True),
+    ],
+)
+async def test_equal_signals_within_a_second_are_one(later: list[tuple[float, signal.Signals]], hurries: bool) -> None:
+    signals, loop = lifecycle.StopSignals(), asyncio.get_running_loop()
+    signals.receive(signal.SIGTERM)
+    for seconds, number in later:
+        loop.call_later(seconds, signals.receive, number)
+    assert signals.stop_requested.is_set()
+    await asyncio.sleep(later[-1][0] + 0.05)  # the time itself is what is tested
+    assert signals.skip_waits.is_set() == hurries
+
+
 class Socket:
     """An open WebSocket that notes when it is closed."""
 

@@ -25,7 +25,7 @@ CLOSE_SECONDS = 5.0
 CLOSE_CODES = {401: CloseCode.SESSION_ENDED, 403: CloseCode.NOT_ALLOWED, 404: CloseCode.NOT_FOUND, 429: CloseCode.FLOOD}
 
 LOST = 1006  # RFC 6455: without a close frame
-SERVER_CODES = {CloseCode.TOO_BIG, CloseCode.INTERNAL_ERROR, CloseCode.RESTARTING, CloseCode.TRY_LATER}
+SERVER_CODES = {CloseCode.TOO_BIG, CloseCode.FLOOD, CloseCode.INTERNAL_ERROR, CloseCode.RESTARTING, CloseCode.TRY_LATER}
 COUNTED_CODES = {
     1000,
     1001,

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from http import HTTPStatus
 from typing import Any
 
@@ -31,6 +31,7 @@ from twisted.logger import (
 )
 
 from qader.server.daphne_http import HttpFactory
+from qader.server.inflow import FLOOD, Inflow
 from qader.server.lifecycle import run
 from qader.server.options import ServerOptions
 
@@ -39,8 +40,6 @@ from qader.server.options import ServerOptions
 autobahn.websocket.protocol.pformat = repr
 for module in (autobahn.websocket.protocol, autobahn.twisted.websocket):
     module.hltype = module.hlval = lambda value, **_: value
-
-MAX_UNREAD = 32  # messages of one socket that may wait for the application; then we stop reading from the client
 
 
 class Socket(WebSocketProtocol):  # type: ignore[misc] # daphne has no types
@@ -52,6 +51,7 @@ class Socket(WebSocketProtocol):  # type: ignore[misc] # daphne has no types
     # which sends but never reads is never pinged.
     autoPingRestartOnAnyTraffic = False
 
+    application_queue: "asyncio.Queue[Any]"  # exists from the handshake on
     _writable: asyncio.Event | None = None  # exists while the write buffer is full
 
     def onConnect(self, request: Any) -> Any:
@@ -90,24 +90,76 @@ class Socket(WebSocketProtocol):  # type: ignore[misc] # daphne has no types
         while self._writable is not None:
             await self._writable.wait()
 
-    def onMessage(self, payload: bytes, is_binary: bool) -> None:
-        """Queue a message for the application. Stop reading while too many wait: daphne's queue has no limit."""
-        if self.state != self.STATE_OPEN:
-            return  # it arrived after our close frame
-        super().onMessage(payload, is_binary)
-        if self.application_queue.qsize() >= MAX_UNREAD:
-            self.transport.pauseProducing()
+    @property
+    def is_established(self) -> bool:
+        """Whether the handshake is complete and closing has not begun."""
+        return bool(self.state == self.STATE_OPEN)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the application must first take a message, or answer the handshake; daphne would not wait."""
+        if self.state == self.STATE_CONNECTING:
+            return hasattr(self, "application_queue")
+        return self.is_established and not self.application_queue.empty()
+
+    @cached_property
+    def inflow(self) -> Inflow:
+        """The way of the client's bytes to `parse`."""
+        return Inflow(self, self.factory.limits)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Pass on what the client sends to the inflow."""
+        self.inflow.received(data)
+
+    def parse(self, data: bytes) -> None:
+        """Parse a part of it."""
+        super().dataReceived(data)
+
+    def pause_reading(self) -> None:
+        """Take no more bytes from the client."""
+        self.transport.pauseProducing()
+
+    def resume_reading(self) -> None:
+        """Take bytes again."""
+        self.transport.resumeProducing()
+
+    def flooded(self) -> None:
+        """Close with 4429, and tell the application at once: the client may never answer."""
+        if self.is_established:
+            self.application_queue.put_nowait({"type": "websocket.disconnect", "code": FLOOD})
+            self.serverClose(FLOOD)
+            self.muted = True
 
     def receive_from(self, queue: "asyncio.Queue[Any]") -> Callable[[], Any]:
-        """Return the application's `receive`, which resumes reading from the client when the queue is empty."""
+        """Return the application's `receive`, after which the inflow goes on when the queue is empty."""
 
         async def receive() -> Any:
             message = await queue.get()
             if queue.empty():
-                self.transport.resumeProducing()
+                self.inflow.go_on()
             return message
 
         return receive
+
+    def onOpen(self) -> None:
+        """Read what the client sent before the handshake was complete."""
+        super().onOpen()
+        self.inflow.go_on()
+
+    def onFrameBegin(self) -> None:
+        """Count a frame."""
+        super().onFrameBegin()
+        self.inflow.count(is_message=self.current_frame.fin and 0 < self.current_frame.opcode < 8)
+
+    def onMessage(self, payload: bytes, is_binary: bool) -> None:
+        """Queue a message for the application, unless it arrived after our close frame."""
+        if self.is_established:
+            super().onMessage(payload, is_binary)
+
+    def sendPong(self, payload: bytes | None = None) -> None:
+        """Answer a ping, but not while the write buffer is full: the client does not read."""
+        if self._writable is None:
+            super().sendPong(payload)
 
     def onFrameData(self, payload: bytes) -> bool | None:
         """Discard the rest of a control frame that is too long: without failByDrop autobahn would collect it."""
@@ -117,8 +169,8 @@ class Socket(WebSocketProtocol):  # type: ignore[misc] # daphne has no types
 
     def serverClose(self, code: int | None = None) -> None:
         """Close with any code. Autobahn's sendClose raises for 1001 to 2999, although 1012 and 1013 are registered."""
-        self.transport.resumeProducing()  # to read the client's close frame
         self.sendCloseFrame(code=code or 1000)
+        self.inflow.go_on()  # to read the client's close frame
 
     def dropConnection(self, abort: bool = False) -> None:
         """Close the connection, and abort it later if the client reads nothing: loseConnection would wait for it."""
@@ -128,6 +180,7 @@ class Socket(WebSocketProtocol):  # type: ignore[misc] # daphne has no types
     def onClose(self, was_clean: bool, code: int | None, reason: str | None) -> None:
         """Tell the application, and wake the tasks that wait to write."""
         self.resumeProducing()
+        self.inflow.stop()
         if hasattr(self, "server"):  # not if autobahn itself refused the handshake: daphne would raise
             super().onClose(was_clean, code, reason)
 
@@ -136,7 +189,7 @@ class Socket(WebSocketProtocol):  # type: ignore[misc] # daphne has no types
 
         If the application raised, daphne itself logs that and closes.
         """
-        if self.state == self.STATE_OPEN and not application.cancelled() and application.exception() is None:
+        if self.is_established and not application.cancelled() and application.exception() is None:
             self.serverClose(1011)
 
     def refuse(self) -> None:
@@ -146,7 +199,7 @@ class Socket(WebSocketProtocol):  # type: ignore[misc] # daphne has no types
 
     def restart(self) -> None:
         """Close with 1012, service restart, unless it is closing already."""
-        if self.state == self.STATE_OPEN:
+        if self.is_established:
             self.serverClose(1012)
 
 
@@ -176,6 +229,7 @@ class DaphneServer(Server):  # type: ignore[misc]
     def _configure(self) -> None:
         limits, listener = self._options.limits, self._options.listener
         self.ws_factory.protocol = Socket
+        self.ws_factory.limits = limits
         self.ws_factory.setProtocolOptions(
             autoPingInterval=limits.ping_seconds,
             autoPingTimeout=limits.ping_seconds,

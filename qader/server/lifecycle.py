@@ -13,6 +13,8 @@ from qader.server.options import Limits, ServerOptions
 logger = logging.getLogger(__name__)
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Equal signals within this time after the first are one: GNU make passes on what the whole process group gets, too.
+SAME_STOP_SECONDS = 1.0
 
 
 class Socket(Protocol):
@@ -39,18 +41,38 @@ def exit_on_signals() -> None:
     """Exit with status 0 on SIGTERM or SIGINT while the server is still starting."""
 
     def end(*_: Any) -> None:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
         sys.exit(0)
 
     for number in SIGNALS:
         signal.signal(number, end)
 
 
+class StopSignals:
+    """Sets `stop_requested` at the first signal, and `skip_waits` at a later one, or at once if it is another one."""
+
+    def __init__(self) -> None:
+        self.stop_requested, self.skip_waits = asyncio.Event(), asyncio.Event()
+        self._first: signal.Signals | None = None
+        self._until = 0.0  # equal signals are ignored, on the event loop's clock
+
+    def receive(self, number: signal.Signals) -> None:
+        """Note a signal."""
+        now = asyncio.get_running_loop().time()
+        if self._first is None:
+            self._first, self._until = number, now + SAME_STOP_SECONDS
+            self.stop_requested.set()
+        elif number != self._first or now > self._until:
+            self.skip_waits.set()
+
+
 async def run(server: Server, options: ServerOptions) -> None:
-    """Serve until SIGTERM or SIGINT, then shut down. A second signal skips the waiting in notice and drain."""
-    limits, loop = options.limits, asyncio.get_running_loop()
-    stop_requested, skip_waits = asyncio.Event(), asyncio.Event()
+    """Serve until SIGTERM or SIGINT, then shut down. A later signal skips the waiting in notice and drain."""
+    limits, loop, signals = options.limits, asyncio.get_running_loop(), StopSignals()
+    stop_requested, skip_waits = signals.stop_requested, signals.skip_waits
     for number in SIGNALS:
-        loop.add_signal_handler(number, lambda: skip_waits.set() if stop_requested.is_set() else stop_requested.set())
+        loop.add_signal_handler(number, signals.receive, number)
     options.started()
     await stop_requested.wait()
 

@@ -11,6 +11,9 @@ class Limits:
     """Sizes and times. A client that answers no ping is cut after at most `2 * ping_seconds + close_seconds`."""
 
     frame_bytes: int = 64 * 1024  # the largest message of a client
+    # Control frames and fragments of one client; more are a flood. A message in 1,000 fragments is still taken.
+    frames_per_second: int = 100
+    frames_burst: int = 1000
     ping_seconds: int = 20  # from a pong to the next ping, and how long a pong may take
     close_seconds: int = 5  # how long a client may take to complete the closing handshake
     notice_seconds: float = 0  # from SIGTERM to the drain; everything is served as before

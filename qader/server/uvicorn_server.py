@@ -13,12 +13,15 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
-from websockets.frames import Frame
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 
 from qader.observability.log_filters import make_warning
+from qader.server.inflow import FLOOD, Inflow
 from qader.server.lifecycle import run
 from qader.server.options import Limits, ServerOptions
+
+DATA = {Opcode.TEXT, Opcode.BINARY}
 
 
 class Http(H11Protocol):
@@ -105,14 +108,33 @@ class Socket(WebSocketsSansIOProtocol):
     """
 
     state: State
+    inflow: Inflow
     opened_at: float  # by `time.monotonic`: uvloop's own clock counts whole milliseconds, in which several can open
 
     def data_received(self, data: bytes) -> None:
-        """Answer 400 to a malformed handshake; uvicorn does not answer it."""
+        """Pass on what the client sends to the inflow."""
+        self.inflow.received(data)
+
+    def parse(self, data: bytes) -> None:
+        """Parse a part of it. Answer 400 to a malformed handshake; uvicorn does not answer it."""
         super().data_received(data)
         if self.conn.handshake_exc is not None and not self.handshake_initiated:
             self.transport.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
             self.transport.close()
+
+    def handle_events(self) -> None:
+        """Count the frames, and handle them."""
+        for event in self.conn.events:
+            if isinstance(event, Frame):
+                self.inflow.count(is_message=event.fin and event.opcode in DATA)
+        super().handle_events()
+
+    async def receive(self) -> Any:
+        """Return the next event, after which the inflow goes on when the queue is empty."""
+        message = await self.queue.get()
+        if self.queue.empty():
+            self.inflow.go_on()
+        return message
 
     async def send(self, message: Any) -> None:
         """Send when the write buffer has room; send nothing on a closing socket, where uvicorn raises."""
@@ -121,6 +143,8 @@ class Socket(WebSocketsSansIOProtocol):
         await self.writable.wait()
         if not self.close_sent and not self.disconnected:
             await super().send(message)
+        if message["type"] != "websocket.send":  # it is open or closed now
+            self.inflow.go_on()
 
     def keepalive_timeout(self) -> None:
         """Abort the connection if the pong is missing; uvicorn only closes it."""
@@ -128,8 +152,13 @@ class Socket(WebSocketsSansIOProtocol):
         self._abort_soon()
 
     def handle_ping(self) -> None:
-        """Answer, except after our close frame: we have sent the end of the stream, and writing would raise."""
-        if not self.close_sent:
+        """Answer, but not while the write buffer is full, since the client does not read, nor after our close frame.
+
+        We have sent the end of the stream then, and writing would raise.
+        """
+        if self.is_established and not self.writable.is_set():
+            self.conn.data_to_send()
+        elif not self.close_sent:
             super().handle_ping()
 
     def handle_close(self, event: Frame) -> None:
@@ -146,6 +175,13 @@ class Socket(WebSocketsSansIOProtocol):
         """Note when the socket was opened, for the order of closing."""
         super().connection_made(transport)
         self.opened_at = time.monotonic()
+        self.read_paused = True  # so that uvicorn leaves that to the inflow
+        self.pause_reading, self.resume_reading = self.transport.pause_reading, self.transport.resume_reading
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Parse nothing more."""
+        super().connection_lost(exc)
+        self.inflow.stop()
 
     def handle_connect(self, event: Request) -> None:
         """Accept a handshake, unless the server stops."""
@@ -162,13 +198,26 @@ class Socket(WebSocketsSansIOProtocol):
         self.transport.close()
 
     @property
-    def is_open(self) -> bool:
+    def is_established(self) -> bool:
         """Whether the handshake is complete and closing has not begun."""
         return self.handshake_complete and not self.close_sent and not self.transport.is_closing()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether the application must first take a message, or answer the handshake."""
+        if not self.handshake_complete:
+            return self.handshake_initiated
+        return self.is_established and not self.queue.empty()
+
+    def flooded(self) -> None:
+        """Close with 4429, and tell the application."""
+        if self.is_established:
+            self.conn.send_close(FLOOD)
+            self._close()
+
     def restart(self) -> None:
         """Close with 1012, service restart, unless it is closing already."""
-        if self.is_open:
+        if self.is_established:
             self.conn.send_close(1012)
             self._close()
 
@@ -180,7 +229,7 @@ class Socket(WebSocketsSansIOProtocol):
             self.queue.put_nowait({"type": "websocket.disconnect", "code": frame.code, "reason": frame.reason})
         self.transport.write(b"".join(self.conn.data_to_send()))
         self.transport.write_eof()
-        self.transport.resume_reading()
+        self.inflow.go_on()  # to read the client's close frame
         self.close_timer = self._abort_soon()
 
     def _abort_soon(self) -> asyncio.TimerHandle:
@@ -191,6 +240,7 @@ def _socket(limits: Limits, **arguments: Any) -> Socket:
     protocol = Socket(**arguments)
     protocol.state = arguments["server_state"]
     protocol.close_timeout = limits.close_seconds
+    protocol.inflow = Inflow(protocol, limits)
     return protocol
 
 
@@ -228,7 +278,9 @@ class UvicornServer(uvicorn.Server):
 
     def sockets(self) -> list[Socket]:
         """Return the open WebSockets, the oldest first."""
-        return sorted((socket for socket in self._sockets() if socket.is_open), key=lambda socket: socket.opened_at)
+        return sorted(
+            (socket for socket in self._sockets() if socket.is_established), key=lambda socket: socket.opened_at
+        )
 
     def _sockets(self) -> list[Socket]:
         return [connection for connection in self._state.connections if isinstance(connection, Socket)]

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 LARGE = 2**24  # bytes; far more than the system takes for a client that does not read
+WAITS = {"/wait": 30, "/late": 1}  # seconds until the handshake is answered
 # Bytes that the server took from "pour", applications that run, messages received after a close, and (with "plain")
 # calls of the functions that format text for autobahn's debug log.
 counts = {"poured": 0, "running": 0, "late": 0, "formatted": 0}
@@ -33,8 +34,8 @@ async def over_websocket(scope: dict[str, Any], receive: Any, send: Any) -> None
     await receive()
     if path == "/refuse":
         return await send({"type": "websocket.close", "code": 4403})
-    if path == "/wait":
-        await asyncio.sleep(30)
+    if path in WAITS:
+        await asyncio.sleep(WAITS[path])
     await send({"type": "websocket.accept"})
     closed = False
     while (message := await receive())["type"] == "websocket.receive":

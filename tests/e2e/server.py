@@ -15,6 +15,8 @@ from typing import Protocol
 
 import psutil
 
+from tests.servers import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
 STOP_SECONDS = 20
@@ -104,6 +106,12 @@ class WebServer:
         """The memory that the process holds."""
         return psutil.Process(self.pid).memory_info().rss / 2**20
 
+    @property
+    def processor_seconds(self) -> float:
+        """The processor time that the process has used."""
+        times = psutil.Process(self.pid).cpu_times()
+        return float(times.user + times.system)
+
     def launch(self) -> "WebServer":
         """Start it without waiting; for what is expected to fail, see `exit_code`."""
         port = ["--port", str(self.port)] if self._fixed_port else []
@@ -111,6 +119,16 @@ class WebServer:
         # A session of its own: Ctrl-C in the terminal must end the tests first.
         self._process = subprocess.Popen(
             command, cwd=ROOT, env=self.environment, stdout=self._log, stderr=self._log, start_new_session=True
+        )
+        return self
+
+    def make(self) -> "WebServer":
+        """Start it by `make serve`, without waiting."""
+        server = self.command[-1]
+        command = ["make", "serve", f"PORT={free_port()}", f"SERVER={server}"]
+        settings = {name: value for name, value in self.environment.items() if not name.startswith("MAKE")}
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=settings, stdout=self._log, stderr=self._log, start_new_session=True
         )
         return self
 

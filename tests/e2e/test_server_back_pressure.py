@@ -8,7 +8,7 @@ import httpx
 from tests.e2e.conftest import Start
 from tests.e2e.server import WebServer
 from tests.websocket_client import RawSocket
-from tests.websocket_client.frames import CLOSE, TEXT, frame
+from tests.websocket_client.frames import CLOSE, PING, PONG, TEXT, frame
 
 KIB_64 = 64 * 1024
 MEGABYTE = 2**20
@@ -47,7 +47,7 @@ def test_data_a_client_does_not_read_is_not_buffered(start: Start, ours: str) ->
 
 
 def test_plain_daphne_buffers_all_that_a_client_does_not_read(start: Start) -> None:
-    server = start("plain")
+    server = start("plain", close_seconds=5)  # its own: what others left in memory would be used again
     poured = poured_bytes(server)
     with RawSocket(server.port, receive_buffer=4096) as socket:
         before = server.megabytes
@@ -89,6 +89,19 @@ def test_a_client_that_reads_again_in_time_gets_the_close_code(start: Start, our
         socket.send("pour 20 1")
         time.sleep(2)
         assert socket.close_code() == 1013
+
+
+def test_pings_of_a_client_that_does_not_read_are_not_answered(start: Start, ours: str) -> None:
+    with RawSocket(start(ours).port, receive_buffer=4096) as socket:
+        socket.send("pour 20 60")
+        time.sleep(1)  # its buffers are full
+        for _ in range(500):
+            socket.send(b"a" * 125, PING)
+        time.sleep(0.5)
+        received = [socket.receive() for _ in range(320)]
+        assert received == [(TEXT, b"x" * KIB_64)] * 320
+        socket.send(b"and now?", PING)
+        assert socket.receive() == (PONG, b"and now?")
 
 
 def test_frames_after_our_close_frame_are_ignored(start: Start, ours: str) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import socket
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from qader import environment
 from qader.server import main
+from qader.server.lifecycle import SAME_STOP_SECONDS
 from qader.server.options import Limits
 from tests.e2e.chat_socket import ChatSocket, connected
 from tests.e2e.cluster import Cluster
@@ -139,13 +141,16 @@ async def test_draining_refuses_new_sockets_and_serves_open_ones(start: Start, o
         assert server.exit_code() == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_second_signal_skips_the_notice(start: Start, ours: str, number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "wait"), [(signal.SIGTERM, SAME_STOP_SECONDS + EARLY_SECONDS), (signal.SIGINT, 0)])
+async def test_a_later_or_different_signal_skips_the_notice(
+    start: Start, ours: str, number: signal.Signals, wait: float
+) -> None:
     server = start(ours, notice_seconds=60)
     async with crowd(server, 3) as sockets:
         server.process.terminate()
         await sockets[0].send("hello")
         assert await sockets[0].recv() == "got 5"
+        await asyncio.sleep(wait)  # the time itself is what is tested
         begin = time.monotonic()
         server.process.send_signal(number)
         await ended(sockets, begin)
@@ -158,9 +163,22 @@ async def test_a_second_signal_closes_all_sockets_at_once(start: Start, ours: st
         server.process.terminate()
         assert await sockets[0].wait_closed(END_SECONDS) == 1012
         begin = time.monotonic()
-        server.process.terminate()
+        server.process.send_signal(signal.SIGINT)
         await ended(sockets[1:], begin)
         assert (server.exit_code(), time.monotonic() - begin < END_SECONDS) == (0, True)
+
+
+@SERVERS
+async def test_make_serve_is_stopped_once_by_a_signal_to_its_process_group(lone_cluster: Cluster, kind: str) -> None:
+    (pair,) = lone_cluster.make_pairs()
+    server = lone_cluster.server(kind, STOP_NOTICE_SECONDS="2")
+    server.make().until_it_listens()
+    async with connected(pair.student, server) as student:
+        begin = time.monotonic()
+        os.killpg(server.pid, signal.SIGTERM)
+        assert await student.wait_closed(END_SECONDS) == 1012
+        assert time.monotonic() - begin > 2 - EARLY_SECONDS
+    await asyncio.to_thread(server.exit_code)
 
 
 @SERVERS

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import Start
 from tests.websocket_client import RawSocket
-from tests.websocket_client.frames import BINARY, CONTINUATION, PING, TEXT, frame
+from tests.websocket_client.frames import BINARY, CLOSE, CONTINUATION, NO_MASK, PING, PONG, TEXT, frame
 
 KIB_64 = 64 * 1024
 MEGABYTE = 2**20
@@ -91,6 +91,90 @@ def test_a_refused_control_frame_is_not_buffered(start: Start, ours: str) -> Non
             for _ in range(40):
                 socket.send_bytes(bytes(MEGABYTE))
         assert server.megabytes - before < 10
+
+
+FLOODS = {
+    "pings": (b"", frame(b"", PING), 4429),
+    "long pings": (b"", frame(b"a" * 125, PING), 4429),
+    "pongs": (b"", frame(b"", PONG), 4429),
+    "empty fragments": (frame(b"", fin=False), frame(b"", CONTINUATION, fin=False), 4429),
+    "fragments of a byte": (frame(b"a", BINARY, fin=False), frame(b"a", CONTINUATION, fin=False), 4429),
+    "pings within a message": (frame(b"a", fin=False), frame(b"", PING), 4429),
+    "frames after our close frame": (frame(b"close 4401"), frame(b""), 4401),
+}
+FLOOD_SECONDS = 0.5  # of processor time; 50,000 frames took several
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_a_flood_of_frames_costs_little_and_is_closed(start: Start, ours: str, name: str) -> None:
+    server = start(ours)
+    first, repeated, code = FLOODS[name]
+    spent, megabytes = server.processor_seconds, server.megabytes
+    with RawSocket(server.port) as socket:
+        with suppress(ConnectionError):
+            socket.send_bytes(first + repeated * 50_000)
+        answers = socket.receive_until_close()
+        assert answers[-1] == (CLOSE, code.to_bytes(2))
+        assert len(answers) < 2000
+    assert server.processor_seconds - spent < FLOOD_SECONDS
+    assert server.megabytes - megabytes < 8
+
+
+def test_a_message_that_comes_byte_by_byte_is_a_flood(start: Start, ours: str) -> None:
+    with RawSocket(start(ours, frames_burst=50, frames_per_second=10).port) as socket:
+        socket.send_bytes(frame(b"", size=60_000, mask=NO_MASK))
+        with suppress(ConnectionError):
+            for _ in range(500):
+                socket.send_bytes(b"a")
+                time.sleep(0.001)
+        assert socket.close_code() == 4429
+
+
+def test_ordinary_fragments_and_control_frames_are_no_flood(start: Start, ours: str) -> None:
+    with RawSocket(start(ours).port) as socket:
+        for number in range(800):
+            socket.send("x" * 80, TEXT if number == 0 else CONTINUATION, fin=False)
+            if number % 8 == 0:
+                socket.send(b"still here", PING if number % 16 else PONG)
+        socket.send("", CONTINUATION)
+        pongs = [socket.receive() for _ in range(50)]
+        assert pongs == [(PONG, b"still here")] * 50
+        assert socket.receive() == (TEXT, b"got 64000")
+
+
+def test_the_budget_of_frames_fills_up_again(start: Start, ours: str) -> None:
+    with RawSocket(start(ours, frames_burst=50, frames_per_second=100).port) as socket:
+        for _ in range(4):
+            for _ in range(40):
+                socket.send(b"", PING)
+                assert socket.receive() == (PONG, b"")
+            time.sleep(0.5)
+        socket.send("still here")
+        assert socket.receive() == (TEXT, b"got 10")
+
+
+def test_many_small_messages_are_no_flood_for_the_server(start: Start, ours: str) -> None:
+    """The application limits them."""
+    with RawSocket(start(ours).port) as socket:
+        socket.send_bytes(frame(b"a") * 5000)
+        for number in range(5000):
+            assert socket.receive() == (TEXT, b"got 1"), number
+
+
+def test_bytes_sent_before_acceptance_wait_and_are_not_collected(start: Start, ours: str) -> None:
+    server = start(ours)
+    before = server.megabytes
+    with RawSocket(server.port, "/wait", wait=False) as socket:
+        taken = socket.send_until_full(b"x" * KIB_64, limit=60 * MEGABYTE, is_last=True)
+        assert taken < 24 * MEGABYTE  # most of it in the kernel's own buffers
+        assert server.megabytes - before < 8
+    with RawSocket(server.port, "/late", wait=False) as socket:
+        time.sleep(0.3)
+        socket.send("x")
+        time.sleep(0.1)
+        socket.send("xyz")
+        assert socket.answer().startswith(b"HTTP/1.1 101")
+        assert [socket.receive(), socket.receive()] == [(TEXT, b"got 1"), (TEXT, b"got 3")]
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1011, 1012, 1013, 4401, 4429])

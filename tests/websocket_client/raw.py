@@ -104,6 +104,14 @@ class RawSocket:
             pass
         return 1006
 
+    def receive_until_close(self) -> list[tuple[int, bytes]]:
+        """Return all frames up to the close frame, which is the last, or to the end of the connection."""
+        frames: list[tuple[int, bytes]] = []
+        with suppress(ConnectionError):
+            while not (frames and frames[-1][0] == CLOSE) and (got := self.receive()):
+                frames.append(got)
+        return frames
+
     def answer_ping(self) -> float:
         """Wait for a ping and answer it; return how many seconds it took to come."""
         begin = time.monotonic()
@@ -124,10 +132,11 @@ class RawSocket:
             self._socket.settimeout(self._seconds)
         return False
 
-    def send_until_full(self, payload: bytes, limit: int) -> int:
+    def send_until_full(self, payload: bytes, limit: int, *, is_last: bool = False) -> int:
         """Send this payload repeatedly until the server takes nothing for a second, or up to `limit` bytes.
 
-        Returns how many bytes of payload were sent; the last frame follows as soon as the server reads again.
+        Returns how many bytes of payload were sent; unless this was the last, the rest of the last frame follows as
+        soon as the server reads again.
         """
         data, sent = frame(payload), 0
         self._socket.settimeout(1)
@@ -139,7 +148,8 @@ class RawSocket:
                     rest = rest[self._socket.send(rest) :]
             except TimeoutError:
                 self._socket.settimeout(self._seconds)
-                self._socket.sendall(rest)
+                if not is_last:
+                    self._socket.sendall(rest)
                 break
         self._socket.settimeout(self._seconds)
         return sent
