@@ -82,6 +82,7 @@ def show(capsys: pytest.CaptureFixture[str]) -> Show:
     return shown
 
 
+@pytest.mark.quiet
 def test_a_mentor_with_200_conversations_of_1000_messages_has_the_list_in_50_ms(people: People, show: Show) -> None:
     pupils(people.teacher, 200)
     fill_all(1000, unread=10)
