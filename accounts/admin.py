@@ -1,29 +1,28 @@
-"""Users and profiles in the admin. People who have messages can only be deactivated, not deleted."""
+"""Log-in, users and groups in the admin. Who is who, and who may do what, is for superusers alone."""
 
 from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin.actions import delete_selected as django_delete_selected
 from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.admin.models import LogEntry
-from django.contrib.admin.utils import unquote
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.core.exceptions import ValidationError
-from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.contrib.auth.forms import UserChangeForm
+from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
+from accounts.admin_access import is_superuser, may_change_user
+from accounts.admin_base import BaseAdmin, lock_rows
+from accounts.admin_deletion import KeepsPeople
+from accounts.admin_forms import PresentForm
+from accounts.admin_profiles import ProfileInline
 from accounts.models import User, UserProfile
 from accounts.throttling import TooManyFailuresError, throttled_authenticate
-
-WHY_NOT_DELETED = _(
-    "People who have messages, or have done something in the admin, cannot be deleted: half of a conversation, or the "
-    "record of who read and changed what, would vanish. Deactivate them instead: they are signed out at once, and what "
-    "was said and done stays."
-)
 
 
 class LoginForm(AdminAuthenticationForm):
@@ -52,95 +51,22 @@ admin.site.login_form = LoginForm
 admin.site.site_header = admin.site.site_title = "Qader"
 
 
-class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A profile. A new one is saved even if all fields have their defaults."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if field := self.fields.get("assigned_mentor"):  # a user with view permission only has no fields
-            widget: Any = field.widget
-            widget.can_add_related = widget.can_delete_related = False  # too easy to delete a person by accident
-
-    def has_changed(self) -> bool:
-        """Whether there is anything to save."""
-        return self.instance.pk is None or super().has_changed()
-
-
-class ProfileInline(admin.StackedInline):  # type: ignore[type-arg]
-    """Role, name and mentor on the page of a user."""
-
-    model = UserProfile
-    form = ProfileForm
-    autocomplete_fields = ("assigned_mentor",)
-    can_delete = False
-
-    def get_extra(self, request: HttpRequest, obj: User | None = None, **kwargs: Any) -> int:
-        """Show a form for a new user, who always gets a profile; an old user without one keeps none."""
-        return 0 if obj else 1
-
-
-class KeepsPeople(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Refuses to delete people who have messages, with a reason. `profile_path` leads from the model to the profile."""
-
-    profile_path = ""
-    also_needed: Any = Q()  # further people who must stay
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Whether this person may be deleted; without one, whether people may be deleted at all."""
-        return super().has_delete_permission(request, obj) and (obj is None or not self._needed([obj.pk]))
-
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Add the reason why this person cannot be deleted."""
-        fieldsets = tuple(super().get_fieldsets(request, obj))
-        if obj is None or not self._needed([obj.pk]):
-            return fieldsets
-        return (*fieldsets, (_("Deletion"), {"fields": (), "description": WHY_NOT_DELETED}))
-
-    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        """Show Django's confirmation, or the reason why this person cannot be deleted."""
-        person = self.get_object(request, unquote(object_id))
-        if person is None or not self._needed([person.pk]):
-            return super().delete_view(request, object_id, extra_context)
-        self.message_user(request, WHY_NOT_DELETED, messages.ERROR)
-        return HttpResponseRedirect(reverse(f"admin:accounts_{self.opts.model_name}_change", args=[person.pk]))
-
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Replace Django's action that deletes the selected people by ours."""
-        actions = super().get_actions(request)
-        if found := actions.get("delete_selected"):
-            actions["delete_selected"] = (delete_selected, *found[1:])
-        return actions
-
-    def get_deleted_objects(
-        self, objs: Any, request: HttpRequest
-    ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
-        """Permit an admin who may delete a person to delete the profile and empty conversations with them."""
-        deleted, counts, _needed, protected = super().get_deleted_objects(objs, request)
-        return deleted, counts, set(), protected
-
-    def _needed(self, keys: list[int]) -> int:
-        """Return how many of these have messages. By the names of relations, because we cannot import the chat."""
-        conversations = f"{self.profile_path}conversations_as_"
-        wrote = Q(**{f"{conversations}student__last_seq__gt": 0}) | Q(**{f"{conversations}teacher__last_seq__gt": 0})
-        people: QuerySet[Any] = self.model._default_manager.filter(wrote | self.also_needed, pk__in=keys)
-        return people.distinct().count()
-
-
-def delete_selected(modeladmin: KeepsPeople, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
-    """Delete the selected people, unless one of them must stay."""
-    kept = modeladmin._needed(list(queryset.values_list("pk", flat=True)))
-    if not kept:
-        return django_delete_selected(modeladmin, request, queryset)
-    count = ngettext("%d of the selected people must stay.", "%d of the selected people must stay.", kept) % kept
-    modeladmin.message_user(request, f"{count} {WHY_NOT_DELETED}", messages.ERROR)
-    return None
+class UserForm(PresentForm, UserChangeForm):  # type: ignore[type-arg]
+    """A user's page."""
 
 
 @admin.register(User)
 class UserAdmin(KeepsPeople, DjangoUserAdmin):  # type: ignore[type-arg]
-    """Users with their profile."""
+    """Users with their profile.
 
+    Who may sign in as whom, and who may do what, is decided by superusers alone: they add users, and change user names,
+    e-mail addresses, passwords and permissions. Other staff change whether a user is active, and the profile.
+    """
+
+    form = UserForm
     inlines = [ProfileInline]
+    readonly_fields = ("last_login", "date_joined")
+    superusers_only = ("username", "email", "is_staff", "is_superuser", "groups", "user_permissions")
     fieldsets = (
         (None, {"fields": ("username", "email", "password")}),
         (_("Permissions"), {"fields": ("is_active", "is_staff", "is_superuser")}),
@@ -162,6 +88,43 @@ class UserAdmin(KeepsPeople, DjangoUserAdmin):  # type: ignore[type-arg]
     actions = ["deactivate", "activate"]
     profile_path = "profile__"
     also_needed = Exists(LogEntry.objects.filter(user=OuterRef("pk")))
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        """Return what this admin may only look at."""
+        return self.readonly_fields if is_superuser(request) else (*self.readonly_fields, *self.superusers_only)
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+        """Show the password, which is a hash and a link to its form, to superusers alone."""
+        fieldsets = super().get_fieldsets(request, obj)
+        if is_superuser(request):
+            return fieldsets
+        shown = [
+            {**options, "fields": [name for name in options["fields"] if name != "password"]}
+            for _title, options in fieldsets
+        ]
+        return list(zip((title for title, _options in fieldsets), shown, strict=True))
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Superusers: whoever adds a user knows the password."""
+        return is_superuser(request)
+
+    def may_change(self, request: HttpRequest, person: User) -> bool:
+        """A superuser is changed by superusers only."""
+        return may_change_user(request, person)
+
+    def lock(self, found: User) -> None:
+        """Lock the profile first, as the deletion of a person does."""
+        lock_rows(UserProfile, user=found)
+        super().lock(found)
+
+    @transaction.atomic
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        """Set somebody's password: for superusers alone. Staff change their own with the old one."""
+        if not is_superuser(request):
+            raise PermissionDenied
+        if request.method == "POST" and (found := self.get_object(request, id)) is not None:
+            self.lock(found)
+        return super().user_change_password(request, id, form_url)
 
     @admin.display(description=_("full name"), ordering="profile__full_name")
     def full_name(self, user: User) -> str:
@@ -196,7 +159,10 @@ class UserAdmin(KeepsPeople, DjangoUserAdmin):  # type: ignore[type-arg]
         self._set_active(request, list(queryset), True)
 
     def _set_active(self, request: HttpRequest, users: list[User], is_active: bool) -> None:
-        changed = [user for user in users if user.is_active != is_active]
+        reached = [user for user in users if may_change_user(request, user)]
+        if len(users) > len(reached):
+            self.message_user(request, gettext("Superusers are changed by superusers only."), messages.WARNING)
+        changed = [user for user in reached if user.is_active != is_active]
         for user in changed:
             user.is_active = is_active
             user.save(update_fields=["is_active"])  # one by one, because the chat closes their sockets on the signal
@@ -209,17 +175,24 @@ class UserAdmin(KeepsPeople, DjangoUserAdmin):  # type: ignore[type-arg]
         self.message_user(request, words % len(changed), messages.SUCCESS)
 
 
-@admin.register(UserProfile)
-class UserProfileAdmin(KeepsPeople):
-    """Profiles: searched by name to choose a mentor, and edited as on the page of a user."""
+class GroupAdmin(BaseAdmin, DjangoGroupAdmin):
+    """Groups, which hold permissions: superusers change them, and staff with the permission look at them."""
 
-    form = ProfileForm
-    list_display = ("__str__", "user", "role", "assigned_mentor")
-    list_select_related = ("user", "assigned_mentor")
-    list_filter = ("role",)
-    search_fields = ("full_name", "user__username", "user__email")
-    ordering = ("full_name", "pk")
-    autocomplete_fields = ("user", "assigned_mentor")
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Superusers."""
+        return is_superuser(request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        """Superusers."""
+        return is_superuser(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        """Superusers."""
+        return is_superuser(request)
+
+
+admin.site.unregister(Group)
+admin.site.register(Group, GroupAdmin)
 
 
 def _profile(user: User) -> UserProfile | None:

@@ -54,7 +54,9 @@ class UserProfile(models.Model):
         return self.full_name or f"#{self.pk}"
 
     def clean(self) -> None:
-        """Refuse a mentor for a person who is not a student, and a mentor who is neither teacher nor trainer."""
+        """Refuse another user, a mentor for a person who is no student, and a mentor who is no teacher or trainer."""
+        if UserProfile.objects.filter(pk=self.pk).exclude(user=self.user_id).exists():
+            raise ValidationError({"user": _("A profile stays with the user it was made for.")})
         if self.assigned_mentor is None:
             return
         if not self.is_student:

@@ -17,6 +17,7 @@ from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
+from accounts.admin_base import BaseAdmin
 from chat import services
 from chat.models import Conversation, Message
 
@@ -36,7 +37,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
         return rows.order_by()[:MAX_LISTED].count()
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ReadOnlyAdmin(BaseAdmin):
     """Read-only: a change here would bypass the order and the delivery of messages."""
 
     show_full_result_count = False
@@ -109,6 +110,7 @@ class MessageAdmin(ReadOnlyAdmin):
         "Searches the texts of one conversation, if you came from there, else of the newest 100,000 messages."
     )
     paginator = CappedPaginator
+    unfiltered = ("content",)
     fields = ("conversation_link", "seq", "sender", "timestamp", "is_read", "content")
     readonly_fields = fields
 

@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
-from accounts.admin import WHY_NOT_DELETED
+from accounts.admin_deletion import WHY_NOT_DELETED
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation
 from tests.admin import CONVERSATIONS, MESSAGES, USERS, act, change_url, rows, told
