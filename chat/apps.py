@@ -12,6 +12,10 @@ class ChatConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the receivers of signals."""
+        from chat import groups
         from chat.bus import signals
+        from chat.store import deletion
 
         signals.connect()
+        deletion.connect()
+        groups.connect(self)
