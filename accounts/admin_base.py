@@ -76,12 +76,13 @@ class BaseAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             return queryset.none(), False
         return super().get_search_results(request, queryset, search_term)
 
-    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
-        """Do what was chosen with the rows that were chosen; what is not an id is nobody's."""
-        chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
-        request.POST = request.POST.copy()  # type: ignore[assignment]
-        request.POST.setlist(ACTION_CHECKBOX_NAME, [key for key in chosen if _is_id(self.opts.pk, key)])  # type: ignore[attr-defined]
-        return super().response_action(request, queryset)
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any) -> Any:
+        """Do what was chosen with the rows that were chosen; what is no id is nobody's."""
+        posted = request.POST.copy()
+        chosen = posted.getlist(ACTION_CHECKBOX_NAME)
+        posted.setlist(ACTION_CHECKBOX_NAME, [key for key in chosen if _is_id(self.opts.pk, key)])
+        request.POST = posted  # type: ignore[assignment]
+        return super().response_action(request, queryset, *args, **kwargs)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """Return the object of the address, or None."""

@@ -25,7 +25,7 @@ class PresentForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.changed_meanwhile: list[str] = []
+        self.changed_meanwhile: list[Any] = []  # labels of fields
         if self.instance.pk is None:
             return
         for field in self.fields.values():

@@ -53,7 +53,7 @@ class ProfileInline(admin.StackedInline):  # type: ignore[type-arg]
 
     def get_formset(self, request: HttpRequest, obj: User | None = None, **kwargs: Any) -> Any:
         """Return the forms, which know who fills them in."""
-        formset = super().get_formset(request, obj, **kwargs)
+        formset: Any = super().get_formset(request, obj, **kwargs)
         formset.form.editor = request.user
         return formset
 
@@ -89,7 +89,7 @@ class UserProfileAdmin(KeepsPeople):
         self, request: HttpRequest, obj: UserProfile | None = None, change: bool = False, **kwargs: Any
     ) -> Any:
         """Return the form, which knows who fills it in."""
-        form = super().get_form(request, obj, change, **kwargs)
+        form: Any = super().get_form(request, obj, change, **kwargs)
         form.editor = request.user
         return form
 

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, Permission
+from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 
 from accounts.models import RoleChoices, User, UserProfile
+from chat.groups import SUPPORT
 from chat.models import Conversation
-from tests.admin import USERS, act, change_url, open_page, told
+from tests.admin import MESSAGES, USERS, act, change_url, open_page, rows, told
 from tests.people import PASSWORD, People, client_of, make_user, say
 
 ALL = ("add", "change", "delete", "view")
@@ -230,3 +232,42 @@ def test_each_change_of_who_is_who_is_recorded_without_secrets(
         (admin, str(student.pk), "Changed password."),
     ]
     assert not any(secret in str(entries.values()) for secret in ("secret@", "another-2026"))
+
+
+def member(name: str) -> User:
+    """A new member of staff in this group."""
+    user = make_user(f"a_{name}", None, is_staff=True)
+    user.groups.add(Group.objects.get(name=name))
+    return user
+
+
+def test_support_sees_who_talks_with_whom_and_changes_nothing(people: People) -> None:
+    message = say(people.conversation, people.student, "a secret")[0]
+    browser = client_of(member("support"))
+    pages = [people.student, people.student.profile, people.conversation]
+    assert {browser.get(change_url(row)).status_code for row in pages} == {200}
+    assert {browser.post(change_url(row), {"full_name": "x"}).status_code for row in pages} == {403}
+    assert {browser.get(path).status_code for path in (MESSAGES, change_url(message))} == {403}
+    assert "action" not in open_page(browser, USERS)
+
+
+def test_leads_assign_mentors_deactivate_and_read_with_a_record(people: People) -> None:
+    say(people.conversation, people.student, "a secret")
+    lead = member("leads")
+    browser, page = client_of(lead), change_url(people.student)
+    posted = open_page(browser, page) | {"profile-0-assigned_mentor": [str(people.trainer.profile.pk)]}
+    assert browser.post(page, posted).status_code == 302
+    assert UserProfile.objects.get(user=people.student).mentor == people.trainer.profile
+    assert told(act(browser, "deactivate", people.stranger))[-1] == "1 user deactivated."
+    assert [row[4] for row in rows(browser, MESSAGES)] == ["a secret"]
+    assert LogEntry.objects.filter(user=lead, change_message__startswith="Looked at messages").count() == 1
+
+
+def test_a_migration_restores_the_groups_and_keeps_their_members(people: People) -> None:
+    lead = member("leads")
+    before = lead.get_all_permissions()
+    Group.objects.get(name="leads").permissions.set(Permission.objects.filter(codename="delete_user"))
+    Group.objects.get(name="support").delete()
+    call_command("migrate", verbosity=0)
+    assert User.objects.get(pk=lead.pk).get_all_permissions() == before
+    assert member("support").get_all_permissions() == set(SUPPORT)
