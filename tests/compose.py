@@ -12,6 +12,16 @@ ROOT = Path(__file__).resolve().parent.parent
 VARIABLE = re.compile(r"\$\{([A-Z_]+)(?::([-+?])([^${}]*))?\}")
 
 
+# What must be in `.env`.
+SECRETS = {
+    "SECRET_KEY": "compose-test-key-0123456789-0123456789-0123456789-",
+    "POSTGRES_PASSWORD": "it's $ecret",
+    "POSTGRES_OWNER_PASSWORD": "the owner's",
+    "POSTGRES_WEB_PASSWORD": "the web's \\\"",
+    "REDIS_PASSWORD": "0123456789abcdef",
+}
+
+
 class ComposeError(Exception):
     """What Compose would print, and stop."""
 

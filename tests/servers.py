@@ -206,7 +206,7 @@ class PostgreSQL(Server):
 
 
 class Redis(Server):
-    """Valkey, which speaks Redis, without persistence: a restart forgets everything."""
+    """Valkey, which speaks Redis, without persistence: a restart forgets everything.
 
     def __init__(self, password: str = "", leader: "Redis | None" = None) -> None:
         super().__init__()
@@ -235,6 +235,19 @@ class Redis(Server):
 
     def _client(self) -> redis_client.Redis:
         return redis_client.Redis.from_url(self.url, socket_timeout=2, socket_connect_timeout=2)
+
+
+class ConfiguredRedis(Redis):
+    """The same with the text of a configuration file; `login` is how the tests sign in: `user:password@`."""
+
+    def __init__(self, config: str, login: str) -> None:
+        super().__init__()
+        self.url = f"redis://{login}127.0.0.1:{self.port}/0"
+        self._file = self.directory / "valkey.conf"
+        self._file.write_text(config)
+
+    def _command(self) -> list[str | Path]:
+        return [_valkey(), self._file, *self._address(), "--dir", self.directory]
 
 
 class Sentinel(Redis):
@@ -298,9 +311,9 @@ def postgresql(**settings: str) -> Iterator[PostgreSQL]:
 
 
 @contextmanager
-def redis() -> Iterator[Redis]:
+def redis(config: str = "", login: str = "") -> Iterator[Redis]:
     """A running Redis-compatible server, gone without a trace afterwards."""
-    server = Redis()
+    server = ConfiguredRedis(config, login) if config else Redis()
     try:
         server.start()
         yield server

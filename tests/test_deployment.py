@@ -13,10 +13,9 @@ from environs import Env
 
 from qader.environment import env
 from qader.server.options import Limits
-from tests.compose import ComposeError, load_compose
+from tests.compose import SECRETS, ComposeError, load_compose
 
 ROOT = Path(__file__).resolve().parent.parent
-SECRETS = {"SECRET_KEY": "key", "POSTGRES_PASSWORD": "password"}
 
 
 def example_names() -> dict[str, list[str]]:
@@ -55,11 +54,12 @@ def test_services_depended_on_have_a_health_check():
                 assert (wait["condition"], services[name]["restart"]) == ("service_completed_successfully", "no")
 
 
-def test_migrate_and_web_differ_only_in_their_command():
+def test_migrate_and_web_differ_only_in_their_command_and_their_role():
     services = load_compose(SECRETS)["services"]
     migrate, web = services["migrate"], services["web-1"]
     assert (migrate["image"], migrate["build"]) == (web["image"], web["build"])
-    assert migrate["environment"] == web["environment"]
+    differ = {name for name, value in web["environment"].items() if migrate["environment"][name] != value}
+    assert differ == {"DATABASE_URL", "PGPASSWORD"}
     assert web["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
@@ -151,6 +151,66 @@ def test_only_the_proxy_is_reachable_from_outside():
     assert [name for name, ports in published.items() if not all(port.startswith("127.0.0.1:") for port in ports)] == [
         "proxy"
     ]
+
+
+def test_every_service_is_confined():
+    for name, service in load_compose(SECRETS)["services"].items():
+        assert service["read_only"] is True, name
+        assert (service["cap_drop"], service["security_opt"]) == (["ALL"], ["no-new-privileges:true"]), name
+        assert service.get("cap_add", []) == (["NET_BIND_SERVICE"] if name == "proxy" else []), name
+        assert re.fullmatch(r"\d+[mg]", service["mem_limit"]), name
+        assert 0 < service["pids_limit"] <= 256, name
+        assert not service.get("privileged") and "network_mode" not in service, name
+        writable = [volume for volume in service.get("volumes", []) if volume[0] in "./" and not volume.endswith(":ro")]
+        assert writable == [], name
+
+
+def test_each_service_reaches_only_its_neighbours():
+    compose = load_compose(SECRETS)
+    members = {
+        network: {name for name, service in compose["services"].items() if network in service["networks"]}
+        for network in compose["networks"]
+    }
+    assert members == {
+        "front": {"web-1", "web-2", "proxy"},
+        "database": {"web-1", "web-2", "migrate", "postgres"},
+        "redis": {"web-1", "web-2", "redis"},
+        "metrics": {"web-1", "web-2", "prometheus"},
+        "monitoring": {"prometheus", "grafana"},
+    }
+    internal = {network for network, options in compose["networks"].items() if options and options.get("internal")}
+    assert internal == {"database", "redis", "metrics"}
+
+
+def test_each_service_knows_only_its_own_passwords():
+    services = load_compose(SECRETS)["services"]
+    known = {
+        name: {secret for secret, value in SECRETS.items() if any(value in given for given in environment.values())}
+        for name, service in services.items()
+        if (environment := service.get("environment"))
+    }
+    web = {"SECRET_KEY", "POSTGRES_WEB_PASSWORD", "REDIS_PASSWORD"}
+    assert known == {
+        "postgres": {"POSTGRES_PASSWORD", "POSTGRES_OWNER_PASSWORD", "POSTGRES_WEB_PASSWORD"},
+        "redis": {"REDIS_PASSWORD"},
+        "migrate": {"SECRET_KEY", "POSTGRES_OWNER_PASSWORD", "REDIS_PASSWORD"},
+        "web-1": web,
+        "web-2": web,
+        "proxy": set(),
+        "grafana": set(),
+    }
+    for name in ("web-1", "web-2", "migrate"):  # whatever .env brings is set anew
+        assert set(SECRETS) <= set(services[name]["environment"])
+
+
+def test_the_application_is_not_the_superuser_of_the_database():
+    services = load_compose(SECRETS)["services"]
+    users = {
+        name: re.match(r"postgresql://(\w+)@postgres:", services[name]["environment"]["DATABASE_URL"])[1]
+        for name in ("migrate", "web-1", "web-2")
+    }
+    assert users == {"migrate": "qader_owner", "web-1": "qader_web", "web-2": "qader_web"}
+    assert services["postgres"]["environment"]["POSTGRES_USER"] not in users.values()
 
 
 def test_the_stop_grace_period_is_long_enough():

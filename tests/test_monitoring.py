@@ -12,7 +12,7 @@ import yaml
 from prometheus_client import REGISTRY
 
 import qader.observability.metrics  # noqa: F401 - registers what only the server would import
-from tests.compose import load_compose
+from tests.compose import SECRETS, load_compose
 from tests.promtool import promtool
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,7 +22,7 @@ DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "qader.json").read_t
 PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
-VARIABLES = {"SECRET_KEY": "key", "POSTGRES_PASSWORD": "password", "METRICS_TOKEN": "t" * 16}
+VARIABLES = SECRETS | {"METRICS_TOKEN": "t" * 16}
 
 # What a scrape adds, and what the pool, which SQLite has not, tells: see test_metrics_of_http.py.
 ADDED = {

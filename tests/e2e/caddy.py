@@ -13,12 +13,11 @@ from typing import Any
 
 import httpx
 
-from tests.compose import ROOT, load_compose
+from tests.compose import ROOT, SECRETS, load_compose
 from tests.servers import free_port
 
 PROGRAM = Path(sys.executable).parent / "caddy"
 CADDYFILE = ROOT / "deploy" / "Caddyfile"
-SECRETS = {"SECRET_KEY": "key", "POSTGRES_PASSWORD": "password"}
 START_SECONDS = 30
 STOP_SECONDS = 10
 

@@ -1,30 +1,27 @@
 """The commands for backup and restore in docs/operations.md, as written: dump during a chat, lose all, restore."""
 
 import asyncio
-import os
 import re
-import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 
 from tests import servers
-from tests.compose import ROOT, load_compose
+from tests.compose import ROOT, SECRETS, load_compose
 from tests.e2e.chat_socket import connected
-from tests.e2e.cluster import Cluster, Pair
+from tests.e2e.cluster import Cluster, Pair, run
 from tests.e2e.load import rows, start_both
+from tests.e2e.postgres_container import IN_POSTGRES, address, make_database, run_in_postgres, run_scripts
 from tests.e2e.rest import Rest
 
-SERVICES = load_compose({"SECRET_KEY": "key", "POSTGRES_PASSWORD": "password"})["services"]
+SERVICES = load_compose(SECRETS)["services"]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 SECTION = re.search(r"^## Backup and restore\n(.*?)^##", OPERATIONS, re.DOTALL | re.MULTILINE)
 assert SECTION
 DUMP, RESTORE = (block.splitlines() for block in re.findall(r"^```sh\n(.*?)^```", SECTION[1], re.DOTALL | re.MULTILINE))
-IN_POSTGRES = "docker compose exec -T postgres "
 TIMEOUT_SECONDS = 60
 PAUSE_SECONDS = 0.02  # between two messages
 
@@ -34,26 +31,20 @@ class Stack:
 
     def __init__(self, postgresql: servers.PostgreSQL, redis: servers.Redis, folder: Path) -> None:
         self.postgresql, self.folder = postgresql, folder
-        settings = SERVICES["postgres"]["environment"]
-        self.user, self.database = settings["POSTGRES_USER"], settings["POSTGRES_DB"]
-        with psycopg.connect(postgresql.url, autocommit=True) as admin:
-            admin.execute(f"CREATE ROLE {self.user} SUPERUSER LOGIN".encode())
         self.make_database()
-        url = f"postgresql://{self.user}@127.0.0.1:{postgresql.port}/{self.database}"
-        self.cluster = Cluster(url, redis)
+        run_scripts(postgresql, folder)
+        self.cluster = Cluster(address(postgresql, "qader_web"), redis)
         self.migrate()
         self.web = start_both(self.cluster, CHAT_RATE_LIMIT="0")
 
     def make_database(self) -> None:
         """The empty one that there is on a new volume; the one before, if any, is lost."""
-        with psycopg.connect(self.postgresql.url, autocommit=True) as admin:
-            admin.execute(f"DROP DATABASE IF EXISTS {self.database} WITH (FORCE)".encode())
-            admin.execute(f"CREATE DATABASE {self.database} OWNER {self.user}".encode())
+        make_database(self.postgresql)
 
     def migrate(self) -> None:
         python, *arguments = SERVICES["migrate"]["command"]
         assert python == "python"
-        self.cluster.run(*arguments)
+        run(self.cluster.environment | {"DATABASE_URL": address(self.postgresql, "qader_owner")}, *arguments)
 
     def type(self, lines: list[str]) -> None:
         """Do what Docker would do at these lines."""
@@ -67,25 +58,7 @@ class Stack:
                 ours[line]()
             else:
                 assert line.startswith(IN_POSTGRES), line
-                self.run_in_postgres(line.removeprefix(IN_POSTGRES))
-
-    def run_in_postgres(self, command: str) -> None:
-        """Run what stands behind `docker compose exec -T postgres`, with our shell's redirections."""
-        environment = {
-            "PATH": f"{self.postgresql.programs}:{os.environ['PATH']}",
-            "PGHOST": "127.0.0.1",
-            "PGPORT": str(self.postgresql.port),
-        }
-        done = subprocess.run(
-            ["/bin/sh", "-eu", "-c", command],
-            cwd=self.folder,
-            env=environment,
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+                run_in_postgres(self.postgresql, line.removeprefix(IN_POSTGRES), self.folder)
 
 
 @pytest.fixture

@@ -16,16 +16,18 @@ from typing import ClassVar
 import httpx
 import psycopg
 import pytest
+from redis import Redis
+from redis.exceptions import NoPermissionError, RedisError
 
 from qader import settings
-from tests.compose import ROOT, load_compose
+from tests.compose import ROOT, SECRETS, load_compose
 from tests.e2e.caddy import proxy
 from tests.e2e.chat_socket import ChatSocket
+from tests.e2e.postgres_container import IN_POSTGRES, address, make_database, run_in_postgres, run_scripts
 from tests.servers import free_port, postgresql, redis
 from tests.websocket_client import HandshakeRefusedError
 
 DEADLINE_SECONDS = 20
-VARIABLES = {"SECRET_KEY": "compose-test-key-0123456789-0123456789-0123456789-", "POSTGRES_PASSWORD": "it's $ecret"}
 DEMO_PASSWORD = "qader-demo-2026"
 # Without the caller's settings, as in a container.
 HOST_ENVIRONMENT = {name: os.environ[name] for name in ("HOME", "TMPDIR", "LANG") if name in os.environ}
@@ -36,22 +38,22 @@ class Stack:
     """The compose file beside a PostgreSQL and a Redis of ours."""
 
     def __init__(self, database, cache):
-        self.services = load_compose(VARIABLES)["services"]
+        self.services = load_compose(SECRETS)["services"]
+        self.database, self.cache = database, cache
         self.database_port, self.redis_port = database.port, cache.port
 
-    def environment(self):
-        given = self.services["web-1"]["environment"]
-        assert given == self.services["migrate"]["environment"]
+    def environment(self, service="web-1"):
+        given = self.services[service]["environment"]
         here = {
             "DATABASE_URL": given["DATABASE_URL"].replace("@postgres:5432/", f"@127.0.0.1:{self.database_port}/"),
-            "REDIS_URL": given["REDIS_URL"].replace("//redis:6379/", f"//127.0.0.1:{self.redis_port}/"),
+            "REDIS_URL": given["REDIS_URL"].replace("@redis:6379/", f"@127.0.0.1:{self.redis_port}/"),
         }
         assert all(here[name] != given[name] for name in here)
         return HOST_ENVIRONMENT | given | here | {"PATH": f"{BIN}:{os.environ['PATH']}"}
 
-    def run(self, command):
+    def run(self, command, service="web-1"):
         done = subprocess.run(
-            command, cwd=ROOT, env=self.environment(), check=False, timeout=60, capture_output=True, text=True
+            command, cwd=ROOT, env=self.environment(service), check=False, timeout=60, capture_output=True, text=True
         )
         return done.returncode, done.stdout + done.stderr
 
@@ -86,18 +88,24 @@ def wait_for(url, process, **options):
 
 
 @pytest.fixture(scope="module")
-def stack():
-    with postgresql() as database, redis() as cache:
-        with psycopg.connect(database.url, autocommit=True) as connection:
-            connection.execute("CREATE ROLE qader LOGIN")
-            connection.execute("CREATE DATABASE qader OWNER qader")
+def stack(tmp_path_factory):
+    config = load_compose(SECRETS)["configs"]["redis"]["content"]
+    login = f"qader:{SECRETS['REDIS_PASSWORD']}@"
+    with postgresql() as database, redis(config, login) as cache:
+        make_database(database)
+        run_scripts(database, tmp_path_factory.mktemp("new-volume"))
         yield Stack(database, cache)
+
+
+def migrate(stack):
+    code, output = stack.run(stack.services["migrate"]["command"], "migrate")
+    assert code == 0, output
+    return output
 
 
 @pytest.fixture(scope="module")
 def migrated(stack):
-    code, output = stack.run(stack.services["migrate"]["command"])
-    assert code == 0, output
+    migrate(stack)
     return stack
 
 
@@ -137,7 +145,7 @@ def echo_port():
 
 def test_web_refuses_to_start_before_migrate_has_run(stack):
     with psycopg.connect(f"postgresql://postgres@127.0.0.1:{stack.database_port}/postgres", autocommit=True) as admin:
-        admin.execute("CREATE DATABASE empty OWNER qader")
+        admin.execute("CREATE DATABASE empty OWNER qader_web")
     environment = stack.environment()
     environment["DATABASE_URL"] = environment["DATABASE_URL"].removesuffix("/qader") + "/empty"
     command = [str(free_port()) if word == "8000" else word for word in stack.services["web-1"]["command"]]
@@ -148,9 +156,96 @@ def test_web_refuses_to_start_before_migrate_has_run(stack):
 
 
 def test_migrate_can_run_again(migrated):
-    code, output = migrated.run(migrated.services["migrate"]["command"])
-    assert code == 0, output
-    assert "No migrations to apply" in output
+    assert "No migrations to apply" in migrate(migrated)
+
+
+def as_web(stack):
+    return psycopg.connect(address(stack.database, "qader_web"), autocommit=True)
+
+
+REFUSED = {
+    "a table is changed": "ALTER TABLE chat_message ADD COLUMN extra text",
+    "a table is dropped": "DROP TABLE chat_message",
+    "a table is emptied without a trace": "TRUNCATE chat_message CASCADE",
+    "a table is made": "CREATE TABLE ours (id int)",
+    "a temporary table is made": "CREATE TEMPORARY TABLE ours (id int)",
+    "a trigger is switched off": "ALTER TABLE chat_message DISABLE TRIGGER ALL",
+    "constraints are switched off": "SET session_replication_role = replica",
+    "the owner's part is played": "SET ROLE qader_owner",
+    "the superuser's part is played": "SET ROLE qader",
+    "a role is made": "CREATE ROLE ours SUPERUSER",
+    "a database is made": "CREATE DATABASE ours",
+    "a file is read": "SELECT pg_read_file('/etc/passwd')",
+    "a program is run": "COPY chat_message TO PROGRAM 'cat'",
+    "passwords are read": "SELECT rolpassword FROM pg_authid",
+    "ids are set back": "SELECT setval('chat_message_id_seq', 1)",
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_the_web_role_cannot_more_than_read_and_write_rows(migrated, what):
+    with as_web(migrated) as web, pytest.raises(psycopg.errors.InsufficientPrivilege):
+        web.execute(REFUSED[what])
+
+
+def test_the_roles_have_passwords(migrated):
+    with psycopg.connect(migrated.database.url) as admin:
+        stored = admin.execute("SELECT rolname, rolpassword FROM pg_authid WHERE rolname LIKE 'qader\\_%'").fetchall()
+    assert {name for name, password in stored if password.startswith("SCRAM-SHA-256$")} == {"qader_owner", "qader_web"}
+
+
+def test_redis_serves_only_who_has_the_password_and_only_what_the_chat_needs(stack):
+    url = f"redis://127.0.0.1:{stack.redis_port}/0"
+    for login in ("", "qader:wrong@", "default:@"):
+        with Redis.from_url(url.replace("//", f"//{login}")) as client, pytest.raises(RedisError):
+            client.ping()
+    with Redis.from_url(url.replace("//", f"//qader:{SECRETS['REDIS_PASSWORD']}@")) as client:
+        assert client.ping()
+        assert client.set("qader:key", "value")
+        for command in (
+            "FLUSHALL",
+            "CONFIG GET *",
+            "KEYS *",
+            "MONITOR",
+            "SHUTDOWN",
+            "ACL LIST",
+            "GET other",
+            "CLIENT LIST",
+        ):
+            with pytest.raises(NoPermissionError):
+                client.execute_command(*command.split())
+        with pytest.raises(NoPermissionError):
+            client.publish("other", "text")
+
+
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+OLDER_VOLUME = OPERATIONS.split("### An older volume")[1].split("```sh\n")[1].split("```")[0].splitlines()
+
+
+def test_the_roles_come_to_an_older_volume_by_the_documented_command(stack, tmp_path):
+    """Everything belongs to the superuser, as whom the application came; the chat goes on under its new roles."""
+    with postgresql() as database:
+        make_database(database)
+        older = Stack(database, stack.cache)
+        environment = older.environment("migrate") | {"DATABASE_URL": address(database, "qader")}
+        command = older.services["migrate"]["command"]
+        subprocess.run(command, cwd=ROOT, env=environment, check=True, timeout=60, capture_output=True)
+        with psycopg.connect(address(database, "qader"), autocommit=True) as superuser:
+            superuser.execute("CREATE FUNCTION of_later() RETURNS int LANGUAGE SQL AS 'SELECT 1'")
+        typed = [line.removeprefix(IN_POSTGRES) for line in OLDER_VOLUME if line.startswith(IN_POSTGRES)]
+        assert len(typed) == 1
+        for _ in range(2):  # it may be repeated
+            run_in_postgres(database, typed[0], tmp_path)
+        migrate(older)
+        assert older.run(["python", "manage.py", "seed_demo", "--force"])[0] == 0
+        with psycopg.connect(address(database, "qader_owner"), autocommit=True) as owner:
+            owner.execute("ALTER TABLE chat_message ADD COLUMN extra text")
+            owner.execute("CREATE TABLE chat_later (id bigserial)")
+            owner.execute("DROP FUNCTION of_later()")
+        with as_web(older) as web:
+            assert web.execute("INSERT INTO chat_later DEFAULT VALUES RETURNING id").fetchone() == (1,)
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                web.execute("DROP TABLE chat_message")
 
 
 def test_two_processes_are_alive_ready_and_healthy_and_stop_in_time(migrated):
