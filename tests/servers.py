@@ -206,7 +206,7 @@ class PostgreSQL(Server):
 
 
 class Redis(Server):
-    """Valkey, which speaks Redis, without persistence: a restart forgets everything.
+    """Valkey, which speaks Redis, without persistence: a restart forgets everything."""
 
     def __init__(self, password: str = "", leader: "Redis | None" = None) -> None:
         super().__init__()
