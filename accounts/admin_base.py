@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 # What Django and the drivers raise for a filter's value that no row can have: a year 0, text with NUL, an id too long.
 ABSURD = (ValueError, TypeError, ArithmeticError, LookupError, DataError, ProgrammingError)
+MAX_WORDS = 20  # of a search: each adds its own conditions, and a thousand of them take a process seconds
 NOT_FOUND = _("There is nothing that these filters could find.")
 
 
@@ -71,8 +72,8 @@ class BaseAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Search; no text has NUL, and PostgreSQL refuses to look for it."""
-        if "\0" in search_term:
+        """Search; nothing is found by NUL, which PostgreSQL refuses to look for, or by more than `MAX_WORDS`."""
+        if "\0" in search_term or len(search_term.split()) > MAX_WORDS:
             return queryset.none(), False
         return super().get_search_results(request, queryset, search_term)
 

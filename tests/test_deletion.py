@@ -100,8 +100,12 @@ def test_what_begins_while_a_person_is_deleted_neither_stays_nor_stops_it(live_p
         say(conversation, student, "hello")
         save_last_seen({student.pk: timezone.now()})
 
+    def delete() -> None:
+        User.objects.get(pk=student.pk).delete()
+        connection.close()
+
     with paused_after('FROM "chat_conversation"') as (read, go_on):
-        deleting = threading.Thread(target=lambda: (User.objects.get(pk=student.pk).delete(), connection.close()))
+        deleting = threading.Thread(target=delete)
         deleting.start()
         assert read.wait(5)
         begin()

@@ -30,6 +30,7 @@ MODULES = [
         "message-list",
         "message-view",
         "sign-in",
+        "sign-out",
         "texts",
     )
 ]

@@ -7,7 +7,7 @@ from playwright.async_api import Route, expect
 
 from tests.e2e.cluster import Cluster, PageData, Pair
 from tests.e2e.seed import PASSWORD
-from tests.e2e.windows import NETWORK, PHONE, Windows
+from tests.e2e.windows import NETWORK, PHONE, Window, Windows
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -200,3 +200,96 @@ async def test_an_invalid_response_is_shown_as_an_error(open_windows: Windows, p
     await window.open()
     await window.sign_in(pair.student.username, PASSWORD)
     await expect(window.get("#sign-in-error")).to_have_text(re.compile("The server could not do that .*503"))
+
+
+EVERYTHING_KEPT = "() => JSON.stringify(Object.entries(localStorage))"
+
+
+async def leave_texts(window: Window) -> None:
+    """Leave a draft, a message that was refused, and one that waits for the network."""
+    await window.page.evaluate(
+        "draft.value = 'a refused secret \0'; draft.dispatchEvent(new Event('input')); send.click()"
+    )
+    await expect(window.get(".failure")).to_be_visible()
+    await window.page.fill("#draft", "a half secret")
+
+
+async def test_signing_out_names_what_is_not_sent_and_leaves_no_text_behind(open_windows: Windows, pair: Pair) -> None:
+    student = await open_windows.new(size=PHONE)
+    student.may_fail = NETWORK
+    await student.open()
+    await student.sign_in(pair.student.username, PASSWORD)
+    await student.connected()
+    await leave_texts(student)
+    other = await student.tab()
+    await other.connected()
+    await expect(other.get("#draft")).to_have_value("a half secret")
+    await student.page.click("#conversation-menu")
+    await student.page.click("#sign-out")
+    await expect(student.get("#unsent-title")).to_have_text("\u20682\u2069 texts are not sent yet:")
+    await expect(student.get("#unsent-texts li")).to_have_text([re.compile("a refused secret"), "a half secret"])
+    await expect(student.get("#stay")).to_be_focused()
+    await student.shoot("unsent-en-360")
+    await student.page.click("#stay")
+    await expect(student.get("#menu")).to_be_hidden()
+    assert "secret" in await student.page.evaluate(EVERYTHING_KEPT)
+    await student.page.click("#conversation-menu")
+    await student.page.click("#sign-out")
+    await student.page.click("#sign-out-anyway")
+    for window in (student, other):
+        await expect(window.get("#sign-in")).to_be_visible()
+        assert await window.page.evaluate(EVERYTHING_KEPT) == "[]"
+        assert await window.get("#draft").input_value() == ""
+    await student.sign_in(pair.student.username, PASSWORD)
+    await student.connected()
+    await expect(student.get("#draft")).to_have_value("")
+    await expect(student.bubbles).to_have_count(0)
+
+
+async def test_signing_out_with_nothing_unsent_asks_nothing(open_windows: Windows, pair: Pair) -> None:
+    student = await open_windows.new(size=PHONE)
+    await student.open()
+    await student.sign_in(pair.student.username, PASSWORD)
+    await student.connected()
+    await student.say("sent")
+    await expect(student.get(".message .state")).to_have_text(["Sent"])
+    await student.page.click("#conversation-menu")
+    await student.page.click("#sign-out")
+    await expect(student.get("#sign-in")).to_be_visible()
+    assert await student.page.evaluate(EVERYTHING_KEPT) == "[]"
+
+
+async def test_a_failed_sign_out_deletes_nothing(open_windows: Windows, pair: Pair) -> None:
+    student = await open_windows.new(size=PHONE)
+    student.may_fail = NETWORK
+    await student.open()
+    await student.sign_in(pair.student.username, PASSWORD)
+    await student.connected()
+    await student.page.fill("#draft", "a half secret")
+    await student.context.set_offline(True)
+    await student.page.click("#conversation-menu")
+    await student.page.click("#sign-out")
+    await student.page.click("#sign-out-anyway")
+    await expect(student.get("#sign-out-error")).to_have_text("The server cannot be reached: you are still signed in.")
+    await student.context.set_offline(False)
+    await student.page.reload()
+    await expect(student.get("#draft")).to_have_value("a half secret")
+
+
+async def test_who_signs_in_after_somebody_finds_none_of_their_texts(
+    open_windows: Windows, pair: Pair, shared_cluster: Cluster
+) -> None:
+    """The first one's session ended without a log-out: they would find their texts again, but somebody else comes."""
+    student = await open_windows.new(size=PHONE)
+    student.may_fail = NETWORK
+    await student.open()
+    await student.sign_in(pair.student.username, PASSWORD)
+    await student.connected()
+    await leave_texts(student)
+    await student.context.clear_cookies()
+    await student.page.reload()
+    await expect(student.get("#sign-in")).to_be_visible()
+    assert "secret" in await student.page.evaluate(EVERYTHING_KEPT)
+    await student.sign_in(pair.teacher.username, PASSWORD)
+    await expect(student.get("#inbox")).to_be_visible()
+    assert "secret" not in await student.page.evaluate(EVERYTHING_KEPT)

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ApiError, createApi } from "../../chat/static/chat/client.js";
+import { ApiError, createApi, createChat, createInbox, listUnsent } from "../../chat/static/chat/client.js";
 import { CONVERSATION, ME, message, Script, settle, shown, theirs } from "./script.js";
 
 const contents = (chat) => chat.getSnapshot().messages.map(({ content }) => content);
@@ -318,7 +318,7 @@ test("the outbox is sent after a reload, in order", async (t) => {
 	assert.deepEqual(sends(script.socket), ["a", "b", "c"]);
 	assert.deepEqual(
 		[...script.tab.origin.items.keys()].map((key) => key.split(":").at(-1)),
-		["junk", "more", "other", "other"],
+		["junk", "more", "other"], // not somebody else's
 	);
 });
 
@@ -591,6 +591,64 @@ test("a student's inbox has their one conversation, or stops without a mentor", 
 	script.socket.say(established);
 	await settle();
 	assert.deepEqual(shown(inbox), ["stopped", "no_mentor"]);
+});
+
+const TEXTS = {
+	"qader-chat:11:7:b": JSON.stringify({ clientId: "b", content: "second", at: 2, error: "invalid_characters" }),
+	"qader-chat:11:8:a": JSON.stringify({ clientId: "a", content: "first", at: 1 }),
+	"qader-chat:11:8:broken": "{",
+	"qader-draft:11:7": "a draft",
+	"qader-chat:111:7:c": JSON.stringify({ clientId: "c", content: "theirs", at: 1 }),
+	"qader-draft:12:7": "their draft",
+	theme: "dark",
+};
+
+/** A browser with these texts, and what is left in it after a call. */
+async function left(script, call) {
+	for (const [key, text] of Object.entries(TEXTS)) script.tab.storage.setItem(key, text);
+	await call(createApi(script.options)).catch(() => {});
+	return [...script.tab.origin.items.keys()];
+}
+
+const MINE = ["qader-chat:11:7:b", "qader-chat:11:8:a", "qader-chat:11:8:broken", "qader-draft:11:7", "theme"];
+
+test("the unsent messages of a user are listed, oldest first, and nobody else's", (t) => {
+	const script = new Script(t);
+	for (const [key, text] of Object.entries(TEXTS)) script.tab.storage.setItem(key, text);
+	assert.deepEqual(listUnsent(ME, script.options), [
+		{ conversationId: 8, clientId: "a", content: "first", at: 1 },
+		{ conversationId: 7, clientId: "b", content: "second", at: 2 },
+	]);
+	assert.deepEqual(listUnsent(ME, { storage: null }), []);
+});
+
+test("a connection removes the texts of others, however its user signed in", async (t) => {
+	const script = new Script(t);
+	const isTheirs = (key) => /^qader-\w+:(111|12):/.test(key);
+	for (const open of [createChat, createInbox]) {
+		const keys = await left(script, async () => {
+			open({ ...script.options, user: ME, conversation: CONVERSATION }).open();
+			await script.pass(0);
+		});
+		assert.deepEqual(keys.filter(isTheirs), []);
+		assert.equal(keys.includes("qader-draft:11:7"), true);
+	}
+});
+
+test("a sign-out removes all texts, and a sign-in those of others", async (t) => {
+	const script = new Script(t);
+	script.answers["auth/csrf/"] = { csrfToken: "t" };
+	script.answers["auth/login/"] = ME;
+	script.answers["auth/logout/"] = { ok: true };
+	assert.deepEqual(await left(script, (api) => api.login("me", "...")), MINE);
+	assert.deepEqual(await left(script, (api) => api.logout()), ["theme"]);
+	script.answers["auth/logout/"] = { status: 401, body: {} };
+	assert.deepEqual(await left(script, (api) => api.logout()), ["theme"]);
+	for (const answer of [{ status: 503, body: {} }, new TypeError("Failed to fetch")]) {
+		script.answers["auth/logout/"] = script.answers["auth/login/"] = answer;
+		assert.equal((await left(script, (api) => api.logout())).length, Object.keys(TEXTS).length);
+		assert.equal((await left(script, (api) => api.login("me", "wrong"))).length, Object.keys(TEXTS).length);
+	}
 });
 
 test("an ApiError has the status, the code and the seconds to wait", async () => {

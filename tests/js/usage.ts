@@ -8,6 +8,7 @@ import {
 	createApi,
 	createChat,
 	createInbox,
+	listUnsent,
 	type Reason,
 } from "../../chat/static/chat/client.js";
 import { createUseChat } from "../../chat/static/chat/use-chat.js";
@@ -30,6 +31,13 @@ export async function signIn(): Promise<string> {
 		if (error instanceof ApiError) return `${error.status} ${error.code} ${error.retryAfter}`;
 		throw error;
 	}
+}
+
+export async function signOut(): Promise<string[]> {
+	const api = createApi();
+	const unsent = listUnsent(await api.me()).map(({ conversationId, content }) => `${conversationId}: ${content}`);
+	await api.logout();
+	return unsent;
 }
 
 export const students = async (): Promise<Conversation[]> =>

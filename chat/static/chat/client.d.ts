@@ -30,7 +30,8 @@
  *   server stores it only once.
  * * **The outbox** keeps unacknowledged messages in `localStorage`, one item each, by user and conversation. Other tabs
  *   show them, too, and send them if this tab has not done so within 10 s. If the student gets another mentor
- *   meanwhile, they fail with `"conversation_closed"`.
+ *   meanwhile, they fail with `"conversation_closed"`. A sign-out removes them, and so does the sign-in of another
+ *   user.
  * * **Reading.** Neither connecting nor fetching marks anything as read; only `markVisible` does.
  */
 
@@ -44,9 +45,12 @@ export type { Conversation, Me, Message, Presence, Profile } from "./types.js";
 export interface Api {
 	/** The user who is signed in; 401 if nobody is. */
 	me(): Promise<Me>;
-	/** Sign in; `username` may be an e-mail address. 400 for wrong credentials, 429 after too many tries. */
+	/**
+	 * Sign in; `username` may be an e-mail address. 400 for wrong credentials, 429 after too many tries. Like each
+	 * connection, it removes the texts of other users from this browser: items named `qader-<what>:<user id>:<...>`.
+	 */
 	login(username: string, password: string): Promise<Me>;
-	/** End the session and its sockets, in every tab. */
+	/** End the session and its sockets, in every tab, and remove all texts from this browser; see `listUnsent`. */
 	logout(): Promise<void>;
 	/** `path` is relative to `/api/v1/`: `get("chat/teacher/conversations/")`. */
 	get<Answer = unknown>(path: string): Promise<Answer>;
@@ -55,6 +59,18 @@ export interface Api {
 }
 
 export function createApi(options?: Options): Api;
+
+/** A message of the outbox. */
+export interface Unsent {
+	readonly conversationId: number;
+	readonly clientId: string;
+	readonly content: string;
+	/** When it was written, in milliseconds since 1970. */
+	readonly at: number;
+}
+
+/** The messages in this browser that `logout` would lose, oldest first: show them before. */
+export function listUnsent(user: Me, options?: Options): Unsent[];
 
 /** A failed request. `message` is English; translate by `status` and `code`. */
 export class ApiError extends Error {

@@ -40,6 +40,14 @@ function tried(call) {
 	}
 }
 
+const keysOf = (storage) => tried(() => Array.from(storage, (_, index) => storage.key(index))) ?? [];
+
+/** Remove texts: their names are `qader-...:<user id>:...`. */
+function forgetOthers(storage, user) {
+	const isOthers = (key) => /^qader-\w+:/.test(key) && key.split(":")[1] !== `${user?.id}`;
+	for (const key of keysOf(storage)) if (isOthers(key)) tried(() => storage.removeItem(key));
+}
+
 const isHidden = ({ document }) => document?.visibilityState === "hidden";
 
 function createTimer() {
@@ -62,7 +70,7 @@ export class ApiError extends Error {
 
 /** REST under `/api/v1/`. */
 export function createApi(options = {}) {
-	const { fetch, baseUrl = "" } = surroundings(options);
+	const { fetch, baseUrl = "", storage } = surroundings(options);
 
 	async function request(path, init) {
 		const options = { credentials: "include", signal: AbortSignal.timeout(REQUEST), ...init };
@@ -79,9 +87,24 @@ export function createApi(options = {}) {
 		return request(path, { method: "POST", headers, body: JSON.stringify(body) });
 	}
 
+	async function login(username, password) {
+		const user = await post("auth/login/", { username, password });
+		forgetOthers(storage, user);
+		return user;
+	}
+
+	async function logout() {
+		try {
+			await post("auth/logout/");
+		} catch (error) {
+			if (error.status === 401) forgetOthers(storage);
+			throw error;
+		}
+		forgetOthers(storage);
+	}
+
 	const get = (path) => request(path);
-	const login = (username, password) => post("auth/login/", { username, password });
-	return { get, post, login, logout: () => post("auth/logout/"), me: () => get("auth/me/") };
+	return { get, post, login, logout, me: () => get("auth/me/") };
 }
 
 /** Counts pages: behind rewrites, `next` names another host. */
@@ -165,6 +188,7 @@ function createLine(env, { set, getSnapshot, subscribe }, options) {
 	function connect() {
 		const url = new URL(`/ws/chat/${address()}`, env.socketUrl || env.baseUrl || location.href);
 		url.protocol = url.protocol.replace("http", "ws");
+		forgetOthers(env.storage, getSnapshot().user);
 		sure = true;
 		opened = false;
 		socket = new env.WebSocket(url.href);
@@ -287,8 +311,7 @@ function createOutbox(storage) {
 		const error = prefix && "conversation_closed";
 		for (const { clientId } of before) remove(clientId);
 		prefix = newPrefix;
-		const keys = tried(() => Array.from(storage, (_, index) => storage.key(index))) ?? [];
-		for (const key of keys) if (key.startsWith(prefix)) read(storage.getItem(key));
+		for (const key of keysOf(storage)) if (key.startsWith(prefix)) read(storage.getItem(key));
 		for (const entry of before) put({ ...entry, error: entry.error || error });
 	}
 
@@ -301,6 +324,17 @@ function createOutbox(storage) {
 	}
 
 	return { open, put, add, remove, changed, inOrder, get: (clientId) => entries.get(clientId) };
+}
+
+/** The unacknowledged messages of a user's conversations in this browser. */
+export function listUnsent(user, options) {
+	const { storage } = surroundings(options);
+	const keys = keysOf(storage).filter((key) => key.startsWith(`qader-chat:${user.id}:`));
+	const unsent = keys.map((key) => {
+		const { clientId, content, at } = tried(() => JSON.parse(storage.getItem(key))) ?? {};
+		return { conversationId: Number(key.split(":")[2]), clientId, content, at };
+	});
+	return unsent.filter(({ content }) => content).sort((one, other) => one.at - other.at);
 }
 
 // --- chat

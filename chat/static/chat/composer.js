@@ -5,6 +5,9 @@ import { gettext, ngettext, number } from "./texts.js";
 
 const NEAR = 0.9; // of the limit; from here on, the note counts characters
 
+/** Where a draft is stored; client.js removes it by the form of this name. */
+export const draftKey = (user, conversationId) => `qader-draft:${user.id}:${conversationId}`;
+
 /** Calls `send` with the text, and `typing` with whether there is any. */
 export function createComposer({ send, typing }) {
 	const limit = Number(document.body.dataset.limit); // code points

@@ -1,6 +1,6 @@
 /** One conversation on the page: the other participant, the messages and the composer. */
 
-import { createComposer } from "./composer.js";
+import { createComposer, draftKey } from "./composer.js";
 import { createConnection } from "./connection.js";
 import { $, nameOf, setAvatar, setText, tell } from "./elements.js";
 import { createMessageList } from "./message-list.js";
@@ -68,7 +68,7 @@ export function createConversationView(stopped) {
 		$("scroller").classList.toggle("is-empty", isLoaded && !messages.length);
 		showClosed(conversation);
 		composer.tell(messages.at(-1)?.state === "sending" ? (DELAYS[delay]?.() ?? "") : "");
-		if (conversation) composer.open(`qader-draft:${user.id}:${conversation.id}`);
+		if (conversation) composer.open(draftKey(user, conversation.id));
 	}
 
 	const otherOf = (conversation) =>

@@ -51,6 +51,14 @@ export const storage = {
 			return "";
 		}
 	},
+	/** The keys that begin with this. */
+	keys(prefix) {
+		try {
+			return Object.keys(localStorage).filter((key) => key.startsWith(prefix));
+		} catch {
+			return [];
+		}
+	},
 	set(key, text) {
 		try {
 			if (text) localStorage.setItem(key, text);

@@ -1,7 +1,7 @@
 /**
  * The page at `/`: who is signed in, and which screen is shown.
  *
- *     page.js                 sign-in.js | inbox-view.js | conversation-view.js
+ *     page.js                 sign-in.js | sign-out.js | inbox-view.js | conversation-view.js
  *     conversation-view.js    message-list.js > message-view.js, composer.js
  *     all of them             connection.js, elements.js, texts.js; client.js has the messages
  *
@@ -13,6 +13,7 @@ import { createConversationView } from "./conversation-view.js";
 import { $, nameOf, setAvatar, setText } from "./elements.js";
 import { createInboxView } from "./inbox-view.js";
 import { createSignIn } from "./sign-in.js";
+import { createSignOut } from "./sign-out.js";
 import { gettext, number, switchLanguage } from "./texts.js";
 
 const MINUTE = 60_000;
@@ -21,6 +22,13 @@ const title = document.title;
 
 const api = createApi();
 const signIn = createSignIn(api, enter);
+createSignOut(api, {
+	who: () => ({ user, chats: [...chats.values()] }),
+	leaving: (isUnderWay) => {
+		isLeaving = isUnderWay;
+	},
+	left: () => leave(),
+});
 const view = createConversationView(stopped);
 const inboxView = createInboxView();
 const chats = new Map(); // conversation id -> chat; a student's only chat has the key 0
@@ -70,18 +78,6 @@ function leave(notice) {
 	document.title = title;
 	$("chat").hidden = true;
 	signIn.show(notice);
-}
-
-async function signOut() {
-	isLeaving = true; // the sockets may be closed before the answer comes
-	try {
-		await api.logout();
-		leave();
-	} catch (error) {
-		if (error.status === 401) leave();
-		else setText($("sign-out-error"), gettext("The server cannot be reached: you are still signed in."));
-	}
-	isLeaving = false;
 }
 
 function openInbox() {
@@ -165,7 +161,6 @@ function stopped(reason) {
 
 for (const button of document.querySelectorAll(".switch-language"))
 	button.addEventListener("click", () => switchLanguage(button.dataset.language));
-$("sign-out").addEventListener("click", signOut);
 $("check-again").addEventListener("click", route);
 for (const link of document.querySelectorAll(".skip"))
 	link.addEventListener("click", (event) => {

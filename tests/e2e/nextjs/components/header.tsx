@@ -5,7 +5,7 @@ export function Header({ user }: { user: Me }) {
 	return (
 		<header>
 			<strong dir="auto">{user.profile?.full_name ?? user.username}</strong>
-			<SignOut />
+			<SignOut user={user} />
 		</header>
 	);
 }
