@@ -62,6 +62,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "qader.http.database.give_back_connection",
     "qader.observability.access_log.RouteMiddleware",
     "qader.http.headers.policies",
     "django.middleware.security.SecurityMiddleware",
@@ -222,6 +223,7 @@ STORAGES = {
         else "qader.http.static_files.ModuleStorage"
     },
 }
+STATICFILES_FINDERS = ["qader.http.static_files.AppDirectoriesFinder"]  # no other directories
 WHITENOISE_USE_FINDERS = DEBUG
 WHITENOISE_ALLOW_ALL_ORIGINS = False
 

@@ -4,12 +4,13 @@ import gzip
 from typing import Any
 
 import pytest
+from django.contrib.staticfiles import finders
 from django.contrib.staticfiles.storage import staticfiles_storage
 from django.http import HttpResponse
 from django.test import AsyncClient
 from whitenoise import middleware as whitenoise
 
-from qader.http.static_files import WhiteNoiseMiddleware
+from qader.http.static_files import PART_BYTES, WhiteNoiseMiddleware, is_unused
 
 STYLES = "chat/page.css"
 
@@ -35,13 +36,35 @@ async def test_a_file_is_sent_whole_and_may_be_cached(styles: bytes) -> None:
     assert headers["cache-control"] == "max-age=315360000, public, immutable"
 
 
-@pytest.mark.parametrize(
-    ("kind", "is_streaming"), [(whitenoise.WhiteNoiseMiddleware, True), (WhiteNoiseMiddleware, False)]
-)
-def test_plain_whitenoise_streams_with_a_warning_under_asgi(rf: Any, kind: Any, is_streaming: bool) -> None:
-    response = kind(lambda request: HttpResponse())(rf.get(staticfiles_storage.url(STYLES)))
-    response.close()
-    assert (response.streaming, getattr(response, "is_async", False)) == (is_streaming, False)
+def test_plain_whitenoise_streams_with_a_warning_under_asgi(rf: Any) -> None:
+    middleware = whitenoise.WhiteNoiseMiddleware(lambda request: HttpResponse())
+    response = middleware(rf.get(staticfiles_storage.url(STYLES)))
+    response.file_to_stream.close()
+    assert (response.streaming, response.is_async) == (True, False)
+
+
+async def test_a_large_file_is_sent_in_parts() -> None:
+    """So that one which the client does not read is not in memory."""
+    name = "drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js"
+    answer: Any = await AsyncClient().get(staticfiles_storage.url(name))
+    assert (answer.streaming, answer.is_async) == (True, True)
+    parts = [part async for part in answer]
+    with staticfiles_storage.open(name) as file:
+        assert len(file.read()) == sum(map(len, parts)) == int(answer["content-length"])
+    assert max(map(len, parts)) == PART_BYTES
+    answer = await AsyncClient().get(staticfiles_storage.url(name), headers={"range": "bytes=1000-99999"})
+    assert b"".join([part async for part in answer]) == b"".join(parts)[1000:100_000]
+    answer = await AsyncClient().head(staticfiles_storage.url(name))
+    assert (answer.content, answer["content-length"]) == (b"", str(sum(map(len, parts))))
+
+
+async def test_no_source_maps_and_no_unused_files_are_served() -> None:
+    served = WhiteNoiseMiddleware(lambda request: HttpResponse()).files
+    assert [path for path in served if ".map" in path or "redoc" in path or "rest_framework" in path] == []
+    found = [path for finder in finders.get_finders() for path, _ in finder.list(None)]
+    assert "drf_spectacular_sidecar/swagger-ui-dist/swagger-ui-bundle.js" in found
+    assert [path for path in found if is_unused(path)] == []
+    assert finders.find("rest_framework/css/bootstrap.min.css.map") is None
 
 
 async def test_a_file_is_sent_compressed(styles: bytes) -> None:

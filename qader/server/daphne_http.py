@@ -1,6 +1,7 @@
 """HTTP time and size limits under daphne."""
 # ruff: noqa: N802 - names given by twisted
 
+import asyncio
 from typing import Any
 
 from daphne.http_protocol import HTTPFactory, WebRequest
@@ -11,10 +12,15 @@ from qader.server.options import Limits
 
 
 class Channel(HTTPChannel):  # type: ignore[misc] # twisted has no types
-    """One HTTP connection, aborted if a request takes too long: each byte restarts twisted's own timeout."""
+    """One HTTP connection, aborted if a request or the reading of its answer takes too long.
+
+    Twisted's own timeout is restarted by each byte, and is off while an answer is written.
+    """
 
     _deadline: Any = None
     _answering = False
+    _writable: asyncio.Event | None = None  # exists while the write buffer is full
+    _read_limit: Any = None
 
     def connectionMade(self) -> None:
         """Start the time limit of the first request."""
@@ -39,12 +45,37 @@ class Channel(HTTPChannel):  # type: ignore[misc] # twisted has no types
         super().requestDone(request)
         if not self.persistent:
             self._stop_limit()
-            self._deadline = self.callLater(self.factory.timeOut, self.forceAbortClient)
+            self._deadline = self.callLater(self.factory.limits.answer_seconds, self.forceAbortClient)
+
+    def pauseProducing(self) -> None:
+        """The write buffer is full: start the time limit for reading."""
+        super().pauseProducing()
+        if self._writable is None:
+            self._writable = asyncio.Event()
+            self._read_limit = self.callLater(self.factory.limits.answer_seconds, self.forceAbortClient)
+
+    def resumeProducing(self) -> None:
+        """The write buffer is empty again."""
+        super().resumeProducing()
+        self._wake()
+
+    async def wait_writable(self) -> None:
+        """Wait while the write buffer is full; daphne would keep everything in memory."""
+        while self._writable is not None:
+            await self._writable.wait()
 
     def connectionLost(self, reason: Any) -> None:
-        """Stop the time limit."""
+        """Stop the time limits, and wake the task that waits to write."""
         self._stop_limit()
         super().connectionLost(reason)
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._writable is not None:
+            self._writable.set()
+            self._writable = None
+            if self._read_limit.active():
+                self._read_limit.cancel()
 
     def _start_limit(self) -> None:
         self._deadline = self.callLater(self.factory.limits.request_seconds, self.forceAbortClient)
@@ -70,6 +101,22 @@ class Request(WebRequest):  # type: ignore[misc]
         self._received += len(data)
         if self._limit(self._received):
             super().handleContentChunk(data)
+
+    def basic_error(self, status: int, status_text: bytes, body: str) -> None:
+        """Answer an error of daphne's, and close: hundreds of malformed requests fit into one read."""
+        if self.channel is not None:
+            self.channel.persistent = False
+        super().basic_error(status, status_text, body)
+
+    async def wait_writable(self) -> None:
+        """Wait while the write buffer is full."""
+        if self.channel is not None:
+            await self.channel.wait_writable()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        if self.channel is not None:
+            self.channel.forceAbortClient()
 
     def _limit(self, length: int) -> bool:
         channel = self.channel

@@ -34,6 +34,7 @@ from qader.server.daphne_http import HttpFactory
 from qader.server.inflow import FLOOD, Inflow
 from qader.server.lifecycle import run
 from qader.server.options import ServerOptions
+from qader.server.unread_answers import UnreadAnswers
 
 # Autobahn formats text for its debug log even if that log is off: all options at each connection (an eighth of the
 # processor time of a handshake), and coloured values at each frame (a tenth of the time of a message).
@@ -225,6 +226,7 @@ class DaphneServer(Server):  # type: ignore[misc]
         )
         self.endpoints: list[str] = []  # daphne's own endpoint for an open socket supports IPv4 only
         self._options = options
+        self._unread_answers = UnreadAnswers(limits.unread_bytes)
 
     def _configure(self) -> None:
         limits, listener = self._options.limits, self._options.listener
@@ -255,7 +257,11 @@ class DaphneServer(Server):  # type: ignore[misc]
         queue: asyncio.Queue[Any] = asyncio.Queue()
         receive = protocol.receive_from(queue) if isinstance(protocol, Socket) else queue.get
         scope.setdefault("asgi", {"version": "3.0"})
-        coroutine = self.application(scope=scope, receive=receive, send=partial(self.handle_reply, protocol))
+        arguments = scope, receive, partial(self.handle_reply, protocol)
+        if isinstance(protocol, Socket):
+            coroutine = self.application(*arguments)
+        else:
+            coroutine = self._unread_answers.run(self.application, protocol.abort, *arguments)
         task = asyncio.ensure_future(coroutine)
         self.connections[protocol]["application_instance"] = task
         if isinstance(protocol, Socket):
@@ -264,7 +270,7 @@ class DaphneServer(Server):  # type: ignore[misc]
 
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         """Send what the application sends, when the write buffer has room; daphne does not wait."""
-        if message["type"] == "websocket.send":
+        if message["type"] in {"websocket.send", "http.response.body"}:
             await protocol.wait_writable()
         await super().handle_reply(protocol, message)
 

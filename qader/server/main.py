@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import ctypes
 import gc
 import importlib
 import os
@@ -20,6 +21,9 @@ from qader.server.startup_checks import NotReadyError, run_startup_checks
 
 STOP_SECONDS = 7.25  # from the end of the notice to the end of the process, whatever still hangs
 SETTLE_SECONDS = 1.5  # of these, for commits and their events
+# Of each connection, in the kernel, which would take up to 4 MB for a client that does not read.
+SEND_BUFFER_BYTES = 128 * 1024
+M_MMAP_THRESHOLD = -3  # malloc.h
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -50,10 +54,12 @@ def _listen(host: str, port: int) -> socket.socket:
     """Return a listening socket. Opened here, so that both servers report a used port in the same way."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=2048)
+        listener = socket.create_server((host, port), family=family, backlog=2048)
     except (OSError, OverflowError) as error:
         reason = str(error.strerror).partition(" (")[0] if isinstance(error, OSError) else "there is no such port"
         raise NotReadyError(f"cannot listen on {host} port {port}: {reason}.") from None
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # connections inherit it
+    return listener
 
 
 def _serve(server: str, listener: socket.socket) -> None:
@@ -75,6 +81,7 @@ def _serve(server: str, listener: socket.socket) -> None:
         health.stopping.set()
         _exit_after(settings.STOP_NOTICE_SECONDS + STOP_SECONDS)
 
+    _return_large_buffers()
     gc.collect()
     gc.freeze()  # collections skip all objects loaded so far; looking at them cost 5 % of the processor time
     limits = Limits(frame_bytes=settings.CHAT_MAX_FRAME_BYTES, notice_seconds=settings.STOP_NOTICE_SECONDS)
@@ -85,6 +92,15 @@ def _serve(server: str, listener: socket.socket) -> None:
         for connection in connections.all(initialized_only=True):
             if hasattr(connection, "close_pool"):
                 connection.close_pool()
+
+
+def _return_large_buffers() -> None:
+    """Have glibc return freed buffers above 128 kB to the system.
+
+    By default it learns from answers of several MB to keep such buffers, for each thread that made one.
+    """
+    if set_option := getattr(ctypes.CDLL(None), "mallopt", None):
+        set_option(M_MMAP_THRESHOLD, 128 * 1024)
 
 
 async def _settle() -> None:

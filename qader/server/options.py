@@ -23,8 +23,10 @@ class Limits:
     last_seconds: float = 0.5  # for running requests and sockets, from the last close, if grace_seconds are over
     request_seconds: int = 10  # how long a client may take to send a request, its body included
     # For an idle connection. Longer than proxies keep theirs (60 s): otherwise a proxy sometimes sends a request just
-    # when we close, and answers 502. Also how long a client may leave its answer unread.
+    # when we close, and answers 502.
     keep_alive_seconds: int = 75
+    answer_seconds: int = 30  # how long a client may take nothing of its answer
+    unread_bytes: int = 32 * 2**20  # of all HTTP answers that wait for their clients
     body_bytes: int = 2**20  # of a request, before the server cuts it; `qader.http.body_limit` allows less
 
 

@@ -20,6 +20,7 @@ from qader.observability.log_filters import make_warning
 from qader.server.inflow import FLOOD, Inflow
 from qader.server.lifecycle import run
 from qader.server.options import Limits, ServerOptions
+from qader.server.unread_answers import UnreadAnswers
 
 DATA = {Opcode.TEXT, Opcode.BINARY}
 
@@ -30,7 +31,7 @@ class Http(H11Protocol):
     Uvicorn has no such limits, and a request whose answer is not read keeps its thread and its database connection.
     """
 
-    request_seconds = 0
+    request_seconds = answer_seconds = 0
     _request_limit: asyncio.TimerHandle | None = None
     _read_limit: asyncio.TimerHandle | None = None
 
@@ -75,9 +76,13 @@ class Http(H11Protocol):
         super().timeout_keep_alive_handler()
         self._start_read_limit()
 
+    def abort(self) -> None:
+        """Cut the connection."""
+        self.transport.abort()
+
     def _start_read_limit(self) -> None:
         if self._read_limit is None:
-            self._read_limit = self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
+            self._read_limit = self.loop.call_later(self.answer_seconds, self.abort)
 
     def _stop_read_limit(self) -> None:
         if self._read_limit is not None:
@@ -86,7 +91,7 @@ class Http(H11Protocol):
 
     def _start_request_limit(self) -> None:
         if self._request_limit is None:
-            self._request_limit = self.loop.call_later(self.request_seconds, self.transport.abort)
+            self._request_limit = self.loop.call_later(self.request_seconds, self.abort)
 
     def _stop_request_limit(self) -> None:
         if self._request_limit is not None:
@@ -244,9 +249,10 @@ def _socket(limits: Limits, **arguments: Any) -> Socket:
     return protocol
 
 
-def _http(limits: Limits, *arguments: Any, **options: Any) -> Http:
+def _http(limits: Limits, unread: UnreadAnswers, *arguments: Any, **options: Any) -> Http:
     protocol = Http(*arguments, **options)
-    protocol.request_seconds = limits.request_seconds
+    protocol.request_seconds, protocol.answer_seconds = limits.request_seconds, limits.answer_seconds
+    protocol.app = partial(unread.run, protocol.app, protocol.abort)
     return protocol
 
 
@@ -316,7 +322,7 @@ def serve(options: ServerOptions) -> None:
     config = uvicorn.Config(
         options.application,
         loop="uvloop",
-        http=partial(_http, limits),  # type: ignore[arg-type]
+        http=partial(_http, limits, UnreadAnswers(limits.unread_bytes)),  # type: ignore[arg-type]
         ws=partial(_socket, limits),  # type: ignore[arg-type] # uvicorn only calls it
         ws_max_size=limits.frame_bytes,
         ws_ping_interval=limits.ping_seconds,

@@ -83,14 +83,19 @@ async def over_http(scope: dict[str, Any], receive: Any, send: Any) -> None:
         pass
     if scope["path"] == "/slow":
         await asyncio.sleep(1)
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+    _, _, size = scope["path"].partition("/large")
+    body = b"x" * int(size.strip("/") or LARGE) if scope["path"].startswith("/large") else json.dumps(counts).encode()
+    headers = [(b"content-type", b"application/json")]
+    if scope["path"].startswith("/large"):
+        headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     if scope["path"] == "/parts":
         for _ in range(LARGE // 65536):
             await send({"type": "http.response.body", "body": b"x" * 65536, "more_body": True})
         return await send({"type": "http.response.body", "body": b""})
-    _, _, size = scope["path"].partition("/large")
-    body = b"x" * int(size.strip("/") or LARGE) if scope["path"].startswith("/large") else json.dumps(counts).encode()
-    await send({"type": "http.response.body", "body": body})
+    for start in range(0, len(body), 65536):  # as Django does
+        more = start + 65536 < len(body)
+        await send({"type": "http.response.body", "body": body[start : start + 65536], "more_body": more})
 
 
 def serve_plain(listener: socket.socket, limits: Any) -> None:

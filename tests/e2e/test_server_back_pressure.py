@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import httpx
 
 from tests.e2e.conftest import Start
+from tests.e2e.echo import LARGE
 from tests.e2e.server import WebServer
 from tests.websocket_client import RawSocket
 from tests.websocket_client.frames import CLOSE, PING, PONG, TEXT, frame
@@ -44,6 +46,38 @@ def test_data_a_client_does_not_read_is_not_buffered(start: Start, ours: str) ->
         assert socket.seconds_until_cut(limit=15)  # closed with 1013 after 3 s without back-pressure's end
         assert poured_bytes(server) - poured < 8 * MEGABYTE
         assert server.megabytes - before < 8
+
+
+def ask(server: WebServer, path: str, times: int = 1) -> RawSocket:
+    """A client that asks, also several times in one write, and reads when it is told to."""
+    request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n" * times
+    return RawSocket(server.port, handshake=request, wait=False, receive_buffer=4096)
+
+
+def test_unread_answers_are_not_buffered(start: Start, ours: str) -> None:
+    server = start(ours)
+    before = server.megabytes
+    with ExitStack() as stack:
+        clients = [stack.enter_context(ask(server, "/parts")) for _ in range(10)]
+        clients += [stack.enter_context(ask(server, "/parts", times=50)) for _ in range(3)]
+        for client in clients:
+            assert client.answer().startswith(b"HTTP/1.1 200")
+        time.sleep(1)  # in which it would write on
+        assert server.megabytes - before < 8
+        assert clients[0].count_bytes() > LARGE - KIB_64
+
+
+def test_the_largest_unread_answer_is_cut_when_there_are_too_many(start: Start, ours: str) -> None:
+    server = start(ours, unread_bytes=2 * LARGE + MEGABYTE)
+    before = server.megabytes
+    with ExitStack() as stack:
+        small = stack.enter_context(ask(server, f"/large/{MEGABYTE // 2}"))
+        assert small.answer().startswith(b"HTTP/1.1 200")
+        for _ in range(8):
+            assert stack.enter_context(ask(server, "/large")).answer().startswith((b"HTTP/1.1 200", b""))
+        assert server.megabytes - before < 4 * LARGE / MEGABYTE
+        assert small.count_bytes() > MEGABYTE // 2 - KIB_64
+    assert server.failures == []
 
 
 def test_plain_daphne_buffers_all_that_a_client_does_not_read(start: Start) -> None:

@@ -82,15 +82,23 @@ def test_a_chunked_body_is_refused_where_it_becomes_too_long(start: Start) -> No
         assert not socket.answer().startswith(b"HTTP/1.1 200")
 
 
+def test_malformed_requests_in_one_read_are_answered_once(start: Start) -> None:
+    request = b"GET / HTTP/1.1\r\nHost: x\r\nX@: x\r\n\r\n"
+    with ask(start("daphne"), "/", "X@: x\r\n") as client:
+        with suppress(ConnectionError):
+            client.send_bytes(request * 1000)
+        assert client.read_to_end().count(b"HTTP/1.1 400 ") == 1
+
+
 def test_an_unread_answer_in_parts_is_cut(start: Start, ours: str) -> None:
-    server = start(ours, keep_alive_seconds=1, close_seconds=1)
+    server = start(ours, answer_seconds=1, keep_alive_seconds=1, close_seconds=1)
     with ask(server, "/parts") as client:
         time.sleep(4)
         assert client.count_bytes() < LARGE
 
 
 def test_uvicorn_does_not_cut_a_slow_reader_of_an_answer(start: Start) -> None:
-    server = start("uvicorn", keep_alive_seconds=1)
+    server = start("uvicorn", answer_seconds=1)
     begin = time.monotonic()
     with ask(server, "/parts", "Connection: close\r\n") as client:
         assert client.count_bytes(pause=0.001) >= LARGE
@@ -100,7 +108,7 @@ def test_uvicorn_does_not_cut_a_slow_reader_of_an_answer(start: Start) -> None:
 @pytest.mark.parametrize("header", ["", "Connection: close\r\n"])
 def test_an_unread_answer_of_any_size_does_not_keep_its_connection(start: Start, ours: str, header: str) -> None:
     """Also if only its last kilobytes stay in the server's own buffer, which is below its high-water mark then."""
-    server = start(ours, keep_alive_seconds=1, close_seconds=1)
+    server = start(ours, answer_seconds=1, keep_alive_seconds=1, close_seconds=1)
     before = open_sockets(server)
     with ExitStack() as stack:
         for size in range(MEGABYTE // 4, 6 * MEGABYTE, 48 * 1024):
@@ -181,6 +189,9 @@ OVERRIDES: dict[str, tuple[Any, ...]] = {
         requests.test_a_client_that_does_not_read_its_response_is_cut,
         "Connection: close\r\n",
     ),
+    "daphne_http.Channel.pauseProducing": (back_pressure.test_unread_answers_are_not_buffered,),
+    "daphne_http.Channel.resumeProducing": (back_pressure.test_unread_answers_are_not_buffered,),
+    "daphne_http.Request.basic_error": (test_malformed_requests_in_one_read_are_answered_once,),
     "daphne_http.Request.gotLength": (test_a_body_is_refused_as_soon_as_its_length_is_announced,),
     "daphne_http.Request.handleContentChunk": (test_a_chunked_body_is_refused_where_it_becomes_too_long,),
     "daphne_http.HttpFactory.buildProtocol": (test_a_chunked_body_is_refused_where_it_becomes_too_long,),

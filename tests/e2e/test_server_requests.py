@@ -73,7 +73,7 @@ def test_an_idle_connection_is_kept_only_for_a_while(start: Start, ours: str) ->
 
 @pytest.mark.parametrize("header", ["", "Connection: close\r\n"])
 def test_a_client_that_does_not_read_its_response_is_cut(start: Start, ours: str, header: str) -> None:
-    server = start(ours, keep_alive_seconds=1, close_seconds=1)
+    server = start(ours, answer_seconds=1, keep_alive_seconds=1, close_seconds=1)
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.sendall(f"GET /large HTTP/1.1\r\nHost: x\r\n{header}\r\n".encode())
         time.sleep(6)  # nothing tells a client which does not read

@@ -8,7 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import psutil
@@ -27,6 +27,8 @@ CUT_SECONDS = 60
 SLOWER = 3.0  # how many times as long the others' p99 may be, and
 SECONDS = 0.5  # what is no matter on a busy machine; who waits for a reader that stopped waits 30 s
 FLOOD = frame(b'{"message": "and again"}') * 10_000
+POOL = 8  # database connections
+GET = "GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n"
 RATE, BURST = 5, 20
 REFUSALS = 100  # in 10 s; one more is a flood
 
@@ -37,6 +39,29 @@ async def test_a_client_that_does_not_read_costs_little_and_delays_nobody(cluste
 
 async def test_a_flood_is_throttled_then_closed_and_delays_nobody(cluster: Cluster) -> None:
     await on_both_servers(cluster, a_socket_floods)
+
+
+async def test_answers_that_are_not_read_hold_no_database_connection(cluster: Cluster) -> None:
+    await on_both_servers(cluster, answers_are_not_read, CHAT_RATE_LIMIT="0", DATABASE_POOL_SIZE=str(POOL))
+
+
+async def answers_are_not_read(server: WebServer, unread: Pair, others: Pair, _: Pair) -> None:
+    """Twice as many answers of a megabyte are begun as there are database connections, and none is read."""
+    async with unread.student.http(server) as http:
+        for _number in range(60):
+            assert (await http.post("chat/my-conversation/messages/", json={"content": BIG})).status_code == 201
+    path, headers = "/api/v1/chat/my-conversation/messages/?limit=200", {"Cookie": unread.student.cookie}
+    with ExitStack() as stack:
+        for _number in range(2 * POOL):
+            options: dict[str, Any] = {"headers": headers, "handshake": GET, "receive_buffer": 4096, "wait": False}
+            client = stack.enter_context(RawSocket(server.port, path, **options))
+            assert (await asyncio.to_thread(client.answer)).startswith(b"HTTP/1.1 200")
+        async with others.teacher.http(server) as http:
+            for _number in range(10):
+                async with asyncio.timeout(SECONDS * 4):
+                    assert (await http.get("chat/teacher/conversations/")).status_code == 200
+            metrics = (await http.get(f"{server.url}/metrics")).text
+        assert "qader_database_pool_timeouts_total 0.0" in metrics
 
 
 async def on_both_servers(cluster: Cluster, case: Any, **settings: str) -> None:
