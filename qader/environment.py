@@ -138,10 +138,10 @@ def database(pool_size: int, directory: Path) -> dict[str, Any]:
         raise EnvError("DATABASE_URL must be a postgresql:// or a sqlite:// address.")
     # All timeouts are below the 5 s in which handshakes, sends and HTTP answers must end; DATABASE_SERVER_OPTIONS, too.
     # reconnect_timeout: by default the pool doubles its pauses, and after an outage waits as long again as it lasted.
-    given = found.get("OPTIONS", {})
+    given = _checked_hosts(found.get("OPTIONS", {}))
     options = {
         "pool": {"min_size": 1, "max_size": pool_size, "timeout": 3, "reconnect_timeout": 1},
-        "connect_timeout": 3,
+        "connect_timeout": 2,  # for each host
         "tcp_user_timeout": 10_000,
         # Statements that ask for it (`prepare=True` in the chat) are prepared once per connection and keep one plan.
         # With Django's threshold, None, they would be parsed at each call; with PostgreSQL's plan_cache_mode "auto",
@@ -154,6 +154,14 @@ def database(pool_size: int, directory: Path) -> dict[str, Any]:
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {**given, **options},
     }
+
+
+def _checked_hosts(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of the address; of several hosts, the one that can write is used."""
+    hosts, ports = (str(options.get(name, "")).split(",") for name in ("host", "port"))
+    if len(ports) not in {1, len(hosts)}:
+        raise EnvError("DATABASE_URL must name one port, or one for each host.")
+    return {"target_session_attrs": "read-write"} | options if len(hosts) > 1 else options
 
 
 def secret(name: str, least: int) -> str:

@@ -19,7 +19,10 @@ E2E = "tests/e2e/test_"
 CONCURRENCY = f"{E2E}concurrency.py::test_"
 PROOFS: Sequence[tuple[str, Sequence[str]]] = [
     ("processes killed under twenty pairs", [f"{E2E}kills.py"]),
-    ("Redis and PostgreSQL killed, stopped, cut", [f"{E2E}faults.py", f"{E2E}stopped_database.py"]),
+    (
+        "Redis and PostgreSQL killed, stopped, cut",
+        [f"{E2E}faults.py", f"{E2E}stopped_database.py", f"{E2E}fail_over.py"],
+    ),
     ("a layer that drops, repeats and reorders", ["tests/test_healing.py", "tests/test_conversation_feed.py"]),
     ("1,000 connects while the other side sends", [f"{CONCURRENCY}connecting_while"]),
     (

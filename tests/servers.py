@@ -24,6 +24,7 @@ import redis as redis_client
 
 START_SECONDS = 30
 STOP_SECONDS = 10
+STANDBY = "standby"
 
 
 def free_port() -> int:
@@ -152,12 +153,18 @@ class PostgreSQL(Server):
             self.run_as = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             os.chown(self.directory, nobody.pw_uid, nobody.pw_gid)
         self.programs = self._readable_programs()
-        initdb: list[str | Path] = [self.programs / "initdb", "-D", self.directory / "data", "-U", "postgres"]
-        initdb += ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"]
-        done = subprocess.run(initdb, check=False, cwd=self.directory, capture_output=True, text=True, **self.run_as)
+        self._make_data()
+
+    def _make_data(self) -> None:
+        options = ["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8"]
+        self._make("initdb", "-U", "postgres", *options)
+
+    def _make(self, program: str, *options: str) -> None:
+        command: list[str | Path] = [self.programs / program, "-D", self.directory / "data", *options]
+        done = subprocess.run(command, check=False, cwd=self.directory, capture_output=True, text=True, **self.run_as)
         if done.returncode:
             shutil.rmtree(self.directory)
-            raise RuntimeError(f"initdb failed:\n{done.stdout}{done.stderr}")
+            raise RuntimeError(f"{program} failed:\n{done.stdout}{done.stderr}")
 
     def _readable_programs(self) -> Path:
         """The wheel's programs, or a copy of them where the checkout lies in a folder that only root may enter."""
@@ -193,6 +200,16 @@ class PostgreSQL(Server):
             return False
         return True
 
+    def wait_for_standbys(self, name: str) -> None:
+        """From now on acknowledge a commit when a standby of this name has it, too; the standby must be running."""
+        self._execute(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
+        self._execute("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + START_SECONDS
+        while not self._execute("SELECT FROM pg_stat_replication WHERE sync_state = 'sync'"):
+            if time.monotonic() > deadline:
+                raise RuntimeError("the standby does not follow")
+            time.sleep(0.05)
+
     def terminate_backends(self) -> int:
         """Cut every client off, in the middle of whatever it does; return how many there were."""
         return self._execute(
@@ -203,6 +220,24 @@ class PostgreSQL(Server):
     def _execute(self, statement: str) -> int:
         with psycopg.connect(self.url, connect_timeout=2, autocommit=True) as connection:
             return connection.execute(statement.encode()).rowcount
+
+
+class Standby(PostgreSQL):
+    """A copy of a running PostgreSQL that follows it, until it is promoted."""
+
+    def __init__(self, primary: PostgreSQL) -> None:
+        self._primary = primary
+        super().__init__()
+
+    def _make_data(self) -> None:
+        self._make("pg_basebackup", "-d", self._primary.url, "-R", "-X", "stream", "-c", "fast", "--no-sync")
+        follow = f"host=127.0.0.1 port={self._primary.port} user=postgres application_name={STANDBY}"
+        with (self.directory / "data" / "postgresql.auto.conf").open("a") as settings:
+            settings.write(f"primary_conninfo = '{follow}'\n")
+
+    def promote(self) -> None:
+        """Make it the one that writes."""
+        self._execute("SELECT pg_promote()")
 
 
 class Redis(Server):
@@ -287,6 +322,18 @@ def postgresql(**settings: str) -> Iterator[PostgreSQL]:
     server = PostgreSQL(**settings)
     try:
         server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@contextmanager
+def standby(primary: PostgreSQL) -> Iterator[Standby]:
+    """A running standby that has everything before it is acknowledged; gone without a trace afterwards."""
+    server = Standby(primary)
+    try:
+        server.start()
+        primary.wait_for_standbys(STANDBY)
         yield server
     finally:
         server.close()

@@ -52,6 +52,26 @@ def test_database_options_of_the_url_are_kept(monkeypatch: pytest.MonkeyPatch) -
     assert environment.database(20, DIRECTORY)["OPTIONS"]["options"] == "-c plan_cache_mode=force_generic_plan"
 
 
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("host=a,b&port=1,2&target_session_attrs=read-write", ("a,b", "1,2", "read-write")),
+        ("host=a,b&port=1", ("a,b", "1", "read-write")),
+        ("host=a,b&target_session_attrs=any", ("a,b", "None", "any")),
+        ("host=a&port=1", ("a", "1", "None")),
+    ],
+)
+def test_a_database_may_have_several_hosts(
+    monkeypatch: pytest.MonkeyPatch, query: str, expected: tuple[str, ...]
+) -> None:
+    """Unless told otherwise, the one that can write is used."""
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://me:secret@/x?{query}")
+    found = environment.database(20, DIRECTORY)
+    names = ("host", "port", "target_session_attrs")
+    assert tuple(str(found["OPTIONS"].get(name)) for name in names) == expected
+    assert (found["HOST"], found["PORT"], found["USER"], found["NAME"]) == ("", "", "me", "x")
+
+
 @pytest.mark.parametrize("hosts", ["*", "chat.example.org,*"])
 def test_allowing_any_host_is_refused(monkeypatch: pytest.MonkeyPatch, hosts: str) -> None:
     line = told(monkeypatch, "ALLOWED_HOSTS", hosts, lambda: environment.allowed_hosts(debug=False))
@@ -156,6 +176,12 @@ def test_origins_are_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
             "postgresql://me:secret@[/x",
             lambda: environment.database(20, DIRECTORY),
             "DATABASE_URL cannot be read: ParseError.",
+        ),
+        (
+            "DATABASE_URL",
+            "postgresql://me@/x?host=a,b,c&port=1,2",
+            lambda: environment.database(20, DIRECTORY),
+            "DATABASE_URL must name one port, or one for each host.",
         ),
         (
             "CHAT_RATE_LIMIT",

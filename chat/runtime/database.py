@@ -45,7 +45,7 @@ def _in_thread() -> SyncToAsync[..., Any]:
 def _keeping_connection(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call `function` and keep the thread's connection: asking the pool each time costs as much as a query."""
     now = time.monotonic()
-    if connection.errors_occurred or now - _kept.used_at > KEEP_SECONDS or _kept.taken_at < _refused.read_only_at:
+    if connection.errors_occurred or now - _kept.used_at > KEEP_SECONDS or _kept.taken_at < _trouble.distrusted_at:
         close_old_connections()  # gives it back; the pool checks the one it gives out
         _kept.taken_at = now
     try:
@@ -63,39 +63,44 @@ class _Kept(threading.local):
     taken_at = used_at = 0.0
 
 
-class _Refused:
-    """When the database last refused a write of this process: because it was read-only, or full."""
+class _LastTrouble:
+    """When connections were thrown away, and when a write found no space."""
 
-    read_only_at = full_at = -3600.0
+    distrusted_at = full_at = -3600.0
 
 
-_kept, _refused = _Kept(), _Refused()
+_kept, _trouble = _Kept(), _LastTrouble()
 
 
 def note_refusal(trouble: Trouble | None) -> None:
     """Note that a write was refused; call it in the thread of the error, if possible.
 
-    A connection to a read-only database is thrown away, and with it all others of the process: the database may have
-    several servers, and only a new connection finds the one that writes. A connection that another thread has at hand
-    is thrown away when it is given back.
+    A connection to a read-only database is thrown away, and with it all others of the process.
     """
     if trouble is Trouble.FULL:
-        _refused.full_at = time.monotonic()
+        _trouble.full_at = time.monotonic()
     if trouble is not Trouble.READ_ONLY or connection.in_atomic_block:
         return
-    pool = getattr(connection, "pool", None)
-    if pool is not None and connection.connection is not None:
+    if getattr(connection, "pool", None) is not None and connection.connection is not None:
         connection.connection.close()  # else the pool would keep it, because it still answers
     connection.close()
-    if time.monotonic() - _refused.read_only_at > KEEP_SECONDS:  # not after each of many errors
-        if pool is not None:
+    distrust_connections()
+
+
+def distrust_connections() -> None:
+    """Throw away all connections of the process, at most once a second; those in use when they are given back.
+
+    The database may have several servers: only a new connection finds the one that answers and writes.
+    """
+    if time.monotonic() - _trouble.distrusted_at > KEEP_SECONDS:
+        if pool := getattr(connection, "pool", None):
             pool.drain()
-        _refused.read_only_at = time.monotonic()
+        _trouble.distrusted_at = time.monotonic()
 
 
 def was_full() -> bool:
     """Whether a write found no space a moment ago."""
-    return time.monotonic() - _refused.full_at < FULL_SECONDS
+    return time.monotonic() - _trouble.full_at < FULL_SECONDS
 
 
 async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

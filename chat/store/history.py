@@ -58,7 +58,7 @@ def place_of(conversation: Conversation, message_id: int) -> Place | None:
 
 def _place_of_erased(conversation: Conversation, message_id: int) -> Place | None:
     """Search by bisection, a row of the index at each step: in a conversation, ids grow as seqs do."""
-    if not 0 < message_id <= _newest_id() or Message.objects.filter(pk=message_id).exists():
+    if message_id < 1 or not _was_given(message_id) or Message.objects.filter(pk=message_id).exists():
         return None
     rows = conversation.messages.order_by("seq").values_list("seq", "pk")
     after, last = 0, conversation.last_seq
@@ -72,16 +72,24 @@ def _place_of_erased(conversation: Conversation, message_id: int) -> Place | Non
     return Place(after, after + 1)
 
 
-def _newest_id() -> int:
-    """Return the newest id that a message was ever given; it may be erased, even if no newer one is stored."""
-    statements = {
-        "postgresql": "SELECT last_value FROM chat_message_id_seq WHERE is_called",
-        "sqlite": "SELECT seq FROM sqlite_sequence WHERE name = 'chat_message'",
-    }
+# Ids that the restore of a backup has skipped, below the sequence's MINVALUE, were never given here: what a client had
+# seen of them is lost.
+WAS_GIVEN = {
+    "postgresql": """
+        SELECT %(id)s <= coalesce(last_value, min_value - 1)
+            AND (%(id)s >= min_value OR %(id)s <= (SELECT max(id) FROM chat_message WHERE id < min_value))
+        FROM pg_sequences WHERE sequencename = 'chat_message_id_seq' AND schemaname = ANY (current_schemas(false))
+    """,
+    "sqlite": "SELECT %(id)s <= seq FROM sqlite_sequence WHERE name = 'chat_message'",
+}
+
+
+def _was_given(message_id: int) -> bool:
+    """Whether a message was ever given this id; it may be erased, even if no newer one is stored."""
     with connection.cursor() as cursor:
-        cursor.execute(statements[connection.vendor])
+        cursor.execute(WAS_GIVEN[connection.vendor], {"id": message_id})
         row = cursor.fetchone()
-    return int(row[0]) if row else 0
+    return bool(row and row[0])
 
 
 # Run by Django's cursor, not as a prepared statement, so that PostgreSQL plans it for this conversation. A general plan

@@ -22,6 +22,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from chat.runtime.redis_address import RedisPool
+from qader.server.database_connection import ServerConnection
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,9 @@ def run_startup_checks() -> None:
     except (EnvError, ImproperlyConfigured) as error:
         raise NotReadyError(str(error)) from None
     if connection.vendor == "postgresql":
-        connection.settings_dict["OPTIONS"]["options"] += f" {settings.DATABASE_SERVER_OPTIONS}"
+        options = connection.settings_dict["OPTIONS"]
+        options["options"] += f" {settings.DATABASE_SERVER_OPTIONS}"
+        options["pool"]["connection_class"] = ServerConnection
     deadline = time.monotonic() + settings.START_WAIT_SECONDS
     _retry_until_reachable(_check_migrations, deadline)
     if not settings.REDIS_URL:
