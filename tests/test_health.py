@@ -8,6 +8,8 @@ import pytest
 from django.db import OperationalError
 from django.test import AsyncClient, Client
 
+from chat.runtime import database
+from chat.runtime.database_errors import Trouble
 from qader.http import health
 
 NEVER_CACHED = "max-age=0, no-cache, no-store, must-revalidate, private"
@@ -55,6 +57,18 @@ async def test_a_failing_database_is_named_without_its_error_text(
         response = await async_client.get("/readyz")
     assert (response.status_code, response.json()) == (503, READY | {"database": False})
     assert "password" not in caplog.text + response.content.decode()
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_readyz_is_red_for_a_while_after_a_write_that_found_no_space(
+    async_client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database._trouble, "full_at", 0.0)  # taken back after the test
+    database.note_refusal(Trouble.FULL)
+    response = await async_client.get("/readyz")
+    assert (response.status_code, response.json()) == (503, READY | {"database": False})
+    monkeypatch.setattr(database, "FULL_SECONDS", 0.0)
+    assert (await async_client.get("/readyz")).status_code == 200
 
 
 class Layer:

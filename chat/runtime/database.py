@@ -109,6 +109,7 @@ async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwarg
     A call that meets a locked row is made again, and holds neither thread nor connection in between: those who want
     other rows do not wait with it. A call that timed out may still run to its end when the database comes back.
     """
+    meant = Trouble.GONE  # by a time-out
     try:
         async with asyncio.timeout(CALL_SECONDS):
             while True:
@@ -118,9 +119,10 @@ async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwarg
                 except Error as error:
                     if trouble_of(error) is not Trouble.LOCKED:
                         raise
+                meant = Trouble.LOCKED
                 await asyncio.sleep(LOCKED_SECONDS)
     except TimeoutError as error:
-        count_trouble(Trouble.GONE, "sockets")
+        count_trouble(meant, "sockets")
         raise UnavailableError from error
     except Error as error:
         if temporary_trouble(error, "sockets") is None:

@@ -2,9 +2,9 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.db import Error, connection, transaction
@@ -22,6 +22,8 @@ from chat.store.history import message_posted
 from chat.wire.server_frames import MessageBody
 
 logger = logging.getLogger(__name__)
+
+EPOCH = datetime.fromtimestamp(0, UTC)
 
 # Locks the conversations, then numbers and inserts the messages that may be written. `_store_portably` handles what
 # this leaves out. It never waits for a row: a conversation or a sender that somebody else has locked is left out. So
@@ -64,7 +66,8 @@ WITH entry AS MATERIALIZED (
     FROM (SELECT conversation_id, max(seq) AS seq, max(sent_at) AS sent_at FROM allowed GROUP BY conversation_id) newest
     WHERE id = newest.conversation_id
 )
-SELECT n, id, seq, sent_at, profile_id, full_name, username, email, role FROM allowed
+SELECT n, id, seq, (extract(epoch FROM sent_at) * 1000000)::bigint, profile_id, full_name, username, email, role
+FROM allowed
 """
 
 
@@ -154,18 +157,19 @@ def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome]:
         if (trouble := trouble_of(error)) and trouble.concerns_all:
             raise
         return {}  # a bad row, or another process has just stored the same client_id
-    return {batch[n]: Sent(_posted(batch[n], row), created=True) for n, *row in rows}
+    times = {row[3]: EPOCH + timedelta(microseconds=row[3]) for row in rows}  # nearly always one
+    return {batch[n]: Sent(_posted(batch[n], times, row), created=True) for n, *row in rows}
 
 
-def _posted(draft: Draft, row: Sequence[Any]) -> MessagePosted:
-    pk, seq, sent_at, profile_id, full_name, username, email, role = row
+def _posted(draft: Draft, times: Mapping[int, datetime], row: Sequence[Any]) -> MessagePosted:
+    pk, seq, microseconds, profile_id, full_name, username, email, role = row
     profile = ProfileBody(user_id=profile_id, full_name=full_name, username=username, email=email, role=role)
     message = MessageBody(
         id=pk,
         sender=draft.sender_id,
         sender_profile=profile,
         content=draft.content,
-        timestamp=sent_at,
+        timestamp=times[microseconds],
         is_read=False,
         is_own_message=False,
     )
