@@ -69,7 +69,7 @@ def talk(student: Any, mentor: Any, hours: list[float], full_name: str = "") -> 
     student.full_name, student.assigned_mentor = full_name or student.full_name, mentor
     student.save()
     conversation, _ = Conversation.get_or_create_conversation(student_profile=student, teacher_profile=mentor)
-    begin = timezone.now() - timedelta(hours=max(map(abs, hours)))
+    begin = timezone.now() - timedelta(hours=max(map(abs, hours), default=0))
     Conversation.objects.filter(pk=conversation.pk).update(created_at=begin, updated_at=begin)
     last_of_mentor = max((index for index, at in enumerate(hours) if at < 0), default=-1)
     for index, at in enumerate(hours):
