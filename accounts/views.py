@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 
 from accounts.authentication import SessionAuthentication
 from accounts.models import User
+from accounts.names import visible_part
 from accounts.serializers import CsrfBody, LoginProblem, MeBody, me_body
 from accounts.throttling import TooManyFailuresError, throttled_authenticate
 
@@ -29,10 +30,18 @@ class TextField(serializers.CharField):
         return super().to_internal_value(data)
 
 
+class NameField(TextField):
+    """A user name or an e-mail address, without what a keyboard or a clipboard added to it."""
+
+    def run_validation(self, data: object = serializers.empty) -> str | None:
+        """Return the name; one of invisible marks alone is blank."""
+        return super().run_validation(visible_part(data) if isinstance(data, str) else data)
+
+
 class LoginSerializer(serializers.Serializer[None]):
     """What `POST auth/login/` takes; `username` may be an e-mail address."""
 
-    username = TextField(max_length=254)
+    username = NameField(max_length=254)
     password = TextField(max_length=1024, trim_whitespace=False)
 
 
@@ -63,7 +72,7 @@ class LoginView(APIView):
         SessionAuthentication().enforce_csrf(request)  # DRF asks it of signed-in callers only
         given = LoginSerializer(data=request.data)
         given.is_valid(raise_exception=True)
-        name, password = User.normalize_username(given.validated_data["username"]), given.validated_data["password"]
+        name, password = given.validated_data["username"], given.validated_data["password"]
         try:
             user = throttled_authenticate(request._request, name, password)
         except TooManyFailuresError as error:
