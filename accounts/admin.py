@@ -20,13 +20,10 @@ from accounts.admin_base import BaseAdmin, lock_rows
 from accounts.admin_deletion import KeepsPeople
 from accounts.admin_forms import PresentForm
 from accounts.admin_profiles import ProfileInline
-from accounts.forms import EmailField, LoginForm, NameField
+from accounts.forms import EmailField, NameField
 from accounts.models import User, UserProfile
 
 NAME_FIELDS = {"username": NameField, "email": EmailField}
-
-admin.site.login_form = LoginForm
-admin.site.site_header = admin.site.site_title = "Qader"
 
 
 class UserForm(PresentForm, UserChangeForm):  # type: ignore[type-arg]

@@ -15,7 +15,7 @@ from accounts.throttling import TooManyFailuresError, throttled_authenticate
 class NameField(UsernameField):
     """A user name, without what a keyboard or a clipboard added to it."""
 
-    def to_python(self, value: Any) -> str:
+    def to_python(self, value: Any) -> Any:
         """Return the name."""
         return super().to_python(normal_name(value) if isinstance(value, str) else value)
 
@@ -23,19 +23,17 @@ class NameField(UsernameField):
 class EmailField(forms.EmailField):
     """An e-mail address, likewise."""
 
-    def to_python(self, value: Any) -> str:
+    def to_python(self, value: Any) -> Any:
         """Return the address."""
-        text: str = super().to_python(normal_name(value) if isinstance(value, str) else value)
-        return text
+        return super().to_python(normal_name(value) if isinstance(value, str) else value)
 
 
 class TypedNameField(UsernameField):
     """A user name or an e-mail address at log-in, which may be stored in any form of Unicode."""
 
-    def to_python(self, value: Any) -> str:
+    def to_python(self, value: Any) -> Any:
         """Return what is visible of it."""
-        text: str = forms.CharField.to_python(self, visible_part(value) if isinstance(value, str) else value)
-        return text
+        return forms.CharField.to_python(self, visible_part(value) if isinstance(value, str) else value)
 
 
 class LoginForm(AdminAuthenticationForm):

@@ -1,5 +1,7 @@
 """Signing in and out over REST."""
 
+from typing import Any
+
 import msgspec
 from django.contrib.auth import login, logout
 from django.middleware.csrf import get_token
@@ -14,6 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.authentication import SessionAuthentication
+from accounts.devices import set_cookie
 from accounts.models import User
 from accounts.names import visible_part
 from accounts.serializers import CsrfBody, LoginProblem, MeBody, me_body
@@ -33,7 +36,7 @@ class TextField(serializers.CharField):
 class NameField(TextField):
     """A user name or an e-mail address, without what a keyboard or a clipboard added to it."""
 
-    def run_validation(self, data: object = serializers.empty) -> str | None:
+    def run_validation(self, data: Any = serializers.empty) -> Any:
         """Return the name; one of invisible marks alone is blank."""
         return super().run_validation(visible_part(data) if isinstance(data, str) else data)
 
@@ -85,7 +88,9 @@ class LoginView(APIView):
         login(request._request, user)
         if session.session_key == before:  # signed in already; Django would go on under the same key
             session.cycle_key()
-        return _me(user)
+        response = _me(user)
+        set_cookie(request._request, response)
+        return response
 
 
 @method_decorator(never_cache, name="dispatch")

@@ -48,7 +48,7 @@ INSTALLED_APPS = [
     "qader",
     "accounts",
     "chat",
-    "django.contrib.admin",
+    "accounts.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -123,7 +123,11 @@ CACHES: dict[str, Any] = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": [REDIS_URL],  # a list: Django would split an address at its commas
         "KEY_PREFIX": "qader",
-        "OPTIONS": CACHE_TIMEOUTS | {"pool_class": "chat.runtime.redis_address.RedisPool"},
+        "OPTIONS": CACHE_TIMEOUTS
+        | {
+            "pool_class": "chat.runtime.redis_address.RedisPool",
+            "serializer": "accounts.integer_cache.IntegerSerializer",
+        },
     }
     if REDIS_URL
     else {
@@ -143,7 +147,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
-# Failed log-ins in five minutes: for one account from one address; from one address, or for one account from anywhere.
+# Failed log-ins in five minutes: for one typed name from one address; from one address, or for one name from anywhere.
 LOGIN_LIMIT_ACCOUNT = at_least(1, "LOGIN_LIMIT_ACCOUNT", 10)
 LOGIN_LIMIT_ADDRESS = at_least(1, "LOGIN_LIMIT_ADDRESS", 100)
 # Not configurable: sockets read the rows of this engine themselves.
