@@ -8,6 +8,7 @@ from django.contrib.auth.forms import UsernameField
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext_lazy as _
 
+from accounts.hashers import HashQueueFullError
 from accounts.names import normal_name, visible_part
 from accounts.throttling import TooManyFailuresError, throttled_authenticate
 
@@ -37,7 +38,12 @@ class TypedNameField(UsernameField):
 
 
 class LoginForm(AdminAuthenticationForm):
-    """The admin's log-in, with the same limits as `auth/login/`."""
+    """The admin's log-in, with the same limits as `auth/login/`.
+
+    If the password was not checked, the error has the code "throttled" or "busy", and `retry_after` is in seconds.
+    """
+
+    retry_after: int | None = None
 
     username = TypedNameField(widget=forms.TextInput(attrs={"autofocus": True}))
 
@@ -49,10 +55,14 @@ class LoginForm(AdminAuthenticationForm):
         try:
             user = throttled_authenticate(self.request, username, password)
         except TooManyFailuresError as error:
+            self.retry_after = error.retry_after
             wait = {"minutes": -(-error.retry_after // 60)}
             raise ValidationError(
                 _("Too many failed tries. Try again in %(minutes)d min."), "throttled", wait
             ) from error
+        except HashQueueFullError as error:
+            self.retry_after = error.retry_after
+            raise ValidationError(_("The server is busy. Try again in a moment."), "busy") from error
         if user is None:
             raise self.get_invalid_login_error()
         self.confirm_login_allowed(user)

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from accounts import tracing
 from accounts.addresses import client_address
 from accounts.devices import Device, device_of, remember_device
+from accounts.hashers import HashQueueFullError
 from accounts.metrics import LOGINS
 from accounts.models import User
 from accounts.names import folded_name
@@ -45,11 +46,15 @@ def throttled_authenticate(request: HttpRequest, username: str, password: str) -
     Raises `TooManyFailuresError` if in the last five minutes there were `LOGIN_LIMIT_ACCOUNT` failures for this typed
     name from this address, or `LOGIN_LIMIT_ADDRESS` for this name from anywhere. After `LOGIN_LIMIT_ADDRESS` failures
     from this address it lets one attempt from there through per second. A browser with which the account has signed in
-    before has none of these limits, but `LOGIN_LIMIT_ACCOUNT` failures of its own.
+    before has none of these limits, but `LOGIN_LIMIT_ACCOUNT` failures of its own. Raises `HashQueueFullError`.
     """
     failures = Failures(username, client_address(request), device_of(request))
     failures.refuse()
-    user = authenticate(request, username=username, password=password)
+    try:
+        user = authenticate(request, username=username, password=password)
+    except HashQueueFullError:
+        LOGINS.labels("busy").inc()
+        raise
     if not isinstance(user, User):
         failures.count()
         LOGINS.labels("wrong").inc()

@@ -72,6 +72,9 @@ class CloseCode(IntEnum):
     FLOOD = 4429, "More than 100 refused frames in 10 seconds, or too many sockets: wait."
 
 
+RETRY_SECONDS = 5  # after which a client that got a 503 over HTTP should try again
+
+
 class ClientError(Exception):
     """An error that is sent to a client: a sentence, a `code` to translate it by, and its HTTP status.
 

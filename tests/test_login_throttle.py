@@ -337,11 +337,11 @@ def test_admin_and_rest_log_ins_share_the_limits(people: People) -> None:
     )
     assert statuses(1, username="admin") == {400}
     assert log_in("wrong") == (200, [wrong])
-    assert log_in(PASSWORD) == (200, ["Too many failed tries. Try again in 5 min."])
+    assert log_in(PASSWORD) == (429, ["Too many failed tries. Try again in 5 min."])
     assert log_in("wrong", "admin@example.com") == (200, [wrong])
     assert log_in("wrong", "nobody") == (200, [wrong])
     assert log_in("wrong", "somebody") == (200, [wrong])  # the one try of this second
-    assert log_in(PASSWORD, "admin@example.com") == (200, ["Too many failed tries. Try again in 1 min."])
+    assert log_in(PASSWORD, "admin@example.com") == (429, ["Too many failed tries. Try again in 1 min."])
     cache.clear()
     assert log_in(PASSWORD) == (302, [])
     assert statuses(3, username="admin") == {400, 429}

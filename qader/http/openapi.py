@@ -14,7 +14,7 @@ from chat.wire.server_frames import Problem
 Shape = type | tuple[type, ...]
 
 RETRY_AFTER = OpenApiParameter(
-    "Retry-After", int, OpenApiParameter.HEADER, response=[429], description="Seconds to wait."
+    "Retry-After", int, OpenApiParameter.HEADER, response=[429, 503], description="Seconds to wait."
 )
 REFUSALS = {
     400: "No JSON.",
@@ -23,7 +23,10 @@ REFUSALS = {
     404: "The id in the path is no number.",
     413: "More than 256 KiB.",
     415: "Not `application/json`.",
-    503: "The database is away. A message is not known to be stored: repeat it with the same `client_id`.",
+    503: (
+        "The database is away, or too many passwords are being checked. A message is not known to be stored: repeat it "
+        "with the same `client_id`."
+    ),
 }
 
 
