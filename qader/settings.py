@@ -73,6 +73,7 @@ MIDDLEWARE = [
     "qader.http.health.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "accounts.middleware.AuthenticationMiddleware",
+    "qader.http.budgets.budgets",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -232,7 +233,10 @@ WHITENOISE_USE_FINDERS = DEBUG
 WHITENOISE_ALLOW_ALL_ORIGINS = False
 
 # The chat's own limits.
-CHAT_RATE_LIMIT = rate("CHAT_RATE_LIMIT", "5/s burst 20")
+CHAT_RATE_LIMIT = rate("CHAT_RATE_LIMIT", "5/s burst 20", burst_seconds=4)
+CHAT_CONNECT_LIMIT = rate("CHAT_CONNECT_LIMIT", "60/m burst 60", burst_seconds=60)
+CHAT_READ_LIMIT = rate("CHAT_READ_LIMIT", "10/s burst 60", burst_seconds=6)
+ADDRESS_LIMIT = rate("ADDRESS_LIMIT", "600/m burst 600", burst_seconds=60)
 CHAT_MAX_MESSAGE_LENGTH = at_least(1, "CHAT_MAX_MESSAGE_LENGTH", 4000)
 CHAT_MAX_SOCKETS_PER_USER = at_least(1, "CHAT_MAX_SOCKETS_PER_USER", 20)
 CHAT_HEAL_SECONDS = at_least(1, "CHAT_HEAL_SECONDS", 30)

@@ -5,7 +5,6 @@ import sys
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.utils.html import format_html
 from django.utils.translation import get_language, gettext
 from django.views import defaults
 from django.views.decorators.cache import never_cache
@@ -18,6 +17,7 @@ from chat.management.commands.seed_demo import PASSWORD, PEOPLE
 from chat.runtime.database import note_refusal
 from chat.runtime.database_errors import temporary_trouble
 from qader.http.languages import script_texts
+from qader.http.plain_page import plain_page
 
 # The modules that page.js imports, directly or not: preloaded, so that the browser does not find them one by one.
 MODULES = [
@@ -88,9 +88,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def _unavailable(request: HttpRequest) -> HttpResponse:
     error = UnavailableError()
+    if not request.path_info.startswith("/api/"):
+        return plain_page(gettext("The server is busy. Try again in a moment."), error.status, RETRY_SECONDS)
     headers = {"Retry-After": str(RETRY_SECONDS), "Cache-Control": "no-store"}
-    if request.path_info.startswith("/api/"):
-        return JsonResponse({"detail": error.text, "code": error.code}, status=error.status, headers=headers)
-    text = gettext("The server is busy. Try again in a moment.")
-    page = format_html('<!doctype html><html lang="{0}"><title>{1}</title><h1>{1}</h1></html>', get_language(), text)
-    return HttpResponse(page, status=error.status, headers=headers)
+    return JsonResponse({"detail": error.text, "code": error.code}, status=error.status, headers=headers)
