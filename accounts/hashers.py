@@ -1,4 +1,4 @@
-"""Django's password hash, computed in a bounded queue: each computation needs 100 MB and a tenth of a second."""
+"""Django's password hashes, computed in a bounded queue: Argon2 needs 100 MB and a tenth of a second for each."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
-from django.contrib.auth.hashers import Argon2PasswordHasher
+from django.contrib.auth.hashers import Argon2PasswordHasher, PBKDF2PasswordHasher
 from django.db import connection
 
 from accounts import tracing
@@ -70,3 +70,11 @@ class BoundedArgon2PasswordHasher(Argon2PasswordHasher):
     def verify(self, password: str, encoded: str) -> bool:
         """Return whether this is the hashed password. Raises `HashQueueFullError`."""
         return _queued(super().verify, password, encoded)
+
+
+class BoundedPBKDF2PasswordHasher(PBKDF2PasswordHasher):
+    """PBKDF2, for passwords that another system has hashed, limited likewise. Its `verify` calls `encode`."""
+
+    def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
+        """Return the hash. Raises `HashQueueFullError`."""
+        return _queued(super().encode, password, salt, iterations)

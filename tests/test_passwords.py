@@ -18,7 +18,12 @@ from django.db import connection
 from django.test import Client
 
 from accounts import hashers, tracing
-from accounts.hashers import HASHES_AT_ONCE, BoundedArgon2PasswordHasher, HashQueueFullError
+from accounts.hashers import (
+    HASHES_AT_ONCE,
+    BoundedArgon2PasswordHasher,
+    BoundedPBKDF2PasswordHasher,
+    HashQueueFullError,
+)
 from accounts.models import User
 from qader.http import deadline
 from qader.http.asgi import send_json
@@ -122,6 +127,17 @@ def test_a_password_that_cannot_be_set_now_is_a_readable_page(people: People, mo
         page = browser.post(f"/admin/accounts/user/{people.student.pk}/password/", new)
     assert (page.status_code, page.headers["Retry-After"]) == (503, "5")
     assert "<h1>The server is busy. Try again in a moment.</h1>" in page.content.decode()
+
+
+@pytest.mark.parametrize("hasher", ["argon2", "pbkdf2_sha256"])
+def test_every_hash_is_computed_in_the_queue(monkeypatch: pytest.MonkeyPatch, hasher: str) -> None:
+    monkeypatch.setattr(BoundedPBKDF2PasswordHasher, "iterations", 1)
+    hashed = make_password("secret", hasher=hasher)
+    assert [check_password(guess, hashed) for guess in ("secret", "Secret")] == [True, False]
+    with occupied_queue(monkeypatch):
+        for compute in (lambda: make_password("secret", hasher=hasher), lambda: check_password("secret", hashed)):
+            with pytest.raises(HashQueueFullError):
+                compute()
 
 
 def test_a_wait_that_takes_too_long_ends(monkeypatch: pytest.MonkeyPatch) -> None:
