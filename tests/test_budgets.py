@@ -114,6 +114,16 @@ async def test_handshakes_of_a_user_have_a_budget(
     assert (await connect.try_connect(live_people.teacher, live_conversation))[1]
 
 
+async def test_handshakes_that_are_refused_count_too(
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
+) -> None:
+    settings.CHAT_CONNECT_LIMIT = SLOW, 2
+    foreign = await in_thread(lambda: live_people.other_conversation)
+    paths = (foreign, "conversations/999999/", live_conversation)
+    codes = [(await connect.try_connect(live_people.teacher, path))[2] for path in paths]
+    assert codes == [4404, 4404, TOO_MANY]
+
+
 async def test_handshakes_of_strangers_have_a_budget_by_address(
     connect: Connect, live_people: People, settings: Any
 ) -> None:
