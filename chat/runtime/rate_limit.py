@@ -118,7 +118,7 @@ class RateLimit:
             return 0.0
         with self._lock:
             wait = self._bucket(key, *setting).take()
-            if wait == 0:
+            if wait == 0 and self._script is not None:
                 self._count(key, 1, setting)
         if wait:
             metrics.RATE_LIMITED.labels(self._name).inc()
@@ -133,7 +133,8 @@ class RateLimit:
             bucket = self._bucket(key, *setting)
             left = 1 - seconds * bucket.rate
             if bucket.tokens > left:
-                self._count(key, bucket.tokens - left, setting)
+                if self._script is not None:
+                    self._count(key, bucket.tokens - left, setting)
                 bucket.tokens = left
 
     def _bucket(self, key: int | str, rate: float, size: float) -> Bucket:
@@ -147,8 +148,6 @@ class RateLimit:
 
     def _count(self, key: int | str, tokens: float, setting: tuple[float, float]) -> None:
         """Have these tokens reported to Redis."""
-        if self._script is None:
-            return
         was_empty = not self._taken
         self._taken[key] += tokens
         if was_empty:  # only now: from another thread's view, a report with nothing to do would end at once
