@@ -3,13 +3,12 @@
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.forms import AdminAuthenticationForm
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import UserChangeForm
 from django.contrib.auth.models import Group
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest, HttpResponse
@@ -21,34 +20,10 @@ from accounts.admin_base import BaseAdmin, lock_rows
 from accounts.admin_deletion import KeepsPeople
 from accounts.admin_forms import PresentForm
 from accounts.admin_profiles import ProfileInline
+from accounts.forms import EmailField, NameField
 from accounts.models import User, UserProfile
-from accounts.throttling import TooManyFailuresError, throttled_authenticate
 
-
-class LoginForm(AdminAuthenticationForm):
-    """The admin's log-in, with the same limits as `auth/login/`."""
-
-    def clean(self) -> dict[str, Any]:
-        """Sign in by name or e-mail address and password, or raise with the reason."""
-        username, password = self.cleaned_data.get("username"), self.cleaned_data.get("password")
-        if username is None or not password or self.request is None:
-            return self.cleaned_data
-        try:
-            user = throttled_authenticate(self.request, username, password)
-        except TooManyFailuresError as error:
-            wait = {"minutes": -(-error.retry_after // 60)}
-            raise ValidationError(
-                _("Too many failed tries. Try again in %(minutes)d min."), "throttled", wait
-            ) from error
-        if user is None:
-            raise self.get_invalid_login_error()
-        self.confirm_login_allowed(user)
-        self.user_cache = user
-        return self.cleaned_data
-
-
-admin.site.login_form = LoginForm
-admin.site.site_header = admin.site.site_title = "Qader"
+NAME_FIELDS = {"username": NameField, "email": EmailField}
 
 
 class UserForm(PresentForm, UserChangeForm):  # type: ignore[type-arg]
@@ -103,6 +78,11 @@ class UserAdmin(KeepsPeople, DjangoUserAdmin):  # type: ignore[type-arg]
             for _title, options in fieldsets
         ]
         return list(zip((title for title, _options in fieldsets), shown, strict=True))
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Read names and addresses as the log-in does."""
+        kwargs |= {"form_class": NAME_FIELDS[db_field.name]} if db_field.name in NAME_FIELDS else {}
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Superusers: whoever adds a user knows the password."""

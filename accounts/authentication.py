@@ -1,5 +1,7 @@
 """Log-in by name or e-mail address, and the user of a session, for HTTP and sockets."""
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from django.conf import settings
@@ -7,16 +9,21 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.base import SessionBase
+from django.db.models import Q
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 from rest_framework import authentication
 from rest_framework.request import Request
 
 from accounts.models import User
+from accounts.names import folded_name, spellings
 
 
 class NameOrEmailBackend(ModelBackend):
-    """Log-in by user name, or by an e-mail address that exactly one user has; its letter case does not matter."""
+    """Log-in by user name, or by an e-mail address that exactly one user has; its letter case does not matter.
+
+    `accounts.names` says which differences of spelling do not matter in either.
+    """
 
     def authenticate(
         self, request: HttpRequest | None, username: str | None = None, password: str | None = None, **kwargs: Any
@@ -24,7 +31,7 @@ class NameOrEmailBackend(ModelBackend):
         """Return the active user with this name or address and password, or None; both take the same time."""
         if username is None or password is None or "\0" in username:
             return None
-        user = User.objects.filter(username=username).first() or self._by_email(username)
+        user = self._by_name(username) or self._by_email(username)
         if user is None:
             User().set_password(password)  # takes as long as a check: the time must not tell which names exist
             return None
@@ -36,9 +43,24 @@ class NameOrEmailBackend(ModelBackend):
         return user if user is not None and self.user_can_authenticate(user) else None
 
     @staticmethod
-    def _by_email(address: str) -> User | None:
-        found = list(User.objects.filter(email__iexact=address)[:2]) if "@" in address else []
+    def _by_name(typed: str) -> User | None:
+        names = spellings(typed)
+        found = User.objects.filter(username__in=names)
+        return min(found, key=lambda user: names.index(user.username), default=None)
+
+    @staticmethod
+    def _by_email(typed: str) -> User | None:
+        if "@" not in typed:
+            return None
+        # Also in lower case: SQLite's `iexact` knows the case of ASCII letters only.
+        addresses = [Q(email__iexact=address) for address in spellings(typed) + spellings(typed.lower())]
+        # PostgreSQL takes more letters for equal than `folded_name`, by which failed tries are counted.
+        found = [user for user in User.objects.filter(reduce(or_, addresses)) if _same(user.email, typed)]
         return found[0] if len(found) == 1 else None
+
+
+def _same(email: str, typed: str) -> bool:
+    return folded_name(email) == folded_name(typed)
 
 
 class SessionAuthentication(authentication.SessionAuthentication):

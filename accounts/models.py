@@ -6,6 +6,8 @@ from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
+from accounts.names import normal_name
+
 
 class RoleChoices(models.TextChoices):
     """The role of a person on the platform."""
@@ -20,7 +22,12 @@ MENTOR_ROLES = (RoleChoices.TEACHER, RoleChoices.TRAINER)
 
 
 class User(AbstractUser):
-    """The platform's user. Empty on purpose: Django cannot replace its user model later."""
+    """The platform's user. Without fields of its own: Django cannot replace its user model later."""
+
+    @classmethod
+    def normalize_username(cls, username: str) -> str:
+        """Return the name as it is stored, by `create_user` and by forms."""
+        return normal_name(username)
 
 
 class UserProfile(models.Model):

@@ -1,4 +1,7 @@
-"""Limits failed log-ins. They are counted in the cache, which all processes share."""
+"""Limits failed log-ins. They are counted in the cache, which all processes share.
+
+Whom a failure counts against depends on what was typed, never on whose account it is: otherwise the answer would tell.
+"""
 
 import hashlib
 import logging
@@ -10,20 +13,23 @@ from typing import TypeVar
 from django.conf import settings
 from django.contrib.auth import authenticate
 from django.core.cache import cache
-from django.db.models import Q
 from django.http import HttpRequest
 from redis.exceptions import RedisError
 
 from accounts import tracing
 from accounts.addresses import client_address
+from accounts.devices import Device, device_of, remember_device
+from accounts.hashers import HashQueueFullError
 from accounts.metrics import LOGINS
 from accounts.models import User
+from accounts.names import folded_name
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 WINDOW_SECONDS = 300
+TURN_SECONDS = 1  # between two tries from an address that had `LOGIN_LIMIT_ADDRESS` failures
 
 
 class TooManyFailuresError(Exception):
@@ -37,12 +43,18 @@ class TooManyFailuresError(Exception):
 def throttled_authenticate(request: HttpRequest, username: str, password: str) -> User | None:
     """Return the active user with this name or e-mail address and password; count a failure and return None otherwise.
 
-    Raises `TooManyFailuresError` after `LOGIN_LIMIT_ACCOUNT` failures for this account from this address, after
-    `LOGIN_LIMIT_ADDRESS` failures from this address, or after as many for this account, in any five minutes.
+    Raises `TooManyFailuresError` if in the last five minutes there were `LOGIN_LIMIT_ACCOUNT` failures for this typed
+    name from this address, or `LOGIN_LIMIT_ADDRESS` for this name from anywhere. After `LOGIN_LIMIT_ADDRESS` failures
+    from this address it lets one attempt from there through per second. A browser with which the account has signed in
+    before has none of these limits, but `LOGIN_LIMIT_ACCOUNT` failures of its own. Raises `HashQueueFullError`.
     """
-    failures = Failures(account_name(username), client_address(request))
+    failures = Failures(username, client_address(request), device_of(request))
     failures.refuse()
-    user = authenticate(request, username=username, password=password)
+    try:
+        user = authenticate(request, username=username, password=password)
+    except HashQueueFullError:
+        LOGINS.labels("busy").inc()
+        raise
     if not isinstance(user, User):
         failures.count()
         LOGINS.labels("wrong").inc()
@@ -50,6 +62,7 @@ def throttled_authenticate(request: HttpRequest, username: str, password: str) -
     failures.refuse()  # again: parallel guesses must not learn more than sequential ones
     LOGINS.labels("ok").inc()
     tracing.trace().user_id = user.pk
+    remember_device(request, user)
     return user
 
 
@@ -57,36 +70,56 @@ class Failures:
     """The failures of the last five minutes that count against an attempt for `name` from `address`.
 
     A window has one cache key for each failure that is allowed, its slots. A failure occupies a free slot of each
-    window for five minutes; a window without a free slot refuses attempts. `cache.add` is atomic, so that parallel
-    failures occupy different slots. If the cache is unreachable nothing is refused.
+    window for five minutes. `cache.add` is atomic, so that parallel failures occupy different slots. A window without
+    a free slot refuses attempts; that of the address only slows them down. If the cache is unreachable nothing is
+    refused.
     """
 
-    def __init__(self, name: str, address: str) -> None:
-        account = hashlib.sha256(name.casefold().encode()).hexdigest()[:32]
-        self._windows = [
-            _slots(f"login:{account}@{address}", settings.LOGIN_LIMIT_ACCOUNT),
-            _slots(f"login:@{address}", settings.LOGIN_LIMIT_ADDRESS),
-            _slots(f"login:{account}", settings.LOGIN_LIMIT_ADDRESS),
-        ]
+    def __init__(self, name: str, address: str, device: Device | None = None) -> None:
+        typed = hashlib.sha256(folded_name(name).encode()).hexdigest()[:32]
+        self._slow: list[str] = []
+        self._turn = f"login:turn@{address}"
+        self._has_turn = False
+        if device is not None and device.knows(name):
+            self._windows = [_slots(f"login:{typed}@device-{device.id}", settings.LOGIN_LIMIT_ACCOUNT)]
+        else:
+            self._windows = [
+                _slots(f"login:{typed}@{address}", settings.LOGIN_LIMIT_ACCOUNT),
+                _slots(f"login:{typed}", settings.LOGIN_LIMIT_ADDRESS),
+            ]
+            self._slow = _slots(f"login:@{address}", settings.LOGIN_LIMIT_ADDRESS)
         self._occupied: dict[str, int] = {}  # slot: the time when it becomes free
         self._cache_failed = False
 
     def refuse(self) -> None:
-        """Raise `TooManyFailuresError` if a window has no free slot."""
-        slots = [slot for window in self._windows for slot in window]
+        """Raise `TooManyFailuresError` if a window has no free slot, or if it is not this attempt's turn."""
+        slots = [slot for window in [*self._windows, self._slow] for slot in window]
         self._occupied = self._call_cache(lambda: cache.get_many(slots), {})
-        full = [window for window in self._windows if all(slot in self._occupied for slot in window)]
+        full = [window for window in self._windows if self._is_full(window)]
         if full:
             free_at = max(min(self._occupied[slot] for slot in window) for window in full)
-            LOGINS.labels("throttled").inc()
-            raise TooManyFailuresError(max(1, free_at - int(time.time())))
+            wait = min(WINDOW_SECONDS, max(1, free_at - int(time.time())))
+        elif self._slow and self._is_full(self._slow) and not self._take_turn():
+            wait = TURN_SECONDS
+        else:
+            return
+        LOGINS.labels("throttled").inc()
+        raise TooManyFailuresError(wait)
 
     def count(self) -> None:
         """Count one failure. Raise `TooManyFailuresError` if parallel attempts have filled a window meanwhile."""
         until = int(time.time()) + WINDOW_SECONDS
-        counted = [self._occupy(window, until) for window in self._windows]
+        counted = [self._occupy(window, until) for window in [*self._windows, self._slow] if window]
         if not all(counted):
             self.refuse()
+
+    def _is_full(self, window: list[str]) -> bool:
+        return all(slot in self._occupied for slot in window)
+
+    def _take_turn(self) -> bool:
+        """Whether this is the one attempt of this second; an attempt needs only one turn."""
+        self._has_turn = self._has_turn or self._call_cache(lambda: cache.add(self._turn, 1, TURN_SECONDS), True)
+        return self._has_turn
 
     def _occupy(self, window: list[str], until: int) -> bool:
         free = (slot for slot in window if slot not in self._occupied)
@@ -106,12 +139,3 @@ class Failures:
 
 def _slots(window: str, limit: int) -> list[str]:
     return [f"{window}:{number}" for number in range(limit)]
-
-
-def account_name(username: str) -> str:
-    """Return the user name of the account that this text signs in to; without one account, the text itself."""
-    if "@" not in username:
-        return username
-    named = User.objects.filter(Q(username=username) | Q(email__iexact=username))
-    names = named.values_list("username", flat=True)[:2]
-    return names[0] if len(names) == 1 else username

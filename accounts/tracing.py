@@ -5,6 +5,9 @@ all sockets at once have none.
 """
 
 import contextvars
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +21,8 @@ class Trace:
     """One request or one socket, with the facts for its log line.
 
     `route` is the name of a request's URL pattern. `refusal` is the reason why a socket is refused; each step of the
-    handshake sets its own, and None means accepted.
+    handshake sets its own, and None means accepted. `waited` are the seconds that the request waited for its turn on
+    purpose, which the time limit of its answer does not count.
     """
 
     kind: Kind
@@ -26,6 +30,22 @@ class Trace:
     user_id: int | None = None
     route: str = UNMATCHED
     refusal: str | None = "origin"
+    waited: float = 0.0
+    waiting_since: float | None = None
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time in this block as waiting."""
+        self.waiting_since = time.monotonic()
+        try:
+            yield
+        finally:
+            self.waited, self.waiting_since = self.waited_until_now(), None
+
+    def waited_until_now(self) -> float:
+        """Return `waited`, with the wait that is still going on."""
+        since = self.waiting_since
+        return self.waited + (time.monotonic() - since if since is not None else 0.0)
 
 
 _current: contextvars.ContextVar[Trace | None] = contextvars.ContextVar("trace", default=None)

@@ -1,5 +1,7 @@
 """Signing in and out over REST."""
 
+from typing import Any
+
 import msgspec
 from django.contrib.auth import login, logout
 from django.middleware.csrf import get_token
@@ -14,7 +16,9 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.authentication import SessionAuthentication
+from accounts.devices import set_cookie
 from accounts.models import User
+from accounts.names import visible_part
 from accounts.serializers import CsrfBody, LoginProblem, MeBody, me_body
 from accounts.throttling import TooManyFailuresError, throttled_authenticate
 
@@ -29,10 +33,18 @@ class TextField(serializers.CharField):
         return super().to_internal_value(data)
 
 
+class NameField(TextField):
+    """A user name or an e-mail address, without what a keyboard or a clipboard added to it."""
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        """Return the name; one of invisible marks alone is blank."""
+        return super().run_validation(visible_part(data) if isinstance(data, str) else data)
+
+
 class LoginSerializer(serializers.Serializer[None]):
     """What `POST auth/login/` takes; `username` may be an e-mail address."""
 
-    username = TextField(max_length=254)
+    username = NameField(max_length=254)
     password = TextField(max_length=1024, trim_whitespace=False)
 
 
@@ -63,7 +75,7 @@ class LoginView(APIView):
         SessionAuthentication().enforce_csrf(request)  # DRF asks it of signed-in callers only
         given = LoginSerializer(data=request.data)
         given.is_valid(raise_exception=True)
-        name, password = User.normalize_username(given.validated_data["username"]), given.validated_data["password"]
+        name, password = given.validated_data["username"], given.validated_data["password"]
         try:
             user = throttled_authenticate(request._request, name, password)
         except TooManyFailuresError as error:
@@ -76,7 +88,9 @@ class LoginView(APIView):
         login(request._request, user)
         if session.session_key == before:  # signed in already; Django would go on under the same key
             session.cycle_key()
-        return _me(user)
+        response = _me(user)
+        set_cookie(request._request, response)
+        return response
 
 
 @method_decorator(never_cache, name="dispatch")

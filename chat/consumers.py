@@ -19,13 +19,13 @@ from chat.bus.events import TypingChanged
 from chat.errors import ClientError, CloseCode
 from chat.live.conversation_feed import ConversationFeed
 from chat.live.handshake import Handshake, connect_participant
-from chat.live.hub import check_socket_limit
+from chat.live.hub import check_handshake
 from chat.live.inbox_feed import InboxFeed
 from chat.live.registry import registry
 from chat.live.socket_lifecycle import SocketLifecycle
 from chat.runtime import metrics
 from chat.runtime.database import in_database
-from chat.runtime.rate_limit import Bucket
+from chat.runtime.rate_limit import Bucket, connect_limit
 from chat.store.batch import Outcome
 from chat.store.overview import EntryState, entry_states, unread_total
 from chat.wire.client_frames import ClientFrame, MarkRead, Ping, SendMessage, SetTyping, parse_id, read, read_frame
@@ -143,7 +143,7 @@ class ChatConsumer(SocketConsumer):
 
     async def subscribe(self) -> Callable[[], None]:
         """Subscribe to the conversation that the path names."""
-        handshake = await in_database(self._look_up, partial(check_socket_limit, registry()))
+        handshake = await in_database(self._look_up, partial(check_handshake, registry(), connect_limit()))
         self.user, self.user_id, self.conversation = handshake.user, handshake.user.pk, handshake.conversation
         feed = ConversationFeed(self.conversation, user_id=self.user_id, **self.subscription)
         await self.join(feed)
@@ -227,13 +227,16 @@ class InboxConsumer(SocketConsumer):
 
     async def subscribe(self) -> Callable[[], None]:
         """Subscribe to all of the user's conversations."""
-        profile, entries, unread = await in_database(self._look_up)
+        check = partial(check_handshake, registry(), connect_limit())
+        profile, entries, unread = await in_database(self._look_up, check)
         feed = InboxFeed(profile, entries, **self.subscription)
         await self.join(feed)
         return partial(feed.start, unread)
 
-    def _look_up(self) -> tuple[UserProfile, Mapping[int, EntryState], int]:
-        profile = services.participant(user=services.signed_in(self.scope.get("user")))
+    def _look_up(self, check: Callable[[int], None]) -> tuple[UserProfile, Mapping[int, EntryState], int]:
+        user = services.signed_in(self.scope.get("user"))
+        check(user.pk)
+        profile = services.participant(user=user)
         return profile, entry_states([profile])[profile.pk], unread_total(profile)
 
     async def unhandled(self, frame: dict[str, Any]) -> None:

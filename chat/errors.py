@@ -39,7 +39,7 @@ ERROR_CODES: dict[Code, str] = {
     "invalid_json": "Not valid JSON.",
     "message_not_found": "No message of this conversation has that id.",
     "message_too_long": "More code points than the server accepts.",
-    "rate_limited": "Too many messages or frames: wait `retry_after` seconds.",
+    "rate_limited": "Too many messages, frames, requests or handshakes: wait `retry_after` seconds.",
     "temporarily_unavailable": "The message may not have been stored: repeat it with the same `client_id`.",
     "conversation_not_found": "There is no such conversation of this user.",
     "no_mentor": "The student has no mentor now.",
@@ -69,7 +69,10 @@ class CloseCode(IntEnum):
     SESSION_ENDED = 4401, "Signed out, session expired, password changed, or user deactivated: sign in."
     NOT_ALLOWED = 4403, "The user may not use this socket any more: ask REST for the present conversation."
     NOT_FOUND = 4404, "The conversation does not exist: ask REST for the present one."
-    FLOOD = 4429, "More than 100 refused frames in 10 seconds, or too many sockets: wait."
+    FLOOD = 4429, "More than 100 refused frames in 10 seconds, too many sockets or too many handshakes: wait."
+
+
+RETRY_SECONDS = 5  # after which a client that got a 503 over HTTP should try again
 
 
 class ClientError(Exception):

@@ -8,7 +8,8 @@ from django.core.exceptions import RequestDataTooBig
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from chat.errors import ClientError, UnavailableError
+from accounts.hashers import HashQueueFullError
+from chat.errors import RETRY_SECONDS, ClientError, UnavailableError
 from chat.runtime import metrics
 from chat.runtime.database import note_refusal
 from chat.runtime.database_errors import temporary_trouble
@@ -22,6 +23,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         logger.warning("database error over REST: %s", trouble)
         note_refusal(trouble)
         error = UnavailableError()
+    if isinstance(error, HashQueueFullError):
+        error = UnavailableError()
     if isinstance(error, RecursionError):
         error = ClientError("invalid_json", "The JSON is nested too deeply.")
     if isinstance(error, RequestDataTooBig):
@@ -33,4 +36,6 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     response = Response(body | {"code": error.code}, status=error.status)
     if error.retry_after is not None:
         response["Retry-After"] = str(math.ceil(error.retry_after))
+    elif error.status == 503:
+        response["Retry-After"] = str(RETRY_SECONDS)
     return response

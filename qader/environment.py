@@ -34,15 +34,18 @@ def secret_key(debug: bool) -> str:
     return key
 
 
-def rate(name: str, default: str) -> tuple[float, int] | None:
-    """Read "5/s" or "300/m burst 20" as (tokens per second, bucket size), "0" as None. Default burst: 4 s of tokens."""
+def rate(name: str, default: str, burst_seconds: int) -> tuple[float, int] | None:
+    """Read "5/s" or "300/m burst 20" as (tokens per second, bucket size), "0" as None.
+
+    Without a burst the size is that of so many seconds.
+    """
     text: str = env.str(name, default).strip()
     if text == "0":
         return None
     if not (match := re.fullmatch(r"(\d+)/(s|m)(?: burst (\d+))?", text)) or int(match[1]) == 0:
         raise EnvError(f'{name} must look like "5/s", "300/m burst 20" or "0", not "{text}".')
     per_second = int(match[1]) / (60 if match[2] == "m" else 1)
-    return per_second, max(1, int(match[3]) if match[3] else int(per_second * 4))
+    return per_second, max(1, int(match[3]) if match[3] else int(per_second * burst_seconds))
 
 
 def at_least(least: int, name: str, default: int) -> int:

@@ -48,7 +48,7 @@ INSTALLED_APPS = [
     "qader",
     "accounts",
     "chat",
-    "django.contrib.admin",
+    "accounts.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -73,6 +73,7 @@ MIDDLEWARE = [
     "qader.http.health.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "accounts.middleware.AuthenticationMiddleware",
+    "qader.http.budgets.budgets",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -123,7 +124,11 @@ CACHES: dict[str, Any] = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": [REDIS_URL],  # a list: Django would split an address at its commas
         "KEY_PREFIX": "qader",
-        "OPTIONS": CACHE_TIMEOUTS | {"pool_class": "chat.runtime.redis_address.RedisPool"},
+        "OPTIONS": CACHE_TIMEOUTS
+        | {
+            "pool_class": "chat.runtime.redis_address.RedisPool",
+            "serializer": "accounts.integer_cache.IntegerSerializer",
+        },
     }
     if REDIS_URL
     else {
@@ -137,13 +142,13 @@ AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["accounts.authentication.NameOrEmailBackend"]
 PASSWORD_HASHERS = [
     "accounts.hashers.BoundedArgon2PasswordHasher",
-    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    "accounts.hashers.BoundedPBKDF2PasswordHasher",
 ]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
-# Failed log-ins in five minutes: for one account from one address; from one address, or for one account from anywhere.
+# Failed log-ins in five minutes: for one typed name from one address; from one address, or for one name from anywhere.
 LOGIN_LIMIT_ACCOUNT = at_least(1, "LOGIN_LIMIT_ACCOUNT", 10)
 LOGIN_LIMIT_ADDRESS = at_least(1, "LOGIN_LIMIT_ADDRESS", 100)
 # Not configurable: sockets read the rows of this engine themselves.
@@ -228,7 +233,10 @@ WHITENOISE_USE_FINDERS = DEBUG
 WHITENOISE_ALLOW_ALL_ORIGINS = False
 
 # The chat's own limits.
-CHAT_RATE_LIMIT = rate("CHAT_RATE_LIMIT", "5/s burst 20")
+CHAT_RATE_LIMIT = rate("CHAT_RATE_LIMIT", "5/s burst 20", burst_seconds=4)
+CHAT_CONNECT_LIMIT = rate("CHAT_CONNECT_LIMIT", "60/m burst 60", burst_seconds=60)
+CHAT_READ_LIMIT = rate("CHAT_READ_LIMIT", "10/s burst 60", burst_seconds=6)
+ADDRESS_LIMIT = rate("ADDRESS_LIMIT", "600/m burst 600", burst_seconds=60)
 CHAT_MAX_MESSAGE_LENGTH = at_least(1, "CHAT_MAX_MESSAGE_LENGTH", 4000)
 CHAT_MAX_SOCKETS_PER_USER = at_least(1, "CHAT_MAX_SOCKETS_PER_USER", 20)
 CHAT_HEAL_SECONDS = at_least(1, "CHAT_HEAL_SECONDS", 30)

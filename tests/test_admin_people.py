@@ -146,6 +146,19 @@ def test_a_new_user_gets_a_profile_with_defaults(people: People, browser: Client
     assert newcomer.check_password(PASSWORD)
 
 
+def test_a_name_and_an_address_are_stored_without_what_was_pasted_with_them(people: People, browser: Client) -> None:
+    pasted = {"username": "\u200f\ufeffnew\uff43omer\u200b", "email": "\u202anewcomer@example.com\u202c\xa0"}
+    posted = user_form() | pasted | {"usable_password": "true", "password1": PASSWORD, "password2": PASSWORD}
+    response = browser.post(reverse("admin:accounts_user_add"), posted)
+    assert response.status_code == 302, response.context["errors"]
+    newcomer = User.objects.get(username="newcomer")
+    assert newcomer.email == "newcomer@example.com"
+    posted = user_form(newcomer) | pasted | {"username": "\u2068renamed\u2069"}
+    assert browser.post(change_url(newcomer), posted).status_code == 302
+    assert User.objects.filter(username="renamed", email="newcomer@example.com").exists()
+    assert User.objects.create_user(" \u200fame\u0301lie\u200f").username == "am\xe9lie"
+
+
 def test_saving_a_user_without_profile_creates_none(people: People, browser: Client) -> None:
     assert browser.get(change_url(people.admin)).status_code == 200
     posted = user_form() | {

@@ -1,13 +1,15 @@
 """Signing in and out over REST."""
 
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.test import Client
 
-from accounts.models import RoleChoices, UserProfile
+from accounts.models import RoleChoices, User, UserProfile
+from accounts.names import folded_name
 from tests.people import PASSWORD, People, client_of, make_user, profile_object
 from tests.queries import recorded_queries
 
@@ -50,6 +52,57 @@ def test_signing_in_returns_the_user(people: People, client: Client) -> None:
 def test_name_and_address_may_be_written_in_several_ways(people: People, client: Client, name: str) -> None:
     response = login(client, name)
     assert (response.status_code, response.json()) == (200, student_object(people))
+
+
+MARKS = ["\u200f", "\u200e", "\u200b", "\u200c", "\u200d", "\ufeff", "\u061c", "\u2060", "\xad", "\xa0", "\u3000"]
+MARKS += ["\ufe0f", "\u034f", "\U000e0001", "\t", "\r\n"]
+AROUND = [f"{mark}{{}}{mark}" for mark in MARKS] + ["\u202a{}\u202c", "\u2067{}\u2069", "\u200f {} \u200f", "{}\u200e"]
+
+
+@pytest.mark.parametrize("around", AROUND, ids=ascii)
+def test_invisible_marks_around_a_name_do_not_matter(people: People, client: Client, around: str) -> None:
+    for name in ("student", "student@example.com"):
+        assert login(client, around.format(name)).status_code == 200
+    assert client.post("/admin/login/", {"username": around.format("admin"), "password": PASSWORD}).status_code == 302
+
+
+def test_marks_within_a_name_matter(people: People, client: Client) -> None:
+    assert login(client, "stu\u200fdent").json() == WRONG
+    assert login(client, "\u200f\u200b").json() == {"username": ["This field may not be blank."]}
+
+
+FORMS = ["NFC", "NFD", "NFKC", "NFKD"]
+
+
+@pytest.mark.parametrize("stored", FORMS)
+@pytest.mark.parametrize("typed", FORMS)
+def test_names_and_addresses_sign_in_in_each_form_of_unicode(
+    people: People, client: Client, stored: Any, typed: Any
+) -> None:
+    name, address = "Amélie\u0622", "amélie@exämple.com"
+    User.objects.filter(pk=people.student.pk).update(username=normalize(stored, name), email=normalize(stored, address))
+    for text in (name, address, address.upper()):
+        assert login(client, normalize(typed, text)).status_code == 200
+
+
+def test_of_two_names_that_differ_in_form_each_signs_in_its_own(people: People, client: Client) -> None:
+    names = normalize("NFC", "Amélie"), normalize("NFD", "Amélie")
+    for name, user in zip(names, (people.student, people.other_student), strict=True):
+        User.objects.filter(pk=user.pk).update(username=name)
+    assert [login(client, name).json()["id"] for name in names] == [people.student.pk, people.other_student.pk]
+
+
+def test_letters_that_a_database_takes_for_equal_fold_to_one(people: People, client: Client) -> None:
+    """Otherwise each spelling would have tries of its own at the same account."""
+    User.objects.filter(pk=people.student.pk).update(email="iris@example.com")
+    assert login(client, "Iris@EXAMPLE.com").status_code == 200
+    assert folded_name("\u0131r\u0131s@example.com") == folded_name("IRIS@example.com")
+    assert folded_name("stra\xdfe") == folded_name("STRASSE")
+
+
+@pytest.mark.parametrize("name", ["student\ud800", "\udcff", "student\x00", "s" * 200_000, "e\u0301\u0327" * 10_000])
+def test_text_that_is_no_name_is_refused(people: People, client: Client, name: str) -> None:
+    assert login(client, name).status_code == 400
 
 
 def test_an_address_shared_by_two_users_signs_in_neither(people: People, client: Client) -> None:

@@ -186,7 +186,7 @@ def test_origins_are_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "CHAT_RATE_LIMIT",
             "0/s",
-            lambda: environment.rate("CHAT_RATE_LIMIT", "5/s"),
+            lambda: environment.rate("CHAT_RATE_LIMIT", "5/s", 4),
             'CHAT_RATE_LIMIT must look like "5/s", "300/m burst 20" or "0", not "0/s".',
         ),
     ],
@@ -195,6 +195,24 @@ def test_a_malformed_value_is_refused(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, read: Any, line: str
 ) -> None:
     assert told(monkeypatch, name, value, read) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds", "read"),
+    [
+        ("5/s", 4, (5, 20)),
+        ("60/m", 60, (1, 60)),
+        ("5/m", 60, (5 / 60, 5)),
+        ("5/m", 4, (5 / 60, 1)),
+        ("10/s burst 60", 4, (10, 60)),
+        ("0", 4, None),
+    ],
+)
+def test_a_rate_without_a_burst_has_one_of_so_many_seconds(
+    monkeypatch: pytest.MonkeyPatch, text: str, seconds: int, read: Any
+) -> None:
+    monkeypatch.setenv("ADDRESS_LIMIT", text)
+    assert environment.rate("ADDRESS_LIMIT", "1/s", seconds) == read
 
 
 @pytest.mark.parametrize(

@@ -429,8 +429,8 @@ async def test_changes_during_the_handshake_are_sent(
 
     look_up: Callable[..., Any] = consumers.InboxConsumer._look_up
 
-    def late(self: Any) -> Any:
-        found = look_up(self)
+    def late(self: Any, check: Any) -> Any:
+        found = look_up(self, check)
         say(live_conversation, live_people.student, "in between")  # without an event
         return found
 

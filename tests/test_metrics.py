@@ -13,7 +13,7 @@ from chat.live import handshake as entrance
 from chat.live import healing
 from chat.models import Conversation
 from chat.runtime import rate_limit as ratelimit
-from chat.runtime.rate_limit import SendLimit
+from chat.runtime.rate_limit import RateLimit
 from chat.store.writer import writer
 from tests.conftest import Connect, Post
 from tests.delivery_harness import database_away
@@ -129,12 +129,14 @@ async def test_errors_sent_to_clients_are_counted(
         "qader_delivery_seconds_count": 1,
         'qader_errors_told_total{code="empty_message",over="socket"}': 1,
         'qader_errors_told_total{code="rate_limited",over="socket"}': 1,
+        'qader_rate_limited_total{limit="send"}': 1,
     }
     with metric_changes() as changed:
         await post(live_people.student, STUDENT_MESSAGES, {"content": "three"})
         await post(live_people.stranger, STUDENT_MESSAGES, {"content": "to nobody"})
     assert changed == {
         'qader_errors_told_total{code="rate_limited",over="rest"}': 1,
+        'qader_rate_limited_total{limit="send"}': 1,
         'qader_errors_told_total{code="no_mentor",over="rest"}': 1,
     }
 
@@ -262,7 +264,7 @@ async def test_rate_limit_fallbacks_are_counted(settings: Any, monkeypatch: pyte
     monkeypatch.setattr(ratelimit, "RETRY_SECONDS", 0.0)
     settings.REDIS_URL = f"redis://127.0.0.1:{free_port()}/0"
     settings.CHAT_RATE_LIMIT = (1, 2)
-    limit = SendLimit()
+    limit = RateLimit("send", "CHAT_RATE_LIMIT")
     with metric_changes() as changed:
         assert [limit.take(1), limit.take(1)] == [0, 0]
         await ended("send-limit-report")

@@ -16,15 +16,15 @@ OPERATIONS = {
     "POST /api/v1/auth/login/": {200, 400, 403, 413, 415, 429, 503},
     "POST /api/v1/auth/logout/": {204, 401, 403, 503},
     "GET /api/v1/auth/me/": {200, 401, 503},
-    "GET /api/v1/chat/my-conversation/": {200, 401, 403, 404, 503},
-    "GET /api/v1/chat/my-conversation/messages/": {200, 400, 401, 403, 404, 503},
+    "GET /api/v1/chat/my-conversation/": {200, 401, 403, 404, 429, 503},
+    "GET /api/v1/chat/my-conversation/messages/": {200, 400, 401, 403, 404, 429, 503},
     "POST /api/v1/chat/my-conversation/messages/": {200, 201, 400, 401, 403, 404, 413, 415, 429, 503},
-    "GET /api/v1/chat/teacher/conversations/": {200, 401, 403, 404, 503},
-    "GET /api/v1/chat/teacher/conversations/{conversation_pk}/messages/": {200, 400, 401, 403, 404, 503},
+    "GET /api/v1/chat/teacher/conversations/": {200, 401, 403, 404, 429, 503},
+    "GET /api/v1/chat/teacher/conversations/{conversation_pk}/messages/": {200, 400, 401, 403, 404, 429, 503},
     "POST /api/v1/chat/teacher/conversations/{conversation_pk}/messages/": {
         *(200, 201, 400, 401, 403, 404, 413, 415, 429, 503),
     },
-    "POST /api/v1/chat/conversations/{conversation_pk}/mark-read/": {200, 401, 403, 404, 503},
+    "POST /api/v1/chat/conversations/{conversation_pk}/mark-read/": {200, 401, 403, 404, 429, 503},
 }
 
 

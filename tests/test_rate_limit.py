@@ -11,7 +11,7 @@ from django.conf import settings as django_settings
 from redis.asyncio import Redis
 
 from chat.runtime import rate_limit as ratelimit
-from chat.runtime.rate_limit import TAKE, Bucket, SendLimit
+from chat.runtime.rate_limit import TAKE, Bucket, RateLimit
 from chat.runtime.redis import redis_client
 from tests.queries import connected_redis
 from tests.sockets import ended
@@ -64,7 +64,7 @@ def test_a_bucket_is_lowered_by_whole_tokens_below_zero_too() -> None:
 
 
 @pytest.fixture(params=["this process", pytest.param("all processes", marks=needs_redis)])
-async def limit(request: pytest.FixtureRequest, settings: Any) -> AsyncIterator[SendLimit]:
+async def limit(request: pytest.FixtureRequest, settings: Any) -> AsyncIterator[RateLimit]:
     """A limit of two tokens, one each 20 s."""
     settings.CHAT_RATE_LIMIT = (0.05, 2)
     settings.REDIS_URL = django_settings.REDIS_URL if request.param == "all processes" else ""
@@ -73,9 +73,9 @@ async def limit(request: pytest.FixtureRequest, settings: Any) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def limits(count: int) -> AsyncIterator[list[SendLimit]]:
+async def limits(count: int) -> AsyncIterator[list[RateLimit]]:
     """So many processes' limits, whose Redis remembers nothing."""
-    made = [SendLimit() for _ in range(count)]
+    made = [RateLimit("send", "CHAT_RATE_LIMIT") for _ in range(count)]
     redis = redis_client()
     if redis is not None:
         await redis.flushdb()
@@ -90,7 +90,7 @@ async def told() -> None:
     await ended("send-limit-report")
 
 
-async def test_each_user_has_a_bucket_of_their_own(limit: SendLimit) -> None:
+async def test_each_user_has_a_bucket_of_their_own(limit: RateLimit) -> None:
     assert [limit.take(1), limit.take(1)] == [0, 0]
     assert limit.take(1) == pytest.approx(20, abs=1)
     await told()
@@ -98,7 +98,7 @@ async def test_each_user_has_a_bucket_of_their_own(limit: SendLimit) -> None:
     assert [limit.take(2), limit.take(2)] == [0, 0]
 
 
-async def test_a_limit_that_is_switched_off_lets_everything_through(limit: SendLimit, settings: Any) -> None:
+async def test_a_limit_that_is_switched_off_lets_everything_through(limit: RateLimit, settings: Any) -> None:
     settings.CHAT_RATE_LIMIT = None
     assert {limit.take(1) for _ in range(50)} == {0}
 
@@ -106,7 +106,7 @@ async def test_a_limit_that_is_switched_off_lets_everything_through(limit: SendL
 async def test_full_buckets_are_forgotten_when_there_are_many(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     settings.REDIS_URL, settings.CHAT_RATE_LIMIT = "", (1000.0, 2)
     monkeypatch.setattr(ratelimit, "PRUNE_ABOVE", 100)
-    limit = SendLimit()
+    limit = RateLimit("send", "CHAT_RATE_LIMIT")
     for user in range(100):
         limit.take(user)
     for bucket in limit._buckets.values():
@@ -132,7 +132,7 @@ async def test_buckets_that_are_not_full_are_not_looked_at_for_each_send(
     settings.REDIS_URL, settings.CHAT_RATE_LIMIT = "", (0.01, 2)
     monkeypatch.setattr(ratelimit, "PRUNE_ABOVE", 10)
     monkeypatch.setattr(Bucket, "full", property(is_full))
-    limit = SendLimit()
+    limit = RateLimit("send", "CHAT_RATE_LIMIT")
     for user in range(1000):
         limit.take(user)
     assert looks < 2 * 1000
@@ -209,7 +209,7 @@ async def test_without_redis_the_limit_is_per_process(
     monkeypatch.setattr(ratelimit, "RETRY_SECONDS", 0.1)
     settings.CHAT_RATE_LIMIT = (0.05, 2)
     settings.REDIS_URL = f"redis://127.0.0.1:{silent_port if away == 'is silent' else 1}/0"
-    limit = SendLimit()
+    limit = RateLimit("send", "CHAT_RATE_LIMIT")
     assert limit.take(1) == 0
     await told()
     (record,) = caplog.records
@@ -239,3 +239,42 @@ async def test_a_redis_that_returns_is_updated_again(
         assert there.take(1) == 0
         await told()
         assert there.take(1) == pytest.approx(20, abs=1)
+
+
+@needs_redis
+async def test_what_a_thread_takes_and_blocks_is_shared(settings: Any) -> None:
+    settings.CHAT_RATE_LIMIT = (1.0, 4)
+    async with limits(2) as (here, there):
+        assert there.take(1) == 0
+        await told()
+        assert await asyncio.to_thread(here.take, 1) == 0
+        await told()
+        await asyncio.to_thread(here.block, 1, 5)
+        assert here.take(1) == pytest.approx(5, abs=0.1)
+        await told()
+        there.take(1)
+        await told()
+        assert there.take(1) == pytest.approx(6, abs=0.3)  # with the token that it took meanwhile
+
+
+JUNK = [{"tokens": "x", "at": "y"}, {"tokens": "nan", "at": "nan"}, {"tokens": "-inf"}, {"tokens": "inf", "at": "-inf"}]
+
+
+@needs_redis
+@pytest.mark.parametrize("junk", [*JUNK, {"tokens": "-1e300", "at": "1e300"}, "text", "list"], ids=str)
+async def test_what_somebody_else_wrote_to_redis_blocks_nobody_for_long(settings: Any, junk: Any) -> None:
+    settings.CHAT_RATE_LIMIT = (10.0, 2)
+    redis = connected_redis()
+    if isinstance(junk, dict):
+        await redis.hset("qader:send:1", mapping=junk)
+    elif junk == "text":
+        await redis.set("qader:send:1", junk)
+    else:
+        await redis.rpush("qader:send:1", junk)
+    async with limits(1) as (limit,):
+        assert [limit.take(1), limit.take(2)] == [0, 0]
+        await told()
+        assert limit.take(2) == 0
+        assert limit.take(1) <= 100 * 2 / 10 + 1
+        await told()
+        assert await redis.ttl("qader:send:1") < 60

@@ -156,7 +156,7 @@ class EventBus:
                 self._handle(self._decoder.decode(message["body"]))
                 if "at" in message:  # an older release does not send it
                     metrics.LAYER_SECONDS.observe(max(0.0, time.time() - message["at"]))  # two clocks
-        except (KeyError, msgspec.MsgspecError) as error:
+        except (KeyError, TypeError, msgspec.MsgspecError) as error:
             logger.warning("an event was not understood: %s", type(error).__name__)
 
     async def _synchronize(self) -> None:

@@ -59,9 +59,9 @@ def connect_participant(  # noqa: PLR0913 - each by its name
     person, conversation, unread = find_participant(user_id, conversation_id)
     fits = person is not None and (session is None or session_fits(session, person))
     user = services.signed_in(person if person is not None and fits else AnonymousUser())
+    check(user.pk)
     if not _may_connect(conversation, user, to_student=conversation_id is None):
         conversation, unread = _conversation_from_services(user, conversation_id), True
-    check(user.pk)
     if mark and unread and services.mark_read(conversation=conversation, reader=user):
         conversation.refresh_from_db(fields=["last_seq", "student_read_seq", "teacher_read_seq"])
     return _resume(user, conversation, after)

@@ -63,6 +63,14 @@ class Heartbeat(NamedTuple):
         return self.age < STALE_SECONDS
 
 
+def _heartbeat(at: bytes, age: bytes) -> Heartbeat | None:
+    """Return the heartbeat; None for a time that no process of ours can have written."""
+    try:
+        return Heartbeat(datetime.fromtimestamp(float(at), UTC), float(age))
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
 class Heartbeats:
     """The heartbeats of this process. Methods never raise: if Redis does not answer in time, they return None."""
 
@@ -105,7 +113,8 @@ class Heartbeats:
         found = await self._call(LOOK_UP, users)
         if found is None:
             return None
-        return {users[n]: Heartbeat(datetime.fromtimestamp(float(at), UTC), float(age)) for n, at, age in found}
+        heartbeats = {users[n]: _heartbeat(at, age) for n, at, age in found}
+        return {user: heartbeat for user, heartbeat in heartbeats.items() if heartbeat is not None}
 
     async def _numbered(self, script: str, users: Sequence[int]) -> set[int] | None:
         if self._redis is None:

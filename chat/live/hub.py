@@ -14,12 +14,20 @@ from chat.live.presence import presence
 from chat.live.registry import Registry, registry
 from chat.live.subscriber import Subscriber
 from chat.runtime.event_loop import Tasks, per_event_loop
+from chat.runtime.rate_limit import RateLimit
 
 
 def check_socket_limit(here: Registry, user_id: int) -> None:
     """Raise `too_many_sockets` if this user has reached the limit of sockets in this process. From any thread."""
     if here.count(user_id) >= settings.CHAT_MAX_SOCKETS_PER_USER:
         raise ClientError("too_many_sockets", "Too many open connections.", 429)
+
+
+def check_handshake(here: Registry, limit: RateLimit, user_id: int) -> None:
+    """Count a handshake; raise `rate_limited` if the user makes too many, or `too_many_sockets`. From any thread."""
+    if wait := limit.take(user_id):
+        raise ClientError("rate_limited", "Too many handshakes.", 429, retry_after=wait)
+    check_socket_limit(here, user_id)
 
 
 class Hub:

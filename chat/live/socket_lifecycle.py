@@ -12,15 +12,18 @@ from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from accounts import tracing
+from accounts.addresses import client_address
 from chat.errors import ClientError, CloseCode, UnavailableError
 from chat.live.hub import hub
 from chat.live.subscriber import Subscriber
 from chat.runtime import metrics
+from chat.runtime.rate_limit import address_limit, connect_limit
 
 logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 4.2  # the server drops a handshake after 5
 CLOSE_SECONDS = 5.0
+FLOOD_SECONDS = 5.0  # after a flood, the user's handshakes are refused for so long
 
 CLOSE_CODES = {401: CloseCode.SESSION_ENDED, 403: CloseCode.NOT_ALLOWED, 404: CloseCode.NOT_FOUND, 429: CloseCode.FLOOD}
 
@@ -86,9 +89,7 @@ class SocketLifecycle(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
                 start = await self.subscribe()
         except (ClientError, TimeoutError) as error:
             self.leave()
-            self.trace.refusal = getattr(error, "code", UnavailableError().code)
-            if not self.closing:
-                await self.close(CLOSE_CODES.get(getattr(error, "status", 503), CloseCode.TRY_LATER))
+            await self._refuse(error if isinstance(error, ClientError) else UnavailableError())
             return
         if self.closing or self.subscriber is None:  # its access was revoked while it was joining
             return
@@ -97,11 +98,26 @@ class SocketLifecycle(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         start()
         hub().started(self.subscriber)
 
+    async def _refuse(self, error: ClientError) -> None:
+        """Close before acceptance. Who is not signed in has a budget by address."""
+        code = CLOSE_CODES.get(error.status, CloseCode.TRY_LATER)
+        self.trace.refusal = error.code
+        if code == CloseCode.SESSION_ENDED and address_limit().take(f"connect:{client_address(self.scope)}"):
+            code, self.trace.refusal = CloseCode.FLOOD, "rate_limited"
+        if not self.closing:
+            await self.close(code)
+
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
         """Note the close code, and end the consumer."""
         if not self.closing:
-            self.close_code = message.get("code") or LOST
+            self._set_close_code(message.get("code") or LOST)
         raise StopConsumer
+
+    def _set_close_code(self, code: int) -> None:
+        """Note the code, which a server may also give for a flood that only it can see."""
+        self.close_code = code
+        if code == CloseCode.FLOOD and self.subscriber is not None:
+            connect_limit().block(self.subscriber.user_id, FLOOD_SECONDS)
 
     async def join(self, subscriber: Subscriber) -> None:
         """Receive the subscriber's events from now on; raises `too_many_sockets`."""
@@ -135,7 +151,8 @@ class SocketLifecycle(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
     def close_soon(self, code: int) -> None:
         """Close the socket soon. May be called from anywhere in the event loop; only the first code counts."""
         if not self.closing:
-            self.closing, self.close_code = True, code
+            self.closing = True
+            self._set_close_code(code)
             if self.opened_at is None:
                 self.trace.refusal = "withdrawn"
             if self.subscriber is not None:

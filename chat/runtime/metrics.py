@@ -45,3 +45,8 @@ RATE_LIMIT_FALLBACKS = Counter(
 DATABASE_ERRORS = Counter(
     "qader_database_errors", "Calls of the database that failed or took too long.", ["by", "trouble"]
 )
+RATE_LIMITED = Counter(
+    "qader_rate_limited", "What was refused by a rate limit: send, connect, read, or address.", ["limit"]
+)
+for limit in ("send", "connect", "read", "address"):  # created with 0 at once: rate() misses the step from no series
+    RATE_LIMITED.labels(limit)

@@ -3,18 +3,21 @@
 import asyncio
 import json
 import logging
+import time
 from typing import Any
 
-from chat.errors import UnavailableError
+from accounts import tracing
+from chat.errors import RETRY_SECONDS, UnavailableError
 from qader.http.asgi import send_json
 
 logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 4.2  # of the 5 that a client waits; the rest is reserve for a busy machine
+LEAST_SECONDS = 0.05  # between two looks at the clock
 
 
 class HttpDeadline:
-    """Answers 503 if the application has not begun to answer after `ANSWER_SECONDS`.
+    """Answers 503 if the application has not begun to answer after `ANSWER_SECONDS`, not counting `Trace.waited`.
 
     The request may still take effect, as after any 503; a client repeats it with the same `client_id`. The
     application is not cancelled: Django returns a database connection to the pool only when its request ends, and a
@@ -36,9 +39,11 @@ class HttpDeadline:
                 await send(message)
 
         task = asyncio.create_task(self.application(scope, receive, send_in_time))
+        begin = time.monotonic()
         try:
-            done, _ = await asyncio.wait([task], timeout=ANSWER_SECONDS)
-            if done or answered:
+            while not (task.done() or answered) and (left := _seconds_left(begin)) > 0:
+                await asyncio.wait([task], timeout=max(left, LEAST_SECONDS))
+            if task.done() or answered:
                 await task
                 return
         except asyncio.CancelledError:
@@ -49,9 +54,15 @@ class HttpDeadline:
         task.add_done_callback(self._forget)
         error = UnavailableError()
         body = json.dumps({"detail": error.text, "code": error.code}).encode()
-        await send_json(send, error.status, body, [(b"retry-after", b"5"), (b"cache-control", b"no-store")])
+        await send_json(
+            send, error.status, body, [(b"retry-after", b"%d" % RETRY_SECONDS), (b"cache-control", b"no-store")]
+        )
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._late.discard(task)
         if not task.cancelled() and (error := task.exception()):
             logger.warning("a request failed after its timeout: %s", type(error).__name__)
+
+
+def _seconds_left(begin: float) -> float:
+    return begin + ANSWER_SECONDS + tracing.trace().waited_until_now() - time.monotonic()

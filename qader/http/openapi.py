@@ -10,11 +10,12 @@ from rest_framework.permissions import AllowAny
 
 from chat.wire import schemas
 from chat.wire.server_frames import Problem
+from qader.http.budgets import is_login, is_read
 
 Shape = type | tuple[type, ...]
 
 RETRY_AFTER = OpenApiParameter(
-    "Retry-After", int, OpenApiParameter.HEADER, response=[429], description="Seconds to wait."
+    "Retry-After", int, OpenApiParameter.HEADER, response=[429, 503], description="Seconds to wait."
 )
 REFUSALS = {
     400: "No JSON.",
@@ -23,7 +24,11 @@ REFUSALS = {
     404: "The id in the path is no number.",
     413: "More than 256 KiB.",
     415: "Not `application/json`.",
-    503: "The database is away. A message is not known to be stored: repeat it with the same `client_id`.",
+    429: "More requests than the rate limit allows.",
+    503: (
+        "The database is away, or too many passwords are being checked. A message is not known to be stored: repeat it "
+        "with the same `client_id`."
+    ),
 }
 
 
@@ -59,6 +64,8 @@ class AutoSchema(openapi.AutoSchema):
             yield 401
         if "{" in self.path:
             yield 404
+        if is_read(self.method, self.path) or is_login(self.method, self.path):
+            yield 429
         if self.method == "POST":
             yield 403
             if self.get_request_serializer():

@@ -5,17 +5,19 @@ import sys
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
-from django.utils.translation import get_language
+from django.utils.translation import get_language, gettext
 from django.views import defaults
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
+from accounts.hashers import HashQueueFullError
 from accounts.models import User
-from chat.errors import UnavailableError
+from chat.errors import RETRY_SECONDS, UnavailableError
 from chat.management.commands.seed_demo import PASSWORD, PEOPLE
 from chat.runtime.database import note_refusal
 from chat.runtime.database_errors import temporary_trouble
 from qader.http.languages import script_texts
+from qader.http.plain_page import plain_page
 
 # The modules that page.js imports, directly or not: preloaded, so that the browser does not find them one by one.
 MODULES = [
@@ -73,16 +75,20 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer 500, or 503 if the database is unreachable or refuses writes: JSON below `/api/`, otherwise a page."""
+    """Answer 500, or 503 if the database or the queue for passwords is unavailable; JSON below `/api/`, else a page."""
     error = sys.exc_info()[1]
     trouble = temporary_trouble(error, "http") if error else None  # e.g. when a session is saved
     note_refusal(trouble)
-    status = 503 if trouble else 500
+    if trouble or isinstance(error, HashQueueFullError):  # e.g. when a password is set in the admin
+        return _unavailable(request)
+    if request.path_info.startswith("/api/"):
+        return JsonResponse({"detail": "Internal server error."}, status=500)
+    return defaults.server_error(request)
+
+
+def _unavailable(request: HttpRequest) -> HttpResponse:
+    error = UnavailableError()
     if not request.path_info.startswith("/api/"):
-        page = defaults.server_error(request)
-        page.status_code = status
-        return page
-    if trouble:
-        told = UnavailableError()
-        return JsonResponse({"detail": told.text, "code": told.code}, status=status)
-    return JsonResponse({"detail": "Internal server error."}, status=status)
+        return plain_page(gettext("The server is busy. Try again in a moment."), error.status, RETRY_SECONDS)
+    headers = {"Retry-After": str(RETRY_SECONDS), "Cache-Control": "no-store"}
+    return JsonResponse({"detail": error.text, "code": error.code}, status=error.status, headers=headers)

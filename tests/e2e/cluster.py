@@ -90,6 +90,9 @@ class Cluster:
             "DATABASE_URL": database_url,
             "REDIS_URL": redis.url if redis else "",
             "STOP_NOTICE_SECONDS": "0",
+            # One person connects and reads as often as hundreds would.
+            "CHAT_CONNECT_LIMIT": "1000/s",
+            "CHAT_READ_LIMIT": "1000/s",
         }
 
     def server(self, kind: str = "daphne", *, module: str = "qader.serve", **settings: str) -> WebServer:

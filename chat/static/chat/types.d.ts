@@ -17,7 +17,7 @@ export type FrameErrorCode =
 	| "message_not_found"
 	/** More code points than the server accepts. */
 	| "message_too_long"
-	/** Too many messages or frames: wait `retry_after` seconds. */
+	/** Too many messages, frames, requests or handshakes: wait `retry_after` seconds. */
 	| "rate_limited"
 	/** The message may not have been stored: repeat it with the same `client_id`. */
 	| "temporarily_unavailable";
@@ -281,5 +281,5 @@ export type CloseCode =
 	| 4403
 	/** The conversation does not exist: ask REST for the present one. */
 	| 4404
-	/** More than 100 refused frames in 10 seconds, or too many sockets: wait. */
+	/** More than 100 refused frames in 10 seconds, too many sockets or too many handshakes: wait. */
 	| 4429;

@@ -1,0 +1,48 @@
+"""How the text that somebody types as a user name or an e-mail address is read."""
+
+import re
+import unicodedata
+
+MAX_TYPED = 1000  # code points; a longer text is no name, and normalizing it can take seconds
+
+# What is not seen but is no format or space character to Unicode: fillers, variation selectors, the blank of braille.
+INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0f]")
+INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
+
+
+def visible_part(text: str) -> str:
+    """Return the text without spaces and invisible marks at its ends.
+
+    Phones paste direction marks, zero-width spaces and byte order marks with a name.
+    """
+    visible = [place for place, character in enumerate(text) if not _is_invisible(character)]
+    return text[visible[0] : visible[-1] + 1] if visible else ""
+
+
+def normal_name(text: str) -> str:
+    """Return the visible part in Unicode's form NFKC.
+
+    Keyboards differ in how they compose letters, and some write Latin letters in their wide forms.
+    """
+    return text if len(text) > MAX_TYPED else visible_part(unicodedata.normalize("NFKC", text))
+
+
+def folded_name(text: str) -> str:
+    """Return what all spellings of a name have in common that may count as one: letter case does not matter."""
+    # upper() first: it makes one letter of some that casefold() keeps apart, such as the dotless i.
+    return normal_name(normal_name(text).upper().casefold())
+
+
+def spellings(text: str) -> list[str]:
+    """Return how a typed name may be stored, the likeliest first: rows that we did not write are in any form."""
+    if len(text) > MAX_TYPED:
+        return [text]
+    name = normal_name(text)
+    forms = [unicodedata.normalize(form, name) for form in ("NFD", "NFKD")]
+    return list(dict.fromkeys([visible_part(text), name, *forms]))
+
+
+def _is_invisible(character: str) -> bool:
+    if character == "\0":  # refused everywhere, as no text of ours may have it
+        return False
+    return unicodedata.category(character) in INVISIBLE_CATEGORIES or INVISIBLE.match(character) is not None
