@@ -5,7 +5,7 @@ all sockets at once have none.
 """
 
 import contextvars
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["request", "connection"]
@@ -18,7 +18,7 @@ class Trace:
     """One request or one socket, with the facts for its log line.
 
     `route` is the name of a request's URL pattern. `refusal` is the reason why a socket is refused; each step of the
-    handshake sets its own, and None means accepted.
+    handshake sets its own, and None means accepted. `refused` has further facts for the line about a refusal.
     """
 
     kind: Kind
@@ -26,6 +26,7 @@ class Trace:
     user_id: int | None = None
     route: str = UNMATCHED
     refusal: str | None = "origin"
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 _current: contextvars.ContextVar[Trace | None] = contextvars.ContextVar("trace", default=None)

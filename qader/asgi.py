@@ -9,6 +9,7 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "qader.settings")
 http_application = get_asgi_application()  # before the imports below: it loads the apps, and they need the models
 
+from accounts.addresses import PublicAddress  # noqa: E402
 from accounts.middleware import AuthMiddlewareStack  # noqa: E402
 from chat.routing import websocket_urlpatterns  # noqa: E402
 from qader.http.body_limit import BodyLimit  # noqa: E402
@@ -24,4 +25,4 @@ application = ProtocolTypeRouter(
         ),
     }
 )
-application = AccessLog(application)
+application = AccessLog(PublicAddress(application))

@@ -19,6 +19,7 @@ from qader.environment import (
     database,
     env,
     origins,
+    proxies,
     rate,
     redis_url,
     refuse_misspelt,
@@ -164,10 +165,9 @@ SECURE_HSTS_PRELOAD = SECURE_SSL and HSTS_SCOPE == "preload"
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # they demand both
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-# Trust X-Real-IP and X-Forwarded-Proto. Only behind a proxy that overwrites both.
-TRUST_PROXY = env.bool("TRUST_PROXY", False)
-if TRUST_PROXY:
-    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# How many proxies in a row to trust. accounts.addresses reads their headers, the scheme included: Django's
+# SECURE_PROXY_SSL_HEADER would not hold for sockets.
+TRUST_PROXY = proxies("TRUST_PROXY")
 
 # The origins that may open sockets may also use REST.
 CORS_ALLOWED_ORIGINS = CSRF_TRUSTED_ORIGINS
