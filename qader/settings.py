@@ -66,6 +66,8 @@ MIDDLEWARE = [
     "qader.http.database.give_back_connection",
     "qader.observability.access_log.RouteMiddleware",
     "qader.http.headers.policies",
+    "qader.http.api.api_answers",
+    "qader.http.body_limit.body_length",
     "django.middleware.security.SecurityMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "qader.http.static_files.WhiteNoiseMiddleware",
@@ -182,7 +184,10 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.SessionAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": [
+        f"rest_framework.parsers.{name}" for name in ("JSONParser", "FormParser", "MultiPartParser")
+    ],
+    "URL_FORMAT_OVERRIDE": None,  # REST is JSON whatever `?format=` says; the OpenAPI document reads it itself
     "EXCEPTION_HANDLER": "chat.exception_handler.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "qader.http.openapi.AutoSchema",
 }

@@ -1,6 +1,7 @@
 """The chat page at `/`, and the answers 404 and 500."""
 
 import sys
+from http import HTTPStatus
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -15,6 +16,7 @@ from chat.errors import UnavailableError
 from chat.management.commands.seed_demo import PASSWORD, PEOPLE
 from chat.runtime.database import note_refusal
 from chat.runtime.database_errors import temporary_trouble
+from qader.http.api import API_PREFIX, as_api_answer
 from qader.http.languages import script_texts
 
 # The modules that page.js imports, directly or not: preloaded, so that the browser does not find them one by one.
@@ -65,24 +67,36 @@ def page(request: HttpRequest) -> HttpResponse:
     return response
 
 
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 400."""
+    return _error(request, 400)
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 403."""
+    return _error(request, 403)
+
+
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer 404: JSON below `/api/`, otherwise a page."""
-    if request.path_info.startswith("/api/"):
-        return JsonResponse({"detail": "Not found."}, status=404)
-    return defaults.page_not_found(request, exception)
+    """Answer 404."""
+    return _error(request, 404)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer 500, or 503 if the database is unreachable or refuses writes: JSON below `/api/`, otherwise a page."""
+    """Answer 500, or 503 if the database is unreachable or refuses writes."""
     error = sys.exc_info()[1]
     trouble = temporary_trouble(error, "http") if error else None  # e.g. when a session is saved
     note_refusal(trouble)
-    status = 503 if trouble else 500
-    if not request.path_info.startswith("/api/"):
-        page = defaults.server_error(request)
-        page.status_code = status
-        return page
-    if trouble:
+    if trouble and request.path_info.startswith(API_PREFIX):
         told = UnavailableError()
-        return JsonResponse({"detail": told.text, "code": told.code}, status=status)
-    return JsonResponse({"detail": "Internal server error."}, status=status)
+        return JsonResponse({"detail": told.text, "code": told.code}, status=told.status)
+    return _error(request, 503 if trouble else 500)
+
+
+def _error(request: HttpRequest, status: int) -> HttpResponse:
+    """Return a page that names the error; below `/api/` it is JSON.
+
+    Django's own views would read the body to look for a CSRF token, and fail if it is malformed.
+    """
+    page = defaults.ERROR_PAGE_TEMPLATE % {"title": HTTPStatus(status).phrase, "details": ""}
+    return as_api_answer(request.path_info, HttpResponse(page, status=status))
