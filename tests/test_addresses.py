@@ -96,6 +96,29 @@ def test_what_cannot_be_read_is_logged_once(rf: Any, settings: Any, lines: Lines
     ]
 
 
+# As each proxy sends an upgrade or a request from 198.51.100.7 at https://chat.qader.vip; docs/operations.md lists them.
+PROXIES = {
+    "Caddy": (1, {"X-Real-IP": "198.51.100.7", "X-Forwarded-For": "198.51.100.7", "X-Forwarded-Proto": "https"}),
+    "Traefik": (1, {"X-Real-IP": "198.51.100.7", "X-Forwarded-For": "198.51.100.7", "X-Forwarded-Proto": "wss"}),
+    "Next.js behind nginx": (1, {"X-Real-IP": "198.51.100.7", "X-Forwarded-Proto": "https"}),
+    "nginx behind Caddy": (
+        2,
+        {"X-Real-IP": "10.0.0.1", "X-Forwarded-For": "6.6.6.6, 198.51.100.7, 10.0.0.1", "X-Forwarded-Proto": "https"},
+    ),
+    "Traefik behind a load balancer": (
+        2,
+        {"X-Real-IP": "10.0.0.1", "X-Forwarded-For": "198.51.100.7:4711, 10.0.0.1", "X-Forwarded-Proto": "https, wss"},
+    ),
+}
+
+
+@pytest.mark.parametrize("proxy", PROXIES)
+def test_each_proxy_of_the_documentation_is_understood(settings: Any, proxy: str) -> None:
+    settings.TRUST_PROXY, headers = PROXIES[proxy]
+    asked = scope_of("10.0.0.2", [("Host", "chat.qader.vip"), *headers.items()])
+    assert (client_address(asked), addresses.public_origin(asked)) == ("198.51.100.7", "https://chat.qader.vip")
+
+
 async def http_address(headers: list[tuple[bytes, bytes]]) -> str:
     """The scheme and host of a request, as an answer has them: the address of the sockets in the AsyncAPI document."""
     from qader.asgi import application
