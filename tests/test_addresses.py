@@ -96,7 +96,7 @@ def test_what_cannot_be_read_is_logged_once(rf: Any, settings: Any, lines: Lines
     ]
 
 
-# As each proxy sends an upgrade or a request from 198.51.100.7 at https://chat.qader.vip; docs/operations.md lists them.
+# What each proxy of docs/operations.md sends for a client at 198.51.100.7 that asks https://chat.qader.vip.
 PROXIES = {
     "Caddy": (1, {"X-Real-IP": "198.51.100.7", "X-Forwarded-For": "198.51.100.7", "X-Forwarded-Proto": "https"}),
     "Traefik": (1, {"X-Real-IP": "198.51.100.7", "X-Forwarded-For": "198.51.100.7", "X-Forwarded-Proto": "wss"}),
