@@ -67,6 +67,16 @@ async def test_a_form_may_have_the_csrf_token_in_a_field(live_people: People) ->
     assert (status, told["code"]) == (403, "csrf_failed")
 
 
+@pytest.mark.parametrize("body", [b"[]", b"5", b'"x"', b"null", b"{", b"\xff", b"x"])
+@pytest.mark.parametrize("token", [True, False])
+async def test_the_token_is_checked_before_the_body_is_read(live_people: People, body: bytes, token: bool) -> None:
+    request = await request_of(live_people.student, MINE, "application/json", len(body), chunked=False)
+    if not token:
+        request["headers"] = [header for header in request["headers"] if header[0] != b"x-csrftoken"]
+    status, told = await send_in_parts(request, [body])
+    assert (status, told["code"] == "csrf_failed") == ((400, False) if token else (403, True))
+
+
 @pytest.mark.parametrize(
     ("content_type", "body", "code"),
     [

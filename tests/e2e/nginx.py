@@ -73,7 +73,7 @@ class Nginx:
         path = program("nginx", "nginx")
         assert path
         with (self.folder / "nginx.log").open("ab") as log:
-            command = [path, "-p", self.folder, "-c", self.folder / "nginx.conf", "-e", "stderr"]
+            command = [path, "-p", str(self.folder), "-c", str(self.folder / "nginx.conf"), "-e", "stderr"]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():

@@ -12,7 +12,7 @@ from tests.e2e.caddy import Proxy, proxy
 from tests.e2e.chat_socket import connected
 from tests.e2e.cluster import Cluster, Databases, Pair
 from tests.e2e.nginx import Nginx, nginx
-from tests.e2e.server import WebServer, start_together
+from tests.e2e.server import Front, WebServer, start_together
 from tests.e2e.test_proxy import chat, sign_in, signed_in
 from tests.servers import redis
 
@@ -67,7 +67,7 @@ def row(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield outer
 
 
-def assert_failures_count_for_the_real_address(front: Nginx | Proxy, pair: Pair) -> None:
+def assert_failures_count_for_the_real_address(front: Front, pair: Pair) -> None:
     """One failure for a name locks that name out for this address, whatever the client claims to be; not for others."""
     with front.client("127.0.0.2") as guesser, front.client("127.0.0.3") as neighbour:
         for number, expected in enumerate((400, 429, 429)):
