@@ -2,7 +2,7 @@
 
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
@@ -69,6 +69,10 @@ class SessionAuthentication(authentication.SessionAuthentication):
     def authenticate_header(self, request: Request) -> str:
         """Return the WWW-Authenticate header; DRF answers 401 if there is one."""
         return "Session"
+
+    def enforce_csrf(self, request: Request) -> None:
+        """Raise 403 without a CSRF token, in the header or in a form; a JSON body is not read for it."""
+        super().enforce_csrf(cast(Request, request._request))
 
 
 def session_user(session: SessionBase) -> User | AnonymousUser:

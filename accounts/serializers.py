@@ -1,6 +1,6 @@
 """The wire format of people."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -38,6 +38,7 @@ class CsrfBody(msgspec.Struct, frozen=True, rename="camel"):
 class LoginProblem(msgspec.Struct, frozen=True):
     """Why nobody could be signed in: what is wrong with a field, or `detail`."""
 
+    code: Literal["invalid_json", "invalid_request", "wrong_credentials"]
     detail: str | msgspec.UnsetType = msgspec.UNSET
     username: list[str] | msgspec.UnsetType = msgspec.UNSET
     password: list[str] | msgspec.UnsetType = msgspec.UNSET

@@ -8,7 +8,7 @@ import contextvars
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["request", "connection"]
@@ -21,8 +21,8 @@ class Trace:
     """One request or one socket, with the facts for its log line.
 
     `route` is the name of a request's URL pattern. `refusal` is the reason why a socket is refused; each step of the
-    handshake sets its own, and None means accepted. `waited` are the seconds that the request waited for its turn on
-    purpose, which the time limit of its answer does not count.
+    handshake sets its own, and None means accepted. `refused` has further facts for the line about a refusal. `waited`
+    are the seconds that the request waited for its turn on purpose, which the time limit of its answer does not count.
     """
 
     kind: Kind
@@ -30,6 +30,7 @@ class Trace:
     user_id: int | None = None
     route: str = UNMATCHED
     refusal: str | None = "origin"
+    refused: dict[str, str] = field(default_factory=dict)
     waited: float = 0.0
     waiting_since: float | None = None
 

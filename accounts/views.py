@@ -6,7 +6,6 @@ import msgspec
 from django.contrib.auth import login, logout
 from django.middleware.csrf import get_token
 from django.utils.decorators import method_decorator
-from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_variables
 from drf_spectacular.utils import extend_schema
 from rest_framework import exceptions, serializers
@@ -48,7 +47,6 @@ class LoginSerializer(serializers.Serializer[None]):
     password = TextField(max_length=1024, trim_whitespace=False)
 
 
-@method_decorator(never_cache, name="dispatch")
 class CsrfView(APIView):
     """Hands out the CSRF token, and its cookie, for a frontend that has no page of ours."""
 
@@ -60,7 +58,6 @@ class CsrfView(APIView):
         return Response(msgspec.to_builtins(CsrfBody(csrf_token=get_token(request._request))))
 
 
-@method_decorator(never_cache, name="dispatch")
 class LoginView(APIView):
     """Signs in; the session gets a new key, so a planted one is worth nothing."""
 
@@ -82,7 +79,7 @@ class LoginView(APIView):
             body = {"detail": "Too many failed tries to log in.", "code": "rate_limited"}
             return Response(body, status=429, headers={"Retry-After": str(error.retry_after)})
         if user is None:
-            return Response({"detail": "Wrong user name or password."}, status=400)
+            return Response({"detail": "Wrong user name or password.", "code": "wrong_credentials"}, status=400)
         session = request._request.session
         before = session.session_key
         login(request._request, user)
@@ -93,7 +90,6 @@ class LoginView(APIView):
         return response
 
 
-@method_decorator(never_cache, name="dispatch")
 class LogoutView(APIView):
     """Signs out: ends this session and its sockets."""
 
@@ -109,7 +105,6 @@ class LogoutView(APIView):
         return Response(status=204)
 
 
-@method_decorator(never_cache, name="dispatch")
 class MeView(APIView):
     """Who is signed in."""
 

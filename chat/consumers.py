@@ -28,7 +28,17 @@ from chat.runtime.database import in_database
 from chat.runtime.rate_limit import Bucket, connect_limit
 from chat.store.batch import Outcome
 from chat.store.overview import EntryState, entry_states, unread_total
-from chat.wire.client_frames import ClientFrame, MarkRead, Ping, SendMessage, SetTyping, parse_id, read, read_frame
+from chat.wire.client_frames import (
+    ClientFrame,
+    MarkRead,
+    Ping,
+    SendMessage,
+    SetTyping,
+    parse_flag,
+    parse_id,
+    read,
+    read_frame,
+)
 from chat.wire.server_frames import Pong, error_frame
 
 logger = logging.getLogger(__name__)
@@ -155,7 +165,7 @@ class ChatConsumer(SocketConsumer):
             user=self.scope.get("user"),
             session=self.scope.get("session"),
             conversation_id=None if conversation_id is None else parse_id(conversation_id),
-            mark=self.query.get("mark_read", "").lower() not in {"false", "0"},
+            mark=parse_flag(self.query, "mark_read", default=True),
             after=self._after(),
             check=check,
         )

@@ -1,6 +1,8 @@
 """The errors that clients receive, with the machine-readable codes of the contract."""
 
+import json
 from enum import IntEnum
+from http import HTTPStatus
 from typing import Literal
 
 FrameCode = Literal[
@@ -19,12 +21,22 @@ FrameCode = Literal[
 
 RestCode = Literal[
     "conversation_not_found",
+    "csrf_failed",
+    "internal_error",
+    "invalid_parameter",
+    "invalid_request",
+    "method_not_allowed",
     "no_mentor",
     "not_a_mentor",
     "not_a_participant",
     "not_a_student",
+    "not_acceptable",
     "not_authenticated",
+    "not_found",
+    "page_not_found",
     "too_many_sockets",
+    "unsupported_media_type",
+    "wrong_credentials",
 ]
 """Further codes over REST, and of refused handshakes."""
 
@@ -42,13 +54,44 @@ ERROR_CODES: dict[Code, str] = {
     "rate_limited": "Too many messages, frames, requests or handshakes: wait `retry_after` seconds.",
     "temporarily_unavailable": "The message may not have been stored: repeat it with the same `client_id`.",
     "conversation_not_found": "There is no such conversation of this user.",
+    "csrf_failed": "The CSRF token is missing or wrong, or the page's origin is not ours: fetch a new token.",
+    "internal_error": "The server failed.",
+    "invalid_parameter": "A query parameter has a wrong value, contradicts another one, or is given twice.",
+    "invalid_request": "The request is malformed, has too many parameters, or lacks a field.",
+    "method_not_allowed": "This path has no such method.",
     "no_mentor": "The student has no mentor now.",
     "not_a_mentor": "For teachers and trainers only.",
     "not_a_participant": "The user is no participant of this conversation, or has no conversations.",
     "not_a_student": "For students only.",
+    "not_acceptable": "The `Accept` header or `format` excludes every form of the answer.",
     "not_authenticated": "Nobody is signed in.",
+    "not_found": "There is nothing at this path.",
+    "page_not_found": "The list has no such page.",
     "too_many_sockets": "Too many open sockets of this user.",
+    "unsupported_media_type": "The body is neither JSON nor a form.",
+    "wrong_credentials": "Wrong user name or password.",
 }
+
+# The code of an answer whose error has none of its own, such as those that Django and DRF make.
+STATUS_CODES: dict[int, Code] = {
+    400: "invalid_request",
+    401: "not_authenticated",
+    403: "csrf_failed",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    413: "message_too_long",
+    415: "unsupported_media_type",
+    429: "rate_limited",
+    500: "internal_error",
+    503: "temporarily_unavailable",
+}
+
+
+def problem_of(status: int) -> bytes:
+    """Return the JSON text of an error that has only a status."""
+    code = STATUS_CODES.get(status, "invalid_request" if status < 500 else "internal_error")
+    return json.dumps({"detail": HTTPStatus(status).phrase.capitalize() + ".", "code": code}).encode()
 
 
 class CloseCode(IntEnum):

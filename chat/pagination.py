@@ -1,10 +1,12 @@
 """Pages of a conversation's history, by `seq`: every page costs the same, since no rows are counted or skipped."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from rest_framework.exceptions import NotFound, ValidationError
+from django.http import QueryDict
+from rest_framework.exceptions import NotFound
 from rest_framework.pagination import PageNumberPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -13,11 +15,13 @@ from rest_framework.utils.urls import remove_query_param, replace_query_param
 from chat.errors import ClientError
 from chat.models import Conversation, Message
 from chat.store.history import Place, place_of
-from chat.wire.client_frames import parse_id
+from chat.wire.client_frames import parse_id, parse_query
 from chat.wire.server_frames import ConversationBody, ConversationPage
 
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 200
+PAGE_PARAMETERS = ("page", "page_size")
+CURSOR_PARAMETERS = ("limit", "before", "after")
 
 
 class ConversationPagination(PageNumberPagination):
@@ -26,6 +30,14 @@ class ConversationPagination(PageNumberPagination):
     page_size = PAGE_SIZE
     page_size_query_param = "page_size"
     max_page_size = MAX_PAGE_SIZE
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
+        """Return the rows of the page; raises `page_not_found`, and `invalid_parameter` for two different pages."""
+        parse_query(_values(request), PAGE_PARAMETERS)
+        try:
+            return super().paginate_queryset(queryset, request, view)
+        except NotFound:
+            raise _no_such_page() from None
 
     def get_paginated_response(self, data: list[ConversationBody]) -> Response:
         """Return the page."""
@@ -49,10 +61,14 @@ def history_page(conversation: Conversation, request: Request) -> dict[str, Any]
     """Return `{count, next, previous, results}` for the parameters of the request; the results are rows.
 
     The parameters are `page` and `page_size` as in v1, where page 1 is the oldest, or `limit` with at most one of
-    `before` and `after`.
+    `before` and `after`. Raises `invalid_parameter`, `page_not_found` and `message_not_found`.
     """
-    by_cursor = any(name in request.query_params for name in ("limit", "before", "after"))
-    page = _cursor_page(conversation, request) if by_cursor else _numbered_page(conversation, request)
+    query = parse_query(_values(request), PAGE_PARAMETERS + CURSOR_PARAMETERS)
+    by_cursor = [name for name in CURSOR_PARAMETERS if name in query]
+    for name in PAGE_PARAMETERS if by_cursor else ():
+        if name in query:
+            raise ClientError("invalid_parameter", f"Not together with {by_cursor[0]}.", field=name)
+    page = _cursor_page(conversation, query) if by_cursor else _numbered_page(conversation, query)
     url = request.build_absolute_uri()
     for name in ("before", "after", "page"):
         url = remove_query_param(url, name)
@@ -71,35 +87,44 @@ def history_page(conversation: Conversation, request: Request) -> dict[str, Any]
     }
 
 
-def _numbered_page(conversation: Conversation, request: Request) -> Page:
-    size = _page_size(request)
+def _values(request: Request) -> dict[str, list[str]]:
+    given: QueryDict = request.query_params
+    return dict(given.lists())
+
+
+def _no_such_page() -> ClientError:
+    return ClientError("page_not_found", "Invalid page.", 404)
+
+
+def _numbered_page(conversation: Conversation, query: Mapping[str, str]) -> Page:
+    size = _page_size(query)
     last = max(1, -(-conversation.last_seq // size))
-    text = request.query_params.get("page") or "1"
+    text = query.get("page") or "1"
     number = last if text == "last" else parse_id(text)
     if not 1 <= number <= last:
-        raise NotFound("Invalid page.")
+        raise _no_such_page()
     start = (number - 1) * size
     rows = conversation.messages.filter(seq__gt=start, seq__lte=start + size).with_sender().order_by("seq")
     previous = {"page": number - 1} if number > 2 else {} if number == 2 else None
     return Page(list(rows), previous, {"page": number + 1} if number < last else None)
 
 
-def _page_size(request: Request) -> int:
+def _page_size(query: Mapping[str, str]) -> int:
     """Return the requested `page_size`; as in DRF, the default replaces an invalid one."""
-    size = parse_id(request.query_params.get("page_size", ""))
+    size = parse_id(query.get("page_size", ""))
     return min(size, MAX_PAGE_SIZE) if size > 0 else PAGE_SIZE
 
 
-def _cursor_page(conversation: Conversation, request: Request) -> Page:
-    limit = parse_id(request.query_params.get("limit", str(PAGE_SIZE)))
+def _cursor_page(conversation: Conversation, query: Mapping[str, str]) -> Page:
+    limit = parse_id(query.get("limit", str(PAGE_SIZE)))
     if limit < 1:
-        raise ValidationError({"limit": ["A positive number is expected."]})
+        raise ClientError("invalid_parameter", "A positive number is expected.", field="limit")
     limit = min(limit, MAX_PAGE_SIZE)
-    if "before" in request.query_params and "after" in request.query_params:
-        raise ValidationError({"after": ["Either before or after, not both."]})
-    if "after" in request.query_params:
-        return _page_after(conversation, _place(conversation, request, "after"), limit)
-    place = _place(conversation, request, "before") if "before" in request.query_params else None
+    if "before" in query and "after" in query:
+        raise ClientError("invalid_parameter", "Either before or after, not both.", field="after")
+    if "after" in query:
+        return _page_after(conversation, _place(conversation, query, "after"), limit)
+    place = _place(conversation, query, "before") if "before" in query else None
     rows = conversation.messages.filter(seq__lt=place.before if place else conversation.last_seq + 1)
     messages = list(rows.with_sender().order_by("-seq")[: limit + 1])[::-1]
     older = len(messages) > limit
@@ -128,8 +153,8 @@ def _page_after(conversation: Conversation, place: Place, limit: int) -> Page:
     )
 
 
-def _place(conversation: Conversation, request: Request, name: str) -> Place:
-    place = place_of(conversation, parse_id(request.query_params[name]))
+def _place(conversation: Conversation, query: Mapping[str, str], name: str) -> Place:
+    place = place_of(conversation, parse_id(query[name]))
     if place is None:
         raise ClientError("message_not_found", "No such message in this conversation.", 400, field=name)
     return place

@@ -31,14 +31,19 @@ def signed_in(user: User | AnonymousUser) -> User:
     return user
 
 
-def student_conversation(*, user: User) -> Conversation:
-    """Return a student's conversation with their mentor, created if missing; 403 for others, 404 without mentor."""
+def student_conversation(*, user: User, create: bool = True) -> Conversation:
+    """Return a student's conversation with their mentor; 403 for others, 404 without mentor.
+
+    A missing one is created; without `create` that is a 404, too.
+    """
     profile = _profile(user)
     if profile is None or not profile.is_student:
         raise ClientError("not_a_student", "Only students have a mentor.", 403)
     # Uses the present mentor from the database; the loaded profile may be stale.
     pair = Conversation.objects.with_profiles().filter(student=profile, teacher=F("student__assigned_mentor"))
     conversation = pair.first()
+    if conversation is None and not create:
+        raise ClientError("conversation_not_found", "The conversation does not exist yet.", 404)
     if conversation is None:
         present = UserProfile.objects.select_related("user", "assigned_mentor__user").filter(pk=profile.pk).first()
         if present is not None and present.mentor is not None:

@@ -4,12 +4,15 @@ from django.urls import path, register_converter
 from django.urls.converters import IntConverter
 
 from chat import views
+from chat.wire.client_frames import parse_id
 
 
 class RowIdConverter(IntConverter):
-    """A row's id: digits that fit the column. Longer numbers match no path."""
+    """A row's id. A number that does not fit the column is -1, an id that no row has."""
 
-    regex = "[0-9]{1,18}"
+    def to_python(self, value: str) -> int:
+        """Return the id."""
+        return parse_id(value)
 
 
 register_converter(RowIdConverter, "row_id")

@@ -6,7 +6,6 @@ import msgspec
 from asgiref.sync import async_to_sync
 from django.db import close_old_connections
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
-from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -18,7 +17,7 @@ from chat.models import Conversation
 from chat.pagination import MAX_PAGE_SIZE, PAGE_SIZE, ConversationPagination, history_page
 from chat.runtime.database import until_unlocked
 from chat.store.overview import conversation_bodies
-from chat.wire.client_frames import MessagePost, read
+from chat.wire.client_frames import MessagePost, parse_flag, parse_query, read
 from chat.wire.server_frames import (
     ConversationBody,
     ConversationPage,
@@ -63,7 +62,7 @@ class StudentConversationView(APIView):
     def get(self, request: Request) -> Response:
         """Return the conversation, made if missing."""
         user = _user(request)
-        conversation = services.student_conversation(user=user)
+        conversation = services.student_conversation(user=user, create=not _is_preview(request))
         return Response(msgspec.to_builtins(conversation_bodies([conversation.pk], user)[0]))
 
 
@@ -72,7 +71,9 @@ class MentorConversationsView(APIView):
 
     refusals = {403: "Not a teacher or trainer."}
 
-    @extend_schema(parameters=PAGES, responses={200: ConversationPage, 404: "No such page."})
+    @extend_schema(
+        parameters=PAGES, responses={200: ConversationPage, 400: (PageProblem, Problem), 404: "No such page."}
+    )
     def get(self, request: Request) -> Response:
         """Return them, newest activity first."""
         user = _user(request)
@@ -88,16 +89,17 @@ class MentorConversationsView(APIView):
 class MessagesView(APIView):
     """The messages of one conversation, which subclasses look up."""
 
-    def conversation(self, user: User, **kwargs: Any) -> Conversation:
-        """Return the conversation of this user that the path names."""
+    def conversation(self, request: Request, **kwargs: Any) -> Conversation:
+        """Return the conversation of the signed-in user that the path names."""
         raise NotImplementedError
 
     @extend_schema(parameters=HISTORY, responses={200: MessagePage, 400: (PageProblem, Problem), 404: "No such page."})
     def get(self, request: Request, **kwargs: Any) -> Response:
         """Return a page of messages; marks what the other side sent as read, unless `mark_read=false`."""
         user = _user(request)
-        conversation = self.conversation(user, **kwargs)
-        mark = _flag(request, "mark_read")
+        conversation = self.conversation(request, **kwargs)
+        query = parse_query(dict(request.query_params.lists()), ["mark_read"])
+        mark = parse_flag(query, "mark_read", default=True) and not _is_preview(request)
         page = history_page(conversation, request)
         if mark and until_unlocked(
             services.mark_read, conversation=conversation, reader=user, up_to=conversation.last_seq
@@ -121,7 +123,7 @@ class MessagesView(APIView):
     def post(self, request: Request, **kwargs: Any) -> Response:
         """Send a message; 201, or 200 with the first one for a repeated `client_id`."""
         user = _user(request)
-        conversation = self.conversation(user, **kwargs)
+        conversation = self.conversation(request, **kwargs)
         draft = read(request.data, MessagePost)
         # Return the connection to the pool: if all waiting requests kept theirs, the writer would have none.
         close_old_connections()
@@ -137,9 +139,9 @@ class StudentMessagesView(MessagesView):
 
     refusals = STUDENTS
 
-    def conversation(self, user: User, **kwargs: Any) -> Conversation:
+    def conversation(self, request: Request, **kwargs: Any) -> Conversation:
         """Return the student's conversation."""
-        return services.student_conversation(user=user)
+        return services.student_conversation(user=_user(request), create=not _is_preview(request))
 
 
 class MentorMessagesView(MessagesView):
@@ -147,9 +149,9 @@ class MentorMessagesView(MessagesView):
 
     refusals = {403: "Not a teacher or trainer.", 404: "Not a conversation of this mentor."}
 
-    def conversation(self, user: User, **kwargs: Any) -> Conversation:
+    def conversation(self, request: Request, **kwargs: Any) -> Conversation:
         """Return the mentor's conversation of that id."""
-        return services.mentor_conversation(user=user, conversation_id=kwargs["conversation_pk"])
+        return services.mentor_conversation(user=_user(request), conversation_id=kwargs["conversation_pk"])
 
 
 class MarkReadView(APIView):
@@ -166,9 +168,12 @@ class MarkReadView(APIView):
         return Response(msgspec.to_builtins(MarkedBody(detail=f"{count} messages marked as read.")))
 
 
-def _flag(request: Request, name: str) -> bool:
-    """Return a boolean query parameter, true if missing."""
-    value = request.query_params.get(name, "true").lower()
-    if value not in {"true", "1", "false", "0"}:
-        raise ValidationError({name: ["true or false is expected."]})
-    return value in {"true", "1"}
+# Browsers announce with these that nobody looks at the answer yet, maybe never: Sec-Purpose today, the others formerly.
+PREVIEW_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
+PREVIEWS = {"prefetch", "prerender", "preview"}
+
+
+def _is_preview(request: Request) -> bool:
+    """Whether the request must change nothing: HEAD, and what a browser fetches before anybody asks for it."""
+    purposes = {request.headers.get(name, "").partition(";")[0].strip().lower() for name in PREVIEW_HEADERS}
+    return request.method == "HEAD" or not purposes.isdisjoint(PREVIEWS)

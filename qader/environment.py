@@ -64,6 +64,15 @@ def between(least: float, most: float, name: str, default: float) -> float:
     return value
 
 
+def proxies(name: str) -> int:
+    """Read how many proxies in a row to trust; the words for true and false stand for 1 and 0."""
+    text: str = env.str(name, "0").strip().lower()
+    text = {"false": "0", "no": "0", "off": "0", "true": "1", "yes": "1", "on": "1"}.get(text, text)
+    if not re.fullmatch("[0-9]{1,2}", text):
+        raise EnvError(f'{name} must be the number of proxies in a row, such as 0, 1 or 2, not "{text}".')
+    return int(text)
+
+
 def texts(name: str, default: list[str]) -> list[str]:
     """Read a comma-separated list."""
     found: list[str] = env.list(name, default)

@@ -19,6 +19,7 @@ from qader.environment import (
     database,
     env,
     origins,
+    proxies,
     rate,
     redis_url,
     refuse_misspelt,
@@ -65,6 +66,8 @@ MIDDLEWARE = [
     "qader.http.database.give_back_connection",
     "qader.observability.access_log.RouteMiddleware",
     "qader.http.headers.policies",
+    "qader.http.api.api_answers",
+    "qader.http.body_limit.body_length",
     "django.middleware.security.SecurityMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "qader.http.static_files.WhiteNoiseMiddleware",
@@ -169,10 +172,9 @@ SECURE_HSTS_PRELOAD = SECURE_SSL and HSTS_SCOPE == "preload"
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]  # they demand both
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-# Trust X-Real-IP and X-Forwarded-Proto. Only behind a proxy that overwrites both.
-TRUST_PROXY = env.bool("TRUST_PROXY", False)
-if TRUST_PROXY:
-    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# How many proxies in a row to trust. accounts.addresses reads their headers, the scheme included: Django's
+# SECURE_PROXY_SSL_HEADER would not hold for sockets.
+TRUST_PROXY = proxies("TRUST_PROXY")
 
 # The origins that may open sockets may also use REST.
 CORS_ALLOWED_ORIGINS = CSRF_TRUSTED_ORIGINS
@@ -187,7 +189,10 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.SessionAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": [
+        f"rest_framework.parsers.{name}" for name in ("JSONParser", "FormParser", "MultiPartParser")
+    ],
+    "URL_FORMAT_OVERRIDE": None,  # REST is JSON whatever `?format=` says; the OpenAPI document reads it itself
     "EXCEPTION_HANDLER": "chat.exception_handler.exception_handler",
     "DEFAULT_SCHEMA_CLASS": "qader.http.openapi.AutoSchema",
 }

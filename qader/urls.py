@@ -3,7 +3,6 @@
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.i18n import set_language
-from drf_spectacular.views import SpectacularAPIView
 
 from qader.http import documents, health, views
 from qader.observability import metrics_view
@@ -16,7 +15,7 @@ v1: list[URLPattern | URLResolver] = [
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", views.page, name="page"),
     path("api/", include(([path("v1/", include((v1, "v1")))], "api"))),
-    path("api/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/schema/", documents.SchemaView.as_view(), name="schema"),
     path("api/docs/", documents.DocsView.as_view(), name="docs"),
     path("api/asyncapi.yaml", documents.asyncapi_yaml, name="asyncapi"),
     path("admin/", admin.site.urls),
@@ -26,5 +25,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("metrics", metrics_view.metrics, name="metrics"),
 ]
 
+handler400 = "qader.http.views.bad_request"
+handler403 = "qader.http.views.forbidden"
 handler404 = "qader.http.views.not_found"
 handler500 = "qader.http.views.server_error"

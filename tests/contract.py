@@ -16,6 +16,8 @@ from chat.errors import CloseCode
 from chat.wire import schemas
 
 CLOSE_CODES = frozenset(map(int, CloseCode)) | {1000}  # the last one when the client itself said goodbye
+ELSEWHERE = frozenset({400, 404, 405, 406, 413})
+REDIRECT = 308  # to the slash at the end of the path, or to TLS
 UNDESCRIBED = frozenset({"HEAD", "OPTIONS"})
 
 
@@ -65,13 +67,13 @@ class Answers:
         document = closed(SchemaGenerator().get_schema(request=None, public=True))
         self.components = document["components"]
         self.operations = [
-            (re.compile(re.sub(r"{\w+}", "[0-9]{1,18}", path)), methods) for path, methods in document["paths"].items()
+            (re.compile(re.sub(r"{\w+}", "[0-9]+", path)), methods) for path, methods in document["paths"].items()
         ]
         self.validators: dict[str, Any] = {}
 
     def check(self, method: str, path: str, status: int, headers: Mapping[str, str], content: bytes) -> None:
         """Fail unless the document says that this request may be answered so."""
-        if method in UNDESCRIBED or not path.startswith("/api/v1/"):
+        if method in UNDESCRIBED or status == REDIRECT or not path.startswith("/api/v1/"):
             return
         line = f"{method} {path}: {status} {content[:500]!r}"
         operation = self.operation(method, path)
@@ -95,7 +97,8 @@ class Answers:
     def elsewhere(self, status: int) -> Any:
         """Return what may be answered where no operation is: no such path, no such method."""
         problem = {"schema": {"$ref": schemas.REF.format(name="Problem")}}
-        return {"content": {"application/json": problem}} if status in {404, 405} else None
+        refused = {"content": {"application/json": problem}}
+        return refused if status in ELSEWHERE else None
 
     def validator(self, answer: Any) -> Any:
         """Return what checks the body of this answer."""

@@ -14,9 +14,9 @@ from tests.people import PASSWORD, People, client_of, make_user, profile_object
 from tests.queries import recorded_queries
 
 AUTH = "/api/v1/auth/"
-WRONG = {"detail": "Wrong user name or password."}
-NOT_SIGNED_IN = {"detail": "Authentication credentials were not provided."}
-NO_CSRF = {"detail": "CSRF Failed: CSRF cookie not set."}
+WRONG = {"detail": "Wrong user name or password.", "code": "wrong_credentials"}
+NOT_SIGNED_IN = {"detail": "Authentication credentials were not provided.", "code": "not_authenticated"}
+NO_CSRF = {"detail": "CSRF Failed: CSRF cookie not set.", "code": "csrf_failed"}
 
 
 def post(client: Client, path: str, body: Any = None, **headers: Any) -> Any:
@@ -223,13 +223,16 @@ def test_every_try_costs_one_password_hash(
 )
 def test_missing_and_non_text_fields_are_named(people: People, client: Client, body: Any, answer: Any) -> None:
     response = post(client, "login/", body)
-    assert (response.status_code, response.json()) == (400, answer)
+    assert (response.status_code, response.json()) == (400, answer | {"code": "invalid_request"})
 
 
 def test_lone_surrogates_in_either_field_are_refused(people: People, client: Client) -> None:
     response = post(client, "login/", '{"username": "\\ud800", "password": "\\ud800"}')
     refused = ["Surrogate characters are not allowed: U+D800."]
-    assert (response.status_code, response.json()) == (400, {"username": refused, "password": refused})
+    assert (response.status_code, response.json()) == (
+        400,
+        {"username": refused, "password": refused, "code": "invalid_request"},
+    )
 
 
 def test_a_session_from_before_sign_in_becomes_invalid(people: People, client: Client) -> None:
@@ -308,4 +311,7 @@ def test_answers_about_a_person_are_never_cached(people: People, path: str) -> N
 )
 def test_other_methods_are_refused(people: People, method: str, path: str) -> None:
     response = getattr(client_of(people.student), method)(AUTH + path)
-    assert (response.status_code, response.json()) == (405, {"detail": f'Method "{method.upper()}" not allowed.'})
+    assert (response.status_code, response.json()) == (
+        405,
+        {"detail": f'Method "{method.upper()}" not allowed.', "code": "method_not_allowed"},
+    )

@@ -17,7 +17,7 @@ from tests.contract import answers, check_close, check_frame
 
 CONVERSATION, INBOX = "/ws/chat/conversations/1/", "/ws/chat/inbox/"
 ME = "/api/v1/auth/me/"
-NOBODY = b'{"detail": "Authentication credentials were not provided."}'
+NOBODY = b'{"detail": "Authentication credentials were not provided.", "code": "not_authenticated"}'
 JSON = {"Content-Type": "application/json"}
 # What a schema cannot say: white space alone, NUL and halves of characters.
 UNSAID = {"empty_message", "invalid_characters"}
@@ -59,9 +59,10 @@ def test_an_undocumented_frame_fails_the_check(path: str, frame: dict[str, Any])
 @pytest.mark.parametrize(
     ("method", "path", "status", "headers", "content"),
     [
-        ("GET", ME, 401, JSON, b'{"detail": "No.", "more": 1}'),
+        ("GET", ME, 401, JSON, b'{"detail": "No.", "code": "not_authenticated", "more": 1}'),
         ("GET", ME, 401, JSON, b'{"detail": "No.", "code": "unheard"}'),
         ("GET", ME, 401, JSON, b"{}"),
+        ("GET", ME, 401, JSON, b'{"detail": "No."}'),
         ("GET", ME, 200, JSON, NOBODY),
         ("GET", ME, 403, JSON, NOBODY),
         ("GET", ME, 500, JSON, NOBODY),

@@ -110,6 +110,20 @@ def test_an_invalid_origin_is_refused(monkeypatch: pytest.MonkeyPatch, origin: s
     assert line == f'CSRF_TRUSTED_ORIGINS takes full origins such as https://qader.vip, not "{origin}".'
 
 
+@pytest.mark.parametrize(
+    ("value", "number"), [("0", 0), ("1", 1), ("2", 2), ("true", 1), ("Yes", 1), ("on", 1), ("False", 0), ("off", 0)]
+)
+def test_trusted_proxies_are_a_number(monkeypatch: pytest.MonkeyPatch, value: str, number: int) -> None:
+    monkeypatch.setenv("TRUST_PROXY", value)
+    assert environment.proxies("TRUST_PROXY") == number
+
+
+@pytest.mark.parametrize("value", ["-1", "1.5", "nginx", "100", "²"])
+def test_an_invalid_number_of_proxies_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    line = told(monkeypatch, "TRUST_PROXY", value, lambda: environment.proxies("TRUST_PROXY"))
+    assert line == f'TRUST_PROXY must be the number of proxies in a row, such as 0, 1 or 2, not "{value}".'
+
+
 def test_origins_are_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CSRF_TRUSTED_ORIGINS", "HTTPS://Qader.VIP:443, http://localhost:8000,http://[::1]:80")
     assert environment.origins(debug=False) == ["https://qader.vip", "http://localhost:8000", "http://[::1]"]

@@ -101,7 +101,7 @@ async def test_a_process_that_stops_is_alive_but_not_ready(async_client: AsyncCl
 @pytest.mark.parametrize("path", ["/api/", "/api/v1/nothing/", "/api/v1/chat/conversations/x/mark-read/"])
 def test_a_404_under_api_is_json(client: Client, path: str) -> None:
     response = client.get(path)
-    assert (response.status_code, response.json()) == (404, {"detail": "Not found."})
+    assert (response.status_code, response.json()) == (404, {"detail": "Not found.", "code": "not_found"})
 
 
 def test_a_404_elsewhere_is_a_page(client: Client) -> None:
@@ -112,7 +112,7 @@ def test_a_404_elsewhere_is_a_page(client: Client) -> None:
 @pytest.mark.parametrize(
     ("error", "status", "body"),
     [
-        (ValueError("secret"), 500, {"detail": "Internal server error."}),
+        (ValueError("secret"), 500, {"detail": "Internal server error.", "code": "internal_error"}),
         (
             OperationalError("secret"),
             503,

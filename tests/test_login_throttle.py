@@ -15,7 +15,6 @@ from django.test import Client
 from redis import Redis
 
 from accounts import throttling
-from accounts.addresses import client_address
 from accounts.devices import Device
 from accounts.throttling import Failures, TooManyFailuresError
 from tests.people import PASSWORD, People
@@ -293,27 +292,6 @@ def test_a_hanging_redis_does_not_delay_log_in(people: People, settings: Any, mo
         assert try_to_log_in().status_code == 400
         assert try_to_log_in(password=PASSWORD).status_code == 200
         assert time.monotonic() - begin < 4
-
-
-@pytest.mark.parametrize(
-    ("trust", "peer", "header", "address"),
-    [
-        (False, "192.0.2.1", None, "192.0.2.1"),
-        (False, "192.0.2.1", "203.0.113.9", "192.0.2.1"),
-        (True, "192.0.2.1", "203.0.113.9", "203.0.113.9"),
-        (True, "192.0.2.1", None, "192.0.2.1"),
-        (True, "192.0.2.1", "nonsense\n", "unknown"),
-        (False, "2001:db8:1:2:aaaa::1", None, "2001:db8:1:2::"),
-        (False, "::ffff:192.0.2.1", None, "192.0.2.1"),
-        (False, "", None, "unknown"),
-    ],
-)
-def test_the_clients_address_is_the_peers_or_what_a_trusted_proxy_says(  # noqa: PLR0917
-    rf: Any, settings: Any, trust: bool, peer: str, header: str | None, address: str
-) -> None:
-    settings.TRUST_PROXY = trust
-    headers = {"X-Real-IP": header} if header else {}
-    assert client_address(rf.get("/", REMOTE_ADDR=peer, headers=headers)) == address
 
 
 def test_names_of_any_length_make_short_keys() -> None:

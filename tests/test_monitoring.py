@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 
 import qader.observability.metrics  # noqa: F401 - registers what only the server would import
 from tests.compose import SECRETS, load_compose
-from tests.promtool import promtool
+from tests.debian import program
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
@@ -163,13 +163,13 @@ def test_monitoring_is_an_optional_pinned_profile() -> None:
     assert "ports" not in monitoring["prometheus"]
 
 
-needs_promtool = pytest.mark.skipif(promtool() is None, reason="needs promtool, or apt-get to download it with")
+PROMTOOL = program("promtool", "prometheus")
+needs_promtool = pytest.mark.skipif(PROMTOOL is None, reason="needs promtool, or apt-get to download it with")
 
 
 def run_promtool(*arguments: str) -> None:
-    program = promtool()
-    assert program
-    done = subprocess.run([program, *arguments], cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
+    assert PROMTOOL
+    done = subprocess.run([PROMTOOL, *arguments], cwd=ROOT, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -13,7 +13,7 @@ from tests.queries import recorded_queries
 
 MINE = "/api/v1/chat/my-conversation/"
 STUDENTS = "/api/v1/chat/teacher/conversations/"
-NOT_SIGNED_IN = {"detail": "Authentication credentials were not provided."}
+NOT_SIGNED_IN = {"detail": "Authentication credentials were not provided.", "code": "not_authenticated"}
 NOT_A_STUDENT = {"detail": "Only students have a mentor.", "code": "not_a_student"}
 NOT_A_MENTOR = {"detail": "Only teachers and trainers have students.", "code": "not_a_mentor"}
 NO_MENTOR = {"detail": "No mentor is assigned.", "code": "no_mentor"}
@@ -232,7 +232,7 @@ def test_a_page_that_does_not_exist_is_not_found(people: People, page: str) -> N
     say(people.conversation, people.student, "one")
     status, body = get(people.teacher, f"{STUDENTS}?page={page}")
     assert status == 404
-    assert body == {"detail": "Invalid page."}
+    assert body == {"detail": "Invalid page.", "code": "page_not_found"}
 
 
 @pytest.mark.parametrize(
@@ -270,5 +270,5 @@ def test_the_list_costs_six_queries_for_one_conversation_and_for_fifty(people: P
 def test_conversations_are_only_read(people: People, method: str, path: str) -> None:
     client = client_of(people.student if path == MINE else people.teacher)
     response = getattr(client, method)(path, {}, content_type="application/json")
-    expected = {"detail": f'Method "{method.upper()}" not allowed.'}
+    expected = {"detail": f'Method "{method.upper()}" not allowed.', "code": "method_not_allowed"}
     assert (response.status_code, response.json()) == (405, expected)

@@ -89,7 +89,7 @@ def test_a_full_last_page_has_no_next_page(people: People, student: Client) -> N
     get(student)
     expected = (200, envelope(history(people)[2:], 4, f"{URL}?page_size=2", None))
     assert get(student, "?page_size=2&page=2") == get(student, "?page_size=2&page=last") == expected
-    assert get(student, "?page_size=2&page=3") == (404, {"detail": "Invalid page."})
+    assert get(student, "?page_size=2&page=3") == (404, {"detail": "Invalid page.", "code": "page_not_found"})
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_page_has_50_messages_unless_asked_and_200_at_most(
 @pytest.mark.parametrize("page", ["0", "2", "-1", "junk", "1.5", "%00", "%ff", "%D9%A1", "9" * 30, "9" * 5000])
 def test_a_page_that_does_not_exist_is_not_found_and_marks_nothing(people: People, student: Client, page: str) -> None:
     say(people.conversation, people.teacher, "one")
-    assert get(student, f"?page={page}") == (404, {"detail": "Invalid page."})
+    assert get(student, f"?page={page}") == (404, {"detail": "Invalid page.", "code": "page_not_found"})
     assert read_flags(people.conversation) == "-"
 
 
@@ -254,12 +254,15 @@ def test_a_cursor_that_is_no_message_of_the_conversation_is_refused(
 
 @pytest.mark.parametrize("limit", ["0", "-1", "junk", "", "1.5", "%00", "9" * 30])
 def test_a_limit_that_is_no_positive_number_is_refused(student: Client, limit: str) -> None:
-    assert get(student, f"?limit={limit}") == (400, {"limit": ["A positive number is expected."]})
+    assert get(student, f"?limit={limit}") == (
+        400,
+        {"limit": ["A positive number is expected."], "code": "invalid_parameter"},
+    )
 
 
 def test_before_and_after_together_are_refused(people: People, student: Client) -> None:
     first, _, last = fill(people.conversation, 3)
-    expected = {"after": ["Either before or after, not both."]}
+    expected = {"after": ["Either before or after, not both."], "code": "invalid_parameter"}
     assert get(student, f"?after={first.pk}&before={last.pk}") == (400, expected)
 
 
@@ -301,7 +304,10 @@ def test_a_mark_read_that_is_neither_true_nor_false_is_refused_and_marks_nothing
     people: People, student: Client, value: str
 ) -> None:
     say(people.conversation, people.teacher, "one")
-    assert get(student, f"?mark_read={value}") == (400, {"mark_read": ["true or false is expected."]})
+    assert get(student, f"?mark_read={value}") == (
+        400,
+        {"mark_read": ["true or false is expected."], "code": "invalid_parameter"},
+    )
     assert read_flags(people.conversation) == "-"
 
 
@@ -332,3 +338,44 @@ def test_a_page_costs_three_queries_and_two_more_to_mark_unread(people: People, 
     assert costs == dict.fromkeys(pages, (besides + 5, besides + 3)) | dict.fromkeys(
         cursors, (besides + 6, besides + 4)
     )
+
+
+PREVIEWS = [
+    {"Sec-Purpose": "prefetch"},
+    {"Sec-Purpose": "prefetch;prerender"},
+    {"Sec-Purpose": " Prefetch ; anonymous-client-ip"},
+    {"Purpose": "prefetch"},
+    {"X-Purpose": "preview"},
+    {"X-Moz": "prefetch"},
+]
+
+
+@pytest.mark.parametrize("headers", PREVIEWS)
+def test_what_is_fetched_before_anybody_asks_for_it_marks_nothing(
+    people: People, student: Client, headers: dict[str, str]
+) -> None:
+    say(people.conversation, people.teacher, "one")
+    for query in ("", "?mark_read=true", "?limit=1"):
+        response = student.get(URL + query, headers=headers)
+        assert (response.status_code, len(response.json()["results"])) == (200, 1)
+    assert read_flags(people.conversation) == "-"
+
+
+def test_head_marks_nothing(people: People, student: Client) -> None:
+    say(people.conversation, people.teacher, "one")
+    teacher = client_of(people.teacher)
+    say(people.conversation, people.student, "two")
+    assert student.head(URL).status_code == 200
+    assert teacher.head(f"/api/v1/chat/teacher/conversations/{people.conversation.pk}/messages/").status_code == 200
+    assert read_flags(people.conversation) == "--"
+
+
+@pytest.mark.parametrize("path", ["/api/v1/chat/my-conversation/", "/api/v1/chat/my-conversation/messages/"])
+def test_head_and_previews_make_no_conversation(people: People, student: Client, path: str) -> None:
+    assert student.head(path).status_code == 404
+    for headers in PREVIEWS:
+        response = student.get(path, headers=headers)
+        assert (response.status_code, response.json()["code"]) == (404, "conversation_not_found")
+    assert not Conversation.objects.exists()
+    assert student.get(path, headers={"Sec-Purpose": "other"}).status_code == 200
+    assert student.head(path).status_code == 200

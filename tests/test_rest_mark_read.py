@@ -10,7 +10,7 @@ from tests.people import People, client_of, fill, say
 from tests.queries import recorded_queries
 from tests.service_results import read_flags
 
-NOT_SIGNED_IN = {"detail": "Authentication credentials were not provided."}
+NOT_SIGNED_IN = {"detail": "Authentication credentials were not provided.", "code": "not_authenticated"}
 NOT_YOURS = {"detail": "You are not part of this conversation.", "code": "not_a_participant"}
 
 
@@ -93,9 +93,15 @@ def test_anonymous_users_are_refused(people: People) -> None:
     assert read_flags(people.conversation) == "-"
 
 
-@pytest.mark.parametrize("conversation_id", ["-1", "x", "1.0", "%00", "١", "9" * 19, "9" * 5000, ""])
+@pytest.mark.parametrize("conversation_id", ["-1", "x", "1.0", "%00", "١", ""])
 def test_an_id_that_is_not_a_number_is_404(people: People, conversation_id: str) -> None:
-    assert mark(people.student, conversation_id) == (404, {"detail": "Not found."})
+    assert mark(people.student, conversation_id) == (404, {"detail": "Not found.", "code": "not_found"})
+
+
+@pytest.mark.parametrize("conversation_id", ["0", "9" * 18, str(2**63 - 1), str(2**63), "9" * 19, "9" * 5000])
+def test_any_number_that_is_no_conversation_of_yours_is_403(people: People, conversation_id: str) -> None:
+    for user in (people.student, people.teacher):
+        assert mark(user, conversation_id) == (403, NOT_YOURS)
 
 
 def test_marking_is_a_post(people: People) -> None:
@@ -103,7 +109,7 @@ def test_marking_is_a_post(people: People) -> None:
     client = client_of(people.student)
     for method in ("get", "put", "patch", "delete"):
         response = getattr(client, method)(f"/api/v1/chat/conversations/{people.conversation.pk}/mark-read/")
-        expected = {"detail": f'Method "{method.upper()}" not allowed.'}
+        expected = {"detail": f'Method "{method.upper()}" not allowed.', "code": "method_not_allowed"}
         assert (response.status_code, response.json()) == (405, expected)
     assert read_flags(people.conversation) == "-"
 

@@ -14,7 +14,7 @@ from tests.conftest import Connect, Post
 from tests.people import People, conversation_of, message_object
 
 MINE = "/api/v1/chat/my-conversation/messages/"
-NOT_SIGNED_IN = {"detail": "Authentication credentials were not provided."}
+NOT_SIGNED_IN = {"detail": "Authentication credentials were not provided.", "code": "not_authenticated"}
 EMPTY = {"content": ["Message content cannot be empty."], "code": "empty_message"}
 NO_TEXT = {"content": ["Message content must be text."], "code": "invalid_frame"}
 TOO_LONG = {"content": ["Message content is longer than 4000 characters."], "code": "message_too_long"}
@@ -186,15 +186,18 @@ async def test_an_invalid_message_is_refused_with_text_and_code(
 )
 async def test_a_body_that_is_not_json_is_refused(post: Post, live_people: People, body: str | bytes) -> None:
     status, told = answer(await post(live_people.student, MINE, body))
-    assert (status, list(told)) == (400, ["detail"])
+    assert (status, list(told), told["code"]) == (400, ["detail", "code"], "invalid_json")
     assert told["detail"].startswith("JSON parse error - ")
     assert await rows(live_people.student) == []
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "application/xml"])
-async def test_a_content_type_other_than_json_is_refused(post: Post, live_people: People, content_type: str) -> None:
+@pytest.mark.parametrize("content_type", ["text/plain", "application/xml", "x/y"])
+async def test_a_body_that_is_neither_json_nor_a_form_is_refused(
+    post: Post, live_people: People, content_type: str
+) -> None:
     response = await post(live_people.student, MINE, {"content": "x"}, content_type=content_type)
-    assert answer(response) == (415, {"detail": f'Unsupported media type "{content_type}" in request.'})
+    detail = f'Unsupported media type "{content_type}" in request.'
+    assert answer(response) == (415, {"detail": detail, "code": "unsupported_media_type"})
     assert await rows(live_people.student) == []
 
 
@@ -209,7 +212,7 @@ async def test_without_the_csrf_token_nothing_is_written(
     post: Post, live_people: People, header: dict[str, str]
 ) -> None:
     status, told = answer(await post(live_people.student, MINE, {"content": "x"}, headers=header))
-    assert (status, list(told)) == (403, ["detail"])
+    assert (status, list(told), told["code"]) == (403, ["detail", "code"], "csrf_failed")
     assert told["detail"].startswith("CSRF Failed: CSRF token ")
     assert await rows(live_people.student) == []
 

@@ -116,7 +116,9 @@ async def test_a_background_tab_connects_without_reading(
     assert await Message.objects.filter(is_read=False).acount() == 1
 
 
-@pytest.mark.parametrize("query", ["?mark_read=true", "?mark_read=1", "?mark_read=", "?mark_read", "?%ff=%00&&=;"])
+@pytest.mark.parametrize(
+    "query", ["?mark_read=true", "?mark_read=1", "?mark_read=TRUE", "?mark_read=1&mark_read=1", "?%ff=%00&&=;"]
+)
 async def test_any_other_query_reads_as_usual(
     connect: Connect, live_people: People, live_conversation: Conversation, query: str
 ) -> None:
@@ -124,6 +126,22 @@ async def test_any_other_query_reads_as_usual(
     async with connect(live_people.student, None, query) as socket:
         assert await socket.receive_json() == established(live_conversation)
     assert await Message.objects.filter(is_read=True).acount() == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("?mark_read=no", "?mark_read=", "?mark_read", "?mark_read=2", "?mark_read=%00", "?mark_read=true "),
+        *("?mark_read=true&mark_read=false", "?after=1&after=2", "?presence=yes", "?presence="),
+    ],
+)
+async def test_a_parameter_that_cannot_be_read_refuses_the_socket_and_marks_nothing(
+    connect: Connect, live_people: People, live_conversation: Conversation, query: str
+) -> None:
+    await in_thread(say, live_conversation, live_people.teacher, "unseen")
+    _, accepted, code = await connect.try_connect(live_people.student, None, query)
+    assert (accepted, code) == (False, 4403)
+    assert await Message.objects.filter(is_read=False).acount() == 1
 
 
 def alone(user: User | AnonymousUser, **kwargs: Any) -> WebsocketCommunicator:

@@ -18,6 +18,7 @@ from chat.live.hub import hub
 from chat.live.subscriber import Subscriber
 from chat.runtime import metrics
 from chat.runtime.rate_limit import address_limit, connect_limit
+from chat.wire.client_frames import parse_flag, parse_query
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,13 @@ CONNECT_SECONDS = 4.2  # the server drops a handshake after 5
 CLOSE_SECONDS = 5.0
 FLOOD_SECONDS = 5.0  # after a flood, the user's handshakes are refused for so long
 
-CLOSE_CODES = {401: CloseCode.SESSION_ENDED, 403: CloseCode.NOT_ALLOWED, 404: CloseCode.NOT_FOUND, 429: CloseCode.FLOOD}
+CLOSE_CODES = {
+    400: CloseCode.NOT_ALLOWED,
+    401: CloseCode.SESSION_ENDED,
+    403: CloseCode.NOT_ALLOWED,
+    404: CloseCode.NOT_FOUND,
+    429: CloseCode.FLOOD,
+}
 
 LOST = 1006  # RFC 6455: without a close frame
 SERVER_CODES = {CloseCode.TOO_BIG, CloseCode.FLOOD, CloseCode.INTERNAL_ERROR, CloseCode.RESTARTING, CloseCode.TRY_LATER}
@@ -47,6 +54,7 @@ class SocketLifecycle(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
 
     name: ClassVar[str]  # in logs and metrics
     subscriber: Subscriber | None = None
+    wants_presence = False
     closing = False
     opened_at: float | None = None
     close_code = LOST
@@ -84,6 +92,7 @@ class SocketLifecycle(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
     async def connect(self) -> None:
         """Look up, join and accept, then heal what was committed between the look-up and the join."""
         try:
+            self.wants_presence = parse_flag(self.query, "presence", default=False)
             async with asyncio.timeout(CONNECT_SECONDS):
                 await hub().listen()
                 start = await self.subscribe()
@@ -133,9 +142,9 @@ class SocketLifecycle(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
 
     @cached_property
     def query(self) -> dict[str, str]:
-        """The query parameters of the socket; the last value of a repeated one."""
+        """The query parameters of the socket; raises `invalid_parameter`."""
         found = parse_qs(self.scope.get("query_string", b"").decode("latin1"), keep_blank_values=True)
-        return {name: values[-1] for name, values in found.items()}
+        return parse_query(found, ("mark_read", "after", "presence"))
 
     @property
     def subscription(self) -> dict[str, Any]:
@@ -143,7 +152,7 @@ class SocketLifecycle(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         session = self.scope.get("session")
         return {
             "session_key": session.session_key if session is not None else None,
-            "wants_presence": self.query.get("presence", "").lower() in {"true", "1"},
+            "wants_presence": self.wants_presence,
             "write": self.send,
             "close": self.close_soon,
         }

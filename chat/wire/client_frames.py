@@ -1,7 +1,7 @@
 """The frames and objects that clients send over sockets and REST, and their validation."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -175,6 +175,27 @@ def parse_id(value: int | str) -> int:
 
 
 _MAX_ID = 2**63 - 1
+
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def parse_query(values: Mapping[str, list[str]], names: Collection[str]) -> dict[str, str]:
+    """Return those of these query parameters that are given; raises `invalid_parameter` for two different values."""
+    given = {name: values[name] for name in names if values.get(name)}
+    for name, texts in given.items():
+        if len(set(texts)) > 1:
+            raise ClientError("invalid_parameter", "Given twice, with different values.", field=name)
+    return {name: texts[-1] for name, texts in given.items()}
+
+
+def parse_flag(query: Mapping[str, str], name: str, *, default: bool) -> bool:
+    """Return a boolean query parameter, in REST and on sockets; raises `invalid_parameter`."""
+    if name not in query:
+        return default
+    flag = _FLAGS.get(query[name].lower())
+    if flag is None:
+        raise ClientError("invalid_parameter", "true or false is expected.", field=name)
+    return flag
 
 
 # Examples for the AsyncAPI document, one for each frame.

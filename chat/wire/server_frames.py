@@ -66,28 +66,30 @@ class MarkedBody(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """An error over REST; `code` is present if clients may need to tell errors apart."""
+    """An error over REST."""
 
     detail: str
-    code: Code | UnsetType = UNSET
+    code: Code
 
 
 class MessageProblem(msgspec.Struct, frozen=True):
     """Why a message was refused: the errors by field."""
 
+    code: FrameCode
     content: list[str] | UnsetType = UNSET
     client_id: list[str] | UnsetType = UNSET
-    code: FrameCode | UnsetType = UNSET
 
 
 class PageProblem(msgspec.Struct, frozen=True):
-    """Why a page of a history was refused: the errors by query parameter."""
+    """Why a page was refused: the error by query parameter."""
 
+    code: Code
+    page: list[str] | UnsetType = UNSET
+    page_size: list[str] | UnsetType = UNSET
     limit: list[str] | UnsetType = UNSET
     before: list[str] | UnsetType = UNSET
     after: list[str] | UnsetType = UNSET
     mark_read: list[str] | UnsetType = UNSET
-    code: FrameCode | UnsetType = UNSET
 
 
 class Frame(msgspec.Struct, frozen=True, tag_field="type"):

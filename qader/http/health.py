@@ -15,6 +15,7 @@ from django.views.decorators.http import require_safe
 
 from chat.errors import UnavailableError
 from chat.runtime.database import in_database, was_full
+from qader.http.api import API_PREFIX
 
 logger = logging.getLogger(__name__)
 
@@ -24,11 +25,20 @@ stopping = threading.Event()  # set at SIGTERM or SIGINT
 
 
 class CommonMiddleware(common.CommonMiddleware):
-    """Django's own, except that probes need no allowed Host: load balancers and Prometheus use the IP address."""
+    """Django's own, except that probes need no allowed Host, and that a missing slash may be mended for a POST.
+
+    Load balancers and Prometheus use the IP address. `qader.http.api` keeps the method of a redirect below `/api/`.
+    """
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
         """Refuse hosts that are not in ALLOWED_HOSTS, except for `ANY_HOST_PATHS`."""
         return None if request.path_info in ANY_HOST_PATHS else super().process_request(request)
+
+    def get_full_path_with_slash(self, request: HttpRequest) -> str:
+        """Return the path to redirect to; with DEBUG Django's own raises for a POST."""
+        if request.path_info.startswith(API_PREFIX):
+            return request.get_full_path(force_append_slash=True)
+        return super().get_full_path_with_slash(request)
 
 
 @never_cache

@@ -11,7 +11,7 @@ from django.utils import translation
 from django.utils.translation.trans_real import DjangoTranslation
 from django.views.i18n import JSONCatalog
 
-API_PREFIX = "/api/"  # always answered in English
+from qader.http.api import API_PREFIX
 
 
 class LocaleMiddleware(locale.LocaleMiddleware):

@@ -18,12 +18,14 @@ RETRY_AFTER = OpenApiParameter(
     "Retry-After", int, OpenApiParameter.HEADER, response=[429, 503], description="Seconds to wait."
 )
 REFUSALS = {
-    400: "No JSON.",
+    400: "The request is malformed, or its parameters are wrong.",
     401: "Nobody is signed in.",
     403: "The CSRF token is missing or wrong, or the page's origin is not ours.",
     404: "The id in the path is no number.",
+    405: "The path has no such method.",
+    406: "The `Accept` header excludes JSON.",
     413: "More than 256 KiB.",
-    415: "Not `application/json`.",
+    415: "Neither JSON nor a form.",
     429: "More requests than the rate limit allows.",
     503: (
         "The database is away, or too many passwords are being checked. A message is not known to be stored: repeat it "
@@ -59,7 +61,7 @@ class AutoSchema(openapi.AutoSchema):
         }
 
     def _refusals(self) -> Iterator[int]:
-        yield 503
+        yield from (400, 405, 406, 503)
         if not self._is_open():
             yield 401
         if "{" in self.path:
@@ -67,9 +69,9 @@ class AutoSchema(openapi.AutoSchema):
         if is_read(self.method, self.path) or is_login(self.method, self.path):
             yield 429
         if self.method == "POST":
-            yield 403
+            yield from (403, 413)
             if self.get_request_serializer():
-                yield from (400, 413, 415)
+                yield 415
 
     def _is_open(self) -> bool:
         return AllowAny in self.view.permission_classes

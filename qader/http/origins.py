@@ -11,9 +11,12 @@ from urllib.parse import urlparse, urlsplit
 from channels.security.websocket import OriginValidator
 from django.conf import settings
 
+from accounts import tracing
+from accounts.addresses import public_origin
 from chat.errors import CloseCode
-from qader.environment import as_browsers_write
 from qader.http.asgi import single_header
+
+LOGGED_LENGTH = 300  # characters of an origin; a host name has at most 253
 
 # RFC 6454, section 6.2, as browsers write it: scheme, host and optional port in lower case. No user, path or list.
 # The host may be an IPv6 address.
@@ -32,7 +35,7 @@ def OriginGuard(validator: OriginValidator) -> Any:  # noqa: N802 - named like A
         if origin is not None and is_origin(origin) and validator.valid_origin(urlparse(origin)):
             await validator(scope, receive, send)
         else:
-            await _refuse(receive, send)
+            await _refuse(scope, receive, send)
 
     return guard
 
@@ -44,10 +47,10 @@ def FullOriginValidator(inner: Any) -> Any:  # noqa: N802
     """
 
     async def validate(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if single_header(scope, b"origin") in (own_origin(scope), *settings.CSRF_TRUSTED_ORIGINS):
+        if single_header(scope, b"origin") in (public_origin(scope), *settings.CSRF_TRUSTED_ORIGINS):
             await inner(scope, receive, send)
         else:
-            await _refuse(receive, send)
+            await _refuse(scope, receive, send)
 
     return validate
 
@@ -62,15 +65,9 @@ def is_origin(text: str) -> bool:
         return False
 
 
-def own_origin(scope: dict[str, Any]) -> str | None:
-    """Return the origin of pages on the host that this socket connects to."""
-    host = single_header(scope, b"host")
-    secure = scope.get("scheme") == "wss"
-    if settings.TRUST_PROXY:
-        secure = secure or single_header(scope, b"x-forwarded-proto") == "https"
-    return as_browsers_write(f"http{'s' if secure else ''}://{host}") if host else None
-
-
-async def _refuse(receive: Any, send: Any) -> None:
+async def _refuse(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Close the socket, and note for its log line what was compared."""
+    origin = single_header(scope, b"origin") or ""
+    tracing.trace().refused |= {"origin": origin[:LOGGED_LENGTH], "own": (public_origin(scope) or "")[:LOGGED_LENGTH]}
     await receive()
     await send({"type": "websocket.close", "code": CloseCode.NOT_ALLOWED})

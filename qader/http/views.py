@@ -1,6 +1,7 @@
 """The chat page at `/`, and the answers 404 and 500."""
 
 import sys
+from http import HTTPStatus
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -16,6 +17,7 @@ from chat.errors import RETRY_SECONDS, UnavailableError
 from chat.management.commands.seed_demo import PASSWORD, PEOPLE
 from chat.runtime.database import note_refusal
 from chat.runtime.database_errors import temporary_trouble
+from qader.http.api import API_PREFIX, as_api_answer
 from qader.http.languages import script_texts
 from qader.http.plain_page import plain_page
 
@@ -67,28 +69,43 @@ def page(request: HttpRequest) -> HttpResponse:
     return response
 
 
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 400."""
+    return _error(request, 400)
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Answer 403."""
+    return _error(request, 403)
+
+
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Answer 404: JSON below `/api/`, otherwise a page."""
-    if request.path_info.startswith("/api/"):
-        return JsonResponse({"detail": "Not found."}, status=404)
-    return defaults.page_not_found(request, exception)
+    """Answer 404."""
+    return _error(request, 404)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Answer 500, or 503 if the database or the queue for passwords is unavailable; JSON below `/api/`, else a page."""
+    """Answer 500, or 503 if the database or the queue for passwords is unavailable."""
     error = sys.exc_info()[1]
     trouble = temporary_trouble(error, "http") if error else None  # e.g. when a session is saved
     note_refusal(trouble)
     if trouble or isinstance(error, HashQueueFullError):  # e.g. when a password is set in the admin
         return _unavailable(request)
-    if request.path_info.startswith("/api/"):
-        return JsonResponse({"detail": "Internal server error."}, status=500)
-    return defaults.server_error(request)
+    return _error(request, 500)
 
 
 def _unavailable(request: HttpRequest) -> HttpResponse:
     error = UnavailableError()
-    if not request.path_info.startswith("/api/"):
+    if not request.path_info.startswith(API_PREFIX):
         return plain_page(gettext("The server is busy. Try again in a moment."), error.status, RETRY_SECONDS)
-    headers = {"Retry-After": str(RETRY_SECONDS), "Cache-Control": "no-store"}
+    headers = {"Retry-After": str(RETRY_SECONDS)}
     return JsonResponse({"detail": error.text, "code": error.code}, status=error.status, headers=headers)
+
+
+def _error(request: HttpRequest, status: int) -> HttpResponse:
+    """Return a page that names the error; below `/api/` it is JSON.
+
+    Django's own views would read the body to look for a CSRF token, and fail if it is malformed.
+    """
+    page = defaults.ERROR_PAGE_TEMPLATE % {"title": HTTPStatus(status).phrase, "details": ""}
+    return as_api_answer(request.path_info, HttpResponse(page, status=status))

@@ -78,7 +78,7 @@ class AccessLog:
         finally:
             if trace.refusal is not None:
                 metrics.REFUSED.labels(trace.refusal).inc()
-                logger.info("socket refused", extra={"fields": {"reason": trace.refusal}})
+                logger.info("socket refused", extra={"fields": {"reason": trace.refusal} | trace.refused})
 
 
 def _request_id(scope: dict[str, Any]) -> str:

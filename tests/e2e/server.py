@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
+import httpx
 import psutil
 
 from tests.servers import free_port
@@ -47,6 +48,12 @@ class Reachable(Protocol):
 
     @property
     def tls(self) -> ssl.SSLContext | None: ...
+
+
+class Front(Reachable, Protocol):
+    """A proxy: it has clients at chosen addresses of the loopback."""
+
+    def client(self, address: str = ...) -> httpx.Client: ...
 
 
 class WebServer:

@@ -14,7 +14,7 @@ from tests import servers
 from tests.e2e.caddy import Proxy, proxy
 from tests.e2e.chat_socket import connected
 from tests.e2e.cluster import Cluster, Databases, Pair, Person
-from tests.e2e.server import WebServer, start_together, wait_until
+from tests.e2e.server import Front, WebServer, start_together, wait_until
 from tests.websocket_client import HandshakeRefusedError
 
 # As docker-compose.yml gives them with a DOMAIN.
@@ -65,7 +65,7 @@ def sign_in(http: httpx.Client, person: Person, password: str = PASSWORD, **head
     return http.post("/api/v1/auth/login/", json=login, headers={"X-CSRFToken": token, **headers})
 
 
-def signed_in(front: Proxy, person: Person) -> Person:
+def signed_in(front: Front, person: Person) -> Person:
     """The same person by a session of their own, got with a password through the proxy."""
     with front.client() as http:
         answer = sign_in(http, person)
@@ -73,7 +73,7 @@ def signed_in(front: Proxy, person: Person) -> Person:
         return Person(person.user_id, person.username, http.cookies["sessionid"], person.path)
 
 
-async def chat(front: Proxy, pair: Pair) -> None:
+async def chat(front: Front, pair: Pair) -> None:
     """Sign both in and exchange messages over sockets, all of it through the proxy."""
     student = await asyncio.to_thread(signed_in, front, pair.student)
     teacher = await asyncio.to_thread(signed_in, front, pair.teacher)

@@ -37,7 +37,10 @@ def test_the_server_listens_at_the_logged_address(cluster: Cluster, kind: str) -
             "qader: The host of https://qader.vip in CSRF_TRUSTED_ORIGINS must be in ALLOWED_HOSTS, too. (qader.E002)",
         ),
         ({"CHAT_RATE_LIMT": "5/s"}, "qader: CHAT_RATE_LIMT is no setting; CHAT_RATE_LIMIT is one."),
-        ({"TRUST_PROXY": "perhaps"}, 'qader: Environment variable "TRUST_PROXY" invalid: '),
+        (
+            {"TRUST_PROXY": "perhaps"},
+            'qader: TRUST_PROXY must be the number of proxies in a row, such as 0, 1 or 2, not "perhaps".',
+        ),
         (
             {"CHAT_RATE_LIMIT": "many"},
             'qader: CHAT_RATE_LIMIT must look like "5/s", "300/m burst 20" or "0", not "many".',

@@ -25,6 +25,16 @@ export type FrameErrorCode =
 export type RestErrorCode =
 	/** There is no such conversation of this user. */
 	| "conversation_not_found"
+	/** The CSRF token is missing or wrong, or the page's origin is not ours: fetch a new token. */
+	| "csrf_failed"
+	/** The server failed. */
+	| "internal_error"
+	/** A query parameter has a wrong value, contradicts another one, or is given twice. */
+	| "invalid_parameter"
+	/** The request is malformed, has too many parameters, or lacks a field. */
+	| "invalid_request"
+	/** This path has no such method. */
+	| "method_not_allowed"
 	/** The student has no mentor now. */
 	| "no_mentor"
 	/** For teachers and trainers only. */
@@ -33,10 +43,20 @@ export type RestErrorCode =
 	| "not_a_participant"
 	/** For students only. */
 	| "not_a_student"
+	/** The `Accept` header or `format` excludes every form of the answer. */
+	| "not_acceptable"
 	/** Nobody is signed in. */
 	| "not_authenticated"
+	/** There is nothing at this path. */
+	| "not_found"
+	/** The list has no such page. */
+	| "page_not_found"
 	/** Too many open sockets of this user. */
-	| "too_many_sockets";
+	| "too_many_sockets"
+	/** The body is neither JSON nor a form. */
+	| "unsupported_media_type"
+	/** Wrong user name or password. */
+	| "wrong_credentials";
 
 /** A person as others see them; `user_id` is the profile's id, a name that clients of v1 know. */
 export interface Profile {
@@ -63,6 +83,7 @@ export interface Csrf {
 
 /** Why nobody could be signed in: what is wrong with a field, or `detail`. */
 export interface LoginProblem {
+	code: "invalid_json" | "invalid_request" | "wrong_credentials";
 	detail?: string;
 	username?: Array<string>;
 	password?: Array<string>;
@@ -121,26 +142,28 @@ export interface Marked {
 	detail: string;
 }
 
-/** An error over REST; `code` is present if clients may need to tell errors apart. */
+/** An error over REST. */
 export interface Problem {
 	detail: string;
-	code?: FrameErrorCode | RestErrorCode;
+	code: FrameErrorCode | RestErrorCode;
 }
 
 /** Why a message was refused: the errors by field. */
 export interface MessageProblem {
+	code: FrameErrorCode;
 	content?: Array<string>;
 	client_id?: Array<string>;
-	code?: FrameErrorCode;
 }
 
-/** Why a page of a history was refused: the errors by query parameter. */
+/** Why a page was refused: the error by query parameter. */
 export interface PageProblem {
+	code: FrameErrorCode | RestErrorCode;
+	page?: Array<string>;
+	page_size?: Array<string>;
 	limit?: Array<string>;
 	before?: Array<string>;
 	after?: Array<string>;
 	mark_read?: Array<string>;
-	code?: FrameErrorCode;
 }
 
 /** A message that is sent on a socket. As in v1 it needs no `type`, and an unknown `type` is ignored. */
