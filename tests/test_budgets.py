@@ -50,7 +50,7 @@ async def test_expensive_reads_of_a_user_have_one_budget(
         answer = await client.get(path, headers=ELSEWHERE)
     assert (answer.status_code, answer.json()) == (429, {"detail": "Too many requests.", "code": "rate_limited"})
     assert 900 < int(answer["Retry-After"]) <= 1000
-    assert answer["Cache-Control"] == "no-store"
+    assert "no-store" in answer["Cache-Control"]
     assert changes['qader_rate_limited_total{limit="read"}'] == 1
     assert changes['qader_errors_told_total{code="rate_limited",over="rest"}'] == 1
     assert await status(client, path, method="HEAD") == 429

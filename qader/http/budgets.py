@@ -74,5 +74,5 @@ def _refusal(request: HttpRequest, seconds: int) -> HttpResponse:
     metrics.ERRORS_TOLD.labels("rate_limited", "rest").inc()
     if not request.path_info.startswith("/api/"):
         return plain_page(gettext("Too many requests. Try again in a moment."), 429, seconds)
-    headers = {"Retry-After": str(seconds), "Cache-Control": "no-store"}
-    return JsonResponse({"detail": "Too many requests.", "code": "rate_limited"}, status=429, headers=headers)
+    body = {"detail": "Too many requests.", "code": "rate_limited"}
+    return JsonResponse(body, status=429, headers={"Retry-After": str(seconds)})
