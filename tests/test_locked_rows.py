@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from accounts.models import RoleChoices
 from chat import services
@@ -14,6 +15,7 @@ from chat.models import Conversation, Message
 from chat.runtime.database import WRITE_THREADS, in_database, threads
 from chat.store import writer
 from chat.store.batch import Draft, Sent
+from chat.store.last_seen import load_last_seen, save_last_seen
 from chat.store.writer import Writer
 from tests.conftest import Connect, Post
 from tests.holder import Holder
@@ -78,6 +80,17 @@ async def test_a_message_that_waits_too_long_is_given_up_and_forgotten(
     await in_thread(holder.commit)
     assert isinstance(await write(busy, conversation, "again"), Sent)
     assert [row[2] for row in await in_thread(stored, conversation)] == ["again"]
+
+
+async def test_when_others_were_last_online_is_stored(live_people: People, holder: Holder) -> None:
+    student, teacher, now = live_people.student.pk, live_people.teacher.pk, timezone.now()
+    await in_thread(holder.lock, live_people.student)
+    async with asyncio.timeout(AT_ONCE_SECONDS):
+        assert await in_database(save_last_seen, {student: now, teacher: now, 10**6: now}) == {student}
+    assert await in_thread(load_last_seen, [student, teacher]) == {teacher: now}
+    await in_thread(holder.commit)
+    assert await in_database(save_last_seen, {student: now}) == set()
+    assert await in_thread(load_last_seen, [student]) == {student: now}
 
 
 async def test_those_who_mark_as_read_take_no_threads_from_others(

@@ -126,7 +126,8 @@ class Presence:
         if not seen:
             return
         try:
-            await in_database(save_last_seen, seen)
+            locked = await in_database(save_last_seen, seen)
+            self._unsaved |= {user_id: seen[user_id] for user_id in locked}
         except UnavailableError:
             self._unsaved |= seen  # the next round tries again
         except Exception:

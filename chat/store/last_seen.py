@@ -3,6 +3,8 @@
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
+from django.db import transaction
+
 from accounts.models import User
 from chat.models import LastSeen
 
@@ -12,8 +14,15 @@ def load_last_seen(users: Collection[int]) -> dict[int, datetime]:
     return dict(LastSeen.objects.filter(user__in=users).values_list("user_id", "at"))
 
 
-def save_last_seen(seen: Mapping[int, datetime]) -> None:
-    """Store when users were last online; in the order of their ids, so that two processes cannot deadlock."""
-    present = User.objects.filter(pk__in=seen).order_by("pk").values_list("pk", flat=True)
-    rows = [LastSeen(user_id=pk, at=seen[pk]) for pk in present]
-    LastSeen.objects.bulk_create(rows, update_conflicts=True, unique_fields=["user"], update_fields=["at"])
+def save_last_seen(seen: Mapping[int, datetime]) -> set[int]:
+    """Store when users were last online; return the users of whom this was not stored.
+
+    These are locked by somebody else: the others must not wait with them. Users who are deleted are left out.
+    """
+    users = User.objects.filter(pk__in=seen).order_by("pk")  # so that two processes cannot deadlock
+    present = set(users.values_list("pk", flat=True))
+    with transaction.atomic():
+        free = list(users.select_for_update(skip_locked=True, no_key=True).values_list("pk", flat=True))
+        rows = [LastSeen(user_id=pk, at=seen[pk]) for pk in free]
+        LastSeen.objects.bulk_create(rows, update_conflicts=True, unique_fields=["user"], update_fields=["at"])
+    return present.difference(free)
