@@ -31,7 +31,7 @@ class AppDirectoriesFinder(finders.AppDirectoriesFinder):
         """Return the files of all apps, each with its storage."""
         return iter(super().list([*(ignore_patterns or []), *UNUSED]))
 
-    def find(self, path: str, **options: Any) -> Any:
+    def find(self, path: str, **options: Any) -> Any:  # type: ignore[override] # of two signatures
         """Return the location of a file, an empty list if there is none."""
         return [] if is_unused(path) else super().find(path, **options)
 
@@ -77,6 +77,7 @@ class ModuleStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]
     """WhiteNoise's storage, which also replaces names in imports of JavaScript modules, and needs no source maps."""
 
     support_js_module_import_aggregation = True
+    _patterns: dict[str, list[tuple[Any, str]]]
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

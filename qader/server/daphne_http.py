@@ -102,12 +102,6 @@ class Request(WebRequest):  # type: ignore[misc]
         if self._limit(self._received):
             super().handleContentChunk(data)
 
-    def basic_error(self, status: int, status_text: bytes, body: str) -> None:
-        """Answer an error of daphne's, and close: hundreds of malformed requests fit into one read."""
-        if self.channel is not None:
-            self.channel.persistent = False
-        super().basic_error(status, status_text, body)
-
     async def wait_writable(self) -> None:
         """Wait while the write buffer is full."""
         if self.channel is not None:

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -22,6 +23,7 @@ SETTINGS = {"SECURE_SSL": "1", "TRUST_PROXY": "1", "ALLOWED_HOSTS": "localhost"}
 LIMITS = {"LOGIN_LIMIT_ADDRESS": "3", "CHAT_HEAL_SECONDS": "2"}
 PASSWORD = "qader-demo-2026"
 SOON = 20  # seconds; for a machine that is busy
+BODY_SECONDS = 30  # within which half a body is cut
 HEAD_SECONDS = 10  # how long the head of a request may take
 
 
@@ -157,6 +159,36 @@ def seconds_until_cut(front: Proxy, begin: bytes) -> float:
                 continue
             except OSError:
                 break
+    return time.monotonic() - started
+
+
+BODIES = {
+    "half of it": "Content-Length: 100\r\n\r\nabc",
+    "nothing of it": "Content-Length: 100\r\n\r\n",
+    "half a chunk": "Transfer-Encoding: chunked\r\n\r\n5\r\nab",
+}
+
+
+@pytest.mark.slow
+async def test_half_a_body_and_then_silence_is_cut(site: Site) -> None:
+    head = "POST /api/v1/auth/login/ HTTP/1.1\r\nHost: localhost\r\n"
+    waits = [asyncio.to_thread(seconds_until_answer, site.proxy, (head + body).encode()) for body in BODIES.values()]
+    found = dict(zip(BODIES, await asyncio.gather(*waits), strict=True))
+    assert {name: seconds for name, seconds in found.items() if seconds > BODY_SECONDS} == {}
+
+
+def seconds_until_answer(front: Proxy, request: bytes) -> float:
+    """Send that, and wait until it is answered or cut."""
+    assert front.tls
+    started = time.monotonic()
+    with (
+        socket.create_connection(("127.0.0.1", front.port)) as plain,
+        front.tls.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        connection.settimeout(2 * BODY_SECONDS)
+        connection.sendall(request)
+        with suppress(OSError):
+            connection.recv(4096)
     return time.monotonic() - started
 
 

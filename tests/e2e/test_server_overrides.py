@@ -82,14 +82,6 @@ def test_a_chunked_body_is_refused_where_it_becomes_too_long(start: Start) -> No
         assert not socket.answer().startswith(b"HTTP/1.1 200")
 
 
-def test_malformed_requests_in_one_read_are_answered_once(start: Start) -> None:
-    request = b"GET / HTTP/1.1\r\nHost: x\r\nX@: x\r\n\r\n"
-    with ask(start("daphne"), "/", "X@: x\r\n") as client:
-        with suppress(ConnectionError):
-            client.send_bytes(request * 1000)
-        assert client.read_to_end().count(b"HTTP/1.1 400 ") == 1
-
-
 def test_an_unread_answer_in_parts_is_cut(start: Start, ours: str) -> None:
     server = start(ours, answer_seconds=1, keep_alive_seconds=1, close_seconds=1)
     with ask(server, "/parts") as client:
@@ -186,15 +178,14 @@ OVERRIDES: dict[str, tuple[Any, ...]] = {
     "daphne_http.Channel.dataReceived": (requests.test_a_request_that_takes_too_long_is_cut,),
     "daphne_http.Channel.allContentReceived": (requests.test_responses_and_idle_time_may_take_longer_than_requests,),
     "daphne_http.Channel.requestDone": (
-        requests.test_a_client_that_does_not_read_its_response_is_cut,
+        test_an_unread_answer_of_any_size_does_not_keep_its_connection,
         "Connection: close\r\n",
     ),
     "daphne_http.Channel.pauseProducing": (back_pressure.test_unread_answers_are_not_buffered,),
     "daphne_http.Channel.resumeProducing": (back_pressure.test_unread_answers_are_not_buffered,),
-    "daphne_http.Request.basic_error": (test_malformed_requests_in_one_read_are_answered_once,),
     "daphne_http.Request.gotLength": (test_a_body_is_refused_as_soon_as_its_length_is_announced,),
     "daphne_http.Request.handleContentChunk": (test_a_chunked_body_is_refused_where_it_becomes_too_long,),
-    "daphne_http.HttpFactory.buildProtocol": (test_a_chunked_body_is_refused_where_it_becomes_too_long,),
+    "daphne_http.HttpFactory.buildProtocol": (test_a_body_is_refused_as_soon_as_its_length_is_announced,),
     "uvicorn_server.Http.connection_made": (requests.test_a_request_that_takes_too_long_is_cut,),
     "uvicorn_server.Http.data_received": (requests.test_a_socket_outlives_the_request_limit,),
     "uvicorn_server.Http.pause_writing": (test_an_unread_answer_in_parts_is_cut,),
