@@ -1,7 +1,7 @@
 """`make prove`: the proofs of the promises, each by itself, with its seed, its counts and its time.
 
-All but the last run in `make test` too; here they are grouped by what they prove. SEED= repeats a run as well as timing
-allows, and SECONDS= says how long the last one takes.
+All but the last two run in `make test` too; here they are grouped by what they prove. SEED= repeats a run as well as
+timing allows, and SECONDS= says how long the last one takes.
 """
 
 import os
@@ -38,6 +38,7 @@ PROOFS: Sequence[tuple[str, Sequence[str]]] = [
     ),
     ("every kind of frame", [f"{E2E}fuzz.py", "tests/test_socket_frames.py"]),
     ("old state and events equal a fresh fetch", [f"{E2E}convergence.py", f"{E2E}inbox.py"]),
+    ("hostile clients", [f"{E2E}hostile_clients.py"]),
     ("everything fails at random and at once", [f"{E2E}nemesis.py"]),
 ]
 
