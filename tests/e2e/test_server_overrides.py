@@ -177,10 +177,7 @@ OVERRIDES: dict[str, tuple[Any, ...]] = {
     "daphne_http.Channel.connectionMade": (requests.test_a_request_that_takes_too_long_is_cut,),
     "daphne_http.Channel.dataReceived": (requests.test_a_request_that_takes_too_long_is_cut,),
     "daphne_http.Channel.allContentReceived": (requests.test_responses_and_idle_time_may_take_longer_than_requests,),
-    "daphne_http.Channel.requestDone": (
-        test_an_unread_answer_of_any_size_does_not_keep_its_connection,
-        "Connection: close\r\n",
-    ),
+    "daphne_http.Channel.requestDone": (requests.test_a_request_that_takes_too_long_is_cut,),
     "daphne_http.Channel.pauseProducing": (back_pressure.test_unread_answers_are_not_buffered,),
     "daphne_http.Channel.resumeProducing": (back_pressure.test_unread_answers_are_not_buffered,),
     "daphne_http.Request.gotLength": (test_a_body_is_refused_as_soon_as_its_length_is_announced,),
