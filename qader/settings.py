@@ -66,6 +66,7 @@ MIDDLEWARE = [
     "qader.http.database.give_back_connection",
     "qader.observability.access_log.RouteMiddleware",
     "qader.http.headers.policies",
+    "qader.http.compression.compression",
     "qader.http.api.api_answers",
     "qader.http.body_limit.body_length",
     "django.middleware.security.SecurityMiddleware",
