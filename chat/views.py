@@ -75,7 +75,7 @@ class MentorConversationsView(APIView):
         parameters=PAGES, responses={200: ConversationPage, 400: (PageProblem, Problem), 404: "No such page."}
     )
     def get(self, request: Request) -> Response:
-        """Return them, newest activity first; one for every present student, made if missing."""
+        """Return the conversations, newest activity first; one for every present student, made if missing."""
         user = _user(request)
         mentor = services.mentor_profile(user=user)
         if not _is_preview(request):
