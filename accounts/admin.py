@@ -19,6 +19,7 @@ from accounts.admin_access import is_superuser, may_change_user
 from accounts.admin_base import BaseAdmin, lock_rows
 from accounts.admin_deletion import KeepsPeople
 from accounts.admin_forms import PresentForm
+from accounts.admin_names import name_column, shown_name
 from accounts.admin_profiles import ProfileInline
 from accounts.forms import EmailField, NameField
 from accounts.models import User, UserProfile
@@ -51,7 +52,14 @@ class UserAdmin(KeepsPeople, DjangoUserAdmin):  # type: ignore[type-arg]
     add_fieldsets = (
         (None, {"classes": ("wide",), "fields": ("username", "email", "usable_password", "password1", "password2")}),
     )
-    list_display = ("username", "full_name", "role", "mentor", "is_active", "last_login")
+    list_display = (
+        name_column("username", User._meta.get_field("username").verbose_name, "username"),
+        "full_name",
+        "role",
+        "mentor",
+        "is_active",
+        "last_login",
+    )
     list_select_related = ("profile__assigned_mentor__user",)
     list_filter = (
         "profile__role",
@@ -59,7 +67,7 @@ class UserAdmin(KeepsPeople, DjangoUserAdmin):  # type: ignore[type-arg]
         "is_active",
         "is_staff",
     )
-    search_fields = ("username", "email", "profile__full_name")
+    search_fields = ("username__folded", "email__folded", "profile__full_name__folded")
     actions = ["deactivate", "activate"]
     profile_path = "profile__"
     also_needed = Exists(LogEntry.objects.filter(user=OuterRef("pk")))
@@ -110,7 +118,7 @@ class UserAdmin(KeepsPeople, DjangoUserAdmin):  # type: ignore[type-arg]
     def full_name(self, user: User) -> str:
         """Return the name on the profile, if there is one."""
         profile = _profile(user)
-        return profile.full_name if profile else ""
+        return shown_name(profile.full_name) if profile else ""
 
     @admin.display(description=_("role"), ordering="profile__role")
     def role(self, user: User) -> str:
@@ -123,7 +131,7 @@ class UserAdmin(KeepsPeople, DjangoUserAdmin):  # type: ignore[type-arg]
         """Return the assigned mentor's name, if there is one."""
         profile = _profile(user)
         mentor = profile.assigned_mentor if profile else None
-        return mentor.full_name or mentor.user.username if mentor else ""
+        return shown_name(mentor.full_name or mentor.user.username) if mentor else ""
 
     @admin.action(description=_("Deactivate selected users"), permissions=["change"])
     def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:

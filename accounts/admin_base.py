@@ -14,6 +14,7 @@ from django.db.models import Field, Model, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from accounts import search  # noqa: F401 - search fields of people end in "__folded"
 from accounts.admin_forms import PresentForm
 
 logger = logging.getLogger(__name__)

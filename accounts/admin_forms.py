@@ -26,6 +26,9 @@ class PresentForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.changed_meanwhile: list[Any] = []  # labels of fields
+        for field in self.fields.values():
+            if isinstance(field.widget, forms.TextInput):
+                field.widget.attrs["dir"] = "auto"  # names are in either direction, whatever the page's is
         if self.instance.pk is None:
             return
         for field in self.fields.values():

@@ -11,6 +11,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.admin_access import is_superuser, may_change_profile
 from accounts.admin_deletion import KeepsPeople
 from accounts.admin_forms import PresentForm
+from accounts.admin_names import name_column, shown_name
 from accounts.models import User, UserProfile
 
 
@@ -74,12 +75,22 @@ class UserProfileAdmin(KeepsPeople):
     """
 
     form = ProfileForm
-    list_display = ("__str__", "user", "role", "assigned_mentor")
+    list_display = ("name", name_column("user", _("user"), "user"), "role", "mentor")
     list_select_related = ("user", "assigned_mentor")
     list_filter = ("role",)
-    search_fields = ("full_name", "user__username", "user__email")
+    search_fields = ("full_name__folded", "user__username__folded", "user__email__folded")
     ordering = ("full_name", "pk")
     autocomplete_fields = ("user", "assigned_mentor")
+
+    @admin.display(description=_("full name"), ordering="full_name")
+    def name(self, profile: UserProfile) -> str:
+        """Return the name, or the number of somebody without one."""
+        return shown_name(profile)
+
+    @admin.display(description=_("mentor"), ordering="assigned_mentor__full_name", empty_value="-")
+    def mentor(self, profile: UserProfile) -> str | None:
+        """Return the assigned mentor's name, if there is one."""
+        return shown_name(profile.assigned_mentor) if profile.assigned_mentor else None
 
     def get_readonly_fields(self, request: HttpRequest, obj: UserProfile | None = None) -> Any:
         """Return the user, unless the profile is new."""

@@ -1,4 +1,4 @@
-"""How the text that somebody types as a user name or an e-mail address is read."""
+"""How the text that somebody types as a name or an e-mail address is read, and when two spellings count as one."""
 
 import re
 import unicodedata
@@ -8,6 +8,16 @@ MAX_TYPED = 1000  # code points; a longer text is no name, and normalizing it ca
 # What is not seen but is no format or space character to Unicode: fillers, variation selectors, the blank of braille.
 INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0f]")
 INVISIBLE_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
+
+# What a search takes for the same in Arabic, as `str.translate` and PostgreSQL's `translate` need it.
+LETTERS = dict(zip("أإآٱىة", "اااايه", strict=True))
+DIGITS = {chr(first + digit): str(digit) for first in (0x660, 0x6F0) for digit in range(10)}
+MARKS = [chr(code) for code in range(0x600, 0x700) if unicodedata.category(chr(code)) == "Mn"]  # vowels, hamza above
+TATWEEL = "\u0640"
+DIRECTION_MARKS = "\u061c\u200c\u200d\u200e\u200f"  # and joiners
+REPLACED, REPLACEMENTS = "".join(LETTERS | DIGITS), "".join((LETTERS | DIGITS).values())
+DROPPED = "".join([*MARKS, TATWEEL, *DIRECTION_MARKS])
+_FOLDED = str.maketrans(REPLACED, REPLACEMENTS, DROPPED)
 
 
 def visible_part(text: str) -> str:
@@ -31,6 +41,16 @@ def folded_name(text: str) -> str:
     """Return what all spellings of a name have in common that may count as one: letter case does not matter."""
     # upper() first: it makes one letter of some that casefold() keeps apart, such as the dotless i.
     return normal_name(normal_name(text).upper().casefold())
+
+
+def folded_text(text: str) -> str:
+    """Return a text as searches compare it: what people type in different ways in Arabic becomes the same.
+
+    Vowel marks, tatweel, direction marks and joiners are dropped; alef with hamza, madda or wasla is alef; alef maqsura
+    is ya; ta marbuta is ha; digits of both scripts are those of ASCII; presentation forms are letters (NFKC). Letter
+    case is left to the search. The page has the same rules in JavaScript.
+    """
+    return unicodedata.normalize("NFKC", text).translate(_FOLDED)
 
 
 def spellings(text: str) -> list[str]:

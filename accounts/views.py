@@ -54,7 +54,7 @@ class CsrfView(APIView):
 
     @extend_schema(responses={200: CsrfBody})
     def get(self, request: Request) -> Response:
-        """Answer `{"csrfToken": ...}`."""
+        """Return the CSRF token, and set its cookie."""
         return Response(msgspec.to_builtins(CsrfBody(csrf_token=get_token(request._request))))
 
 
@@ -68,7 +68,7 @@ class LoginView(APIView):
     )
     @method_decorator(sensitive_variables())
     def post(self, request: Request) -> Response:
-        """Answer as `auth/me/`; 400 for wrong credentials, 403 without a CSRF token, 429 after too many failures."""
+        """Sign in; 400 for wrong credentials, 403 without a CSRF token, 429 after too many failures."""
         SessionAuthentication().enforce_csrf(request)  # DRF asks it of signed-in callers only
         given = LoginSerializer(data=request.data)
         given.is_valid(raise_exception=True)
@@ -97,7 +97,7 @@ class LogoutView(APIView):
 
     @extend_schema(request=None, responses={204: None, 401: "Nobody is signed in."})
     def post(self, request: Request) -> Response:
-        """Answer 204; 403 without a CSRF token, 401 for whoever is not signed in."""
+        """Sign out; 403 without a CSRF token, 401 if nobody is signed in."""
         SessionAuthentication().enforce_csrf(request)
         if not request.user.is_authenticated:
             raise exceptions.NotAuthenticated
@@ -110,7 +110,7 @@ class MeView(APIView):
 
     @extend_schema(responses={200: MeBody})
     def get(self, request: Request) -> Response:
-        """Answer the user with their profile and mentor."""
+        """Return who is signed in, with profile and mentor."""
         assert isinstance(request.user, User)  # noqa: S101 - nobody else is authenticated
         return _me(request.user)
 

@@ -1,27 +1,23 @@
 """Conversations and messages in the admin: they can be read, not changed, and each reading of texts is recorded."""
 
-import logging
-from collections.abc import Iterable
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.core.paginator import Paginator
 from django.db.models import Count, Max, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
 from accounts.admin_base import BaseAdmin
-from chat import services
+from accounts.admin_names import name_column, shown_name
+from accounts.models import UserProfile
+from chat.admin_transcript import record_reading, transcript
 from chat.models import Conversation, Message
-
-logger = logging.getLogger(__name__)
 
 MAX_LISTED = 10_000  # messages that can be paged through; counting and skipping more rows makes lists slow
 MAX_SEARCHED = 100_000  # newest messages that are searched where no conversation is chosen
@@ -60,17 +56,25 @@ class ReadOnlyAdmin(BaseAdmin):
 class ConversationAdmin(ReadOnlyAdmin):
     """Conversations: their participants, and the numbers of messages and of unread messages."""
 
-    list_display = ("__str__", "student", "teacher", "updated_at", "messages", "unread_count", "active")
+    list_display = (
+        "__str__",
+        name_column("student", _("student"), "student__full_name"),
+        name_column("teacher", _("teacher"), "teacher__full_name"),
+        "updated_at",
+        "messages",
+        "unread_count",
+        "active",
+    )
     list_select_related = ("student", "teacher")
     list_filter = ("updated_at",)
     search_fields = tuple(
-        f"{side}__{field}"
+        f"{side}__{field}__folded"
         for side in ("student", "teacher")
         for field in ("full_name", "user__username", "user__email")
     )
     search_help_text = _("Name, user name or e-mail address of either side.")
     ordering = ("-updated_at", "-pk")
-    fields = ("student", "teacher", "active", "created_at", "updated_at", "messages", "unread_count")
+    fields = ("student_link", "teacher_link", "active", "created_at", "updated_at", "messages", "unread_count")
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
@@ -80,10 +84,30 @@ class ConversationAdmin(ReadOnlyAdmin):
         rows: QuerySet[Conversation] = super().get_queryset(request)
         return rows.annotate(unread_count=Coalesce(count, 0))
 
+    def get_urls(self) -> list[URLPattern]:
+        """Return the addresses of the pages; ours first, because Django's last one matches any text."""
+        view = self.admin_site.admin_view(self.transcript)
+        own = path("<int:conversation_id>/transcript/", view, name="chat_conversation_transcript")
+        return [own, *super().get_urls()]
+
+    def transcript(self, request: HttpRequest, conversation_id: int) -> HttpResponse:
+        """Show a conversation as a thread."""
+        return transcript(request, conversation_id, self.admin_site)
+
+    @admin.display(description=_("student"))
+    def student_link(self, conversation: Conversation) -> str:
+        """Return a link to the student."""
+        return _profile_link(conversation.student)
+
+    @admin.display(description=_("teacher"))
+    def teacher_link(self, conversation: Conversation) -> str:
+        """Return a link to the mentor."""
+        return _profile_link(conversation.teacher)
+
     @admin.display(description=_("messages"), ordering="last_seq")
     def messages(self, conversation: Conversation) -> str:
         """Return how many messages were sent, as a link to them."""
-        url = reverse("admin:chat_message_changelist", query={"conversation__id__exact": conversation.pk})
+        url = reverse("admin:chat_conversation_transcript", args=[conversation.pk])
         return format_html('<a href="{}">{}</a>', url, conversation.last_seq)
 
     @admin.display(description=_("unread"))
@@ -102,7 +126,15 @@ class ConversationAdmin(ReadOnlyAdmin):
 class MessageAdmin(ReadOnlyAdmin):
     """Messages. The history of a conversation, and the log, record who was shown which of its messages."""
 
-    list_display = ("__str__", "conversation_link", "seq", "sender", "excerpt", "timestamp", "is_read")
+    list_display = (
+        "__str__",
+        "conversation_link",
+        "seq",
+        name_column("sender", _("sender"), "sender"),
+        "excerpt",
+        "timestamp",
+        "is_read",
+    )
     list_select_related = ("sender",)
     list_filter = ("is_read", "timestamp")
     search_fields = ("content",)
@@ -111,7 +143,7 @@ class MessageAdmin(ReadOnlyAdmin):
     )
     paginator = CappedPaginator
     unfiltered = ("content",)
-    fields = ("conversation_link", "seq", "sender", "timestamp", "is_read", "content")
+    fields = ("conversation_link", "seq", "sender_name", "timestamp", "is_read", "text")
     readonly_fields = fields
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
@@ -158,32 +190,23 @@ class MessageAdmin(ReadOnlyAdmin):
     @admin.display(description=_("content"))
     def excerpt(self, message: Message) -> str:
         """Return the beginning of the text."""
-        return Truncator(message.content).chars(80)
+        return format_html('<span class="excerpt" dir="auto">{}</span>', Truncator(message.content).chars(80))
 
+    @admin.display(description=_("content"))
+    def text(self, message: Message) -> str:
+        """Return the text."""
+        return format_html('<div class="text" dir="auto">{}</div>', message.content)
 
-def record_reading(request: HttpRequest, messages: Iterable[Message]) -> None:
-    """Record that these messages are shown to the user of the request, before they are: ids, never texts."""
-    user = services.signed_in(request.user)
-    shown: dict[int, list[int]] = {}
-    for message in messages:
-        shown.setdefault(message.conversation_id, []).append(message.pk)
-    conversations = ContentType.objects.get_for_model(Conversation)
-    entries = []
-    for conversation_id, message_ids in shown.items():
-        ids = ", ".join(map(str, sorted(message_ids)))
-        logger.info("user %s is shown messages %s of conversation %s", user.pk, ids, conversation_id)
-        entries.append(
-            LogEntry(
-                user=user,
-                content_type=conversations,
-                object_id=str(conversation_id),
-                object_repr=f"#{conversation_id}",
-                action_flag=CHANGE,  # the admin's history has no action for reading
-                change_message=f"Looked at messages {ids}.",
-            )
-        )
-    LogEntry.objects.bulk_create(entries)
+    @admin.display(description=_("sender"))
+    def sender_name(self, message: Message) -> str:
+        """Return the user name of the sender."""
+        return shown_name(message.sender)
 
 
 def _conversation_chosen(request: HttpRequest) -> bool:
     return "conversation__id__exact" in request.GET
+
+
+def _profile_link(profile: UserProfile) -> str:
+    url = reverse("admin:accounts_userprofile_change", args=[profile.pk])
+    return format_html('<a href="{}">{}</a>', url, shown_name(profile))

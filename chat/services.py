@@ -11,11 +11,12 @@ from django.db.models.functions import Greatest
 
 from accounts.models import User, UserProfile
 from chat.bus.event_bus import publish
-from chat.bus.events import MessagesRead
+from chat.bus.events import ConversationStarted, MessagesRead
 from chat.errors import ClientError
 from chat.models import Conversation, MessageQuerySet
 from chat.runtime.rate_limit import send_limit
 from chat.store.batch import Draft, Outcome, Sent
+from chat.store.overview import create_missing
 from chat.store.writer import writer
 
 # Messages are marked in steps. Otherwise the reader would wait for all of them, and so would the conversation's
@@ -70,6 +71,12 @@ def mentor_conversation(*, user: User, conversation_id: int) -> Conversation:
     if conversation is None:
         raise ClientError("conversation_not_found", "No such conversation.", 404)
     return conversation
+
+
+def create_missing_conversations(*, mentor: UserProfile) -> None:
+    """Create the conversations with this mentor's present students that do not exist yet, and publish them."""
+    if students := create_missing(mentor):
+        publish(*(ConversationStarted(student_id, mentor.pk) for student_id in students))
 
 
 def participant(*, user: User) -> UserProfile:

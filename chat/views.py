@@ -75,9 +75,12 @@ class MentorConversationsView(APIView):
         parameters=PAGES, responses={200: ConversationPage, 400: (PageProblem, Problem), 404: "No such page."}
     )
     def get(self, request: Request) -> Response:
-        """Return them, newest activity first."""
+        """Return the conversations, newest activity first; one for every present student, made if missing."""
         user = _user(request)
-        mine = Conversation.objects.filter(teacher=services.mentor_profile(user=user))
+        mentor = services.mentor_profile(user=user)
+        if not _is_preview(request):
+            until_unlocked(services.create_missing_conversations, mentor=mentor)
+        mine = Conversation.objects.filter(teacher=mentor)
         paginator = ConversationPagination()
         # Select ids first: otherwise the overview would also be computed for skipped rows.
         ids = paginator.paginate_queryset(

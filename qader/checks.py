@@ -20,3 +20,12 @@ def hosts_and_origins(app_configs: Any, **_: Any) -> list[CheckMessage]:
         for origin in settings.CSRF_TRUSTED_ORIGINS
         if not validate_host(split_domain_port(urlsplit(origin).netloc)[0], settings.ALLOWED_HOSTS)
     ]
+
+
+@register(Tags.security)
+def hosts_and_cookies(app_configs: Any, **_: Any) -> list[CheckMessage]:
+    """Check that one of our hosts is in COOKIE_DOMAIN: a browser refuses cookies for a domain that it is not on."""
+    domain = (settings.SESSION_COOKIE_DOMAIN or "").removeprefix(".")
+    if settings.DEBUG or not domain or any(f".{host}".endswith(f".{domain}") for host in settings.ALLOWED_HOSTS):
+        return []
+    return [Error(f"No host in ALLOWED_HOSTS is in COOKIE_DOMAIN, {domain}: nobody could sign in.", id="qader.E003")]

@@ -8,6 +8,7 @@ from typing import Any
 
 import dj_database_url
 from environs import Env, EnvError
+from publicsuffixlist import PublicSuffixList
 
 from chat.runtime.redis_address import redis_host
 
@@ -117,10 +118,22 @@ def as_browsers_write(origin: str) -> str:
 
 def cookie_domain() -> str | None:
     """Return the parent domain for shared cookies, or None for cookies of this host only."""
-    domain: str = env.str("COOKIE_DOMAIN", "")
-    if ";" in domain or not re.fullmatch(rf"|\.?{HOST_NAME}", domain):
-        raise EnvError(f'COOKIE_DOMAIN must be a domain such as .qader.vip, not "{domain}".')
-    return domain or None
+    text: str = env.str("COOKIE_DOMAIN", "").strip()
+    if text and (reason := _refused_cookie_domain(text.removeprefix("."))):
+        raise EnvError(f'COOKIE_DOMAIN must be a domain such as .qader.vip, not "{text}": {reason}.')
+    return text.lower() or None
+
+
+def _refused_cookie_domain(domain: str) -> str | None:
+    """Return why browsers would silently refuse cookies for this domain, None if they would not."""
+    labels = domain.lower().split(".")
+    if any(not re.fullmatch(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", label) for label in labels):
+        return "it is no host name in ASCII, or has a scheme, port or path"
+    if re.fullmatch(r"\d+|0x[0-9a-f]*", labels[-1]):  # as https://url.spec.whatwg.org/#ends-in-a-number-checker
+        return "browsers share no cookies under an IP address; leave it empty"
+    if PublicSuffixList().is_public(domain.lower()):
+        return "browsers accept no cookies for a name without a dot or for a public suffix; leave it empty"
+    return None
 
 
 def sqlite(directory: Path) -> dict[str, Any]:

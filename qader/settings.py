@@ -66,6 +66,7 @@ MIDDLEWARE = [
     "qader.http.database.give_back_connection",
     "qader.observability.access_log.RouteMiddleware",
     "qader.http.headers.policies",
+    "qader.http.compression.compression",
     "qader.http.api.api_answers",
     "qader.http.body_limit.body_length",
     "django.middleware.security.SecurityMiddleware",
@@ -180,7 +181,7 @@ TRUST_PROXY = proxies("TRUST_PROXY")
 CORS_ALLOWED_ORIGINS = CSRF_TRUSTED_ORIGINS
 CORS_ALLOW_CREDENTIALS = True
 CORS_URLS_REGEX = r"^/api/v1/"
-CORS_ALLOW_METHODS = ["GET", "HEAD", "OPTIONS", "POST"]
+CORS_ALLOW_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST"]
 CORS_ALLOW_HEADERS = ["content-type", "x-csrftoken"]
 CORS_EXPOSE_HEADERS = ["Retry-After"]
 CORS_PREFLIGHT_MAX_AGE = 600

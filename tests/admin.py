@@ -9,8 +9,9 @@ from django.contrib.messages import get_messages
 from django.test import Client
 from django.urls import reverse
 
-USERS, CONVERSATIONS, MESSAGES = (
-    reverse(f"admin:{name}_changelist") for name in ("accounts_user", "chat_conversation", "chat_message")
+USERS, PROFILES, CONVERSATIONS, MESSAGES = (
+    reverse(f"admin:{name}_changelist")
+    for name in ("accounts_user", "accounts_userprofile", "chat_conversation", "chat_message")
 )
 
 

@@ -203,6 +203,7 @@ async def test_the_log_line_of_a_refused_socket_says_what_was_compared(settings:
     line = lines()[0]
     assert (line["event"], line["reason"]) == ("socket refused", "origin")
     assert (line["origin"], line["own"]) == ("https://chat.qader.vip", "http://chat.qader.vip")
+    assert line["settings"] == "TRUST_PROXY"
 
 
 def test_failed_log_ins_count_for_the_address_that_the_proxy_names(people: People, settings: Any) -> None:

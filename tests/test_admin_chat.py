@@ -3,6 +3,7 @@
 import logging
 import re
 from datetime import UTC, datetime
+from html import unescape
 from typing import Any
 
 import pytest
@@ -15,9 +16,10 @@ from django.urls import reverse
 
 from accounts.models import RoleChoices, UserProfile
 from chat import admin as chat_admin
+from chat import admin_transcript
 from chat.models import Conversation, Message
-from tests.admin import CONVERSATIONS, MESSAGES, act, change_url, rows
-from tests.people import People, client_of, conversation_of, make_user, say
+from tests.admin import CONVERSATIONS, MESSAGES, PROFILES, USERS, act, change_url, rows
+from tests.people import People, client_of, conversation_of, fill, make_user, say
 from tests.queries import recorded_queries
 
 
@@ -79,9 +81,123 @@ def test_a_conversation_leads_to_its_messages_and_shows_none(people: People, bro
     say(people.other_conversation, people.trainer, "other words")
     page = browser.get(change_url(people.conversation)).content.decode()
     assert "first words" not in page
+    thread = transcript_url(people.conversation)
+    assert f'href="{thread}"' in page
     link = f"{MESSAGES}?conversation__id__exact={people.conversation.pk}"
-    assert f'href="{link}"' in page
+    assert f'href="{link}"' in browser.get(thread).content.decode()
     assert [row[4] for row in rows(browser, link)] == ["first words"]
+
+
+def transcript_url(conversation: Conversation) -> str:
+    return reverse("admin:chat_conversation_transcript", args=[conversation.pk])
+
+
+def thread(browser: Client, conversation: Conversation, **query: Any) -> list[tuple[str, str, str]]:
+    """Return the messages of a transcript's page: side, name, text."""
+    page = browser.get(transcript_url(conversation), query).content.decode()
+    found = re.findall(
+        r'<li class="(\w+)" id="message-\d+">.*?class="name" dir="auto">(.*?)<.*?<p class="text" dir="auto">(.*?)</p>',
+        page,
+        re.DOTALL,
+    )
+    return [(side, name, unescape(text)) for side, name, text in found]
+
+
+def test_a_transcript_shows_both_sides_oldest_first(people: People, browser: Client) -> None:
+    people.student.profile.full_name = ""
+    people.student.profile.save()
+    say(people.conversation, people.student, "سؤال", "<b>\nsecond line")
+    say(people.conversation, people.teacher, "answer")
+    say(people.other_conversation, people.trainer, "foreign")
+    assert thread(browser, people.conversation) == [
+        ("student", "student", "سؤال"),
+        ("student", "student", "<b>\nsecond line"),
+        ("mentor", "Teacher", "answer"),
+    ]
+    page = browser.get(transcript_url(people.conversation)).content.decode()
+    assert "<b>" not in page
+    assert re.search(r'Student:\s*<bdi dir="auto">student</bdi>', page)
+    assert re.search(r'Teacher:\s*<bdi dir="auto">Teacher</bdi>', page)
+
+
+def test_a_transcript_comes_in_pages_at_a_constant_cost(
+    people: People, browser: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admin_transcript, "PAGE_SIZE", 10)
+    assert thread(browser, people.conversation) == []
+    fill(people.conversation, 25)
+    first, last = [f"message {seq}" for seq in range(1, 11)], [f"message {seq}" for seq in range(21, 26)]
+    pages = {"": first, "1": first, "3": last, "4": last, "0": last, "-1": last, "x": first, "9" * 5000: first}
+    for number, texts in pages.items():
+        assert [text for _, _, text in thread(browser, people.conversation, page=number)] == texts, number
+    page = browser.get(transcript_url(people.conversation), {"page": 2}).content.decode()
+    assert re.findall(r'href="\?page=(\d)"', page) == ["1", "1", "3", "3"] * 2
+    with recorded_queries() as queries:
+        thread(browser, people.conversation, page=2)
+    assert len(queries) <= 5, queries  # session, user, conversation, messages, the record
+
+
+def test_a_transcript_is_recorded_like_every_view_of_texts(people: People, browser: Client) -> None:
+    messages = say(people.conversation, people.student, "one", "two")
+    thread(browser, people.conversation)
+    entry = f"Looked at messages {messages[0].pk}, {messages[1].pk}."
+    assert looks() == [(people.admin.pk, str(people.conversation.pk), entry)]
+
+
+@pytest.mark.parametrize(
+    ("codenames", "status"),
+    [
+        (["view_conversation", "view_message"], 200),
+        (["view_conversation"], 403),
+        (["view_message"], 403),
+        (["view_user"], 403),
+    ],
+)
+def test_a_transcript_needs_both_permissions(people: People, codenames: list[str], status: int) -> None:
+    say(people.conversation, people.student, "a secret")
+    helper = make_user("helper", None, is_staff=True)
+    helper.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    answer = client_of(helper).get(transcript_url(people.conversation))
+    assert (answer.status_code, "a secret" in answer.content.decode()) == (status, status == 200)
+    assert len(looks()) == (status == 200)
+
+
+def test_who_is_no_staff_sees_no_transcript(people: People) -> None:
+    say(people.conversation, people.student, "a secret")
+    for user in (None, people.student, people.teacher):
+        answer = client_of(user).get(transcript_url(people.conversation))
+        assert (answer.status_code, answer["Location"].partition("?")[0]) == (302, reverse("admin:login"))
+    assert looks() == []
+
+
+@pytest.mark.parametrize("number", ["0", "999999", "9" * 30])
+def test_a_transcript_of_no_conversation_is_not_found(browser: Client, number: str) -> None:
+    assert browser.get(f"/admin/chat/conversation/{number}/transcript/").status_code == 404
+
+
+def test_names_and_texts_find_their_own_direction_in_every_list(people: People, browser: Client) -> None:
+    name = "سارة " * 20
+    UserProfile.objects.update(full_name=name)
+    say(people.conversation, people.student, "مرحبا")
+    span = f'<span class="name" dir="auto" title="{name}">{name}</span>'
+    for path, count in ((CONVERSATIONS, 2), (USERS, 5), (PROFILES, 5)):
+        assert browser.get(path).content.decode().count(span) >= count, path
+    assert '<span class="excerpt" dir="auto">مرحبا</span>' in browser.get(MESSAGES).content.decode()
+    message, conversation = people.conversation.messages.get(), people.conversation
+    assert '<div class="text" dir="auto">مرحبا</div>' in browser.get(change_url(message)).content.decode()
+    assert browser.get(change_url(conversation)).content.decode().count(span) == 2
+    for row in (people.student, people.student.profile):
+        page = browser.get(change_url(row)).content.decode()
+        assert re.search(r'<input[^>]*name="(profile-0-)?full_name"[^>]*dir="auto"', page), row
+
+
+@pytest.mark.parametrize("term", ["ساره العتيبى", "سَارَة", "ســارة", "الع\u064fتيبي", "٢٠٢٦", "۲۰۲۶", "ﺳﺎﺭﺓ", "أمجآد"])
+def test_people_are_found_however_their_arabic_name_is_written(people: People, browser: Client, term: str) -> None:
+    people.student.profile.full_name = "سارة العتيبي إمجاد 2026"
+    people.student.profile.save()
+    people.conversation, people.other_conversation  # noqa: B018 - made at the first use
+    found = {path: len(rows(browser, path, {"q": term})) for path in (CONVERSATIONS, USERS, PROFILES)}
+    assert found == {CONVERSATIONS: 1, USERS: 1, PROFILES: 1}
 
 
 def test_messages_are_listed_newest_first_with_their_beginning(people: People, browser: Client) -> None:
@@ -173,7 +289,7 @@ def test_every_view_of_texts_is_recorded(people: People, browser: Client, caplog
     first, second = say(people.conversation, people.student, "a secret", "another secret")
     other = say(people.other_conversation, people.trainer, "a third secret")[0]
     mine, theirs = str(people.conversation.pk), str(people.other_conversation.pk)
-    with caplog.at_level(logging.INFO, "chat.admin"):
+    with caplog.at_level(logging.INFO, "chat.admin_transcript"):
         rows(browser, MESSAGES, {"conversation__id__exact": mine})
         browser.get(change_url(other))
         rows(browser, MESSAGES, {"q": "secret", "is_read__exact": "0"})

@@ -136,7 +136,8 @@ def test_origins_are_normalized(monkeypatch: pytest.MonkeyPatch) -> None:
             "COOKIE_DOMAIN",
             "https://qader.vip",
             environment.cookie_domain,
-            'COOKIE_DOMAIN must be a domain such as .qader.vip, not "https://qader.vip".',
+            'COOKIE_DOMAIN must be a domain such as .qader.vip, not "https://qader.vip": '
+            "it is no host name in ASCII, or has a scheme, port or path.",
         ),
         (
             "HSTS_SCOPE",
@@ -257,6 +258,47 @@ def test_unrelated_names_are_ignored() -> None:
     environment.refuse_misspelt(others)
 
 
+NO_NAME = "it is no host name in ASCII, or has a scheme, port or path"
+ADDRESS = "browsers share no cookies under an IP address; leave it empty"
+SUFFIX = "browsers accept no cookies for a name without a dot or for a public suffix; leave it empty"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        *((text, SUFFIX) for text in ("localhost", ".localhost", "LOCALHOST", "web", "com", ".vip", "co.uk", "com.sa")),
+        *((text, SUFFIX) for text in ("vercel.app", "Netlify.App", "github.io", "xn--mgberp4a5d4ar")),
+        *((text, ADDRESS) for text in ("127.0.0.1", ".10.0.0.1", "127.1", "0x7f.1", "example.0x7f")),
+        *((text, NO_NAME) for text in ("localhost:8000", "qader.vip:443", "http://localhost", "//qader.vip", "[::1]")),
+        *((text, NO_NAME) for text in ("::1", "qader.vip/", "qader.vip.", "..qader.vip", ".", "*.qader.vip")),
+        *((text, NO_NAME) for text in ("a.vip,b.vip", "a.vip b.vip", "qader.vip;", "قادر.vip", "-a.vip", "a-.vip")),
+        ("a" * 64 + ".vip", NO_NAME),
+    ],
+)
+def test_a_cookie_domain_that_browsers_would_refuse_is_refused(
+    monkeypatch: pytest.MonkeyPatch, text: str, reason: str
+) -> None:
+    line = f'COOKIE_DOMAIN must be a domain such as .qader.vip, not "{text}": {reason}.'
+    assert told(monkeypatch, "COOKIE_DOMAIN", text, environment.cookie_domain) == line
+
+
+@pytest.mark.parametrize(
+    ("text", "domain"),
+    [
+        ("", None),
+        ("  ", None),
+        ("qader.vip", "qader.vip"),
+        (".Qader.vip", ".qader.vip"),
+        ("app.internal", "app.internal"),
+        ("qader.vercel.app", "qader.vercel.app"),
+        ("xn--mgbh0fb.example", "xn--mgbh0fb.example"),
+    ],
+)
+def test_other_cookie_domains_are_taken(monkeypatch: pytest.MonkeyPatch, text: str, domain: str | None) -> None:
+    monkeypatch.setenv("COOKIE_DOMAIN", text)
+    assert environment.cookie_domain() == domain
+
+
 def problems(settings: Any, **changed: Any) -> list[str]:
     for name, value in changed.items():
         setattr(settings, name, value)
@@ -273,3 +315,14 @@ def test_checks_find_contradicting_settings(settings: Any) -> None:
     assert problems(settings, ALLOWED_HOSTS=[".qader.vip", "[::1]"]) == []
     assert problems(settings, ALLOWED_HOSTS=[]) == ["ALLOWED_HOSTS is empty: every request would be refused."]
     assert problems(settings, DEBUG=True) == []
+
+
+def test_a_cookie_domain_without_any_of_our_hosts_is_found(settings: Any) -> None:
+    settings.ALLOWED_HOSTS, settings.CSRF_TRUSTED_ORIGINS = ["chat.qader.vip", "qader.vip"], []
+    line = "No host in ALLOWED_HOSTS is in COOKIE_DOMAIN, {}: nobody could sign in."
+    for domain in (None, "qader.vip", ".qader.vip", "chat.qader.vip"):
+        assert problems(settings, SESSION_COOKIE_DOMAIN=domain) == []
+    for domain in ("example.org", "other.qader.vip", "er.vip"):
+        assert problems(settings, SESSION_COOKIE_DOMAIN=f".{domain}") == [line.format(domain)]
+    assert problems(settings, ALLOWED_HOSTS=[".other.qader.vip"], SESSION_COOKIE_DOMAIN="other.qader.vip") == []
+    assert problems(settings, SESSION_COOKIE_DOMAIN="example.org", DEBUG=True) == []

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from drf_spectacular.generators import SchemaGenerator
 
 from tests.people import PASSWORD, People, client_of
 
@@ -48,11 +49,21 @@ def test_a_preflight_of_the_frontend_is_answered(client: Client) -> None:
         "Access-Control-Allow-Origin": FRONTEND,
         "Access-Control-Allow-Credentials": "true",
         "Access-Control-Allow-Headers": "content-type, x-csrftoken",
-        "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS, POST",
+        "Access-Control-Allow-Methods": "DELETE, GET, HEAD, OPTIONS, PATCH, POST",
         "Access-Control-Max-Age": "600",
         "Access-Control-Expose-Headers": "Retry-After",
     }
     assert "origin" in answer.headers["Vary"].lower()
+
+
+def test_every_operation_of_the_api_may_be_called_by_the_frontend(client: Client) -> None:
+    paths = SchemaGenerator().get_schema(request=None, public=True)["paths"]
+    operations = [(path, method.upper()) for path, methods in paths.items() for method in methods]
+    assert len(operations) > 10
+    for path, method in operations:
+        answer = preflight(client, FRONTEND, path.replace("{conversation_pk}", "7"), method)
+        assert answer.status_code == 200
+        assert method in shared(answer)["Access-Control-Allow-Methods"].split(", "), (path, method)
 
 
 @pytest.mark.parametrize("origin", STRANGERS)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.db import ProgrammingError
+from django.test import AsyncClient
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.bus.events import MessagesRead
@@ -270,6 +271,28 @@ async def test_a_new_conversation_is_sent_to_the_mentor_and_followed(connect: Co
         message = await Message.objects.aget()
         await receives_update(mentor, conversation, live_people.teacher, last=message, unread=1)
         await receives_update(own, conversation, live_people.student, last=message)
+
+
+async def test_a_mentor_writes_first_in_a_conversation_that_the_list_created(
+    connect: Connect, live_people: People, post: Post
+) -> None:
+    async with (
+        opened(connect, live_people.teacher) as mentor,
+        opened(connect, live_people.student) as own,
+        nothing_is_new(),
+    ):
+        client = AsyncClient()
+        client.cookies["sessionid"] = await in_thread(session_cookie, live_people.teacher)
+        path = "/api/v1/chat/teacher/conversations/"
+        assert (await client.get(path)).json()["count"] == 1
+        conversation = await Conversation.objects.aget()
+        await receives_update(mentor, conversation, live_people.teacher)
+        await receives_update(own, conversation, live_people.student)
+        answer = await post(live_people.teacher, f"{path}{conversation.pk}/messages/", {"content": "Welcome!"})
+        assert answer.status_code == 201
+        message = await Message.objects.aget()
+        await receives_update(mentor, conversation, live_people.teacher, last=message)
+        await receives_update(own, conversation, live_people.student, last=message, unread=1)
 
 
 async def test_a_changed_mentor_updates_all_three_people(

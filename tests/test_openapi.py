@@ -61,7 +61,39 @@ def test_its_schemas_are_those_of_the_wire(client: Client) -> None:
     assert set(sent["responses"]["429"]["headers"]) == {"Retry-After"}
 
 
-@pytest.mark.parametrize("path", ["/api/schema/", "/api/schema/?format=json", "/api/asyncapi.yaml"])
+def test_every_operation_has_a_summary_and_a_description(client: Client) -> None:
+    document = yaml.safe_load(client.get("/api/schema/").content)
+    said = {
+        (path, method): (operation["summary"], operation["description"])
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert len(set(said.values())) == len(said) == len(OPERATIONS)
+    assert all(
+        0 < len(summary) <= 120 and "\n" not in summary and description for summary, description in said.values()
+    )
+
+
+DOCUMENTS = ["/api/schema/", "/api/schema/?format=json", "/api/asyncapi.yaml"]
+# As Chromium, Firefox and Safari send it when somebody opens an address.
+NAVIGATION = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_a_browser_shows_a_document_and_programs_get_its_own_type(client: Client, path: str) -> None:
+    shown, read = client.get(path, headers={"Accept": NAVIGATION}), client.get(path, headers={"Accept": "*/*"})
+    assert shown["Content-Type"] == "text/plain; charset=utf-8"
+    assert read["Content-Type"].partition(";")[0] in {"application/yaml", *OPENAPI_TYPES}
+    for answer in (shown, read):
+        assert "Content-Disposition" not in answer.headers
+        assert "Accept" in answer["Vary"].split(", ")
+    assert shown.content == read.content
+
+
+OPENAPI_TYPES = {"application/vnd.oai.openapi", "application/vnd.oai.openapi+json"}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
 def test_the_first_requests_of_a_process_may_come_at_once(path: str) -> None:
     documents._openapi.cache_clear()
     documents._asyncapi.cache_clear()

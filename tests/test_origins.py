@@ -6,8 +6,11 @@ import pytest
 from channels.security.websocket import AllowedHostsOriginValidator
 from channels.testing import WebsocketCommunicator
 
+from accounts import tracing
 from accounts.addresses import PublicAddress, public_origin
 from qader.http.origins import FullOriginValidator, OriginGuard, is_origin
+from qader.observability.access_log import AccessLog
+from tests.conftest import Lines
 
 ORIGINS = [
     "http://localhost",
@@ -67,9 +70,17 @@ async def accepting(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "websocket.accept"})
 
 
-async def is_accepted(*origins: str, host: str = "localhost", scheme: str = "ws", **headers: str) -> bool:
+async def is_accepted(
+    *origins: str,
+    host: str = "localhost",
+    scheme: str = "ws",
+    around: Any = lambda application: application,
+    application: Any = accepting,
+    **headers: str,
+) -> bool:
     """Whether a socket with these headers gets through to the application."""
-    application = PublicAddress(OriginGuard(AllowedHostsOriginValidator(FullOriginValidator(accepting))))
+    guarded = OriginGuard(AllowedHostsOriginValidator(FullOriginValidator(application)))
+    application = around(PublicAddress(guarded))
     sent = [("host", host), *(("origin", origin) for origin in origins), *headers.items()]
     encoded = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in sent]
     socket = WebsocketCommunicator(application, "/ws/chat/my-conversation/", encoded)
@@ -156,6 +167,60 @@ async def test_only_a_trusted_proxy_decides_whether_a_request_is_secure(settings
     assert await is_accepted("https://chat.qader.vip", **behind)
     assert not await is_accepted("http://chat.qader.vip", **behind)
     assert await is_accepted("http://chat.qader.vip", host="chat.qader.vip", x_forwarded_proto="http")
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "names"),
+    [
+        ("https://new.qader.vip", "chat.qader.vip", "CSRF_TRUSTED_ORIGINS"),
+        ("https://app.qader.vip:8443", "chat.qader.vip", "CSRF_TRUSTED_ORIGINS"),
+        ("https://new.example", "chat.qader.vip", "CSRF_TRUSTED_ORIGINS, ALLOWED_HOSTS"),
+        ("https://trusted.example", "chat.qader.vip", "ALLOWED_HOSTS"),
+        ("https://chat.qader.vip", "chat.qader.vip", "TRUST_PROXY"),  # it came as ws:// from the proxy
+        ("null", "chat.qader.vip", None),
+    ],
+)
+async def test_the_log_line_of_a_refused_origin_names_the_settings(
+    settings: Any, lines: Lines, origin: str, host: str, names: str | None
+) -> None:
+    settings.CSRF_TRUSTED_ORIGINS = ["https://app.qader.vip", "https://trusted.example"]
+    assert not await is_accepted(origin, host=host, around=AccessLog)
+    (line,) = lines()
+    assert (line["event"], line["reason"], line.get("settings")) == ("socket refused", "origin", names)
+
+
+async def refusing(scope: Any, receive: Any, send: Any) -> None:
+    """Refuse as the consumer refuses who is not signed in."""
+    tracing.trace().refusal = "not_authenticated"
+    await receive()
+    await send({"type": "websocket.close", "code": 4403})
+
+
+@pytest.mark.parametrize(
+    ("origin", "domain", "cookie", "names"),
+    [
+        ("https://app.qader.vip", None, "csrftoken=1", "COOKIE_DOMAIN"),
+        ("https://app.qader.vip", ".chat.qader.vip", "", "COOKIE_DOMAIN"),
+        ("https://app.qader.vip", ".qader.vip", "", None),  # nobody has signed in
+        ("https://app.qader.vip", None, "csrftoken=1; sessionid=1", None),  # the session has ended
+        ("https://chat.qader.vip", None, "", None),  # our own page
+        ("https://chat.qader.vip:3000", None, "", None),  # cookies know no ports
+    ],
+)
+async def test_a_trusted_frontend_whose_cookies_do_not_arrive_is_logged_with_the_setting(  # noqa: PLR0917
+    settings: Any, lines: Lines, origin: str, domain: str | None, cookie: str, names: str | None
+) -> None:
+    settings.SESSION_COOKIE_DOMAIN = domain
+    settings.CSRF_TRUSTED_ORIGINS = ["https://app.qader.vip", "https://chat.qader.vip:3000"]
+    sent = {"host": "chat.qader.vip", "scheme": "wss", "cookie": cookie}
+    assert not await is_accepted(origin, around=AccessLog, application=refusing, **sent)
+    (line,) = lines()
+    assert (line["reason"], line.get("settings")) == ("not_authenticated", names)
+
+
+async def test_a_trusted_origin_may_come_with_any_host() -> None:
+    for host in ("", "[", "[::1", "localhost:port", "a, b"):
+        assert await is_accepted("https://app.qader.vip", host=host)
 
 
 class AwayLayer:

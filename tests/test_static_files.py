@@ -3,6 +3,7 @@
 import gzip
 from typing import Any
 
+import brotli
 import pytest
 from django.contrib.staticfiles import finders
 from django.contrib.staticfiles.storage import staticfiles_storage
@@ -70,6 +71,14 @@ async def test_no_source_maps_and_no_unused_files_are_served() -> None:
 async def test_a_file_is_sent_compressed(styles: bytes) -> None:
     status, content, headers = await get(accept_encoding="gzip")
     assert (status, headers["content-encoding"], gzip.decompress(content)) == (200, "gzip", styles)
+
+
+async def test_browsers_get_a_file_by_brotli(styles: bytes) -> None:
+    _, packed, _ = await get(accept_encoding="gzip")
+    status, content, headers = await get(accept_encoding="gzip, deflate, br, zstd")
+    assert (status, headers["content-encoding"], brotli.decompress(content)) == (200, "br", styles)
+    assert headers["vary"] == "Accept-Encoding"
+    assert len(content) < len(packed)
 
 
 async def test_a_range_of_a_file_is_sent(styles: bytes) -> None:

@@ -32,19 +32,21 @@ GROUPS_PER_CALL = 500  # an inbox joins the groups of all its conversations
 MAX_OUTGOING = 10_000  # events waiting to be published; beyond that the oldest is dropped, and healing replaces it
 
 
-def publish(event: AnyEvent) -> None:
-    """Handle an event in this process now, and send it to every other process soon. From any thread; never fails."""
+def publish(*events: AnyEvent) -> None:
+    """Handle events in this process now, and send them to every other process soon. From any thread; never fails."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        async_to_sync(_publish_from_thread)(event)
+        async_to_sync(_publish_from_thread)(*events)
     else:
-        event_bus().publish(event)
+        for event in events:
+            event_bus().publish(event)
 
 
-async def _publish_from_thread(event: AnyEvent) -> None:
+async def _publish_from_thread(*events: AnyEvent) -> None:
     """Publish in the server's event loop; a thread outside a server has a loop that ends with this call."""
-    event_bus().publish(event)
+    for event in events:
+        event_bus().publish(event)
     if not event_bus().has_groups:
         await event_bus().settle()
 

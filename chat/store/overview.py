@@ -1,10 +1,11 @@
-"""The list of a user's conversations: its entries, whether an entry has changed, and the number of unread messages."""
+"""The list of a user's conversations: its entries, those that are missing, what has changed, and what is unread."""
 
 from collections.abc import Collection, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from django.db.models import F
+from django.db import connection, transaction
+from django.db.models import Exists, F, OuterRef
 
 from accounts.models import MENTOR_ROLES, RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
@@ -57,6 +58,36 @@ def _unread(row: Any, reader: User) -> int:
 def _state(row: Conversation, reader: User) -> EntryState:
     other = row.teacher if row.student.user_id == reader.pk else row.student
     return EntryState(other.user_id, row.is_active, hash(_fingerprint_values(row)))
+
+
+def create_missing(mentor: UserProfile) -> list[int]:
+    """Create this mentor's conversations with their present students where they are missing; safe for concurrent calls.
+
+    Returns the profile ids of these students. One query if no conversation is missing, three statements for any number.
+    A student who is being deleted is left out.
+    """
+    missing = UserProfile.objects.filter(
+        ~Exists(Conversation.objects.filter(student=OuterRef("pk"), teacher=mentor)),
+        assigned_mentor=mentor,
+        role=RoleChoices.STUDENT,
+    )
+    if not (found := list(missing.order_by("pk").values_list("pk", flat=True))):
+        return []
+    with transaction.atomic():
+        students = _locked_students(found)
+        rows = [Conversation(student_id=student, teacher=mentor) for student in students]
+        Conversation.objects.bulk_create(rows, ignore_conflicts=True)  # a concurrent call may have created some
+    return students
+
+
+def _locked_students(ids: list[int]) -> list[int]:
+    """Lock these profiles as a new reference does, except those that are locked against it: they would hold up all."""
+    if connection.vendor != "postgresql":
+        return ids
+    with connection.cursor() as cursor:
+        lock = "SELECT id FROM accounts_userprofile WHERE id = ANY(%s) ORDER BY id FOR KEY SHARE SKIP LOCKED"
+        cursor.execute(lock, [ids])
+        return [pk for (pk,) in cursor]
 
 
 def entry_states(profiles: Collection[UserProfile]) -> dict[int, dict[int, EntryState]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 from django.http import HttpRequest, HttpResponse
+from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_safe
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer, OpenApiYamlRenderer
@@ -36,7 +37,7 @@ class SchemaView(SpectacularAPIView):
         renderer = request.accepted_renderer
         with _making:
             text = _openapi(renderer.format)
-        return HttpResponse(text, content_type=f"{renderer.media_type}; charset=utf-8")
+        return _document(request, text, f"{renderer.media_type}; charset=utf-8")
 
 
 @cache
@@ -52,7 +53,7 @@ def asyncapi_yaml(request: HttpRequest) -> HttpResponse:
     server = {"host": request.get_host(), "protocol": protocol, "security": [SESSION]}
     with _making:
         text = _asyncapi()
-    return HttpResponse(text + _yaml({"servers": {"this": server}}), content_type="application/yaml")
+    return _document(request, (text + _yaml({"servers": {"this": server}})).encode(), "application/yaml")
 
 
 @cache
@@ -62,6 +63,14 @@ def _asyncapi() -> str:
 
 def _yaml(document: dict[str, Any]) -> str:
     return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+
+
+def _document(request: HttpRequest | Request, text: bytes, content_type: str) -> HttpResponse:
+    """Answer a document. A browser that opens its address gets plain text, which it shows: YAML it would download."""
+    opened = "text/html" in request.headers.get("Accept", "").lower()
+    response = HttpResponse(text, content_type="text/plain; charset=utf-8" if opened else content_type)
+    patch_vary_headers(response, ["Accept"])
+    return response
 
 
 class DocsView(SpectacularSwaggerSplitView):

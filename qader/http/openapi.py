@@ -76,6 +76,18 @@ class AutoSchema(openapi.AutoSchema):
     def _is_open(self) -> bool:
         return AllowAny in self.view.permission_classes
 
+    def get_summary(self) -> str:
+        """Return what the method does, in one line."""
+        return self._docstring_of(getattr(self.view, self.method.lower())).partition("\n")[0].removesuffix(".")
+
+    def get_description(self) -> str:
+        """Return what the view is about."""
+        return self._docstring_of(type(self.view))
+
+    @staticmethod
+    def _docstring_of(described: Any) -> str:
+        return cleandoc(described.__doc__ or "")
+
     def get_override_parameters(self) -> list[Any]:
         """Return the parameters of the view that are not in its path, and `Retry-After`."""
         return [*super().get_override_parameters(), RETRY_AFTER]

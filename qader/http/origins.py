@@ -5,6 +5,7 @@ not schemes and ports.
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlparse, urlsplit
 
@@ -35,7 +36,7 @@ def OriginGuard(validator: OriginValidator) -> Any:  # noqa: N802 - named like A
         if origin is not None and is_origin(origin) and validator.valid_origin(urlparse(origin)):
             await validator(scope, receive, send)
         else:
-            await _refuse(scope, receive, send)
+            await _refuse(scope, receive, send, host_allowed=False)
 
     return guard
 
@@ -47,10 +48,13 @@ def FullOriginValidator(inner: Any) -> Any:  # noqa: N802
     """
 
     async def validate(scope: dict[str, Any], receive: Any, send: Any) -> None:
-        if single_header(scope, b"origin") in (public_origin(scope), *settings.CSRF_TRUSTED_ORIGINS):
+        origin, own = single_header(scope, b"origin") or "", public_origin(scope) or ""
+        if origin in (own, *settings.CSRF_TRUSTED_ORIGINS):
+            if not _shares_cookies(origin, own) and not _has_session_cookie(scope):
+                tracing.trace().refused["settings"] = "COOKIE_DOMAIN"  # logged if nobody is signed in
             await inner(scope, receive, send)
         else:
-            await _refuse(scope, receive, send)
+            await _refuse(scope, receive, send, host_allowed=True)
 
     return validate
 
@@ -65,9 +69,34 @@ def is_origin(text: str) -> bool:
         return False
 
 
-async def _refuse(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """Close the socket, and note for its log line what was compared."""
-    origin = single_header(scope, b"origin") or ""
-    tracing.trace().refused |= {"origin": origin[:LOGGED_LENGTH], "own": (public_origin(scope) or "")[:LOGGED_LENGTH]}
+def _shares_cookies(*origins: str) -> bool:
+    """Whether the browser sends a cookie that one of these origins has set to the other."""
+    hosts = {re.sub(r":\d+$", "", origin.partition("://")[2]) for origin in origins}
+    domain = (settings.SESSION_COOKIE_DOMAIN or "").removeprefix(".")
+    return len(hosts) == 1 or (domain != "" and all(f".{host}".endswith(f".{domain}") for host in hosts))
+
+
+def _has_session_cookie(scope: dict[str, Any]) -> bool:
+    name = f"{settings.SESSION_COOKIE_NAME}=".encode()
+    return any(name in value for header, value in scope["headers"] if header == b"cookie")
+
+
+async def _refuse(scope: dict[str, Any], receive: Any, send: Any, *, host_allowed: bool) -> None:
+    """Close the socket. Note for its log line what was compared, and the settings that would let the origin in."""
+    origin, own = single_header(scope, b"origin") or "", public_origin(scope) or ""
+    noted = {"origin": origin[:LOGGED_LENGTH], "own": own[:LOGGED_LENGTH]}
+    if is_origin(origin):
+        noted["settings"] = ", ".join(_missing_in(origin, own, host_allowed))
+    tracing.trace().refused |= noted
     await receive()
     await send({"type": "websocket.close", "code": CloseCode.NOT_ALLOWED})
+
+
+def _missing_in(origin: str, own: str, host_allowed: bool) -> Iterator[str]:
+    if origin.partition("://")[2] == own.partition("://")[2]:
+        if origin != own:
+            yield "TRUST_PROXY"  # the page is our own: a proxy told the browser's scheme, and we did not believe it
+    elif origin not in settings.CSRF_TRUSTED_ORIGINS:
+        yield "CSRF_TRUSTED_ORIGINS"
+    if not host_allowed:
+        yield "ALLOWED_HOSTS"

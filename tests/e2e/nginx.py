@@ -30,6 +30,7 @@ error_log stderr warn;
 events {{}}
 http {{
 	access_log off;
+	gzip on; # as in Debian's nginx.conf
 	client_body_temp_path body;
 	proxy_temp_path proxy;
 	fastcgi_temp_path fastcgi;

@@ -8,6 +8,7 @@ from playwright.async_api import Browser, ConsoleMessage, Page, Route, expect
 from chat.management.commands.seed_demo import PASSWORD
 from qader.http.headers import CONTENT_SECURITY_POLICY
 from tests.e2e.cluster import Cluster
+from tests.e2e.windows import ARTIFACTS, DESK, PHONE
 
 in_session = pytest.mark.asyncio(loop_scope="session")
 
@@ -62,8 +63,57 @@ async def test_the_admin_works_under_its_policy(cluster: Cluster, browser: Brows
     await expect(page.locator("#id_profile-0-assigned_mentor option[selected]")).to_have_count(1)
     await page.click(".deletelink")
     await expect(page.locator("h1, h2").first).to_be_visible()
+    await _transcripts_read_like_the_chat(cluster, page)
     assert complaints == []
     await context.close()
+
+
+LONGEST = "\u200fمحمد" + "ـ" * 60 + " W" + "w" * 80  # 150 letters, in two directions, with hardly a place to break
+RENAME = f"""
+from accounts.models import UserProfile
+from chat.models import Conversation, Message
+UserProfile.objects.filter(user__username="student1").update(full_name={LONGEST[:150]!r})
+talk = Conversation.objects.get(student__user__username="student1")
+for side in (talk.student, talk.teacher):
+    Message.objects.create(conversation=talk, sender=side.user, content={"n" * 500!r} + "\\n\\nسطر جديد")
+"""
+
+
+async def _transcripts_read_like_the_chat(cluster: Cluster, page: Page) -> None:
+    """Neither a long name nor a long word makes a page wider than the window, in either language."""
+    cluster.run("manage.py", "shell", "--verbosity", "0", "-c", RENAME)
+    await page.set_viewport_size(DESK)
+    for language, title in (("en", "Transcript"), ("ar", "نص المحادثة")):
+        await page.context.add_cookies([{"name": "django_language", "value": language, "url": page.url}])
+        for name in ("accounts/user", "accounts/userprofile", "chat/message", "chat/conversation"):
+            await page.goto(f"/admin/{name}/")
+            await shoot(page, f"admin-{name.replace('/', '-')}-{language}-1280")
+            overflow = "document.documentElement.scrollWidth - innerWidth"
+            assert await page.evaluate(overflow) <= 0, (name, language)
+            table = page.locator("#changelist-form .results")
+            assert await table.evaluate("table => table.scrollWidth - table.clientWidth") <= 0, (name, language)
+        await page.click("tr:has(.field-student [title^='\u200f']) .field-messages a")
+        await expect(page.locator("#content > h1")).to_have_text(title)
+        for side in ("student", "mentor"):
+            await expect(page.locator(f".transcript .{side}").last).to_contain_text("سطر جديد")
+        begin = "item => [getComputedStyle(item).direction, item.getBoundingClientRect().left]"
+        (direction, student), (_, mentor) = [
+            await page.locator(f".transcript .{side}").last.evaluate(begin) for side in ("student", "mentor")
+        ]
+        assert (direction, student < mentor) == (("rtl", False) if language == "ar" else ("ltr", True))
+        for size in (DESK, PHONE):
+            await page.set_viewport_size(size)
+            assert await page.evaluate(overflow) <= 0, (size, language)
+            await shoot(page, f"admin-transcript-{language}-{size['width']}")
+        await page.set_viewport_size(DESK)
+        icon = await page.locator("link[rel=icon]").get_attribute("href")
+        assert (await page.request.get(str(icon))).status == 200
+
+
+async def shoot(page: Page, name: str) -> None:
+    """Keep a picture."""
+    ARTIFACTS.mkdir(exist_ok=True)
+    await page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)
 
 
 @in_session

@@ -13,7 +13,7 @@ from tests.e2e.chat_socket import connected
 from tests.e2e.cluster import Cluster, Databases, Pair
 from tests.e2e.nginx import Nginx, nginx
 from tests.e2e.server import Front, WebServer, start_together
-from tests.e2e.test_proxy import chat, sign_in, signed_in
+from tests.e2e.test_proxy import assert_compression, chat, sign_in, signed_in
 from tests.servers import redis
 
 pytestmark = pytest.mark.skipif(program("nginx", "nginx") is None, reason="needs nginx, or apt-get to download it with")
@@ -91,6 +91,10 @@ def test_behind_nginx_failed_log_ins_count_for_the_real_address(front: Nginx, pa
 
 def test_behind_two_proxies_failed_log_ins_count_for_the_real_address(row: Proxy, pair: Pair) -> None:
     assert_failures_count_for_the_real_address(row, pair)
+
+
+def test_behind_nginx_histories_are_compressed_and_secrets_are_not(front: Nginx, pair: Pair) -> None:
+    assert_compression(front, pair)
 
 
 def test_nginx_redirects_to_tls_and_hides_the_metrics(front: Nginx) -> None:

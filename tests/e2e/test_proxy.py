@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -86,6 +87,30 @@ async def chat(front: Front, pair: Pair) -> None:
             assert [(frame["type"], frame["message"]["content"]) for frame in received] == [
                 ("new_message", "over TLS")
             ] * 2
+
+
+def assert_compression(front: Front, pair: Pair) -> None:
+    """A history and a static file are compressed on the way; what holds a token or is about a session is not."""
+    history, text = "/api/v1/chat/my-conversation/messages/", "سؤال عن الدرس السابع. " * 50
+    with front.client() as http:
+        assert sign_in(http, pair.student).status_code == 200
+        sent = {"X-CSRFToken": http.cookies["csrftoken"], "Accept-Encoding": "gzip, br, zstd"}
+        http.headers |= sent
+        assert http.post(history, json={"content": text}).status_code == 201
+        page = http.get("/")
+        style = re.search(r'href="(/static/chat/page\.\w+\.css)"', page.text)
+        assert style
+        encodings = {
+            path: http.get(path).headers.get("Content-Encoding")
+            for path in (history, style[1], "/api/v1/auth/csrf/", "/api/v1/auth/me/", "/admin/login/")
+        }
+        assert http.get(history).json()["results"][0]["content"] == text
+    assert list(encodings.values()) == ["gzip", "br", None, None, None], encodings
+    assert "Content-Encoding" not in page.headers
+
+
+def test_histories_are_compressed_and_secrets_are_not(site: Site, pair: Pair) -> None:
+    assert_compression(site.proxy, pair)
 
 
 async def test_two_people_chat_over_tls(site: Site, pair: Pair) -> None:
