@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.proof, pytest.mark.asyncio(loop_scope="session"), pyte
 
 FIVE_MINUTES = 300
 STUDENT, MENTOR = "student1", "teacher1"
+QUESTION = "Is this the exam's formula?"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -51,11 +52,11 @@ async def test_the_page_makes_a_chat_of_a_fresh_application(lone_cluster: Cluste
     with served("dev", port, env, application):
         student = await sign_in(tabs, url, STUDENT)
         await student.is_connected()
+        await student.write(QUESTION)
         mentor = await sign_in(tabs, url, MENTOR)
-        await mentor.page.get_by_role("link").first.click()
+        await mentor.page.get_by_role("link").filter(has_text=QUESTION).click()
         await mentor.is_connected()
-        await student.write("Is this the exam's formula?")
-        await expect(mentor.texts.last).to_have_text("Is this the exam's formula?")
+        await expect(mentor.texts.last).to_have_text(QUESTION)
         await mentor.write("نعم")
         await expect(student.texts.last).to_have_text("نعم")
         assert time.monotonic() - began < FIVE_MINUTES
