@@ -1,6 +1,6 @@
 """`make prove`: the proofs of the promises, each by itself, with its seed, its counts and its time.
 
-All but the last two run in `make test` too; here they are grouped by what they prove. SEED= repeats a run as well as
+All but the last three run in `make test` too; here they are grouped by what they prove. SEED= repeats a run as well as
 timing allows, and SECONDS= says how long the last one takes.
 """
 
