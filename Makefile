@@ -25,6 +25,7 @@ PRODUCTION := DEBUG=0 SECURE_SSL=1 ALLOWED_HOSTS=chat.example.org DATABASE_URL=s
 # What the tests and the checks need from npm.
 JS := tests/js/node_modules/.installed
 BIOME := $(BIN)/python -m tests.node biome
+CLIENT := $(addprefix chat/static/chat/,client.js client.d.ts use-chat.js use-chat.d.ts types.d.ts)
 STATIC_FILES := $(shell find accounts chat qader -path '*/static/*' -type f)
 
 .PHONY: help install run serve test prove trace check format generate bench lock
@@ -79,8 +80,9 @@ format: $(VENV)/.dev $(JS) ## Format Python with ruff; JavaScript, TypeScript an
 	$(BIN)/ruff format --quiet .
 	$(BIOME) format --write .
 
-generate: install $(VENV)/.dev ## Write what is made from the code: the TypeScript types of the wire, what is to be translated.
+generate: install $(VENV)/.dev ## Write what is made from the code: the TypeScript types of the wire, the example's copy of the client, what is to be translated.
 	@$(PRODUCTION) $(BIN)/python manage.py generate
+	@cp $(CLIENT) examples/nextjs/lib/qader/
 	@$(PRODUCTION) $(BIN)/python manage.py translations
 
 bench: install $(VENV)/.dev ## Measure, and print tables: ARGS="growth storm" only these, QUICK=1, ROUNDS=, PEERS=1.

@@ -1,6 +1,6 @@
 """`make prove`: the proofs of the promises, each by itself, with its seed, its counts and its time.
 
-All but the last two run in `make test` too; here they are grouped by what they prove. SEED= repeats a run as well as
+All but the last three run in `make test` too; here they are grouped by what they prove. SEED= repeats a run as well as
 timing allows, and SECONDS= says how long the last one takes.
 """
 
@@ -39,6 +39,7 @@ PROOFS: Sequence[tuple[str, Sequence[str]]] = [
     ("every kind of frame", [f"{E2E}fuzz.py", "tests/test_socket_frames.py"]),
     ("old state and events equal a fresh fetch", [f"{E2E}convergence.py", f"{E2E}inbox.py"]),
     ("hostile clients", [f"{E2E}hostile_clients.py"]),
+    ("docs/frontend.md leads to a chat in 5 minutes", [f"{E2E}fresh_application.py"]),
     ("everything fails at random and at once", [f"{E2E}nemesis.py"]),
 ]
 

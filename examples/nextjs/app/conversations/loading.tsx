@@ -1,0 +1,2 @@
+/** Shown beside the list until the conversation is there. */
+export { default } from "@/app/loading";
