@@ -276,6 +276,20 @@ test("an open chat sends its own texts, and one that has closed leaves them to t
 	]);
 });
 
+test("a student's inbox posts nothing to another mentor", async (t) => {
+	const script = new Script(t);
+	script.answers["auth/csrf/"] = { csrfToken: "t" };
+	script.tab.storage.setItem("qader-chat:11:7:a", entry("a", "for you alone", 1));
+	const inbox = await script.inbox({ user: ME });
+	const ids = [7, 8]; // changed between the list and the send
+	Object.defineProperty(script.answers, "chat/my-conversation/", {
+		get: () => ({ ...CONVERSATION, id: ids.shift() ?? 8 }),
+	});
+	await listed(script);
+	await script.pass(200);
+	assert.deepEqual([posted(script), kept(inbox)], [[], { 7: { draft: "", sending: 0, failed: 1 } }]);
+});
+
 test("drafts of this page and of other tabs are known at once", async (t) => {
 	const [script, inbox] = await mentorsInbox(t, {});
 	await listed(script);

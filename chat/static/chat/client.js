@@ -197,6 +197,12 @@ async function listConversations(api, isMentor) {
 
 const messagesPath = (isMentor, id) => `chat/${isMentor ? `teacher/conversations/${id}` : "my-conversation"}/messages/`;
 
+/** Send over REST. A student's path leads to whoever is their mentor now: another one must not get it. */
+async function postMessage(api, isMentor, id, { clientId, content }) {
+	if (!isMentor && (await api.get("chat/my-conversation/")).id !== id) throw new ApiError(404);
+	return api.post(messagesPath(isMentor, id), { content, client_id: clientId });
+}
+
 // --- store
 
 function createStore(parts) {
@@ -468,13 +474,13 @@ function createLine(env, store, options) {
 
 	/** The snapshot is complete. */
 	function ready(isNews) {
+		isOffline = false;
 		if (standsIn) {
 			polls = isNews ? 0 : polls + 1;
 			set({ status: "polling", reason: "blocked" });
 			return pollTimer(from(poll), Math.min(LONGEST_POLL, FIRST_POLL * 1.5 ** polls));
 		}
 		readyAt = Date.now();
-		isOffline = false;
 		set({ status: "open", reason: null, retryAt: null });
 	}
 
@@ -609,7 +615,7 @@ function createCourier({ storage }, { getSnapshot, from }, api, { isMentor, has,
 	let tries = 0;
 
 	const isOwned = (key) => [...neighbours].some((one) => one.storage === storage && one.owns?.(key));
-	const isDue = ({ key, at }) => !isOwned(key) && Date.now() - at >= ELSEWHERE;
+	const isDue = ({ key, at }) => !isOwned(key) && Math.abs(Date.now() - at) >= ELSEWHERE;
 	const later = (milliseconds) => timer(from(deliver), milliseconds);
 
 	async function deliver() {
@@ -624,7 +630,7 @@ function createCourier({ storage }, { getSnapshot, from }, api, { isMentor, has,
 			}
 			tries = 0;
 		} catch (error) {
-			if (error.status === 401) failed(error);
+			if (!(error instanceof ApiError) || error.status === 401) return failed(error);
 			tries += 1;
 			later(Math.max(error.retryAfter * 1000, Math.min(LONGEST_WAIT, REPEAT * 2 ** tries)));
 		} finally {
@@ -634,7 +640,7 @@ function createCourier({ storage }, { getSnapshot, from }, api, { isMentor, has,
 
 	async function post({ key, conversationId, ...entry }) {
 		try {
-			await api.post(messagesPath(isMentor(), conversationId), { content: entry.content, client_id: entry.clientId });
+			await postMessage(api, isMentor(), conversationId, entry);
 			write(storage, key, "");
 		} catch (error) {
 			const refusal = refusalOf(error);
@@ -917,22 +923,13 @@ export function createChat(options = {}) {
 	}
 
 	/** Send without a socket. */
-	function post({ clientId, content }) {
+	function post(entry) {
 		const mine = entered;
+		const { clientId } = entry;
 		const sent = (message) => mine === entered && apply([{ message, client_id: clientId }]);
 		const refused = (error) => mine === entered && underWay === clientId && notPosted(error);
-		isStillTheirs()
-			.then(() => api.post(restPath, { content, client_id: clientId }))
-			.then(from(sent))
-			.catch(from(refused));
+		postMessage(api, conversationId, mine, entry).then(from(sent)).catch(from(refused));
 		line.soon();
-	}
-
-	/** A student's path leads to whoever is their mentor now. */
-	async function isStillTheirs() {
-		if (conversationId) return;
-		const { id } = await api.get("chat/my-conversation/");
-		if (id !== entered) throw new ApiError(404);
 	}
 
 	function notPosted(error) {
