@@ -94,7 +94,7 @@ class ModuleStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]
             for glob, patterns in self._patterns.items()
         }
 
-    def _save(self, name: str, content: File) -> str:
+    def _save(self, name: str, content: "File[Any]") -> str:
         if fnmatch(name, "chat/*.js") or fnmatch(name, "chat/*.css"):
             content = ContentFile(COMMENTS.sub(b"", b"".join(content.chunks())))
         saved: str = super()._save(name, content)

@@ -63,7 +63,7 @@ async def test_without_websockets_people_chat_over_requests_until_a_socket_works
     await expect(student.get("#conversation-connection p")).to_have_text(BLOCKED)
     await expect(student.bubbles).to_have_text(["before"])
     await expect(mentor.get(".message .state")).to_have_text(["Read"])
-    await student.shoot(f"blocked-{block.__name__}-en-360")  # type: ignore[attr-defined]
+    await student.shoot(f"blocked-{block.__name__}-en-360")
     await student.say("question")
     await expect(mentor.bubbles).to_have_text(["before", "question"])
     await mentor.say("answer")
@@ -122,6 +122,7 @@ async def test_a_key_typed_while_the_page_loads_does_not_replace_the_draft(open_
     await student.page.fill("#draft", "half a sentence")
     await student.page.route("**/my-conversation/", abort)
     await student.page.reload()
+    await expect(student.get("#draft")).to_be_visible()
     await student.page.locator("#draft").press_sequentially("x")
     await student.page.unroute("**/my-conversation/")
     await student.hurry()
@@ -158,7 +159,7 @@ async def test_a_storage_that_is_full_is_said(open_windows: Windows, pair: Pair)
     await student.open()
     await student.connected()
     await student.page.evaluate(
-        "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); }"
+        "void (Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); })"
     )
     await student.page.fill("#draft", "a text")
     note = student.get("#composer-note")

@@ -31,6 +31,7 @@ export function createComposer({ send, typing }) {
 	let key = null; // the draft's key in the storage
 	let delay = ""; // why the last message is not sent yet
 	let isKept = true; // whether the browser could store the draft
+	let isFollowing = true; // the stored draft, which another tab may change: nothing was written here since
 
 	const lengthOf = (text) => [...text].length;
 
@@ -66,6 +67,7 @@ export function createComposer({ send, typing }) {
 	}
 
 	function set(text) {
+		isFollowing = true;
 		draft.value = text;
 		changed();
 	}
@@ -75,6 +77,7 @@ export function createComposer({ send, typing }) {
 		submit();
 	});
 	draft.addEventListener("input", () => {
+		isFollowing = false;
 		keep(draft.value);
 		typing(Boolean(draft.value.trim()));
 	});
@@ -86,9 +89,10 @@ export function createComposer({ send, typing }) {
 	});
 	$("send").addEventListener("pointerdown", (event) => event.preventDefault()); // keeps the focus, and with it the keyboard
 
-	// Another tab has the same draft: follow it, unless the user has gone on writing here.
-	window.addEventListener("storage", (event) => {
-		if (key && event.key === key && draft.value === (event.oldValue ?? "")) set(event.newValue ?? "");
+	window.addEventListener("storage", ({ key: changedKey, oldValue, newValue }) => {
+		if (!key || changedKey !== key) return;
+		const goesOn = draft.value === oldValue && newValue?.startsWith(oldValue); // with what was written here
+		if (isFollowing || goesOn) set(newValue ?? "");
 	});
 	window.addEventListener("pagehide", () => {
 		if (key) keepDraft(key, merged(readDraft(key), draft.value));
