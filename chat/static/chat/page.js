@@ -27,7 +27,7 @@ createSignOut(api, {
 	leaving: (isUnderWay) => {
 		isLeaving = isUnderWay;
 	},
-	left: () => leave(),
+	left: leave,
 });
 const view = createConversationView(stopped);
 const inboxView = createInboxView();
