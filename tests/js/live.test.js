@@ -192,7 +192,7 @@ test("sign in, ask who is signed in, sign out", async () => {
 		return answer;
 	};
 	const api = createApi({ baseUrl: backend.url, fetch: fetchWithCookies });
-	await assert.rejects(api.me(), { name: "ApiError", status: 401, code: null });
+	await assert.rejects(api.me(), { name: "ApiError", status: 401, code: "not_authenticated" });
 	await assert.rejects(api.login(student.username, "wrong"), { status: 400, message: "Wrong user name or password." });
 	const user = await api.login(student.username, "qader-demo-2026");
 	assert.equal(user.username, student.username);
