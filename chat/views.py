@@ -1,5 +1,7 @@
 """The REST views: history, sending, the mentor's list of conversations, marking as read."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,7 +19,7 @@ from chat.models import Conversation
 from chat.pagination import MAX_PAGE_SIZE, PAGE_SIZE, ConversationPagination, history_page
 from chat.runtime.database import until_unlocked
 from chat.store.overview import conversation_bodies
-from chat.wire.client_frames import MessagePost, parse_flag, parse_query, read
+from chat.wire.client_frames import MessagePost, parse_flag, parse_id, parse_query, read
 from chat.wire.server_frames import (
     ConversationBody,
     ConversationPage,
@@ -160,14 +162,29 @@ class MentorMessagesView(MessagesView):
 class MarkReadView(APIView):
     """Marking a conversation as read."""
 
-    @extend_schema(request=None, responses={200: MarkedBody, 403: "Not a conversation of this user."})
+    @extend_schema(
+        parameters=[
+            OpenApiParameter(
+                "message_id", POSITIVE, description="Marks up to and including this message; without it, all of them."
+            )
+        ],
+        request=None,
+        responses={
+            200: MarkedBody,
+            403: "Not a conversation of this user.",
+            404: "No such message in this conversation.",
+        },
+    )
     def post(self, request: Request, conversation_pk: int) -> Response:
         """Mark what the other side sent as read and say how many."""
         user = _user(request)
         conversation = Conversation.objects.for_user(user).with_people().filter(pk=conversation_pk).first()
         if conversation is None:
             raise ClientError("not_a_participant", "You are not part of this conversation.", 403)
-        count = until_unlocked(services.mark_read, conversation=conversation, reader=user)
+        mark: Callable[..., int] = services.mark_read
+        if "message_id" in request.query_params:
+            mark = partial(services.mark_read_up_to, message_id=parse_id(request.query_params["message_id"]))
+        count = until_unlocked(mark, conversation=conversation, reader=user)
         return Response(msgspec.to_builtins(MarkedBody(detail=f"{count} messages marked as read.")))
 
 

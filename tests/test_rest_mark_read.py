@@ -14,8 +14,8 @@ NOT_SIGNED_IN = {"detail": "Authentication credentials were not provided.", "cod
 NOT_YOURS = {"detail": "You are not part of this conversation.", "code": "not_a_participant"}
 
 
-def mark(user: User | None, conversation_id: object) -> tuple[int, Any]:
-    response = client_of(user).post(f"/api/v1/chat/conversations/{conversation_id}/mark-read/")
+def mark(user: User | None, conversation_id: object, query: str = "") -> tuple[int, Any]:
+    response = client_of(user).post(f"/api/v1/chat/conversations/{conversation_id}/mark-read/{query}")
     return response.status_code, response.json()
 
 
@@ -124,3 +124,19 @@ def test_marking_costs_four_queries_besides_session_and_user_whatever_is_unread(
         assert response.json() == marked(number)[1]
         counts.append(len(queries))
     assert counts == [6, 6]
+
+
+def test_a_message_id_marks_up_to_that_message(people: People) -> None:
+    one, two, three = say(people.conversation, people.teacher, "one", "two", "three")
+    assert mark(people.student, people.conversation.pk, f"?message_id={two.pk}") == marked(2)
+    assert read_flags(people.conversation) == "RR-"
+    assert mark(people.student, people.conversation.pk, f"?message_id={one.pk}") == marked(0)
+    assert mark(people.student, people.conversation.pk, f"?message_id={three.pk}") == marked(1)
+
+
+@pytest.mark.parametrize("message_id", ["", "x", "0", "-1", "1.5", "9223372036854775807", "99999999999999999999", "٣"])
+def test_a_message_id_that_is_not_in_the_conversation_marks_nothing(people: People, message_id: str) -> None:
+    say(people.conversation, people.teacher, "one")
+    status, body = mark(people.student, people.conversation.pk, f"?message_id={message_id}")
+    assert (status, body["code"]) == (404, "message_not_found")
+    assert read_flags(people.conversation) == "-"

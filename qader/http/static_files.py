@@ -1,12 +1,14 @@
 """Static files, served by the web process; in production under names with a hash, so that browsers cache them."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterable, Iterator
 from fnmatch import fnmatch
 from io import BytesIO
 from typing import Any
 
 from django.contrib.staticfiles import finders
+from django.core.files.base import ContentFile, File
 from django.core.files.storage import Storage
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -17,6 +19,9 @@ PART_BYTES = 32 * 1024  # of a file in memory
 
 # What packages bring and no page of ours loads: source maps of megabytes, and other ways to browse an API.
 UNUSED = ["*.map", "*.map.gz", "drf_spectacular_sidecar/redoc/*", "*/oauth2-redirect.*", "rest_framework/*"]
+
+# Comments on lines of their own in our scripts and styles: a sixth of what a browser would load.
+COMMENTS = re.compile(rb"^[ \t]*(?:/\*(?:[^*]|\*(?!/))*\*/|//[^\n]*)[ \t]*\n", re.MULTILINE)
 
 
 def is_unused(path: str) -> bool:
@@ -74,7 +79,10 @@ async def _parts(part: bytes, file: Any) -> AsyncIterator[bytes]:
 
 
 class ModuleStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]
-    """WhiteNoise's storage, which also replaces names in imports of JavaScript modules, and needs no source maps."""
+    """WhiteNoise's storage for JavaScript modules.
+
+    It also replaces names in imports, needs no source maps, and leaves out the comments of our own files.
+    """
 
     support_js_module_import_aggregation = True
     _patterns: dict[str, list[tuple[Any, str]]]
@@ -85,3 +93,9 @@ class ModuleStorage(CompressedManifestStaticFilesStorage):  # type: ignore[misc]
             glob: [(pattern, template) for pattern, template in patterns if "sourceMappingURL" not in pattern.pattern]
             for glob, patterns in self._patterns.items()
         }
+
+    def _save(self, name: str, content: "File[Any]") -> str:
+        if fnmatch(name, "chat/*.js") or fnmatch(name, "chat/*.css"):
+            content = ContentFile(COMMENTS.sub(b"", b"".join(content.chunks())))
+        saved: str = super()._save(name, content)
+        return saved

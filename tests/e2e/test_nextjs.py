@@ -228,7 +228,7 @@ async def test_every_message_arrives_once_when_the_backend_is_killed(site: Site,
     site.backend.kill()
     await writing
     for tab in (student, mentor):
-        await expect(tab.connection).to_have_text("The connection was lost. Connecting…")
+        await expect(tab.connection).to_have_text("The server cannot be reached. Connecting…")
     await student.page.reload()  # the page itself cannot be had now, and what was sent must outlive it
     await expect(student.problem).to_have_text("The chat cannot be reached.")
     assert RENDERING_FAILED in [said.split(";")[0] for said in student.own_lines]

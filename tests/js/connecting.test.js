@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { createChat } from "../../chat/static/chat/client.js";
+import { createApi, createChat } from "../../chat/static/chat/client.js";
 import { CONVERSATION, ME, message, Script, settle, shown, theirs } from "./script.js";
 
 test("the addresses are those of the page, unless options name others", async (t) => {
@@ -134,26 +134,14 @@ test("after a refused handshake the client asks REST for the reason", async (t) 
 		const chat = await script.openChat(message(1));
 		script.socket.end(1006);
 		await script.pass(500);
-		script.socket.end(1006); // before it was accepted
 		const before = script.answers;
 		script.answers = { ...before, ...answers };
-		await script.pass(1000);
+		script.socket.end(1006); // before it was accepted
+		await settle();
 		assert.deepEqual(shown(chat), expected, JSON.stringify(answers));
 		script.answers = before;
 		chat.close();
 	}
-});
-
-test("a handshake that is refused although REST allows it means too many sockets", async (t) => {
-	const script = new Script(t);
-	const chat = await script.chat();
-	script.socket.end(1006);
-	assert.deepEqual([...shown(chat), chat.getSnapshot().retryAt - Date.now()], ["waiting", "too_many", 500]);
-	script.tab.online(); // the reason may also have been the network
-	await settle();
-	script.socket.accept();
-	await settle();
-	assert.deepEqual(shown(chat), ["open"]);
 });
 
 test("a mentor's conversation is found on any page of the list", async (t) => {
@@ -216,15 +204,6 @@ test("on a return to the page, a dead connection is noticed within 4 s", async (
 	assert.deepEqual(shown(chat), ["waiting", "unavailable"]);
 });
 
-test("a handshake without an answer is given up", async (t) => {
-	const script = new Script(t);
-	const chat = await script.chat();
-	await script.pass(9_999);
-	assert.deepEqual(shown(chat), ["connecting"]);
-	await script.pass(1);
-	assert.deepEqual(shown(chat), ["waiting", "too_many"]);
-});
-
 test("a connection without its history is closed and tried again", async (t) => {
 	const script = new Script(t);
 	script.answers["chat/my-conversation/messages/"] = {
@@ -248,4 +227,174 @@ test("an answer that comes after its connection has ended is ignored", async (t)
 	script.socket.end(1006);
 	await settle();
 	assert.deepEqual([shown(chat), chat.getSnapshot().messages], [["waiting", "unavailable"], []]);
+});
+
+test("being offline is told at once, whether connected or not, and ended by the next connection", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat(message(1));
+	script.tab.offline();
+	assert.deepEqual([shown(chat), script.socket.readyState], [["waiting", "offline"], 3]);
+	script.answers["auth/me/"] = new TypeError("Failed to fetch");
+	for (let n = 0; n < 5; n += 1) {
+		await script.pass(16_000);
+		if (script.socket.readyState === 0) script.socket.end(1006);
+		await settle();
+		assert.deepEqual(shown(chat), ["waiting", "offline"]);
+	}
+	script.answers["auth/me/"] = ME;
+	script.tab.online();
+	await settle();
+	assert.deepEqual(shown(chat).slice(0, 1), ["connecting"]);
+	script.socket.accept({ type: "resume_complete", recovered: true, count: 0, read_up_to: null });
+	await settle();
+	assert.deepEqual(shown(chat), ["open"]);
+});
+
+test("a browser that believes to be offline is not believed when a connection works", async (t) => {
+	const script = new Script(t);
+	script.tab.window.navigator = { onLine: false };
+	const chat = createChat({ ...script.options, user: ME, conversation: CONVERSATION });
+	t.after(chat.close);
+	chat.open();
+	assert.deepEqual(shown(chat), ["waiting", "offline"]);
+	await script.pass(0);
+	script.socket.accept();
+	await settle();
+	assert.deepEqual(shown(chat), ["open"]);
+	script.socket.end(1006);
+	assert.deepEqual(shown(chat), ["waiting", "unavailable"]);
+});
+
+test("a server that is away is told at once, at the start, too", async (t) => {
+	const script = new Script(t);
+	for (const answer of [new TypeError("Failed to fetch"), { status: 502, body: "<html>" }, { status: 503, body: {} }]) {
+		script.answers["auth/me/"] = answer;
+		const chat = await script.chat();
+		assert.deepEqual([shown(chat), chat.getSnapshot().isLoaded], [["waiting", "unavailable"], false]);
+	}
+	script.answers["auth/me/"] = { status: 429, body: {} };
+	assert.deepEqual(shown(await script.chat()), ["waiting", "too_many"]);
+});
+
+test("a server that does not answer is told within 2 s", async (t) => {
+	const script = new Script(t);
+	script.answers["auth/me/"] = new Promise(() => {});
+	const chat = await script.chat();
+	assert.deepEqual(shown(chat), ["connecting"]);
+	await script.pass(1_500);
+	assert.deepEqual(shown(chat), ["connecting", "unavailable"]);
+});
+
+test("a refused request is not repeated before the time that the server gave", async (t) => {
+	const script = new Script(t);
+	const fetch = async () => new Response("{}", { status: 429, headers: { "Retry-After": "20" } });
+	const chat = await script.chat({ fetch });
+	assert.equal(chat.getSnapshot().retryAt - Date.now(), 20_000);
+});
+
+/** REST whose answers come in pieces, when the test calls `piece`. */
+function slowly(script, body) {
+	const bytes = new TextEncoder().encode(JSON.stringify(body));
+	const calls = [];
+	const fetch = async (url, { signal }) => {
+		const call = { url, signal, from: 0 };
+		const stream = new ReadableStream({ start: (controller) => (call.controller = controller) });
+		calls.push(call);
+		call.piece = async (length) => {
+			call.controller.enqueue(bytes.slice(call.from, call.from + length));
+			call.from += length;
+			if (call.from >= bytes.length) call.controller.close();
+			await settle();
+		};
+		return new Response(stream, { status: 200 });
+	};
+	return { calls, fetch, length: bytes.length, options: { ...script.options, fetch } };
+}
+
+test("a slow answer is waited for as long as bytes come", async (t) => {
+	const script = new Script(t);
+	const rest = slowly(script, { results: [message(1, "سلام")], previous: null, next: null });
+	const chat = await script.chat({ ...rest.options, user: ME, conversation: CONVERSATION });
+	script.socket.accept();
+	await settle();
+	for (let n = 0; n < 12; n += 1) {
+		await script.pass(10_000);
+		script.socket.say({ type: "pong" });
+		await rest.calls[0].piece(Math.ceil(rest.length / 12));
+	}
+	assert.deepEqual([shown(chat), chat.getSnapshot().messages[0].content], [["open"], "سلام"]);
+	assert.equal(rest.calls.length, 1);
+});
+
+test("silence ends a request, and the next page is smaller", async (t) => {
+	const script = new Script(t);
+	const rest = slowly(script, { results: [], previous: null, next: null });
+	const chat = await script.chat({ ...rest.options, user: ME, conversation: CONVERSATION });
+	const limits = () => rest.calls.map(({ url }) => Number(new URL(url).searchParams.get("limit")));
+	for (const expected of [50, 25, 12, 6, 5, 5]) {
+		script.socket.accept();
+		await settle();
+		assert.equal(limits().at(-1), expected);
+		await rest.calls.at(-1).piece(5);
+		await script.pass(14_999);
+		assert.deepEqual(shown(chat).slice(0, 1), ["connecting"]);
+		await script.pass(1);
+		assert.deepEqual([shown(chat), rest.calls.at(-1).signal.aborted], [["waiting", "unavailable"], true]);
+		await script.pass(30_000);
+	}
+});
+
+test("a request that neither answers nor can be aborted is given up, too", async (t) => {
+	const script = new Script(t);
+	const chat = await script.chat({ fetch: () => new Promise(() => {}) });
+	await script.pass(14_999);
+	assert.deepEqual(shown(chat), ["connecting", "unavailable"]);
+	await script.pass(1);
+	assert.deepEqual(shown(chat), ["waiting", "unavailable"]);
+});
+
+test("a wrong set-up is named to the developer, with its setting", async (t) => {
+	const cases = [
+		["http://cookies.test", async () => new Response("{}", { status: 401 }), /COOKIE_DOMAIN/],
+		[
+			"http://origin.test",
+			async (_, { mode }) => {
+				if (mode !== "no-cors") throw new TypeError("Failed to fetch");
+				return new Response();
+			},
+			/CSRF_TRUSTED_ORIGINS/,
+		],
+		["ws://nothing.test", () => Promise.reject(new TypeError("Failed to fetch")), /socketUrl/],
+		["wss://blocked.test", async () => new Response("{}"), null],
+	];
+	for (const [socketUrl, answer, expected] of cases) {
+		const script = new Script(t);
+		const [error, info] = ["error", "info"].map((name) => t.mock.method(console, name, () => {}).mock);
+		const { fetch, ...options } = script.options;
+		const isRest = (url) => url.startsWith("http://chat.test/");
+		const both = (url, init) => (isRest(url) ? fetch(url, init) : answer(url, init));
+		for (const _ of [1, 2]) {
+			await script.chat({ ...options, fetch: both, socketUrl });
+			script.socket.end(1006);
+			await settle();
+		}
+		const said = (expected ? error : info).calls.map(({ arguments: [text] }) => text);
+		assert.equal(said.length, 1, "once");
+		assert.match(said[0], expected ?? /although requests are answered/);
+		assert.equal((expected ? info : error).callCount(), 0);
+		t.mock.restoreAll();
+	}
+});
+
+test("a sign-in is waited for longer: a whole class may come at once", async (t) => {
+	const script = new Script(t);
+	Object.assign(script.answers, { "auth/csrf/": { csrfToken: "t" }, "auth/login/": new Promise(() => {}) });
+	let ended = false;
+	const signingIn = assert.rejects(createApi(script.options).login("student1", "..."), { status: 0 });
+	signingIn.then(() => (ended = true));
+	await settle();
+	await script.pass(24_999);
+	assert.equal(ended, false);
+	await script.pass(1);
+	await signingIn;
 });

@@ -28,6 +28,10 @@ const backend = new Backend(settings);
 before(() => backend.start());
 after(() => backend.stop());
 
+const arrived =
+	(...wanted) =>
+	(snapshot) =>
+		settled(snapshot) && shows(...wanted)(snapshot);
 const isStopped = (reason) => (snapshot) => snapshot.status === "stopped" && snapshot.reason === reason;
 const profile = (person) => `UserProfile.objects.get(user_id=${person.user_id})`;
 
@@ -85,12 +89,14 @@ test("a user who is not signed in, has no mentor or is no participant gets the r
 	assert.equal(tried.length, 1);
 });
 
-test("one socket too many waits until another one is closed", async (t) => {
+test("one socket too many is served by REST until another one is closed", async (t) => {
 	const { student } = newPair();
 	const chats = Array.from({ length: MOST_SOCKETS }, () => chatOf(t, student, backend));
 	await Promise.all(chats.map((chat) => until(chat, isOpen)));
 	const last = chatOf(t, student, backend);
-	await until(last, ({ status, reason }) => status === "waiting" && reason === "too_many");
+	await until(last, ({ status, reason }) => status === "polling" && reason === "blocked");
+	last.send("over REST");
+	await Promise.all([last, chats[1]].map((chat) => until(chat, arrived("over REST"))));
 	chats[0].close();
 	await until(last, isOpen);
 });

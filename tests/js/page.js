@@ -50,6 +50,10 @@ class Tab {
 		this.window.dispatchEvent(new Event("online"));
 	}
 
+	offline() {
+		this.window.dispatchEvent(new Event("offline"));
+	}
+
 	hide() {
 		this.document.visibilityState = "hidden";
 		this.document.dispatchEvent(new Event("visibilitychange"));

@@ -75,9 +75,10 @@ class ScriptedSocket {
 
 export class Script {
 	sockets = [];
-	requests = [];
+	requests = []; // paths of GET
+	posts = []; // of POST, apart from those of sessions: {path, body}
 	tab = new Origin().tab();
-	/** The answers of REST by path: an object, `{status, body}`, an Error for no answer, or a promise of one of these. */
+	/** The answers of REST by path, "POST path" first: an object, `{status, body}`, an Error, or a promise of one of these. */
 	answers = {
 		"auth/me/": ME,
 		"chat/my-conversation/": CONVERSATION,
@@ -88,6 +89,7 @@ export class Script {
 
 	constructor(test, { random = 1 } = {}) {
 		this.test = test;
+		test.mock.timers.reset();
 		test.mock.timers.enable({ apis: ["setTimeout", "Date"], now: Date.UTC(2026, 0, 1) });
 		test.mock.method(Math, "random", () => random);
 	}
@@ -96,7 +98,7 @@ export class Script {
 		const script = this;
 		return {
 			baseUrl: "http://chat.test",
-			fetch: (url) => this.#answer(new URL(url)),
+			fetch: (...request) => this.#respond(...request),
 			WebSocket: class extends ScriptedSocket {
 				constructor(url) {
 					super(script, url);
@@ -106,13 +108,21 @@ export class Script {
 		};
 	}
 
-	async #answer(url) {
-		const path = url.pathname.replace("/api/v1/", "");
-		this.requests.push(path + url.search);
-		const answer = await this.answers[path];
+	async #respond(...request) {
+		const { status, text } = await this.answerTo(...request);
+		return new Response(text, { status });
+	}
+
+	/** What REST answers: `{status, text}`. */
+	async answerTo(url, { method = "GET", body: sent } = {}) {
+		const { pathname, search } = new URL(url);
+		const path = pathname.replace("/api/v1/", "");
+		if (method === "GET" && path !== "auth/csrf/") this.requests.push(path + search);
+		else if (!path.startsWith("auth/")) this.posts.push({ path: path + search, body: JSON.parse(sent) });
+		const answer = await (this.answers[`${method} ${path}`] ?? this.answers[path]);
 		if (answer instanceof Error) throw answer;
 		const { status = 200, body = answer } = answer ?? { status: 404, body: {} };
-		return new Response(typeof body === "string" ? body : JSON.stringify(body), { status });
+		return { status, text: typeof body === "string" ? body : JSON.stringify(body) };
 	}
 
 	get socket() {

@@ -8,8 +8,12 @@ import {
 	createApi,
 	createChat,
 	createInbox,
+	draftKey,
+	type Kept,
+	keepDraft,
 	listUnsent,
 	type Reason,
+	readDraft,
 } from "../../chat/static/chat/client.js";
 import { createUseChat } from "../../chat/static/chat/use-chat.js";
 
@@ -18,8 +22,10 @@ const words: Record<Reason, string> = {
 	no_mentor: "",
 	not_allowed: "",
 	closed: "",
+	offline: "",
 	unavailable: "",
 	too_many: "",
+	blocked: "",
 };
 
 export async function signIn(): Promise<string> {
@@ -65,6 +71,17 @@ export function show(): () => void {
 		unsubscribe();
 		chat.close();
 	};
+}
+
+export async function draft(text: string): Promise<string> {
+	const key = draftKey(await createApi().me(), 7);
+	const isKept: boolean = keepDraft(key, text) && createChat().getSnapshot().isKept;
+	const { draft, sending, failed }: Kept = createInbox().getSnapshot().kept.get(7) ?? {
+		draft: "",
+		sending: 0,
+		failed: 0,
+	};
+	return `${readDraft(key)} ${draft} ${sending + failed} ${isKept}`;
 }
 
 export const unread = (): number => createInbox().getSnapshot().unreadTotal;

@@ -1,12 +1,25 @@
 /** The field for a new message. The draft is kept per conversation until it is sent. */
 
-import { $, setText, storage } from "./elements.js";
+import { draftKey, keepDraft, readDraft } from "./client.js";
+import { $, setText } from "./elements.js";
 import { gettext, ngettext, number } from "./texts.js";
 
 const NEAR = 0.9; // of the limit; from here on, the note counts characters
 
-/** Where a draft is stored; client.js removes it by the form of this name. */
-export const draftKey = (user, conversationId) => `qader-draft:${user.id}:${conversationId}`;
+export { draftKey };
+
+/** Both texts, one below the other, unless one of them contains the other. */
+function merged(stored, text) {
+	if (stored.includes(text)) return stored;
+	return text.includes(stored) ? text : `${stored}\n${text}`;
+}
+
+/** What is left of a stored draft when this text was sent: another tab may have merged its own into it. */
+function without(stored, sent) {
+	if (stored === sent) return "";
+	if (stored.startsWith(`${sent}\n`)) return stored.slice(sent.length + 1);
+	return stored.endsWith(`\n${sent}`) ? stored.slice(0, -sent.length - 1) : stored;
+}
 
 /** Calls `send` with the text, and `typing` with whether there is any. */
 export function createComposer({ send, typing }) {
@@ -17,6 +30,8 @@ export function createComposer({ send, typing }) {
 	const touch = matchMedia("(hover: none) and (pointer: coarse)");
 	let key = null; // the draft's key in the storage
 	let delay = ""; // why the last message is not sent yet
+	let isKept = true; // whether the browser could store the draft
+	let isFollowing = true; // the stored draft, which another tab may change: nothing was written here since
 
 	const lengthOf = (text) => [...text].length;
 
@@ -25,9 +40,11 @@ export function createComposer({ send, typing }) {
 		const over = length - limit;
 		const rest = gettext("{length} of {limit} characters", { length: number(length), limit: number(limit) });
 		const tooLong = ngettext("{count} character too many", "{count} characters too many", over);
-		setText($("composer-note"), over > 0 ? tooLong : length >= limit * NEAR ? rest : delay);
+		const unkept =
+			draft.value && !isKept ? gettext("Your browser cannot keep this text: send it before you leave.") : "";
+		setText($("composer-note"), over > 0 ? tooLong : length >= limit * NEAR ? rest : delay || unkept);
 		$("composer-note").classList.toggle("is-over", over > 0);
-		draft.ariaInvalid = String(over > 0);
+		draft.setAttribute("aria-invalid", String(over > 0));
 		$("send").disabled = over > 0 || !draft.value.trim();
 		if (!growsAlone) {
 			draft.style.height = "auto";
@@ -36,14 +53,21 @@ export function createComposer({ send, typing }) {
 	}
 
 	function submit() {
+		const text = draft.value;
 		if ($("send").disabled) return;
-		send(draft.value);
+		send(text);
 		set("");
-		storage.set(key, "");
+		if (key) keepDraft(key, without(readDraft(key), text));
 		draft.focus();
 	}
 
+	function keep(text) {
+		isKept = !key || keepDraft(key, text);
+		changed();
+	}
+
 	function set(text) {
+		isFollowing = true;
 		draft.value = text;
 		changed();
 	}
@@ -53,8 +77,8 @@ export function createComposer({ send, typing }) {
 		submit();
 	});
 	draft.addEventListener("input", () => {
-		changed();
-		if (key) storage.set(key, draft.value);
+		isFollowing = false;
+		keep(draft.value);
 		typing(Boolean(draft.value.trim()));
 	});
 	draft.addEventListener("blur", () => typing(false));
@@ -65,18 +89,28 @@ export function createComposer({ send, typing }) {
 	});
 	$("send").addEventListener("pointerdown", (event) => event.preventDefault()); // keeps the focus, and with it the keyboard
 
+	window.addEventListener("storage", ({ key: changedKey, oldValue, newValue }) => {
+		if (!key || changedKey !== key) return;
+		const goesOn = draft.value === oldValue && newValue?.startsWith(oldValue); // with what was written here
+		if (isFollowing || goesOn) set(newValue ?? "");
+	});
+	window.addEventListener("pagehide", () => {
+		if (key) keepDraft(key, merged(readDraft(key), draft.value));
+	});
+
 	return {
 		/** Empty the field for another conversation; `open` brings its draft. */
 		clear() {
 			key = null;
 			set("");
 		},
-		/** Restore the saved draft, unless the user has begun to write. */
+		/** Restore the saved draft; what the user has written meanwhile stays below it. */
 		open(newKey) {
 			if (key === newKey) return;
 			key = newKey;
-			if (draft.value) storage.set(key, draft.value);
-			else set(storage.get(key));
+			const texts = [readDraft(key), draft.value].filter(Boolean);
+			if (draft.value !== texts[0]) set(texts.join("\n"));
+			if (draft.value) keep(draft.value);
 		},
 		/** Show why sending waits. */
 		tell(text) {

@@ -12,7 +12,7 @@ import { createApi, createChat, createInbox } from "./client.js";
 import { createConversationView } from "./conversation-view.js";
 import { $, nameOf, setAvatar, setText } from "./elements.js";
 import { createInboxView } from "./inbox-view.js";
-import { createSignIn } from "./sign-in.js";
+import { createSignIn, whoIsSignedIn } from "./sign-in.js";
 import { createSignOut } from "./sign-out.js";
 import { gettext, number, switchLanguage } from "./texts.js";
 
@@ -27,7 +27,7 @@ createSignOut(api, {
 	leaving: (isUnderWay) => {
 		isLeaving = isUnderWay;
 	},
-	left: () => leave(),
+	left: leave,
 });
 const view = createConversationView(stopped);
 const inboxView = createInboxView();
@@ -40,14 +40,10 @@ let isLeaving = false;
 const isMentor = () => MENTORS.includes(user.profile?.role);
 const isStudent = () => user.profile?.role === "STUDENT";
 
-/** Ask the server who is signed in. */
 async function start(notice) {
-	try {
-		enter(await api.me());
-	} catch (error) {
-		leave(notice);
-		if (error.status !== 401) signIn.tell(error);
-	}
+	const found = await whoIsSignedIn(api, signIn.hide);
+	if (found) enter(found);
+	else leave(notice);
 }
 
 function enter(newUser) {

@@ -1,7 +1,47 @@
-/** The sign-in form, and in development the demo accounts beside it. */
+/** Who is signed in; the sign-in form, and in development the demo accounts beside it. */
 
+import { createConnection } from "./connection.js";
 import { $, setText } from "./elements.js";
 import { gettext, timeOf } from "./texts.js";
+
+// Milliseconds.
+const FIRST_WAIT = 500;
+const LONGEST_WAIT = 30_000;
+const PATIENCE = 1_500; // for an answer, then the page says that there is none
+
+/**
+ * Ask the server who is signed in, until it answers; null if nobody is. While it does not, `away` is called, and the page
+ * says that there is no connection.
+ */
+export async function whoIsSignedIn(api, away) {
+	let retry;
+	const connection = createConnection($("start-connection"), () => retry());
+	for (let wait = FIRST_WAIT; ; wait = Math.min(2 * wait, LONGEST_WAIT)) {
+		const slow = setTimeout(() => {
+			away();
+			connection.show({ status: "connecting", reason: "unavailable", retryAt: null, isLoaded: false });
+		}, PATIENCE);
+		const [user, error] = await api.me().then(
+			(found) => [found, null],
+			(failure) => [null, failure],
+		);
+		clearTimeout(slow);
+		if (user || error.status === 401) {
+			connection.show({ status: "open" });
+			return user;
+		}
+		const delay = Math.max(wait * Math.random(), error.retryAfter * 1000);
+		const reason = navigator.onLine ? "unavailable" : "offline";
+		away();
+		connection.show({ status: "waiting", reason, retryAt: Date.now() + delay });
+		await new Promise((resolve) => {
+			retry = resolve;
+			setTimeout(resolve, delay);
+			window.addEventListener("online", resolve, { once: true });
+		});
+		connection.show({ status: "connecting", reason, retryAt: null, isLoaded: true });
+	}
+}
 
 /** An `ApiError` in words, for a user who signs in. */
 function reasonOf({ status, retryAfter }) {
@@ -23,7 +63,7 @@ export function createSignIn(api, signedIn) {
 	async function signIn(username, password) {
 		if (isBusy) return;
 		isBusy = true;
-		form.ariaBusy = "true";
+		form.setAttribute("aria-busy", "true");
 		try {
 			const user = await api.login(username, password);
 			form.reset();
@@ -34,13 +74,13 @@ export function createSignIn(api, signedIn) {
 			if (error.status === 400) fields[1].select();
 		} finally {
 			isBusy = false;
-			form.ariaBusy = "false";
+			form.setAttribute("aria-busy", "false");
 		}
 	}
 
 	function tell(error) {
 		setText($("sign-in-error"), error);
-		for (const field of fields) field.ariaInvalid = String(Boolean(error));
+		for (const field of fields) field.setAttribute("aria-invalid", String(Boolean(error)));
 	}
 
 	form.addEventListener("submit", (event) => {
@@ -64,6 +104,5 @@ export function createSignIn(api, signedIn) {
 		hide() {
 			$("sign-in").hidden = true;
 		},
-		tell: (error) => tell(reasonOf(error)),
 	};
 }

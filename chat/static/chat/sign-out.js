@@ -66,7 +66,7 @@ export function createSignOut(api, { who, leaving, left }) {
 	$("menu").addEventListener("toggle", hide);
 	window.addEventListener("storage", ({ key, newValue }) => {
 		if (key !== MARK || !newValue || !who().user) return;
-		left();
+		left(gettext("You were signed out."));
 		for (const text of storage.keys("qader-")) storage.set(text, ""); // written since the other tab removed them
 	});
 }

@@ -7,8 +7,10 @@ const reasons: Record<Reason, string> = {
 	no_mentor: "You have no mentor yet.",
 	not_allowed: "This conversation is not yours.",
 	closed: "Not connected.",
-	unavailable: "The connection was lost.",
-	too_many: "The chat is open too often.",
+	offline: "You are offline.",
+	unavailable: "The server cannot be reached.",
+	too_many: "There were too many requests.",
+	blocked: "Live updates do not get through here: messages come every few seconds.",
 };
 
 const sendErrors: Record<SendError, string> = {
@@ -20,7 +22,7 @@ const sendErrors: Record<SendError, string> = {
 
 export function connectionInWords({ status, reason }: ConnectionSnapshot): string {
 	if (status === "open") return "Connected";
-	if (status === "stopped") return reasons[reason ?? "closed"];
+	if (status === "stopped" || status === "polling") return reasons[reason ?? "closed"];
 	return reason ? `${reasons[reason]} Connecting…` : "Connecting…";
 }
 

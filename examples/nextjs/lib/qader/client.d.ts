@@ -1,6 +1,6 @@
 /**
- * The chat's client, for browsers of the last three years and for Node. `/api/docs/` and `/api/asyncapi.yaml` describe
- * the protocol.
+ * The chat's client, for browsers from iOS 15.4, Chrome 109 and Firefox 115 on, and for Node. `/api/docs/` and
+ * `/api/asyncapi.yaml` describe the protocol.
  *
  * ```js
  * import { createApi, createChat } from "./client.js";
@@ -20,18 +20,29 @@
  *   fetches the history. Messages that come meanwhile are shown after it. After a lost connection it waits a random
  *   time of up to 0.5 s, 1 s, 2 s ... 30 s, or until the browser is online again or the page becomes visible, and
  *   resumes after the last message. If more was missed than the server replays, the newest page replaces the list.
- *   After a refused handshake it asks REST for the reason. Once signed out, it does not try again.
+ *   Once signed out, it does not try again.
+ * * **Without WebSockets.** If a socket is refused, or has not said anything after 1.5 s, the client asks REST whether
+ *   this user may connect. If so, REST stands in: the client fetches the history at once and news every 2 s to 20 s,
+ *   sends and marks over REST, and goes on trying to open a socket. The first socket that works takes over. A wrong
+ *   set-up is named in the console, with the setting.
  * * **Dead connections.** After 25 s without a frame it sends a ping. Without a frame within 10 s (4 s after a return
- *   to the page), or without an answer to a send within 10 s, it reconnects.
+ *   to the page), or without an answer to a send within 10 s, it reconnects. A request may take any time while bytes
+ *   come; after 15 s of silence it has failed, and the next page of the history is half as large (50 to 5 messages).
+ * * **Faults of others.** A listener that throws is reported (`reportError`, otherwise `console.error`) and stops
+ *   nothing: listeners are called when the client's own work is done. A frame or message that makes no sense is left
+ *   out.
  * * **Sending.** One message is sent at a time, and the others wait for its answer: an error frame does not name its
  *   message, and nothing may overtake a message that waits for the rate limit. A refusal is about the message that was
  *   sent last. After a temporary error (`rate_limited`, `temporarily_unavailable`) the client repeats the message,
  *   since it cannot tell whether the error was about that or a `mark_read`. A repeat has the same `client_id`: the
  *   server stores it only once.
- * * **The outbox** keeps unacknowledged messages in `localStorage`, one item each, by user and conversation. Other tabs
- *   show them, too, and send them if this tab has not done so within 10 s. If the student gets another mentor
- *   meanwhile, they fail with `"conversation_closed"`. A sign-out removes them, and so does the sign-in of another
- *   user.
+ * * **The outbox** keeps unacknowledged messages in `localStorage`, one item each, by user and conversation, from the
+ *   moment of `send`. Other tabs show them, too, and send them if this tab has not done so within 10 s. A connected
+ *   inbox sends those of conversations without an open chat. If the student gets another mentor meanwhile, they fail
+ *   with `"conversation_closed"`. A sign-out removes them, and so does the sign-in of another user. Before the client
+ *   knows the user, a text belongs to whoever that turns out to be: pass `user` if it is known.
+ * * **Shown once.** REST does not say which `client_id` a message has. A text that may have come with the history is
+ *   therefore not shown a second time as `"sending"` while its repeat is not answered.
  * * **Reading.** Neither connecting nor fetching marks anything as read; only `markVisible` does.
  */
 
@@ -62,6 +73,7 @@ export function createApi(options?: Options): Api;
 
 /** A message of the outbox. */
 export interface Unsent {
+	/** 0 if a student wrote it before the conversation was known. */
 	readonly conversationId: number;
 	readonly clientId: string;
 	readonly content: string;
@@ -71,6 +83,18 @@ export interface Unsent {
 
 /** The messages in this browser that `logout` would lose, oldest first: show them before. */
 export function listUnsent(user: Me, options?: Options): Unsent[];
+
+/**
+ * The name of a conversation's draft in `localStorage`. Drafts under this name are removed by a sign-out and by the
+ * sign-in of another user, and inboxes tell which conversations have one.
+ */
+export function draftKey(user: Me, conversationId: number | string): string;
+
+/** The draft, or an empty text. */
+export function readDraft(key: string, options?: Options): string;
+
+/** Keep a draft, or remove it if the text is empty. Returns whether that worked: a storage may be full or forbidden. */
+export function keepDraft(key: string, text: string, options?: Options): boolean;
 
 /** A failed request. `message` is English; translate by `status` and `code`. */
 export class ApiError extends Error {
@@ -87,24 +111,40 @@ export class ApiError extends Error {
 /**
  * * `"connecting"`: the connection is being made, or `open()` was not called yet; the snapshot may be old.
  * * `"open"`: the snapshot is complete and kept up to date.
- * * `"waiting"`: the connection was lost; the next try is at `retryAt`.
+ * * `"polling"`: there is no WebSocket, and REST stands in. The snapshot is up to date to within 20 s, messages are
+ *   sent, typing and presence are unknown; the next try to open a socket is at `retryAt`.
+ * * `"waiting"`: there is no connection; the next try is at `retryAt`.
  * * `"stopped"`: not connected, and the client will not try again by itself; `open()` tries again.
  */
-export type Status = "connecting" | "open" | "waiting" | "stopped";
+export type Status = "connecting" | "open" | "polling" | "waiting" | "stopped";
 
 /**
- * Why it is not open. When stopped: `"signed_out"`, `"no_mentor"` (a student without one), `"not_allowed"` (not this
- * user's conversation) and `"closed"` (by `close()`). When waiting: `"unavailable"` (the network or the server) and
- * `"too_many"` (most likely too many sockets or too many frames).
+ * Why it is not open. It is told as soon as it is known: within 2 s, except that a connection which dies silently is
+ * noticed by the next ping.
+ *
+ * * When stopped: `"signed_out"`, `"no_mentor"` (a student without one), `"not_allowed"` (not this user's conversation)
+ *   and `"closed"` (by `close()`).
+ * * When waiting: `"offline"` (the browser says so), `"unavailable"` (the server cannot be reached or cannot answer) and
+ *   `"too_many"` (the server said: too many requests or frames).
+ * * When polling: `"blocked"`. WebSockets do not get through although requests do. Something on the way blocks them, such
+ *   as a school's firewall, or the server refuses them, such as the 21st of a user: browsers do not tell which.
  */
-export type Reason = "signed_out" | "no_mentor" | "not_allowed" | "closed" | "unavailable" | "too_many";
+export type Reason =
+	| "signed_out"
+	| "no_mentor"
+	| "not_allowed"
+	| "closed"
+	| "offline"
+	| "unavailable"
+	| "too_many"
+	| "blocked";
 
 /** The part that both stores share. A snapshot never changes: each change makes a new one. */
 export interface ConnectionSnapshot {
 	readonly status: Status;
 	/** Null while it is open, and before the first failure. */
 	readonly reason: Reason | null;
-	/** The time of the next try, in milliseconds since 1970; null unless waiting. */
+	/** The time of the next try to open a socket, in milliseconds since 1970; null while it is open or being opened. */
 	readonly retryAt: number | null;
 	/** Whether the list was fetched at least once. Until then, an empty list means nothing. */
 	readonly isLoaded: boolean;
@@ -151,6 +191,8 @@ export interface ChatSnapshot extends ConnectionSnapshot {
 	readonly presence: Presence | null;
 	/** Why sending waits although there is a connection. It continues by itself. */
 	readonly delay: "rate_limited" | "temporarily_unavailable" | null;
+	/** False while unacknowledged messages are only in memory, because the storage is full or forbidden. */
+	readonly isKept: boolean;
 }
 
 export interface InboxSnapshot extends ConnectionSnapshot {
@@ -158,6 +200,17 @@ export interface InboxSnapshot extends ConnectionSnapshot {
 	readonly conversations: readonly Conversation[];
 	/** The number of messages that this user has not read, in all conversations. */
 	readonly unreadTotal: number;
+	/** What this browser keeps and the server does not have, by conversation id; only those with something. */
+	readonly kept: ReadonlyMap<number, Kept>;
+}
+
+export interface Kept {
+	/** The draft, see `draftKey`; empty if there is none. */
+	readonly draft: string;
+	/** How many messages are not acknowledged yet. */
+	readonly sending: number;
+	/** How many messages were refused. */
+	readonly failed: number;
 }
 
 // -------------------------------------------------------------------------------------------------------- stores
@@ -196,7 +249,7 @@ export interface Chat extends Store<ChatSnapshot> {
 	markVisible(messageId: number | null): void;
 }
 
-/** All conversations of a user: a mentor's students, a student's mentor. */
+/** All conversations of a user: a mentor's students, a student's mentor. It sends what is kept of each. */
 export type Inbox = Store<InboxSnapshot>;
 
 /** Connects only after `open()`, so a server may create it while rendering. */
@@ -232,7 +285,7 @@ export interface Options {
 	fetch?: (url: string, init: RequestInit) => Promise<Response>;
 	/** Where the outbox is kept; default: `localStorage`. If it throws or is null, the outbox is only in memory. */
 	storage?: Pick<Storage, "length" | "key" | "getItem" | "setItem" | "removeItem"> | null;
-	/** The source of `online` and `storage` events; null for none. */
+	/** The source of `online`, `offline` and `storage` events; null for none. */
 	window?: EventTarget | null;
 	/** The source of `visibilitychange` events; null for none, which counts as visible. */
 	document?: (EventTarget & { readonly visibilityState: string }) | null;

@@ -4,10 +4,16 @@
  *     createApi                 REST
  *     createChat, createInbox   one conversation; all conversations
  *       createStore             the snapshot and its listeners
- *       createLine              the WebSocket and its reconnects
- *       createOutbox            unacknowledged messages, kept across reloads
+ *       createLine              the WebSocket and its reconnects; without WebSockets, REST in regular requests
+ *       createOutbox            a chat's unacknowledged messages, kept across reloads
+ *       createCourier           sends what is kept for conversations without an open chat
+ *     write, neighbours         localStorage, whose changes all stores of the page and all tabs see
  *
  * A message: send -> outbox.add -> pump -> line.send -> server -> onmessage -> onFrame -> apply -> show.
+ * Without WebSockets: send -> outbox.add -> pump -> post -> server -> apply -> show.
+ *
+ * Everything that comes from outside (a frame, an answer, a timer, an event) runs in `batch`: the client's own state is
+ * complete before the listeners hear of it, and an error takes only what caused it.
  */
 
 // Milliseconds.
@@ -17,14 +23,22 @@ const STABLE = 10_000; // a connection of this length resets the wait
 const QUIET = 25_000; // without a frame, then ping
 const DEAD = 10_000; // without an answer, then reconnect
 const PROBE = 4_000; // the same, after a return to the page
-const REQUEST = 25_000;
+const PATIENCE = 1_500; // for a socket's first frame, then REST stands in
+const FIRST_POLL = 2_000;
+const LONGEST_POLL = 20_000;
+const SILENCE = 15_000; // a request may take longer while bytes come
+const SIGN_IN = 25_000; // the same: a whole class may sign in at once
 const REPEAT = 1_000;
 const ELSEWHERE = 10_000; // then send another tab's message
 const COALESCE = 200;
 const TYPING_OUT = 3_000;
 const TYPING_IN = 6_000;
 
+// Messages.
 const PAGE = 50;
+const SMALLEST_PAGE = 5;
+const NEWEST = 10; // enough for news; a gap behind them is filled by a page
+
 const REFUSALS = ["empty_message", "message_too_long", "invalid_characters", "conversation_closed"];
 
 function surroundings(options) {
@@ -40,14 +54,13 @@ function tried(call) {
 	}
 }
 
-const keysOf = (storage) => tried(() => Array.from(storage, (_, index) => storage.key(index))) ?? [];
-
-/** Remove texts: their names are `qader-...:<user id>:...`. */
-function forgetOthers(storage, user) {
-	const isOthers = (key) => /^qader-\w+:/.test(key) && key.split(":")[1] !== `${user?.id}`;
-	for (const key of keysOf(storage)) if (isOthers(key)) tried(() => storage.removeItem(key));
+/** Show an error to the developer, and go on. */
+function report(error) {
+	if (globalThis.reportError) globalThis.reportError(error);
+	else console.error(error);
 }
 
+const lastOf = (list) => list[list.length - 1];
 const isHidden = ({ document }) => document?.visibilityState === "hidden";
 
 function createTimer() {
@@ -56,6 +69,35 @@ function createTimer() {
 		clearTimeout(timer);
 		if (call) timer = setTimeout(call, milliseconds);
 	};
+}
+
+// --- storage
+
+const keysOf = (storage) => tried(() => Array.from(storage, (_, index) => storage.key(index))) ?? [];
+const parsed = (storage, key) => tried(() => JSON.parse(storage.getItem(key)));
+
+/** The open stores of this page: storage events reach only other tabs. */
+const neighbours = new Set();
+
+/** Write a text, or remove it if it is empty. Returns whether that worked. */
+function write(storage, key, text, by) {
+	const isDone = tried(() => {
+		if (text) storage.setItem(key, text);
+		else storage.removeItem(key);
+		return true;
+	});
+	for (const one of neighbours) if (one !== by && one.storage === storage) one.stored({ key, newValue: text || null });
+	return Boolean(isDone);
+}
+
+/**
+ * Remove texts: their names are `qader-...:<user id>:...`. A user id of 0 means that it was not known yet: these stay for
+ * whoever it turns out to be, unless somebody signs in or out.
+ */
+function forgetOthers(storage, user, isSignIn) {
+	const mine = isSignIn ? [`${user?.id}`] : [`${user?.id}`, "0"];
+	const isOthers = (key) => /^qader-\w+:/.test(key) && !mine.includes(key.split(":")[1]);
+	for (const key of keysOf(storage)) if (isOthers(key)) write(storage, key, "");
 }
 
 // --- REST
@@ -68,28 +110,63 @@ export class ApiError extends Error {
 	}
 }
 
+/** Fetch a text; rejects after so many milliseconds without a byte. */
+function exchange(fetch, url, init, silence) {
+	return new Promise((resolve, reject) => {
+		const abort = new AbortController();
+		const patience = createTimer();
+		const give = (settle) => (value) => {
+			patience();
+			settle(value);
+		};
+		const isAlive = () =>
+			patience(() => {
+				reject(new ApiError(0));
+				abort.abort();
+			}, silence);
+		isAlive();
+		fetch(url, { credentials: "include", signal: abort.signal, ...init })
+			.then(async (response) => ({ response, text: await readText(response, isAlive) }))
+			.then(give(resolve), give(reject));
+	});
+}
+
+async function readText(response, isAlive) {
+	isAlive();
+	const reader = response.body?.getReader?.();
+	if (!reader) return response.text();
+	const decoder = new TextDecoder();
+	for (let text = ""; ; ) {
+		const { done, value } = await reader.read();
+		if (done) return text + decoder.decode();
+		isAlive();
+		text += decoder.decode(value, { stream: true });
+	}
+}
+
 /** REST under `/api/v1/`. */
 export function createApi(options = {}) {
 	const { fetch, baseUrl = "", storage } = surroundings(options);
 
-	async function request(path, init) {
-		const options = { credentials: "include", signal: AbortSignal.timeout(REQUEST), ...init };
-		const response = await fetch(`${baseUrl}/api/v1/${path}`, options).catch(() => Response.error());
-		const body = await response.json().catch(() => null);
+	async function request(path, init, silence = SILENCE) {
+		const { response, text } = await exchange(fetch, `${baseUrl}/api/v1/${path}`, init, silence).catch(() => {
+			throw new ApiError(0);
+		});
+		const body = tried(() => JSON.parse(text));
 		if (response.ok && (body || response.status === 204)) return body;
 		const status = response.ok ? 0 : response.status; // success without JSON is a proxy's page
 		throw new ApiError(status, body, Number(response.headers.get("Retry-After")) || null);
 	}
 
-	async function post(path, body = {}) {
+	async function post(path, body = {}, silence = SILENCE) {
 		const { csrfToken } = await request("auth/csrf/"); // changed by each sign-in
 		const headers = { "Content-Type": "application/json", "X-CSRFToken": csrfToken };
-		return request(path, { method: "POST", headers, body: JSON.stringify(body) });
+		return request(path, { method: "POST", headers, body: JSON.stringify(body) }, silence);
 	}
 
 	async function login(username, password) {
-		const user = await post("auth/login/", { username, password });
-		forgetOthers(storage, user);
+		const user = await post("auth/login/", { username, password }, SIGN_IN);
+		forgetOthers(storage, user, true);
 		return user;
 	}
 
@@ -97,14 +174,14 @@ export function createApi(options = {}) {
 		try {
 			await post("auth/logout/");
 		} catch (error) {
-			if (error.status === 401) forgetOthers(storage);
+			if (error.status === 401) forgetOthers(storage, null, true);
 			throw error;
 		}
-		forgetOthers(storage);
+		forgetOthers(storage, null, true);
 	}
 
 	const get = (path) => request(path);
-	return { get, post, login, logout, me: () => get("auth/me/") };
+	return { get, post: (path, body) => post(path, body), login, logout, me: () => get("auth/me/") };
 }
 
 /** Counts pages: behind rewrites, `next` names another host. */
@@ -118,11 +195,46 @@ async function listConversations(api, isMentor) {
 	}
 }
 
+const messagesPath = (isMentor, id) => `chat/${isMentor ? `teacher/conversations/${id}` : "my-conversation"}/messages/`;
+
+/** Send over REST. A student's path leads to whoever is their mentor now: another one must not get it. */
+async function postMessage(api, isMentor, id, { clientId, content }) {
+	if (!isMentor && (await api.get("chat/my-conversation/")).id !== id) throw new ApiError(404);
+	return api.post(messagesPath(isMentor, id), { content, client_id: clientId });
+}
+
 // --- store
 
 function createStore(parts) {
 	const listeners = new Set();
 	let snapshot = Object.freeze({ status: "connecting", reason: null, retryAt: null, isLoaded: false, ...parts });
+	let told = snapshot;
+	let depth = 0;
+
+	/** Listeners hear of all changes of a call at its end, once. */
+	function batch(call) {
+		depth += 1;
+		try {
+			return call();
+		} finally {
+			depth -= 1;
+			if (!depth && told !== snapshot) tell();
+		}
+	}
+
+	function tell() {
+		told = snapshot;
+		for (const listener of listeners) guarded(listener);
+	}
+
+	function guarded(call) {
+		try {
+			call();
+		} catch (error) {
+			report(error);
+		}
+	}
+
 	return {
 		getSnapshot: () => snapshot,
 		subscribe(listener) {
@@ -130,42 +242,71 @@ function createStore(parts) {
 			return () => void listeners.delete(listener);
 		},
 		set(changes) {
-			snapshot = Object.freeze({ ...snapshot, ...changes });
-			for (const listener of listeners) listener();
+			batch(() => {
+				snapshot = Object.freeze({ ...snapshot, ...changes });
+			});
 		},
+		batch,
+		/** For what comes from outside: an error ends this call only. */
+		from:
+			(call) =>
+			(...values) =>
+				batch(() => guarded(() => call(...values))),
+		/** For functions that others call: an error is theirs. */
+		to:
+			(call) =>
+			(...values) =>
+				batch(() => call(...values)),
 	};
 }
 
 // --- line
 
 /**
- * Keeps a WebSocket open. Unless `sure`, `identify` asks REST who the participants are; a 404 stops it with `gone`.
- * `address` returns the socket's path. `onFrame`, `lost` and `stored` take a frame, a close code and a storage event.
+ * Keeps a WebSocket open; while there is none although REST answers, has `poll` called in its place. Unless `sure`,
+ * `identify` asks REST who the participants are; a 404 stops it with `gone`. `address` returns the socket's path.
+ * `onFrame`, `lost` and `stored` take a frame, a close code and a storage event.
  */
-function createLine(env, { set, getSnapshot, subscribe }, options) {
-	const { identify, address, onFrame, lost, awake, stored, gone } = options;
+function createLine(env, store, options) {
+	const { identify, address, onFrame, lost, awake, stored, owns, gone, poll } = options;
+	const { set, getSnapshot, subscribe, batch, from, to } = store;
 	const stops = { 401: "signed_out", 403: "not_allowed", 404: gone };
+	const neighbour = { storage: env.storage, stored: from(stored), owns };
 	let { sure } = options;
-	const wait = createTimer();
-	let socket, opened, asked, flooded;
-	let listening;
-	let turn = 0;
+	const timer = createTimer();
+	const pollTimer = createTimer();
+	const wait = (call, milliseconds) => timer(call && from(call), milliseconds);
+	let socket = null;
+	let opened = false; // the socket has said something
+	let standsIn = false; // REST is used in its place
+	let asked, flooded, isOffline;
+	let listening = null;
+	let turn = 0; // changes with what feeds the snapshot
 	let tries = 0;
+	let polls = 0; // without news
 	let readyAt = Infinity;
 
 	function open() {
 		if (listening) return;
 		listening = new AbortController();
-		env.window?.addEventListener("online", wake, listening);
-		env.window?.addEventListener("storage", stored, listening);
-		env.document?.addEventListener("visibilitychange", () => isHidden(env) || wake(), listening);
+		const listen = (target, type, call) => target?.addEventListener(type, from(call), listening);
+		listen(env.window, "online", () => {
+			isOffline = false;
+			wake();
+		});
+		listen(env.window, "offline", offline);
+		listen(env.window, "storage", stored);
+		listen(env.document, "visibilitychange", () => isHidden(env) || wake());
+		neighbours.add(neighbour);
+		isOffline = env.window?.navigator?.onLine === false;
 		tries = 0;
-		set({ status: "connecting", reason: null });
+		set(isOffline ? { status: "waiting", reason: "offline" } : { status: "connecting", reason: null });
 		wait(attempt, 0); // a strict React opens twice
 	}
 
 	function stop(reason) {
-		hangUp(1000);
+		leave(1000);
+		neighbours.delete(neighbour);
 		listening?.abort();
 		listening = sure = null;
 		set({ status: "stopped", reason, retryAt: null });
@@ -174,32 +315,53 @@ function createLine(env, { set, getSnapshot, subscribe }, options) {
 	function attempt() {
 		wait();
 		flooded = false;
-		set({ status: "connecting", retryAt: null });
+		set({ retryAt: null });
+		if (!standsIn && !isOffline) set({ status: "connecting" });
 		asked = !sure;
 		if (sure) return connect();
+		wait(() => set({ reason: isOffline ? "offline" : "unavailable" }), PATIENCE); // it may take long to fail
+		ask(connect);
+	}
+
+	function ask(then) {
+		asked = true;
 		request(identify(), (found) => {
 			const { user } = getSnapshot();
 			if (user && user.id !== found.user.id) return stop("signed_out"); // somebody else signed in
+			sure = true;
 			set(found);
-			connect();
+			then();
 		});
 	}
 
 	function connect() {
-		const url = new URL(`/ws/chat/${address()}`, env.socketUrl || env.baseUrl || location.href);
-		url.protocol = url.protocol.replace("http", "ws");
-		forgetOthers(env.storage, getSnapshot().user);
-		sure = true;
-		opened = false;
-		socket = new env.WebSocket(url.href);
-		socket.onmessage = ({ data }) => {
-			opened = true;
-			wait(ping, QUIET);
+		wait(standIn, PATIENCE);
+		try {
+			const url = new URL(`/ws/chat/${address()}`, socketOrigin(env));
+			url.protocol = url.protocol.replace("http", "ws");
+			forgetOthers(env.storage, getSnapshot().user);
+			socket = new env.WebSocket(url.href);
+		} catch (error) {
+			report(error); // a wrong address, or a browser that forbids it
+			return standIn();
+		}
+		socket.onmessage = from(({ data }) => {
+			heard();
 			onFrame(JSON.parse(data));
-		};
+		});
 		socket.onerror = () => {};
-		socket.onclose = ({ code }) => ended(code);
-		wait(drop, DEAD);
+		socket.onclose = from(({ code }) => ended(code));
+	}
+
+	/** With a first frame, the socket feeds the snapshot. */
+	function heard() {
+		if (!opened) {
+			turn += 1;
+			standsIn = false;
+			pollTimer();
+		}
+		opened = true;
+		wait(ping, QUIET);
 	}
 
 	function send(frame) {
@@ -211,84 +373,169 @@ function createLine(env, { set, getSnapshot, subscribe }, options) {
 		wait(drop, patience);
 	}
 
+	/** Give up what feeds the snapshot now. */
 	function drop(code = 1006) {
-		if (socket) ended(code);
+		if (Date.now() - readyAt >= STABLE) tries = 0;
+		leave(code);
+		sure = code !== 4403 && code !== 4404;
+		flooded = code === 4429;
+		again(flooded ? "too_many" : "unavailable");
 	}
 
 	function ended(code) {
-		if (Date.now() - readyAt >= STABLE) tries = 0;
-		sure = opened && code !== 4403 && code !== 4404;
-		hangUp(code);
-		flooded = code === 4429;
 		if (code === 4401) stop("signed_out");
-		else again(flooded || (asked && !opened)); // refused, though REST allows it
+		else if (opened) drop(code);
+		else refused();
+	}
+
+	/** The browser does not say why there is no socket; REST may. */
+	function refused() {
+		hangUp();
+		standIn();
+	}
+
+	function standIn() {
+		if (socket) wait(refused, DEAD - PATIENCE);
+		if (standsIn) return socket || schedule();
+		standsIn = true;
+		polls = 0;
+		const begin = () => {
+			if (!socket && !getSnapshot().retryAt) schedule();
+			diagnose(env).catch(report);
+			poll();
+		};
+		if (asked) begin();
+		else ask(begin);
 	}
 
 	function failed(error) {
-		if (!(error instanceof ApiError)) throw error;
-		hangUp(1006);
+		if (!(error instanceof ApiError)) report(error);
+		leave(1006);
 		if (stops[error.status]) stop(stops[error.status]);
-		else again();
+		else again(error.status === 429 ? "too_many" : "unavailable", error.retryAfter);
 	}
 
-	function again(tooMany) {
+	function offline() {
+		isOffline = true;
+		if (flooded) return;
+		leave(1006);
+		again();
+	}
+
+	function again(reason, seconds) {
+		set({ status: "waiting", reason: isOffline ? "offline" : reason });
+		schedule(seconds);
+	}
+
+	function schedule(seconds = 0) {
 		const jitter = Math.random() * Math.min(LONGEST_WAIT, FIRST_WAIT * 2 ** tries);
-		const delay = flooded ? LONGEST_WAIT + jitter : jitter;
+		const delay = flooded ? LONGEST_WAIT + jitter : Math.max(jitter, seconds * 1000);
 		tries += 1;
-		set({ status: "waiting", reason: tooMany ? "too_many" : "unavailable", retryAt: Date.now() + delay });
+		set({ retryAt: Date.now() + delay });
 		wait(attempt, delay);
 	}
 
-	function hangUp(code) {
+	function leave(code) {
 		turn += 1;
+		standsIn = false;
 		readyAt = Infinity;
-		wait();
-		if (socket) {
-			// A dead socket closes late.
-			socket.onmessage = socket.onclose = null;
-			socket.close();
-			socket = null;
-		}
+		pollTimer();
+		hangUp();
 		lost?.(code);
+	}
+
+	function hangUp() {
+		wait();
+		opened = false;
+		if (!socket) return;
+		// A dead socket closes late.
+		socket.onmessage = socket.onclose = null;
+		socket.close();
+		socket = null;
 	}
 
 	function wake() {
 		const { status } = getSnapshot();
 		if (status === "waiting" && !flooded) attempt();
 		if (status === "open") ping(PROBE);
+		if (status === "polling") {
+			if (!socket) attempt();
+			soon();
+		}
 		awake?.();
 	}
 
-	/** Use the answer, unless the connection has ended since. A failed request ends it. */
+	/** Use the answer, unless something else feeds the snapshot since. A failed request ends what does. */
 	function request(promise, use) {
 		const mine = turn;
-		const isMine = (then) => (value) => mine === turn && then(value);
-		promise.then(isMine(use), isMine(failed));
+		const isMine = (then) => (value) => batch(() => mine === turn && then(value));
+		promise.then(isMine(use)).catch(isMine(failed));
 	}
 
-	function ready() {
+	/** The snapshot is complete. */
+	function ready(isNews) {
+		isOffline = false;
+		if (standsIn) {
+			polls = isNews ? 0 : polls + 1;
+			set({ status: "polling", reason: "blocked" });
+			return pollTimer(from(poll), Math.min(LONGEST_POLL, FIRST_POLL * 1.5 ** polls));
+		}
 		readyAt = Date.now();
-		set({ status: "open", reason: null });
+		set({ status: "open", reason: null, retryAt: null });
 	}
 
-	const common = { subscribe, getSnapshot, open, close: () => stop("closed") };
-	return { common, request, ready, send, drop };
+	/** Poll often again: there will be news. */
+	function soon() {
+		polls = 0;
+		if (getSnapshot().status === "polling") pollTimer(from(poll), COALESCE);
+	}
+
+	const common = { subscribe, getSnapshot, open: to(open), close: to(() => stop("closed")) };
+	return { common, neighbour, request, ready, send, drop, failed, soon };
+}
+
+const socketOrigin = ({ socketUrl, baseUrl }) => socketUrl || baseUrl || location.href;
+const diagnosed = new Set();
+
+/** WebSockets do not work though REST does: tell the developer which setting may be the reason. */
+async function diagnose(env) {
+	const { origin } = new URL(socketOrigin(env).replace(/^ws/, "http"));
+	const page = tried(() => location.origin);
+	if (diagnosed.has(origin)) return;
+	diagnosed.add(origin);
+	const url = `${origin}/api/v1/auth/me/`;
+	const ask = (init) => env.fetch(url, { credentials: "include", ...init }).catch(() => null);
+	const isElsewhere = origin !== new URL(env.baseUrl || location.href).origin;
+	const answer = isElsewhere && (await ask());
+	const say = (text) => console.error(`Chat: no WebSocket to ${origin}. ${text}`);
+	if (answer?.status === 401)
+		say(`Its cookies are not sent there: set COOKIE_DOMAIN of the backend to the domain that both hosts share.`);
+	else if (answer === null && (await ask({ mode: "no-cors" })))
+		say(`It does not trust ${page}: add that to CSRF_TRUSTED_ORIGINS of the backend.`);
+	else if (answer === null) say("Nothing answers there: check `socketUrl`.");
+	else
+		console.info(
+			`Chat: no WebSocket to ${origin}, although requests are answered. Something on the way blocks it, or the backend ` +
+				"refuses it: its log says why (CSRF_TRUSTED_ORIGINS, TRUST_PROXY, CHAT_MAX_SOCKETS_PER_USER). REST stands in.",
+		);
 }
 
 // --- outbox
 
 /**
- * Unacknowledged messages: `{clientId, content, at, after, error, due}`, each in its own storage item: tabs do not
+ * Unacknowledged messages: `{clientId, content, at, after, to, error, due}`, each in its own storage item: tabs do not
  * overwrite each other's.
  */
-function createOutbox(storage) {
+function createOutbox(storage, me) {
 	const entries = new Map();
-	let prefix = ""; // empty until user and conversation are known
+	const loose = new Set(); // those that could not be stored
+	let prefix = "";
 	const inOrder = () => [...entries.values()].sort((one, other) => one.at - other.at);
 
 	function put(entry) {
 		entries.set(entry.clientId, entry);
-		if (prefix) tried(() => storage.setItem(prefix + entry.clientId, JSON.stringify(entry)));
+		const isKept = write(storage, prefix + entry.clientId, JSON.stringify(entry), me());
+		loose[isKept ? "delete" : "add"](entry.clientId);
 	}
 
 	function add(entry) {
@@ -297,44 +544,118 @@ function createOutbox(storage) {
 
 	function remove(clientId) {
 		entries.delete(clientId);
-		tried(() => storage.removeItem(prefix + clientId));
+		loose.delete(clientId);
+		write(storage, prefix + clientId, "", me());
 	}
 
-	function read(text, due) {
-		const entry = tried(() => JSON.parse(text));
-		if (entry?.at > 0) entries.set(entry.clientId, { ...entry, due });
+	function read(entry, due) {
+		if (entry?.at > 0 && typeof entry.content === "string") entries.set(entry.clientId, { ...entry, due });
 	}
 
-	/** Entries from before the first prefix belong to it; those of another prefix fail. */
-	function open(newPrefix) {
-		const before = inOrder();
-		const error = prefix && "conversation_closed";
-		for (const { clientId } of before) remove(clientId);
+	/**
+	 * Name the items, and read those that are there. What there was before goes along with the error that `errorOf`
+	 * returns; so do the items for whose key `adopts` is true.
+	 */
+	function open(newPrefix, errorOf, adopts) {
+		if (prefix === newPrefix) return;
+		const before = inOrder().map((entry) => [prefix + entry.clientId, entry]);
+		for (const [, { clientId }] of before) remove(clientId);
 		prefix = newPrefix;
-		for (const key of keysOf(storage)) if (key.startsWith(prefix)) read(storage.getItem(key));
-		for (const entry of before) put({ ...entry, error: entry.error || error });
+		for (const key of keysOf(storage)) {
+			if (key.startsWith(prefix)) read(parsed(storage, key));
+			else if (adopts(key)) {
+				const entry = parsed(storage, key);
+				if (entry?.at > 0) before.push([key, entry]);
+				write(storage, key, "", me());
+			}
+		}
+		for (const [key, entry] of before) put({ ...entry, error: entry.error || errorOf(key, entry) });
 	}
 
 	function changed({ key, newValue }) {
 		if (!prefix || !key?.startsWith(prefix)) return false;
 		const entry = entries.get(key.slice(prefix.length));
-		if (newValue) read(newValue, entry ? entry.due : Date.now() + ELSEWHERE);
+		if (newValue)
+			read(
+				tried(() => JSON.parse(newValue)),
+				entry ? entry.due : Date.now() + ELSEWHERE,
+			);
 		else if (entry?.error) entries.delete(entry.clientId); // discarded there
 		return true;
 	}
 
-	return { open, put, add, remove, changed, inOrder, get: (clientId) => entries.get(clientId) };
+	const owns = (key) => Boolean(prefix) && key.startsWith(prefix);
+	return { open, put, add, remove, changed, owns, inOrder, get: (id) => entries.get(id), isKept: () => !loose.size };
+}
+
+/** The stored entries of a user, oldest first, with `key` and `conversationId`. */
+function listKept(storage, user) {
+	const keys = keysOf(storage).filter((key) => key.startsWith(`qader-chat:${user.id}:`));
+	const kept = keys.map((key) => ({ ...parsed(storage, key), key, conversationId: Number(key.split(":")[2]) }));
+	return kept.filter(({ content }) => content).sort((one, other) => one.at - other.at);
 }
 
 /** The unacknowledged messages of a user's conversations in this browser. */
 export function listUnsent(user, options) {
-	const { storage } = surroundings(options);
-	const keys = keysOf(storage).filter((key) => key.startsWith(`qader-chat:${user.id}:`));
-	const unsent = keys.map((key) => {
-		const { clientId, content, at } = tried(() => JSON.parse(storage.getItem(key))) ?? {};
-		return { conversationId: Number(key.split(":")[2]), clientId, content, at };
-	});
-	return unsent.filter(({ content }) => content).sort((one, other) => one.at - other.at);
+	const kept = listKept(surroundings(options).storage, user);
+	return kept.map(({ conversationId, clientId, content, at }) => ({ conversationId, clientId, content, at }));
+}
+
+/** Where a draft is kept. */
+export const draftKey = (user, conversationId) => `qader-draft:${user.id}:${conversationId}`;
+
+export const readDraft = (key, options) => tried(() => surroundings(options).storage.getItem(key)) ?? "";
+
+export const keepDraft = (key, text, options) => write(surroundings(options).storage, key, text);
+
+/** Sends over REST what is kept for conversations without an open chat; `isMentor` and `has` tell which there are. */
+function createCourier({ storage }, { getSnapshot, from }, api, { isMentor, has, failed }) {
+	const timer = createTimer();
+	let isBusy = false;
+	let tries = 0;
+
+	const isOwned = (key) => [...neighbours].some((one) => one.storage === storage && one.owns?.(key));
+	const isDue = ({ key, at }) => !isOwned(key) && Math.abs(Date.now() - at) >= ELSEWHERE;
+	const later = (milliseconds) => timer(from(deliver), milliseconds);
+
+	async function deliver() {
+		const { user, status } = getSnapshot();
+		if (isBusy || !user || (status !== "open" && status !== "polling")) return;
+		isBusy = true;
+		try {
+			for (const entry of listKept(storage, user)) {
+				if (entry.error || !has(entry.conversationId)) continue;
+				if (isDue(entry)) await post(entry);
+				else later(ELSEWHERE);
+			}
+			tries = 0;
+		} catch (error) {
+			if (!(error instanceof ApiError) || error.status === 401) return failed(error);
+			tries += 1;
+			later(Math.max(error.retryAfter * 1000, Math.min(LONGEST_WAIT, REPEAT * 2 ** tries)));
+		} finally {
+			isBusy = false;
+		}
+	}
+
+	async function post({ key, conversationId, ...entry }) {
+		try {
+			await postMessage(api, isMentor(), conversationId, entry);
+			write(storage, key, "");
+		} catch (error) {
+			const refusal = refusalOf(error);
+			if (!refusal) throw error;
+			write(storage, key, JSON.stringify({ ...entry, error: refusal }));
+		}
+	}
+
+	return { deliver: from(deliver), later: () => later(ELSEWHERE) };
+}
+
+/** Why REST will never store this message; undefined if it may. */
+function refusalOf({ status, code }) {
+	if (REFUSALS.includes(code)) return code;
+	return { 400: "invalid_characters", 404: "conversation_closed", 413: "message_too_long" }[status];
 }
 
 // --- chat
@@ -343,27 +664,30 @@ export function listUnsent(user, options) {
 export function createChat(options = {}) {
 	const { conversationId, user = null, conversation = null, presence = true } = options;
 	const socketPath = conversationId ? `conversations/${conversationId}/` : "my-conversation/";
-	const restPath = `chat/${conversationId ? "teacher/" : ""}${socketPath}messages/`;
+	const restPath = messagesPath(conversationId, conversationId);
 	const env = surroundings(options);
 	const api = createApi(env);
-	const outbox = createOutbox(env.storage);
 	const shown = { user, conversation, messages: [], hasOlder: false, isLoadingOlder: false, typing: false };
-	const store = createStore({ ...shown, presence: null, delay: null });
-	const { set, getSnapshot } = store;
+	const store = createStore({ ...shown, presence: null, delay: null, isKept: true });
+	const { set, getSnapshot, from, to } = store;
+	const outbox = createOutbox(env.storage, () => line.neighbour);
 	const gone = conversationId ? "not_allowed" : "no_mentor";
 	const sure = user && conversation;
-	const line = createLine(env, store, { identify, address, onFrame, lost, awake: mark, stored, gone, sure });
-	const history = (limit) => api.get(`${restPath}?mark_read=false&limit=${limit}`);
+	const parts = { identify, address, onFrame, lost, awake: mark, stored, owns: outbox.owns, gone, poll, sure };
+	const line = createLine(env, store, parts);
 	let entered; // id of the conversation
 	let messages = []; // the server's, in order, without gaps
-	let early; // frames from before the history
+	let after; // what the socket resumes after
+	let early = null; // frames from before the history
 	let readUpTo; // the last own and received id that is read
 	let underWay = null; // the client id that waits for an answer
 	let seen = 0; // the newest message that was visible
+	let page = PAGE; // smaller after requests without an answer
 	let typedAt = 0;
 	let markTimer;
-	const waitForAnswer = createTimer();
-	const waitForTyping = createTimer();
+	const timer = createTimer();
+	const typingTimer = createTimer();
+	const waitForAnswer = (call, milliseconds) => timer(call && from(call), milliseconds);
 
 	async function identify() {
 		const [user, all] = await Promise.all([api.me(), listConversations(api, conversationId)]);
@@ -372,22 +696,44 @@ export function createChat(options = {}) {
 		return { user, conversation };
 	}
 
-	/** Resume after the last message (0: none), after a reload after that before the outbox. */
-	function address() {
-		const { user, conversation } = getSnapshot();
-		if (entered !== conversation.id) enter(user.id, conversation.id);
-		const after = messages.at(-1)?.id ?? (getSnapshot().isLoaded ? 0 : outbox.inOrder()[0]?.after);
-		early = after >= 0 ? [] : null;
-		return `${socketPath}?mark_read=false${presence ? "&presence=1" : ""}${early ? `&after=${after}` : ""}`;
+	function open() {
+		if (getSnapshot().user) place();
+		show();
+		line.common.open();
 	}
 
-	function enter(userId, id) {
-		entered = id;
+	/** Resume after the last message (0: none), after a reload after that before the outbox. */
+	function address() {
+		if (entered !== getSnapshot().conversation.id) enter();
+		after = lastOf(messages)?.id ?? (getSnapshot().isLoaded ? 0 : outbox.inOrder()[0]?.after);
+		return `${socketPath}?mark_read=false${presence ? "&presence=1" : ""}${after >= 0 ? `&after=${after}` : ""}`;
+	}
+
+	function enter() {
+		entered = getSnapshot().conversation.id;
 		messages = [];
 		readUpTo = { own: 0, received: 0 };
 		seen = 0;
-		outbox.open(`qader-chat:${userId}:${id}:`);
+		place();
 		show({ isLoaded: false, hasOlder: false });
+	}
+
+	/** Name the outbox by what is known; 0 is unknown. Texts for a former mentor fail: the next one must not get them. */
+	function place() {
+		const { user, conversation } = getSnapshot();
+		const owner = String(user?.id ?? 0);
+		const teacher = conversation?.teacher_profile.user_id;
+		const isUnknown = (key) => key.split(":").slice(1, 3).includes("0");
+		const errorOf = (key, entry) => {
+			const isFor = isUnknown(key) && (!teacher || !entry.to || entry.to === teacher);
+			return isFor ? null : "conversation_closed";
+		};
+		const adopts = (key) => {
+			const [kind, by, id] = key.split(":");
+			if (kind !== "qader-chat" || !conversation) return false;
+			return by === "0" ? id === `${conversationId ?? 0}` : by === owner && !conversationId;
+		};
+		outbox.open(`qader-chat:${owner}:${conversationId ?? conversation?.id ?? 0}:`, errorOf, adopts);
 	}
 
 	// Receiving.
@@ -406,9 +752,10 @@ export function createChat(options = {}) {
 	}
 
 	function established({ conversation_id }) {
+		early = [];
 		if (conversation_id !== `${entered}`)
 			line.drop(4403); // another mentor since `identify`
-		else if (!early) load();
+		else if (!(after >= 0)) load();
 	}
 
 	function resumed({ recovered, read_up_to }) {
@@ -416,24 +763,47 @@ export function createChat(options = {}) {
 		if (!recovered || !getSnapshot().isLoaded) return load();
 		ready();
 		if (messages.every(({ state, is_read }) => state !== "received" || is_read)) return;
-		const isShown = ({ id }) => id <= messages.at(-1).id;
+		const isShown = ({ id }) => id <= lastOf(messages).id;
 		line.request(history(200), ({ results }) => show({}, results.filter(isShown))); // read in another tab?
 	}
 
-	/** Show only the newest page; frames wait. */
-	function load() {
-		early ??= [];
-		line.request(history(PAGE), ({ results, previous }) => {
-			messages = [];
-			ready({ isLoaded: true, hasOlder: previous !== null }, results);
+	async function history(limit, before = "") {
+		const answer = await api.get(`${restPath}?mark_read=false&limit=${limit}${before}`).catch((error) => {
+			if (!error.status) page = Math.max(SMALLEST_PAGE, page >> 1);
+			throw error;
+		});
+		if (!Array.isArray(answer.results)) throw new ApiError(0);
+		return answer;
+	}
+
+	/** Fetch the newest messages; frames wait. If there is a gap before them, they replace the list. */
+	function load(limit = messages.length ? NEWEST : page) {
+		line.request(history(limit), ({ results, previous }) => {
+			const isGap = messages.length > 0 && !(results[0]?.id <= lastOf(messages).id);
+			if (isGap && limit < page) return load(page);
+			const isNew = isGap || !messages.length;
+			if (isNew) messages = [];
+			ready({ isLoaded: true, ...(isNew && { hasOlder: previous !== null }) }, results);
 		});
 	}
 
+	/** Without a socket. A student may have got another mentor, whose messages would have the same path. */
+	function poll() {
+		if (conversationId) load();
+		else
+			line.request(api.get("chat/my-conversation/"), (conversation) => {
+				if (conversation.id !== entered) return line.drop(4403);
+				set({ conversation });
+				load();
+			});
+	}
+
 	function ready(changes, news) {
-		const frames = early;
+		const frames = early ?? [];
+		const newest = lastOf(messages)?.id;
 		early = null;
 		apply(frames, changes, news);
-		line.ready();
+		line.ready(lastOf(messages)?.id !== newest);
 		pump();
 		mark();
 	}
@@ -452,11 +822,12 @@ export function createChat(options = {}) {
 	}
 
 	function showTyping(typing = false) {
-		waitForTyping(typing && showTyping, TYPING_IN);
+		typingTimer(typing && from(() => showTyping()), TYPING_IN);
 		set({ typing });
 	}
 
 	function lost(code) {
+		early = null;
 		if (code === 1009) failed("message_too_long");
 		answered();
 		showTyping();
@@ -465,12 +836,14 @@ export function createChat(options = {}) {
 
 	// Showing.
 
-	/** Merge `news` into the list, except messages from before `oldest`. */
+	/** Merge `news` into the list, except messages from before `oldest`, and what is no message. */
 	function show(changes, news = [], oldest = messages[0]?.id ?? 0) {
 		const byId = new Map(messages.map((message) => [message.id, message]));
-		for (const message of news) if (message.id >= oldest) byId.set(message.id, dressed(message, byId.get(message.id)));
+		for (const message of news)
+			if (message?.id >= oldest && typeof message.content === "string")
+				byId.set(message.id, dressed(message, byId.get(message.id)));
 		messages = [...byId.values()].map((message) => dressed(message, message)).sort((one, other) => one.id - other.id);
-		set({ ...changes, messages: [...messages, ...outbox.inOrder().map(pending)] });
+		set({ ...changes, isKept: outbox.isKept(), messages: [...messages, ...unanswered().map(pending)] });
 	}
 
 	function dressed(message, known) {
@@ -482,6 +855,17 @@ export function createChat(options = {}) {
 		return { ...message, is_read, clientId, key: known?.key ?? clientId ?? `${id}`, state, error: null };
 	}
 
+	/** REST does not name client ids: an entry whose text came with the history is not shown again until it is answered. */
+	function unanswered() {
+		const entries = outbox.inOrder();
+		const nameless = entries.length ? messages.filter((message) => message.is_own_message && !message.clientId) : [];
+		return entries.filter(({ content, after = 0, error }) => {
+			const index = nameless.findIndex((message) => !error && message.id > after && message.content === content);
+			if (index >= 0) nameless.splice(index, 1);
+			return index < 0;
+		});
+	}
+
 	function pending({ clientId, content, at, error = null }) {
 		const { id: sender, profile: sender_profile } = getSnapshot().user ?? {};
 		const timestamp = new Date(at).toISOString();
@@ -491,11 +875,11 @@ export function createChat(options = {}) {
 
 	async function loadOlder() {
 		const { hasOlder, isLoadingOlder } = getSnapshot();
-		if (!hasOlder || isLoadingOlder) return;
+		if (!hasOlder || isLoadingOlder || !messages.length) return;
 		const first = messages[0].id;
 		set({ isLoadingOlder: true });
 		try {
-			const { results, previous } = await history(`${PAGE}&before=${first}`);
+			const { results, previous } = await history(page, `&before=${first}`);
 			if (messages[0]?.id === first) show({ hasOlder: previous !== null }, results, 0);
 		} finally {
 			set({ isLoadingOlder: false });
@@ -508,7 +892,8 @@ export function createChat(options = {}) {
 		if (!text.trim()) return null;
 		const clientId = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`; // missing over http
 		typedAt = 0;
-		add({ clientId, content: text, after: messages.at(-1)?.id });
+		if (!entered) place();
+		add({ clientId, content: text, after: lastOf(messages)?.id, to: getSnapshot().user?.mentor?.user_id });
 		return clientId;
 	}
 
@@ -530,12 +915,32 @@ export function createChat(options = {}) {
 
 	/** One at a time: an error does not name its message, and nothing may overtake one that waits for the rate limit. */
 	function pump() {
-		if (underWay || getSnapshot().status !== "open") return;
+		const { status } = getSnapshot();
+		if (underWay || (status !== "open" && status !== "polling")) return;
 		const next = outbox.inOrder().find(({ error, due }) => !error && !(due > Date.now()));
 		if (!next) return;
 		underWay = next.clientId;
+		if (status === "polling") return post(next);
 		line.send({ message: next.content, client_id: underWay });
-		waitForAnswer(line.drop, DEAD);
+		waitForAnswer(() => line.drop(), DEAD);
+	}
+
+	/** Send without a socket. */
+	function post(entry) {
+		const mine = entered;
+		const { clientId } = entry;
+		const sent = (message) => mine === entered && apply([{ message, client_id: clientId }]);
+		const refused = (error) => mine === entered && underWay === clientId && notPosted(error);
+		postMessage(api, conversationId, mine, entry).then(from(sent)).catch(from(refused));
+		line.soon();
+	}
+
+	function notPosted(error) {
+		const { status, code, retryAfter } = error;
+		if (status === 404 || (status === 403 && code !== "conversation_closed")) line.drop(4403);
+		else if (refusalOf(error)) failed(refusalOf(error));
+		else if (status === 429 || status === 503) delayed(status === 429 ? "rate_limited" : code, retryAfter);
+		else line.failed(error);
 	}
 
 	function answered() {
@@ -547,10 +952,12 @@ export function createChat(options = {}) {
 	/** REFUSALS are always about a send. Others may be about a mark: repeating the send does no harm. */
 	function refused({ code, retry_after }) {
 		if (REFUSALS.includes(code)) failed(code);
-		else if (retry_after || code === "temporarily_unavailable") {
-			set({ delay: code });
-			waitForAnswer(repeat, retry_after * 1000 || REPEAT);
-		}
+		else if (retry_after || code === "temporarily_unavailable") delayed(code, retry_after);
+	}
+
+	function delayed(code, seconds) {
+		set({ delay: code });
+		waitForAnswer(repeat, seconds * 1000 || REPEAT);
 	}
 
 	function failed(error) {
@@ -569,7 +976,7 @@ export function createChat(options = {}) {
 
 	function stored(event) {
 		if (!outbox.changed(event)) return;
-		setTimeout(pump, 1.1 * ELSEWHERE);
+		setTimeout(from(pump), 1.1 * ELSEWHERE);
 		show();
 	}
 
@@ -581,16 +988,21 @@ export function createChat(options = {}) {
 
 	function markVisible(messageId) {
 		seen = Math.max(seen, messageId);
-		if (!markTimer) markTimer = setTimeout(mark, COALESCE);
+		if (!markTimer) markTimer = setTimeout(from(mark), COALESCE);
 	}
 
 	function mark() {
 		markTimer = null;
-		const last = messages.findLast(({ id, state }) => id <= seen && state === "received");
-		if (last && !last.is_read && !isHidden(env)) line.send({ type: "mark_read", message_id: last.id });
+		const last = lastOf(messages.filter(({ id, state }) => id <= seen && state === "received"));
+		if (!last || last.is_read || isHidden(env)) return;
+		if (getSnapshot().status !== "polling") return line.send({ type: "mark_read", message_id: last.id });
+		const path = `chat/conversations/${entered}/mark-read/?message_id=${last.id}`;
+		const marked = () => apply([{ message_ids: [last.id], reader: getSnapshot().user.id }]);
+		api.post(path).then(from(marked), () => {}); // the next mark or poll tries again
 	}
 
-	return { ...line.common, send, retry, discard, loadOlder, setTyping, markVisible };
+	const common = { ...line.common, open: to(open) };
+	return { ...common, send: to(send), retry: to(retry), discard: to(discard), loadOlder, setTyping, markVisible };
 }
 
 // --- inbox
@@ -600,18 +1012,24 @@ export function createInbox(options = {}) {
 	const env = surroundings(options);
 	const api = createApi(env);
 	const { user = null } = options;
-	const store = createStore({ user, conversations: [], unreadTotal: 0 });
-	const { set, getSnapshot } = store;
+	const store = createStore({ user, conversations: [], unreadTotal: 0, kept: new Map() });
+	const { set, getSnapshot, from, to } = store;
 	const identify = async () => ({ user: await api.me() });
-	const line = createLine(env, store, {
-		identify,
-		address: () => "inbox/",
-		onFrame,
-		stored() {},
-		gone: "no_mentor",
-		sure: user,
-	});
-	let early; // updates from before the list
+	const parts = { identify, address: () => "inbox/", onFrame, stored, gone: "no_mentor", poll: load, sure: user };
+	const line = createLine(env, store, parts);
+	const has = (id) => getSnapshot().conversations.some((one) => one.id === id);
+	const courier = createCourier(env, store, api, { isMentor, has, failed: line.failed });
+	const keptTimer = createTimer();
+	let early = null; // updates from before the list
+
+	function isMentor() {
+		return getSnapshot().user.profile?.role !== "STUDENT";
+	}
+
+	function open() {
+		if (getSnapshot().user) readKept();
+		line.common.open();
+	}
 
 	function onFrame({ type, conversation }) {
 		if (type === "inbox_established") load();
@@ -623,20 +1041,46 @@ export function createInbox(options = {}) {
 
 	function load() {
 		early = [];
-		const { role } = getSnapshot().user.profile ?? {};
-		line.request(listConversations(api, role !== "STUDENT"), (listed) => {
+		line.request(listConversations(api, isMentor()), (listed) => {
+			const before = newest();
 			show([...listed, ...early], []);
 			early = null;
-			line.ready();
+			line.ready(newest() !== before);
+			readKept();
+			courier.deliver();
 		});
 	}
 
+	const newest = () => getSnapshot().conversations[0]?.updated_at;
+
 	function show(news, old = getSnapshot().conversations) {
-		const byId = new Map([...old, ...news].map((conversation) => [conversation.id, conversation]));
+		const known = news.filter((conversation) => conversation?.id > 0);
+		const byId = new Map([...old, ...known].map((conversation) => [conversation.id, conversation]));
 		const conversations = [...byId.values()].sort((one, other) => (one.updated_at < other.updated_at ? 1 : -1));
 		const unreadTotal = conversations.reduce((sum, one) => sum + one.unread_message_count_for_user, 0);
 		set({ conversations, unreadTotal, isLoaded: true });
 	}
 
-	return line.common;
+	function stored({ key }) {
+		const { user } = getSnapshot();
+		if (!user || !/^qader-(chat|draft):/.test(key) || key.split(":")[1] !== `${user.id}`) return;
+		keptTimer(from(readKept), COALESCE);
+		if (key.startsWith("qader-chat:")) courier.later();
+	}
+
+	/** What this browser keeps of each conversation. */
+	function readKept() {
+		const { user } = getSnapshot();
+		const kept = new Map();
+		const of = (id) => kept.get(id) ?? kept.set(id, { draft: "", sending: 0, failed: 0 }).get(id);
+		for (const { conversationId, error } of listKept(env.storage, user))
+			of(conversationId)[error ? "failed" : "sending"] += 1;
+		for (const key of keysOf(env.storage)) {
+			const draft = key.startsWith(draftKey(user, "")) ? readDraft(key, env) : "";
+			if (draft.trim()) of(Number(key.split(":")[2])).draft = draft;
+		}
+		set({ kept });
+	}
+
+	return { ...line.common, open: to(open) };
 }
