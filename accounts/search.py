@@ -28,6 +28,10 @@ class Folded(Transform):
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_: Any) -> Any:
         """Fold by the function itself, which the connection must know."""
         connection.ensure_connection()
-        connection.connection.create_function("folded_text", 1, folded_text, deterministic=True)
+        connection.connection.create_function("folded_text", 1, _folded_or_null, deterministic=True)
         sql, parameters = compiler.compile(self.lhs)
         return f"folded_text({sql})", parameters
+
+
+def _folded_or_null(text: str | None) -> str | None:
+    return None if text is None else folded_text(text)

@@ -1,5 +1,6 @@
 """Checks every frame, close code and REST answer that a test sees against the documented schemas."""
 
+import gzip
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -118,7 +119,9 @@ def answers() -> Answers:
 def check_response(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     """Fail unless the document says that this request may be answered so."""
     if not response.streaming:  # static files; never REST
-        answers().check(request.method or "", request.path, response.status_code, response.headers, response.content)
+        is_packed = response.headers.get("Content-Encoding") == "gzip"
+        content = gzip.decompress(response.content) if is_packed else response.content
+        answers().check(request.method or "", request.path, response.status_code, response.headers, content)
     return response
 
 

@@ -132,8 +132,9 @@ def test_a_transcript_comes_in_pages_at_a_constant_cost(
         assert [text for _, _, text in thread(browser, people.conversation, page=number)] == texts, number
     page = browser.get(transcript_url(people.conversation), {"page": 2}).content.decode()
     assert re.findall(r'href="\?page=(\d)"', page) == ["1", "1", "3", "3"] * 2
+    conversation = people.conversation
     with recorded_queries() as queries:
-        thread(browser, people.conversation, page=2)
+        thread(browser, conversation, page=2)
     assert len(queries) <= 5, queries  # session, user, conversation, messages, the record
 
 
