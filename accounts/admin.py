@@ -67,7 +67,7 @@ class UserAdmin(KeepsPeople, DjangoUserAdmin):  # type: ignore[type-arg]
         "is_active",
         "is_staff",
     )
-    search_fields = ("username__folded", "email__folded", "profile__full_name__folded")
+    search_fields = ("username", "email", "profile__full_name__folded")
     actions = ["deactivate", "activate"]
     profile_path = "profile__"
     also_needed = Exists(LogEntry.objects.filter(user=OuterRef("pk")))

@@ -78,7 +78,7 @@ class UserProfileAdmin(KeepsPeople):
     list_display = ("name", name_column("user", _("user"), "user"), "role", "mentor")
     list_select_related = ("user", "assigned_mentor")
     list_filter = ("role",)
-    search_fields = ("full_name__folded", "user__username__folded", "user__email__folded")
+    search_fields = ("full_name__folded", "user__username", "user__email")
     ordering = ("full_name", "pk")
     autocomplete_fields = ("user", "assigned_mentor")
 

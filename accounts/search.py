@@ -1,7 +1,7 @@
 """The transform `folded` of text fields: `full_name__folded__icontains="ساره"` finds "سَارة".
 
 Both sides are folded at query time, as `accounts.names.folded_text` does. So no column has to follow the names, and
-names that an older release saves meanwhile are found. Ten thousand people take about 0.1 s; an admin searches rarely.
+names that an older release saves meanwhile are found. Ten thousand names take about 0.1 s, and an admin searches rarely.
 """
 
 from typing import Any
@@ -21,9 +21,10 @@ class Folded(Transform):
     bilateral = True
 
     def as_postgresql(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_: Any) -> Any:
-        """Fold in SQL: `translate` drops the characters that have no counterpart."""
+        """Fold in SQL. `translate` could also drop characters, but takes longer the more it is given."""
         sql, parameters = compiler.compile(self.lhs)
-        return f"translate(normalize({sql}, NFKC), %s, %s)", [*parameters, REPLACED + DROPPED, REPLACEMENTS]
+        dropped = f"regexp_replace(normalize({sql}, NFKC), %s, '', 'g')"
+        return f"translate({dropped}, %s, %s)", [*parameters, f"[{DROPPED}]", REPLACED, REPLACEMENTS]
 
     def as_sqlite(self, compiler: SQLCompiler, connection: BaseDatabaseWrapper, **_: Any) -> Any:
         """Fold by the function itself, which the connection must know."""

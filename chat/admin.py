@@ -68,9 +68,9 @@ class ConversationAdmin(ReadOnlyAdmin):
     list_select_related = ("student", "teacher")
     list_filter = ("updated_at",)
     search_fields = tuple(
-        f"{side}__{field}__folded"
+        f"{side}__{field}"
         for side in ("student", "teacher")
-        for field in ("full_name", "user__username", "user__email")
+        for field in ("full_name__folded", "user__username", "user__email")
     )
     search_help_text = _("Name, user name or e-mail address of either side.")
     ordering = ("-updated_at", "-pk")

@@ -80,7 +80,7 @@ class AutoSchema(openapi.AutoSchema):
         """Return what the method does, in one line."""
         return self._docstring_of(getattr(self.view, self.method.lower())).partition("\n")[0].removesuffix(".")
 
-    def get_description(self) -> str:
+    def get_description(self) -> str:  # type: ignore[override] # drf-spectacular has other arguments
         """Return what the view is about."""
         return self._docstring_of(type(self.view))
 

@@ -95,7 +95,7 @@ def assert_compression(front: Front, pair: Pair) -> None:
     with front.client() as http:
         assert sign_in(http, pair.student).status_code == 200
         sent = {"X-CSRFToken": http.cookies["csrftoken"], "Accept-Encoding": "gzip, br, zstd"}
-        http.headers |= sent
+        http.headers.update(sent)
         assert http.post(history, json={"content": text}).status_code == 201
         page = http.get("/")
         style = re.search(r'href="(/static/chat/page\.\w+\.css)"', page.text)
