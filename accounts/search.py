@@ -1,7 +1,7 @@
 """The transform `folded` of text fields: `full_name__folded__icontains="ساره"` finds "سَارة".
 
 Both sides are folded at query time, as `accounts.names.folded_text` does. So no column has to follow the names, and
-names that an older release saves meanwhile are found. Ten thousand names take about 0.1 s, and an admin searches rarely.
+names that an older release saves meanwhile are found. Ten thousand names take about 0.1 s; an admin searches rarely.
 """
 
 from typing import Any
