@@ -85,7 +85,9 @@ async def _transcripts_read_like_the_chat(cluster: Cluster, page: Page) -> None:
     cluster.run("manage.py", "shell", "--verbosity", "0", "-c", RENAME)
     await page.set_viewport_size(DESK)
     for language, title in (("en", "Transcript"), ("ar", "نص المحادثة")):
-        await page.context.add_cookies([{"name": "django_language", "value": language, "url": page.url}])
+        await page.context.add_cookies(
+            [{"name": "django_language", "value": language, "url": page.url.partition("admin")[0]}]
+        )
         for name in ("accounts/user", "accounts/userprofile", "chat/message", "chat/conversation"):
             await page.goto(f"/admin/{name}/")
             await shoot(page, f"admin-{name.replace('/', '-')}-{language}-1280")
