@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import brotli
+
 
 class SentryServer:
     """Where `dsn` leads to. `received` is all that came, unpacked, to be searched for what must not be there."""
@@ -43,8 +45,8 @@ def sentry_server() -> Iterator[SentryServer]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            packed = self.headers.get("Content-Encoding") == "gzip"
-            made.take(str(self.headers), (gzip.decompress(body) if packed else body).decode())
+            unpack = {"br": brotli.decompress, "gzip": gzip.decompress}[self.headers["Content-Encoding"]]
+            made.take(str(self.headers), unpack(body).decode())
             self.send_response(200)
             self.send_header("Content-Length", "2")
             self.end_headers()
