@@ -83,7 +83,9 @@ export function createComposer({ send, typing }) {
 	});
 	draft.addEventListener("blur", () => typing(false));
 	draft.addEventListener("keydown", (event) => {
-		if (event.key !== "Enter" || event.shiftKey || event.isComposing || touch.matches) return;
+		// Safari ends a composition before the Enter that chose the word: only the code 229 tells.
+		const isComposing = event.isComposing || event.keyCode === 229;
+		if (event.key !== "Enter" || event.shiftKey || isComposing || touch.matches) return;
 		event.preventDefault();
 		submit();
 	});
