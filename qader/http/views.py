@@ -31,6 +31,7 @@ MODULES = [
         "conversation-view",
         "elements",
         "inbox-view",
+        "links",
         "message-list",
         "message-view",
         "sign-in",

@@ -1,37 +1,16 @@
 /** One message as an element of the list. */
 
 import { copyOf, nameOf, setMark, setText, tell } from "./elements.js";
+import { withLinks } from "./links.js";
 import { dayOf, gettext, timeOf } from "./texts.js";
 
 const TOGETHER = 5 * 60_000; // messages of one participant within this time are shown together
-const ADDRESS = /https?:\/\/[^\s<>"'`]+/g;
-const CLOSING = /[.,:;!?)\]}»”’،؛؟…]+$/; // at the end of an address, part of the sentence around it
-
 const FAILURES = {
 	empty_message: () => gettext("Not sent: there is no text in it."),
 	message_too_long: () => gettext("Not sent: it is too long."),
 	invalid_characters: () => gettext("Not sent: it contains characters that cannot be sent."),
 	conversation_closed: () => gettext("Not sent: the conversation is closed."),
 };
-
-/** The text in pieces; web addresses become links. */
-function* piecesOf(content) {
-	let end = 0;
-	for (const { 0: found, index } of content.matchAll(ADDRESS)) {
-		const address = found.replace(CLOSING, "");
-		if (!URL.canParse(address)) continue;
-		yield content.slice(end, index);
-		yield linkTo(address);
-		end = index + address.length;
-	}
-	yield content.slice(end);
-}
-
-function linkTo(address) {
-	const link = document.createElement("a");
-	Object.assign(link, { href: address, target: "_blank", rel: "noopener nofollow ugc", textContent: address });
-	return link;
-}
 
 /** Calls `retry` and `discard` with the client id of a failed message. */
 export function createMessageView({ retry, discard }) {
@@ -49,7 +28,7 @@ export function createMessageView({ retry, discard }) {
 		const isNew = message.content !== view.message?.content;
 		const isElsewhen = message.timestamp !== view.message?.timestamp;
 		view.message = message;
-		if (isNew) part("text").replaceChildren(...piecesOf(message.content));
+		if (isNew) part("text").replaceChildren(...withLinks(message.content));
 		if (isElsewhen) setTime(new Date(message.timestamp));
 		isFirstOfDay = before?.date.toDateString() !== view.date.toDateString();
 		updateDay();
