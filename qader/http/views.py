@@ -41,7 +41,6 @@ MODULES = [
         "sign-in",
         "sign-out",
         "texts",
-        "unsent-texts",
     )
 ]
 

@@ -1,7 +1,7 @@
 """A mentor with ten students on the page: order, unread counts, waiting times, all live."""
 
 import pytest
-from playwright.async_api import Locator, WebSocketRoute, expect
+from playwright.async_api import Locator, Route, WebSocketRoute, expect
 
 from tests.e2e.cluster import Cluster, PageData, Pair, Person
 from tests.e2e.page_data import STUDENTS
@@ -219,7 +219,11 @@ async def test_the_list_names_drafts_and_what_is_not_sent(open_windows: Windows,
         else:
             await socket.close(code=1012)
 
+    async def over_rest(route: Route) -> None:
+        await (route.continue_() if is_reachable or route.request.method == "GET" else route.abort())
+
     await mentor.page.route_web_socket("**/ws/chat/conversations/**", on_the_way)
+    await mentor.page.route("**/messages/**", over_rest)
     await mentor.open()
     await mentor.get("#conversations a").click()
     await mentor.connected()

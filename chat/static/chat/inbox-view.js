@@ -1,9 +1,9 @@
 /** A mentor's list of students: the last message, unread messages, and who has waited longest for an answer. */
 
+import { listUnsent } from "./client.js";
 import { createConnection } from "./connection.js";
 import { $, copyOf, nameOf, setAvatar, setMark, setText, tell } from "./elements.js";
 import { durationOf, folded, gettext, momentOf, ngettext, number } from "./texts.js";
-import { createUnsentTexts } from "./unsent-texts.js";
 
 const EXCERPT = 160; // characters; a row shows no more
 
@@ -36,7 +36,6 @@ export function createInboxView() {
 	// Conversation id -> since when the student has waited: the time of the last message, which is all that the list
 	// tells, or an earlier one if this page has seen the student's next question come.
 	const since = new Map();
-	const unsent = createUnsentTexts(() => inbox && show());
 	const connection = createConnection($("inbox-connection"), () => {
 		inbox.close();
 		inbox.open();
@@ -119,7 +118,7 @@ export function createInboxView() {
 		const part = (name) => row.querySelector(`.${name}`);
 		setAvatar(part("avatar"), person);
 		setText(part("name"), nameOf(person));
-		const left = unsent.of(id, id !== openId);
+		const left = leftOf(id);
 		setText(part("label"), left?.label ?? "");
 		setText(part("excerpt"), (left ?? last)?.content.slice(0, EXCERPT) ?? gettext("No messages yet: write first"));
 		setMark(row, last && !left ? stateOf(last) : null);
@@ -133,6 +132,15 @@ export function createInboxView() {
 		part("chip").classList.toggle("is-longest", isLongest);
 		row.firstElementChild.setAttribute("aria-current", id === openId ? "page" : "false");
 		row.firstElementChild.classList.toggle("is-unread", unread > 0);
+	}
+
+	/** What the user has written there and not sent: `{label, content}`, or null. */
+	function leftOf(id) {
+		const { kept, user } = inbox.getSnapshot();
+		const { sending = 0, failed = 0, draft = "" } = kept.get(id) ?? {};
+		const content = sending || failed ? listUnsent(user).findLast((one) => one.conversationId === id)?.content : "";
+		if (content) return { label: gettext("Not sent:"), content };
+		return draft && id !== openId ? { label: gettext("Draft:"), content: draft } : null;
 	}
 
 	function chipOf(conversation) {
@@ -152,9 +160,8 @@ export function createInboxView() {
 	}
 
 	return {
-		open(newInbox, user, changed) {
+		open(newInbox, changed) {
 			inbox = newInbox;
-			unsent.open(user);
 			unsubscribe = inbox.subscribe(() => {
 				show();
 				changed(inbox.getSnapshot());
@@ -165,7 +172,6 @@ export function createInboxView() {
 			unsubscribe?.();
 			inbox = null;
 			kept = null;
-			unsent.close();
 			since.clear();
 			rows.clear();
 			$("conversations").replaceChildren();
@@ -176,11 +182,8 @@ export function createInboxView() {
 		mark(id) {
 			openId = id;
 			if (id) [kept, keptSince] = [id, since.get(id)];
-			if (!inbox) return;
-			unsent.read();
-			show();
+			if (inbox) show();
 		},
-		unsentChanged: unsent.read,
 		focus: (id) => rows.get(id)?.firstElementChild.focus(),
 		tick: () => inbox && show(),
 	};

@@ -83,7 +83,7 @@ function leave(notice) {
 
 function openInbox() {
 	inbox = createInbox({ user });
-	inboxView.open(inbox, user, ({ status, reason, isLoaded, conversations, unreadTotal }) => {
+	inboxView.open(inbox, ({ status, reason, isLoaded, conversations, unreadTotal }) => {
 		if (isLoaded) notices.show(unreadTotal, newestOf(conversations));
 		if (status === "stopped" && reason !== "closed") stopped(reason);
 	});
@@ -102,8 +102,7 @@ const newsOf = ({ id, sender_profile, content }, hash) => ({ id, name: nameOf(se
 /** Watch a chat that was just created: a student has no inbox. */
 function watch(chat) {
 	chat.subscribe(() => {
-		if (!user) return;
-		if (inbox) return inboxView.unsentChanged();
+		if (!user || inbox) return;
 		const { isLoaded, messages } = chat.getSnapshot();
 		const unread = messages.filter(({ state, is_read }) => state === "received" && !is_read);
 		if (isLoaded) notices.show(unread.length, unread.length ? newsOf(unread.at(-1), "") : null);
