@@ -25,14 +25,19 @@ from qader.http.plain_page import plain_page
 MODULES = [
     f"chat/{name}.js"
     for name in (
+        "announcer",
         "client",
         "composer",
         "connection",
         "conversation-view",
         "elements",
         "inbox-view",
+        "links",
+        "menu",
         "message-list",
         "message-view",
+        "notices",
+        "scroll-place",
         "sign-in",
         "sign-out",
         "texts",
@@ -62,9 +67,11 @@ def page(request: HttpRequest) -> HttpResponse:
     host = request.get_host()
     # In Safari, 'self' does not include WebSockets of the same host.
     response["Content-Security-Policy"] = (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; "
+        # The icon that shows the number of unread messages is a data URL.
+        "img-src 'self' data:; manifest-src 'self'; "
         f"connect-src 'self' ws://{host} wss://{host}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
-        "require-trusted-types-for 'script'; trusted-types 'none'"
+        "require-trusted-types-for 'script'; trusted-types notices"
     )
     return response
 

@@ -32,10 +32,16 @@ def page_data() -> dict[str, Any]:
     from tests.e2e.seed import PASSWORD, make_profiles, person
 
     password = make_password(PASSWORD)
-    mentor, busy, successor = make_profiles(["mona", "huda", "daniel"], password, RoleChoices.TEACHER)
-    names = [f"pupil{number}" for number in range(2 * len(STUDENTS) + 3)]
-    *own, reader, former, alone = make_profiles(names, password, RoleChoices.STUDENT)
-    (admin,) = make_profiles(["principal"], password, RoleChoices.ADMIN)
+    mentor, busy, successor, patient = make_profiles(
+        ["mona", "huda", "daniel", "patient"], password, RoleChoices.TEACHER
+    )
+    names = [f"pupil{number}" for number in range(2 * len(STUDENTS) + 5)]
+    *own, reader, former, alone, first, second = make_profiles(names, password, RoleChoices.STUDENT)
+    admin, staff = make_profiles(["principal", "operator"], password, RoleChoices.ADMIN)
+    staff.user.is_staff = True
+    staff.user.save()
+    talk(first, patient, [3], full_name="First")
+    talk(second, patient, [2], full_name="Second")
     for student, (name, hours) in zip(own[len(STUDENTS) :], STUDENTS.items(), strict=True):
         talk(student, mentor, hours, full_name=name)
     ids = {}
@@ -54,6 +60,9 @@ def page_data() -> dict[str, Any]:
         "reader": (reader, "my-conversation/"),
         "alone": (alone, "my-conversation/"),
         "admin": (admin, "inbox/"),
+        "staff": (staff, "inbox/"),
+        "patient mentor": (patient, "inbox/"),  # of two students who wait
+        "first": (first, "my-conversation/"),
         "former": (former, "my-conversation/"),
     }
     people = {name: person(profile, path) for name, (profile, path) in made.items()}

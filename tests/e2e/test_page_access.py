@@ -120,8 +120,9 @@ async def test_a_mentor_answers_by_the_keyboard_alone(
     await press("Escape")
     await expect(window.get("#menu")).to_be_hidden()
     await press("Enter")
-    await press("Tab")
-    await press("Tab")
+    await expect(window.get("#menu .switch-language")).to_be_focused()
+    for _ in ("sound", "notifications", "sign out"):
+        await press("Tab")
     await expect(window.get("#sign-out")).to_be_focused()
     await press("Enter")
     await expect(window.get("#username")).to_be_focused()

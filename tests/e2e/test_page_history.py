@@ -1,9 +1,10 @@
 """A long conversation on the page: scrolling to its beginning and back, without jumps or losses."""
 
+import re
 from typing import Any
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import WebSocketRoute, expect
 
 from tests.e2e.cluster import Cluster, PageData, Pair
 from tests.e2e.load import tell
@@ -82,7 +83,7 @@ async def test_a_reader_of_old_messages_is_not_scrolled_by_new_ones(
     await expect(student.get(".divider:visible")).to_have_text("رسائل جديدة")
     await expect(student.get(".message:has(.divider:visible) .text")).to_have_text("0\n\n\n")
     await expect(student.get(".divider:visible")).to_be_in_viewport()
-    await expect(student.get("#to-end .label")).to_contain_text("رسالة جديدة")
+    await expect(student.get("#to-end")).to_have_attribute("aria-label", re.compile("رسالة جديدة"))
     read = await read_by(student, pair, shared_cluster)
     assert read[0] and not read[-1]
     top = await student.page.evaluate("scroller.scrollTop")
@@ -100,6 +101,115 @@ async def test_a_reader_of_old_messages_is_not_scrolled_by_new_ones(
     await expect(student.bubbles.last).to_have_text("follows")
     while not all(await read_by(student, pair, shared_cluster)):
         pass
+    await expect(student.bubbles.last).to_be_in_viewport()
+
+
+async def write_much(pair: Pair, cluster: Cluster, begin: int = 0) -> None:
+    """Let the mentor write more than fits on a screen."""
+    async with pair.teacher.http(cluster.servers[0]) as http:
+        for number in range(begin, begin + 15):
+            answer = await http.post(f"chat/teacher/{pair.teacher.path}messages/", json={"content": f"{number}\n\n\n"})
+            assert answer.status_code == 201
+
+
+@pytest.mark.parametrize("way", ["hidden", "cut off"])
+async def test_who_comes_back_finds_where_the_new_messages_begin(
+    open_windows: Windows, shared_cluster: Cluster, pair: Pair, way: str
+) -> None:
+    sockets: list[WebSocketRoute] = []
+    is_cut = False
+
+    async def on_the_way(socket: WebSocketRoute) -> None:
+        if is_cut:
+            return await socket.close(code=1012)
+        socket.connect_to_server()
+        sockets.append(socket)
+        return None
+
+    student = await open_windows.new(pair.student, lang="ar", size=PHONE)
+    await student.page.route_web_socket("**/ws/chat/**", on_the_way)
+    await student.open()
+    await student.connected()
+    await student.say("before")
+    await expect(student.get(".message .state")).to_have_text(["أُرسلت"])
+    if way == "hidden":
+        await student.hide()
+    else:
+        is_cut = True
+        await sockets[0].close(code=1012)
+        await expect(student.get("#conversation-connection")).to_be_visible()
+    await write_much(pair, shared_cluster)
+    is_cut = False
+    await student.hurry()
+    await expect(student.bubbles).to_have_count(16)
+    await student.hide(False)
+
+    async def found() -> None:
+        await expect(student.get(".message:has(.divider:visible) .text")).to_have_text("0\n\n\n")
+        await expect(student.get(".divider:visible")).to_be_in_viewport()
+        await expect(student.bubbles.last).not_to_be_in_viewport()
+
+    await found()
+    read = await read_by(student, pair, shared_cluster)
+    assert read[1] and not read[-1]
+    below = await student.page.evaluate(
+        "[...document.querySelectorAll('.message')].filter(one =>"
+        " one.getBoundingClientRect().top > scroller.getBoundingClientRect().bottom).length"
+    )
+    assert read.count(False) >= below
+    await found()
+    # Once they are read, the list follows again.
+    await student.page.click("#to-end")
+    await expect(student.bubbles.last).to_be_in_viewport()
+    while not all((await read_by(student, pair, shared_cluster))[1:]):
+        pass
+    async with pair.teacher.http(shared_cluster.servers[0]) as http:
+        await http.post(f"chat/teacher/{pair.teacher.path}messages/", json={"content": "follows"})
+    await expect(student.bubbles.last).to_have_text("follows")
+    await expect(student.bubbles.last).to_be_in_viewport()
+
+
+LOWEST = """() => {
+    const edge = scroller.getBoundingClientRect().bottom;
+    const bubbles = [...document.querySelectorAll(".bubble")];
+    const lowest = bubbles.filter((one) => one.getBoundingClientRect().top < edge).pop();
+    return [lowest.querySelector(".text").textContent, Math.round(lowest.getBoundingClientRect().bottom - edge)];
+}"""
+
+
+async def test_the_lowest_visible_message_stays_where_it_is(
+    open_windows: Windows, shared_cluster: Cluster, pair: Pair
+) -> None:
+    await write_much(pair, shared_cluster)
+    student = await open_windows.of(pair.student, lang="ar", size=PHONE)
+    await student.connected()
+    other = await (await student.tab()).connected()
+    await student.page.click("#to-end")
+    await expect(student.bubbles.last).to_be_in_viewport()
+    await student.page.evaluate("scroller.scrollTop -= 500")
+    await expect(student.get("#to-end")).to_be_visible()
+    before = await student.page.evaluate(LOWEST)
+
+    async def stays(after: str) -> None:
+        await student.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        text, gap = await student.page.evaluate(LOWEST)
+        assert text == before[0] and abs(gap - before[1]) <= PIXELS, after
+
+    await student.page.set_viewport_size({"width": 740, "height": 360})
+    await stays("turned")
+    await student.page.set_viewport_size({"width": 360, "height": 420})
+    await stays("keyboard")
+    await student.page.fill("#draft", "one\ntwo\nthree\nfour")
+    await stays("a draft of several lines")
+    await student.page.evaluate("document.querySelector('#conversation-connection').hidden = false")
+    await stays("a banner")
+    await other.say("from another tab")
+    await expect(student.bubbles.last).to_have_text("from another tab")
+    await expect(student.get(".message .state").last).to_have_text("أُرسلت")
+    await stays("a message of another tab")
+    await student.page.set_viewport_size(PHONE)
+    await stays("back")
+    await student.page.click("#send")
     await expect(student.bubbles.last).to_be_in_viewport()
 
 

@@ -1,9 +1,9 @@
 """A mentor with ten students on the page: order, unread counts, waiting times, all live."""
 
 import pytest
-from playwright.async_api import Locator, expect
+from playwright.async_api import Locator, Route, WebSocketRoute, expect
 
-from tests.e2e.cluster import Cluster, PageData, Person
+from tests.e2e.cluster import Cluster, PageData, Pair, Person
 from tests.e2e.page_data import STUDENTS
 from tests.e2e.windows import NETWORK, PHONE, Window, Windows
 
@@ -43,12 +43,15 @@ async def test_students_are_listed_with_unread_counts_and_waiting_times(
         "ليان القحطاني": "1",
         "Noah Weber": "1",
     }
-    await expect(chip_of(mentor, "ليان القحطاني")).to_have_text("Waiting longest: \u20682 days\u2069")
+    await expect(chip_of(mentor, "ليان القحطاني")).to_have_text("Waiting: \u20682 days\u2069")
+    await expect(mentor.get("#longest")).to_have_text("Waiting longest: \u2068ليان القحطاني\u2069, \u20682 days\u2069")
     await expect(chip_of(mentor, "Omar Haddad")).to_have_text("Waiting: \u20682 hours\u2069")
     await expect(chip_of(mentor, "Maya Lindgren")).to_be_hidden()
     await expect(chip_of(mentor, "Former Student")).to_have_text("Closed")
     await expect(mentor.page).to_have_title("(5) Qader chat")
     await mentor.shoot("students-en-1280")
+    in_view = "rows => rows.filter((row) => row.getBoundingClientRect().bottom <= innerHeight).length"
+    assert await mentor.get("#conversations li").evaluate_all(in_view) >= 10
 
     await mentor.page.click("[data-filter=waiting]")
     await listed(mentor, WAITING)
@@ -56,9 +59,15 @@ async def test_students_are_listed_with_unread_counts_and_waiting_times(
     await listed(mentor, [name for name in NEWEST_FIRST if name in WAITING])
     await mentor.page.click("[data-filter=all]")
     await mentor.page.fill("#search", "ARA")
-    await expect(mentor.get("#inbox-note")).to_have_text("No student of this name.")
+    await expect(mentor.get("#inbox-note")).to_have_text("No student of this name. Clear the search to see all.")
     await mentor.page.fill("#search", "ada")
     await listed(mentor, ["Ada Byron"])
+    for written in ("ساره", "سَـارَة", "العتيبى", "سارة  العتيبي", "ساره\u200f العتيبى"):
+        await mentor.page.fill("#search", written)
+        await listed(mentor, ["سارة العتيبي"])
+    await mentor.page.fill("#search", "")
+    await mentor.page.click("#longest")
+    await expect(mentor.get("#with")).to_have_text("ليان القحطاني")
 
 
 async def test_the_list_is_updated_live(open_windows: Windows, shared_cluster: Cluster, page_data: PageData) -> None:
@@ -85,7 +94,7 @@ async def test_the_list_is_updated_live(open_windows: Windows, shared_cluster: C
     path = f"chat/teacher/conversations/{page_data.ids['ليان القحطاني']}/messages/"
     await send(page_data.people["busy mentor"], shared_cluster, path, "answered elsewhere")
     await listed(mentor, [name for name in WAITING if name not in {"سارة العتيبي", "ليان القحطاني"}])
-    await expect(chip_of(mentor, "Omar Haddad")).to_contain_text("Waiting longest")
+    await expect(mentor.get("#longest")).to_contain_text("Omar Haddad")
 
 
 async def test_on_a_phone_list_and_conversation_are_two_screens(open_windows: Windows, page_data: PageData) -> None:
@@ -164,3 +173,74 @@ async def test_a_foreign_conversation_looks_like_a_missing_one(
     await expect(mentor.get("#nothing-title")).to_have_text("لا توجد هذه المحادثة")
     await mentor.page.click("#nothing-back")
     await expect(mentor.get("#inbox")).to_be_visible()
+
+
+async def test_a_second_question_keeps_the_place_of_the_first(
+    open_windows: Windows, shared_cluster: Cluster, page_data: PageData
+) -> None:
+    mentor = await open_windows.of(page_data.people["patient mentor"])
+    await mentor.page.click("[data-filter=waiting]")
+    await listed(mentor, ["First", "Second"])
+    await send(page_data.people["first"], shared_cluster, "chat/my-conversation/messages/", "and another one")
+    await expect(mentor.get("#conversations .excerpt").first).to_have_text("and another one")
+    await listed(mentor, ["First", "Second"])
+    await expect(chip_of(mentor, "First")).to_have_text("Waiting: \u20683 hours\u2069")
+
+
+@pytest.mark.parametrize("name", ["unread", "waiting"])
+async def test_an_opened_conversation_stays_in_a_filtered_list_until_the_filter_is_left(
+    open_windows: Windows, shared_cluster: Cluster, pair: Pair, name: str
+) -> None:
+    await send(pair.student, shared_cluster, "chat/my-conversation/messages/", "question")
+    mentor = await open_windows.of(pair.teacher, size=PHONE)
+    await mentor.page.click(f"[data-filter={name}]")
+    await mentor.get("#conversations a").click()
+    await mentor.connected()
+    await mentor.say("answer")
+    await expect(mentor.get(".message .state").last).to_have_text("Sent")
+    await expect(mentor.page).to_have_title("Qader chat")
+    await mentor.page.click("#back")
+    await expect(mentor.get("#conversations a")).to_be_focused()
+    await expect(mentor.get("#conversations .excerpt")).to_have_text("answer")
+    await expect(mentor.get("#conversations .badge")).to_be_hidden()
+    await mentor.page.click("[data-filter=all]")
+    await mentor.page.click(f"[data-filter={name}]")
+    await listed(mentor, [])
+
+
+async def test_the_list_names_drafts_and_what_is_not_sent(open_windows: Windows, pair: Pair) -> None:
+    mentor = await open_windows.new(pair.teacher, size=PHONE)
+    mentor.may_fail = NETWORK
+    is_reachable = True
+
+    async def on_the_way(socket: WebSocketRoute) -> None:
+        if is_reachable:
+            socket.connect_to_server()
+        else:
+            await socket.close(code=1012)
+
+    async def over_rest(route: Route) -> None:
+        await (route.continue_() if is_reachable or route.request.method == "GET" else route.abort())
+
+    await mentor.page.route_web_socket("**/ws/chat/conversations/**", on_the_way)
+    await mentor.page.route("**/messages/**", over_rest)
+    await mentor.open()
+    await mentor.get("#conversations a").click()
+    await mentor.connected()
+    await mentor.page.fill("#draft", "half a sentence")
+    await mentor.page.click("#back")
+    await expect(mentor.get("#conversations .label")).to_have_text("Draft:")
+    await expect(mentor.get("#conversations .excerpt")).to_have_text("half a sentence")
+    is_reachable = False
+    await mentor.get("#conversations a").click()
+    await mentor.page.click("#send")
+    await expect(mentor.get(".message .state")).to_have_text(["Being sent"])
+    await mentor.page.reload()
+    await mentor.page.click("#back")
+    await expect(mentor.get("#conversations .label")).to_have_text("Not sent:")
+    await expect(mentor.get("#conversations .excerpt")).to_have_text("half a sentence")
+    is_reachable = True
+    await mentor.get("#conversations a").click()
+    await expect(mentor.get(".message .state")).to_have_text(["Sent"])
+    await mentor.page.click("#back")
+    await expect(mentor.get("#conversations .label")).to_have_text("")

@@ -68,6 +68,25 @@ async def test_a_user_who_is_neither_student_nor_mentor_sees_an_explanation(
     await expect(window.get("#sign-in")).to_be_visible()
 
 
+async def test_staff_without_a_conversation_are_led_to_the_admin(open_windows: Windows, page_data: PageData) -> None:
+    window = await open_windows.new(page_data.people["staff"])
+    window.may_fail = re.compile("status of 404")  # the admin has no icon
+    await window.open()
+    await window.page.wait_for_url("**/admin/")
+    await expect(window.get("#user-tools")).to_be_visible()
+
+
+async def test_the_password_can_be_shown(open_windows: Windows) -> None:
+    window = await (await open_windows.new(lang="ar", size=PHONE)).open()
+    await window.page.fill("#password", "secret")
+    await expect(window.get("#password")).to_have_attribute("type", "password")
+    await window.page.click("#show-password")
+    await expect(window.get("#password")).to_have_attribute("type", "text")
+    await expect(window.get("#show-password")).to_have_attribute("aria-pressed", "true")
+    await window.page.click("#show-password")
+    await expect(window.get("#password")).to_have_attribute("type", "password")
+
+
 async def test_a_draft_is_kept_for_each_conversation_until_it_is_sent(
     open_windows: Windows, page_data: PageData
 ) -> None:
@@ -125,6 +144,40 @@ async def test_a_message_that_was_refused_can_be_sent_again_or_discarded(open_wi
     await student.page.click(".discard >> nth=0")
     await expect(student.bubbles).to_have_text(["one \0"])
     await expect(student.get("#draft")).to_be_focused()
+
+
+async def test_a_message_that_was_refused_can_be_edited_and_copied(open_windows: Windows, pair: Pair) -> None:
+    student = await open_windows.of(pair.student, permissions=["clipboard-read", "clipboard-write"])
+    await student.connected()
+    await student.page.evaluate("draft.value = 'bad \0'; draft.dispatchEvent(new Event('input')); send.click()")
+    await student.page.click(".copy")
+    await expect(student.get("#news")).to_have_text("Copied")
+    assert await student.page.evaluate("navigator.clipboard.readText()") == "bad \0"
+    await student.page.fill("#draft", "what I had begun")
+    await student.page.click(".edit")
+    await expect(student.bubbles).to_have_count(0)
+    await expect(student.get("#draft")).to_have_value("what I had begun\nbad \0")
+    await expect(student.get("#draft")).to_be_focused()
+    await student.page.reload()
+    await student.connected()
+    await expect(student.bubbles).to_have_count(0)
+    await expect(student.get("#draft")).to_have_value("what I had begun\nbad \0")
+
+
+async def test_the_enter_that_ends_a_composition_does_not_send(open_windows: Windows, pair: Pair) -> None:
+    """Safari's order: the composition has ended before the key is told, with the code 229."""
+    student = await open_windows.of(pair.student)
+    await student.connected()
+    await student.page.fill("#draft", "日本")
+    await student.page.evaluate(
+        """() => {
+            draft.dispatchEvent(new CompositionEvent("compositionend", { data: "日本" }));
+            draft.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", keyCode: 229, cancelable: true }));
+        }"""
+    )
+    await expect(student.get("#draft")).to_have_value("日本")
+    await student.page.press("#draft", "Enter")
+    await expect(student.bubbles).to_have_text(["日本"])
 
 
 async def test_sending_too_fast_is_shown_and_loses_nothing(open_windows: Windows, pair: Pair) -> None:

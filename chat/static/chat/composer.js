@@ -1,5 +1,6 @@
 /** The field for a new message. The draft is kept per conversation until it is sent. */
 
+import { announce } from "./announcer.js";
 import { draftKey, keepDraft, readDraft } from "./client.js";
 import { $, setText } from "./elements.js";
 import { gettext, ngettext, number } from "./texts.js";
@@ -42,7 +43,9 @@ export function createComposer({ send, typing }) {
 		const tooLong = ngettext("{count} character too many", "{count} characters too many", over);
 		const unkept =
 			draft.value && !isKept ? gettext("Your browser cannot keep this text: send it before you leave.") : "";
-		setText($("composer-note"), over > 0 ? tooLong : length >= limit * NEAR ? rest : delay || unkept);
+		const note = over > 0 ? tooLong : length >= limit * NEAR ? rest : delay || unkept;
+		setText($("composer-note"), note);
+		announce(note, "composer"); // not by the note itself, which changes with each key
 		$("composer-note").classList.toggle("is-over", over > 0);
 		draft.setAttribute("aria-invalid", String(over > 0));
 		$("send").disabled = over > 0 || !draft.value.trim();
@@ -83,7 +86,9 @@ export function createComposer({ send, typing }) {
 	});
 	draft.addEventListener("blur", () => typing(false));
 	draft.addEventListener("keydown", (event) => {
-		if (event.key !== "Enter" || event.shiftKey || event.isComposing || touch.matches) return;
+		// Safari ends a composition before the Enter that chose the word: only the code 229 tells.
+		const isComposing = event.isComposing || event.keyCode === 229;
+		if (event.key !== "Enter" || event.shiftKey || isComposing || touch.matches) return;
 		event.preventDefault();
 		submit();
 	});

@@ -32,9 +32,13 @@ export function createConversationView(stopped) {
 		again: () => show(chat.getSnapshot()),
 		retry: (clientId) => chat.retry(clientId),
 		discard: (clientId) => chat.discard(clientId),
+		edit,
 	});
 	const composer = createComposer({
-		send: (text) => chat.send(text),
+		send: (text) => {
+			list.follow();
+			chat.send(text);
+		},
 		typing: (isTyping) => chat?.setTyping(isTyping),
 	});
 	const connection = createConnection($("conversation-connection"), () => {
@@ -42,6 +46,16 @@ export function createConversationView(stopped) {
 		chat.open();
 	});
 	$("older").addEventListener("click", loadOlder);
+	window.addEventListener("beforeprint", () => chat && list.showAll());
+
+	/** Put a failed message back into the field, behind what is written there. */
+	function edit({ clientId, content }) {
+		const draft = $("draft");
+		draft.value = draft.value.trim() ? `${draft.value}\n${content}` : content;
+		draft.dispatchEvent(new Event("input"));
+		chat.discard(clientId);
+		draft.focus();
+	}
 
 	async function loadOlder() {
 		const asked = chat;
@@ -78,7 +92,7 @@ export function createConversationView(stopped) {
 			: conversation.student_profile);
 
 	function showPerson(person) {
-		setText($("with").firstElementChild, nameOf(person));
+		setText($("with-name"), nameOf(person));
 		setAvatar($("avatar"), person);
 	}
 
@@ -92,10 +106,11 @@ export function createConversationView(stopped) {
 		const isClosed = conversation?.is_active === false;
 		$("closed").hidden = !isClosed;
 		$("composer").hidden = isClosed;
+		$("conversation").classList.toggle("is-closed", isClosed);
 		if (!isClosed) return;
 		const name = nameOf(conversation.student_profile);
 		setText(
-			$("closed").lastElementChild,
+			$("closed-text"),
 			gettext("{name} has another mentor now. You can read this conversation, and not write in it any more.", { name }),
 		);
 	}

@@ -7,9 +7,13 @@ export const $ = (id) => document.getElementById(id);
 /** A copy of the element in a template. */
 export const copyOf = (id) => $(id).content.firstElementChild.cloneNode(true);
 
+const texts = new WeakMap(); // element -> the text that was set, which the browser may have translated since
+
 /** Change a text only if it differs: screen readers would repeat it, and the browser would lay it out again. */
 export function setText(element, text) {
-	if (element.textContent !== text) element.textContent = text;
+	if (texts.get(element) === text) return;
+	texts.set(element, text);
+	element.textContent = text;
 }
 
 /** Show this text in an element; hide the element if the text is empty. */

@@ -1,8 +1,9 @@
 /** A mentor's list of students: the last message, unread messages, and who has waited longest for an answer. */
 
+import { listUnsent } from "./client.js";
 import { createConnection } from "./connection.js";
 import { $, copyOf, nameOf, setAvatar, setMark, setText, tell } from "./elements.js";
-import { durationOf, gettext, momentOf, ngettext, number } from "./texts.js";
+import { durationOf, folded, gettext, momentOf, ngettext, number } from "./texts.js";
 
 const EXCERPT = 160; // characters; a row shows no more
 
@@ -13,9 +14,10 @@ const FILTERS = { all: () => true, unread: isUnread, waiting: isWaiting };
 const sentAt = ({ last_message }) => Date.parse(last_message.timestamp);
 
 const NOTES = {
-	all: () => gettext("Your students appear here once they have opened the chat."),
-	unread: () => gettext("You have read everything."),
-	waiting: () => gettext("Nobody is waiting for an answer."),
+	all: () =>
+		gettext("Your students appear here once they have opened the chat. If one is missing, ask your administration."),
+	unread: () => gettext("You have read everything. Choose “All” to see every student."),
+	waiting: () => gettext("Nobody is waiting for an answer. Choose “All” to see every student."),
 };
 
 function stateOf({ is_own_message, is_read }) {
@@ -28,7 +30,12 @@ export function createInboxView() {
 	let unsubscribe;
 	let filter = "all";
 	let openId = null;
+	let kept = null; // the id of the last opened one, which stays in the list although it is read or answered now
+	let keptSince; // its place among those who wait
 	const rows = new Map(); // conversation id -> element
+	// Conversation id -> since when the student has waited: the time of the last message, which is all that the list
+	// tells, or an earlier one if this page has seen the student's next question come.
+	const since = new Map();
 	const connection = createConnection($("inbox-connection"), () => {
 		inbox.close();
 		inbox.open();
@@ -37,6 +44,7 @@ export function createInboxView() {
 	for (const button of $("filters").children)
 		button.addEventListener("click", () => {
 			filter = button.dataset.filter;
+			kept = null;
 			show();
 		});
 	$("search").addEventListener("input", show);
@@ -44,24 +52,45 @@ export function createInboxView() {
 
 	function show() {
 		const snapshot = inbox.getSnapshot();
-		const waiting = snapshot.conversations.filter(isWaiting).sort((one, other) => sentAt(one) - sentAt(other));
-		const wanted = $("search").value.trim().toLocaleLowerCase();
-		const isFound = ({ student_profile: person }) => nameOf(person).toLocaleLowerCase().includes(wanted);
-		const listed = filter === "waiting" ? waiting : snapshot.conversations.filter(FILTERS[filter]);
-		const found = listed.filter(isFound);
+		const waiting = snapshot.conversations.filter(noteWaiting);
+		const longest = waiting.reduce((one, other) => (one && sinceOf(one) <= sinceOf(other) ? one : other), null);
+		const wanted = folded($("search").value.trim());
+		const isFound = ({ student_profile: person }) => folded(nameOf(person)).includes(wanted);
+		const found = snapshot.conversations.filter((one) => (one.id === kept || FILTERS[filter](one)) && isFound(one));
+		if (filter === "waiting") found.sort((one, other) => sinceOf(one) - sinceOf(other));
 		connection.show(snapshot);
-		place(found, waiting[0]);
+		place(found, longest);
+		showLongest(longest);
 		showFilters({ unread: snapshot.conversations.filter(isUnread).length, waiting: waiting.length });
-		const nobody = wanted ? gettext("No student of this name.") : NOTES[filter]();
+		const nobody = wanted ? gettext("No student of this name. Clear the search to see all.") : NOTES[filter]();
 		tell($("inbox-note"), snapshot.isLoaded && !found.length ? nobody : "");
 	}
 
 	function showFilters(counts) {
 		for (const button of $("filters").children) {
-			button.ariaPressed = String(button.dataset.filter === filter);
+			button.setAttribute("aria-pressed", String(button.dataset.filter === filter));
 			const count = counts[button.dataset.filter];
-			if (button.firstElementChild) setText(button.firstElementChild, count ? number(count) : "");
+			const element = button.querySelector(".count");
+			if (element) setText(element, count ? number(count) : "");
 		}
+	}
+
+	/** Returns whether the student waits, and remembers since when. */
+	function noteWaiting(conversation) {
+		const { id } = conversation;
+		if (!isWaiting(conversation)) return since.delete(id) && false;
+		since.set(id, Math.min(since.get(id) ?? Infinity, sentAt(conversation)));
+		return true;
+	}
+
+	const sinceOf = ({ id }) => since.get(id) ?? keptSince;
+
+	function showLongest(longest) {
+		$("longest").hidden = !longest || longest.id === openId;
+		if (!longest) return;
+		$("longest").href = `#/conversations/${longest.id}`;
+		const values = { name: nameOf(longest.student_profile), duration: durationOf(Date.now() - sinceOf(longest)) };
+		setText($("longest"), gettext("Waiting longest: {name}, {duration}", values));
 	}
 
 	function place(conversations, longest) {
@@ -89,26 +118,35 @@ export function createInboxView() {
 		const part = (name) => row.querySelector(`.${name}`);
 		setAvatar(part("avatar"), person);
 		setText(part("name"), nameOf(person));
-		setText(part("excerpt"), last ? last.content.slice(0, EXCERPT) : gettext("No messages yet"));
-		setMark(row, last ? stateOf(last) : null);
+		const left = leftOf(id);
+		setText(part("label"), left?.label ?? "");
+		setText(part("excerpt"), (left ?? last)?.content.slice(0, EXCERPT) ?? gettext("No messages yet: write first"));
+		setMark(row, last && !left ? stateOf(last) : null);
 		const time = row.querySelector("time");
 		time.dateTime = last?.timestamp ?? "";
 		setText(time, last ? momentOf(new Date(last.timestamp)) : "");
 		part("badge").hidden = !unread;
 		setText(part("number"), number(unread));
-		setText(part("badge").lastElementChild, ngettext("{count} unread message", "{count} unread messages", unread));
-		tell(part("chip"), chipOf(conversation, isLongest));
+		setText(part("badge-words"), ngettext("{count} unread message", "{count} unread messages", unread));
+		tell(part("chip"), chipOf(conversation));
 		part("chip").classList.toggle("is-longest", isLongest);
-		row.firstElementChild.ariaCurrent = id === openId ? "page" : "false";
+		row.firstElementChild.setAttribute("aria-current", id === openId ? "page" : "false");
 		row.firstElementChild.classList.toggle("is-unread", unread > 0);
 	}
 
-	function chipOf(conversation, isLongest) {
+	/** What the user has written there and not sent: `{label, content}`, or null. */
+	function leftOf(id) {
+		const { kept, user } = inbox.getSnapshot();
+		const { sending = 0, failed = 0, draft = "" } = kept.get(id) ?? {};
+		const content = sending || failed ? listUnsent(user).findLast((one) => one.conversationId === id)?.content : "";
+		if (content) return { label: gettext("Not sent:"), content };
+		return draft && id !== openId ? { label: gettext("Draft:"), content: draft } : null;
+	}
+
+	function chipOf(conversation) {
 		if (!conversation.is_active) return gettext("Closed");
 		if (!isWaiting(conversation)) return "";
-		const duration = durationOf(Date.now() - sentAt(conversation));
-		if (isLongest) return gettext("Waiting longest: {duration}", { duration });
-		return gettext("Waiting: {duration}", { duration });
+		return gettext("Waiting: {duration}", { duration: durationOf(Date.now() - sinceOf(conversation)) });
 	}
 
 	/** Move the focus through the list by the arrow keys, Home and End. */
@@ -133,6 +171,8 @@ export function createInboxView() {
 		close() {
 			unsubscribe?.();
 			inbox = null;
+			kept = null;
+			since.clear();
 			rows.clear();
 			$("conversations").replaceChildren();
 			$("search").value = "";
@@ -141,6 +181,7 @@ export function createInboxView() {
 		/** Mark the conversation that is open beside the list. */
 		mark(id) {
 			openId = id;
+			if (id) [kept, keptSince] = [id, since.get(id)];
 			if (inbox) show();
 		},
 		focus: (id) => rows.get(id)?.firstElementChild.focus(),

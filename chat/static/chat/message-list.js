@@ -1,11 +1,14 @@
 /** The list of messages, oldest first, and the scroll position in it. */
 
-import { $, nameOf, setText, tell } from "./elements.js";
+import { announce, forgetAnnouncements } from "./announcer.js";
+import { $, nameOf, tell } from "./elements.js";
 import { createMessageView } from "./message-view.js";
-import { gettext, ngettext } from "./texts.js";
+import { createScrollPlace } from "./scroll-place.js";
+import { gettext, ngettext, number } from "./texts.js";
 
 const AT_END = 48; // px from the end; within it, the list follows new messages
 const SHOWN = 200; // messages that stay in the list while it is scrolled to the end
+const TOLD = 5; // messages that a screen reader reads at once; of more it tells only how many they are
 const ANNOUNCED = 200; // characters of a message that a screen reader reads
 
 const isUnread = ({ state, is_read }) => state === "received" && !is_read;
@@ -14,72 +17,85 @@ const isUnread = ({ state, is_read }) => state === "received" && !is_read;
  * Calls `seen` with the id of each message that comes into view, `needOlder` when the first one is near, and `again` when
  * the snapshot must be shown again.
  */
-export function createMessageList({ seen, needOlder, again, retry, discard }) {
+export function createMessageList({ seen, needOlder, again, ...actions }) {
 	const scroller = $("scroller");
 	const list = $("messages");
 	const views = new Map(); // message key -> view
 	const viewOf = new WeakMap(); // element -> view
-	const actions = { retry, discard };
 	let snapshot = null;
 	let from = 0; // the id of the first message in the list; 0: all are in it
 	let firstNew = null; // the key of the message below the divider
 	let newest = 0; // the id of the newest message that was shown
+	let lastSeen = 0; // the id of the newest message that was on the screen; the server may not know yet
 	let isAtEnd = true;
 	let isPlaced = false; // whether the first scroll position is set
+	let wasAway = false; // whether there was no connection when the last snapshot was shown
+	const place = createScrollPlace(scroller, list, (element) => viewOf.get(element).bubble);
 
 	const visible = new IntersectionObserver(
 		(entries) => {
-			for (const { isIntersecting, target } of entries) if (isIntersecting) seen(viewOf.get(target).message.id);
+			for (const { isIntersecting, target } of entries) if (isIntersecting) noteSeen(viewOf.get(target).message.id);
 		},
 		{ root: scroller, rootMargin: "-8px" },
 	);
-	const beginning = new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && isPlaced && more(), {
-		root: scroller,
-		rootMargin: "800px 0px 0px",
-	});
-	// The size changes with the on-screen keyboard, the typing mark and the draft: a list at its end stays there.
-	const size = new ResizeObserver(() => isAtEnd && toEnd());
+	const top = new IntersectionObserver(
+		(entries) => entries.some(({ isIntersecting }) => isIntersecting) && isPlaced && more(),
+		{
+			root: scroller,
+			rootMargin: "800px 0px 0px",
+		},
+	);
+	// The size changes with the on-screen keyboard, a turned phone, a banner and the draft: the place stays.
+	const size = new ResizeObserver(stay);
 	size.observe(scroller);
 	size.observe(list);
 	scroller.addEventListener("scroll", () => {
 		isAtEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < AT_END;
+		place.keep();
 		showWay();
 	});
 	$("to-end").addEventListener("click", () => {
-		toEnd();
+		const view = unreadBelowDivider();
+		if (view && offsetOf(view) > scroller.clientHeight) toDivider();
+		else toEnd();
 		scroller.focus({ preventScroll: true });
 	});
+
+	function noteSeen(id) {
+		if (document.visibilityState === "visible") lastSeen = Math.max(lastSeen, id);
+		seen(id);
+	}
 
 	function clear() {
 		visible.disconnect();
 		views.clear();
 		list.replaceChildren();
 		firstNew = null;
-		from = newest = 0;
+		from = newest = lastSeen = 0;
 		isPlaced = false;
 		isAtEnd = true;
+		wasAway = false;
 		showWay();
-		setText($("news"), "");
+		forgetAnnouncements();
 	}
 
 	/** Returns whether there are older messages than those in the list. */
 	function show(next) {
 		snapshot = next;
 		const { messages, isLoaded, hasOlder } = snapshot;
-		const last = messages.at(-1);
-		if (isPlaced && last?.state === "sending" && !views.has(last.key)) isAtEnd = true; // just written
-		if (isAtEnd && messages.length - indexOf(from) > 2 * SHOWN) from = messages.at(-SHOWN).id ?? from;
-		divide(messages);
-		const anchor = anchorOf(list.firstElementChild);
-		place(messages.slice(indexOf(from)));
-		if (!isPlaced && isLoaded) settle();
-		else if (isAtEnd) toEnd();
-		else anchor();
-		announce(messages);
+		const isAway = snapshot.status === "connecting" || snapshot.status === "waiting";
+		const beginning = divide(messages, isAway || wasAway);
+		wasAway = isAway;
+		if (isAtEnd && beginning - indexOf(from) > SHOWN) from = messages[beginning].id ?? from;
+		place.keep();
+		arrange(messages.slice(indexOf(from)));
+		if (isPlaced || isLoaded) stay();
+		tellNews(messages);
+		isPlaced ||= isLoaded;
 		showWay();
 		// A new observation reports at once whether there is room for more.
-		beginning.disconnect();
-		if (hasOlder || from) beginning.observe($("beginning"));
+		top.disconnect();
+		if (hasOlder || from) top.observe($("beginning"));
 		return hasOlder || from > 0;
 	}
 
@@ -93,18 +109,21 @@ export function createMessageList({ seen, needOlder, again, retry, discard }) {
 		again();
 	}
 
-	/** Put the divider before the first message that came while the user was not looking. */
-	function divide(messages) {
-		const unread = messages.filter(isUnread);
-		const came = unread.find(({ id }) => id > newest);
-		if (messages.at(-1)?.state === "sending") firstNew = null;
-		else if (came && came === unread[0] && !(isPlaced && isThere())) firstNew = came.key;
+	/**
+	 * Put the divider before the first message that came while the user was not looking. Returns the index of the message
+	 * from which on all must stay in the list.
+	 */
+	function divide(messages, isAway) {
+		const isSeen = isPlaced && isAtEnd && !isAway && document.visibilityState === "visible";
+		const unseen = messages.filter((message) => isUnread(message) && message.id > lastSeen);
+		const came = unseen.find(({ id }) => id > newest);
+		if (came && !isSeen && (!firstNew || came === unseen[0])) firstNew = came.key;
+		const index = messages.findIndex((message) => message.key === firstNew && isUnread(message));
+		return Math.max(0, Math.min(index < 0 ? messages.length : index, messages.length - SHOWN));
 	}
 
-	const isThere = () => isAtEnd && document.visibilityState === "visible";
-
 	/** Make the elements match the messages. */
-	function place(messages) {
+	function arrange(messages) {
 		let before = null;
 		let next = list.firstElementChild;
 		const gone = new Set(views.keys());
@@ -140,29 +159,25 @@ export function createMessageList({ seen, needOlder, again, retry, discard }) {
 		views.delete(key);
 	}
 
-	/** Returns a function that scrolls this message back to where it is now. */
-	function anchorOf(element) {
-		if (!element) return () => {};
-		const { bubble } = viewOf.get(element);
-		const top = () => bubble.getBoundingClientRect().top;
-		const before = top();
-		return () => {
-			const moved = top() - before;
-			if (moved) scroller.scrollTop += moved;
-		};
+	/** At the end, follow it, but not past the divider while the message below that is unread. Elsewhere keep the place. */
+	function stay() {
+		if (!isAtEnd && place.restore()) return;
+		toEnd();
+		const view = unreadBelowDivider();
+		if (view && offsetOf(view) < 0) toDivider();
 	}
 
-	/** Set the first scroll position: at the divider, or at the end. */
-	function settle() {
-		isPlaced = true;
+	function unreadBelowDivider() {
 		const view = views.get(firstNew);
-		toEnd();
-		if (!view) return;
-		const above = view.element.getBoundingClientRect().top - scroller.getBoundingClientRect().top;
-		if (above < 0) {
-			isAtEnd = false;
-			scroller.scrollTop += above - AT_END;
-		}
+		return view && isUnread(view.message) ? view : null;
+	}
+
+	const offsetOf = ({ element }) => element.getBoundingClientRect().top - scroller.getBoundingClientRect().top;
+
+	function toDivider() {
+		isAtEnd = false;
+		scroller.scrollTop += offsetOf(views.get(firstNew)) - AT_END;
+		place.keep();
 	}
 
 	function toEnd() {
@@ -171,20 +186,22 @@ export function createMessageList({ seen, needOlder, again, retry, discard }) {
 	}
 
 	/** Have a screen reader read the messages since the last call; not those of the first page. */
-	function announce(messages) {
-		const news = messages.filter((message) => newest && message.id > newest && isUnread(message));
+	function tellNews(messages) {
+		const news = messages.filter((message) => isPlaced && message.id > newest && isUnread(message));
 		newest = Math.max(newest, messages.findLast(({ id }) => id)?.id ?? 0);
-		const said = news.map(({ sender_profile, content }) => `${nameOf(sender_profile)}: ${content.slice(0, ANNOUNCED)}`);
-		if (said.length) setText($("news"), said.join("\n"));
+		if (news.length > TOLD) announce(ngettext("{count} new message", "{count} new messages", news.length));
+		else
+			for (const { sender_profile, content } of news)
+				announce(`${nameOf(sender_profile)}: ${content.slice(0, ANNOUNCED)}`);
 	}
 
 	/** Show or hide the button to the end, with the number of unread messages. */
 	function showWay() {
 		const unread = [...views.values()].filter(({ message }) => isUnread(message)).length;
-		const text = unread ? ngettext("{count} new message", "{count} new messages", unread) : "";
+		const text = unread && ngettext("{count} new message", "{count} new messages", unread);
 		$("to-end").hidden = isAtEnd;
-		$("to-end").ariaLabel = text || gettext("To the newest message");
-		tell($("to-end").firstElementChild, text);
+		$("to-end").setAttribute("aria-label", text || gettext("To the newest message"));
+		tell($("below"), unread ? number(unread) : "");
 	}
 
 	/** After midnight, "Today" becomes "Yesterday". */
@@ -192,5 +209,18 @@ export function createMessageList({ seen, needOlder, again, retry, discard }) {
 		for (const view of views.values()) view.updateDay();
 	}
 
-	return { show, clear, tick };
+	/** Follow the message that the user is about to send from here. */
+	function follow() {
+		isAtEnd = true;
+		firstNew = null;
+	}
+
+	/** Show everything that is loaded, e.g. to print it. */
+	function showAll() {
+		from = 0;
+		isAtEnd = false; // there, only the newest messages stay in the list
+		again();
+	}
+
+	return { show, clear, tick, follow, showAll };
 }

@@ -1,12 +1,23 @@
 /** One message as an element of the list. */
 
+import { announce } from "./announcer.js";
 import { copyOf, nameOf, setMark, setText, tell } from "./elements.js";
+import { withLinks } from "./links.js";
 import { dayOf, gettext, timeOf } from "./texts.js";
 
 const TOGETHER = 5 * 60_000; // messages of one participant within this time are shown together
-const ADDRESS = /https?:\/\/[^\s<>"'`]+/g;
-const CLOSING = /[.,:;!?)\]}»”’،؛؟…]+$/; // at the end of an address, part of the sentence around it
+const LINES = 40; // a message of more is folded
+const LINE = 45; // characters of a line, on a phone
 
+const EMOJI = /^(?:\p{Extended_Pictographic}|\p{Regional_Indicator}|\p{Emoji_Modifier}|\u200d|\ufe0f|\s)+$/u;
+const EMOJI_LENGTH = 24; // UTF-16 units; one may take ten
+const RTL = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/;
+
+const isLong = (text) => text.split("\n").reduce((sum, line) => sum + Math.max(1, line.length / LINE), 0) > LINES;
+const isEmoji = (text) => text.length <= EMOJI_LENGTH && EMOJI.test(text);
+
+/** Whether the last paragraph is written from right to left: then the time stands at its left. */
+const endsRightToLeft = (text) => RTL.test(text.trimEnd().split("\n").pop().match(/\p{L}/u)?.[0]);
 const FAILURES = {
 	empty_message: () => gettext("Not sent: there is no text in it."),
 	message_too_long: () => gettext("Not sent: it is too long."),
@@ -14,33 +25,27 @@ const FAILURES = {
 	conversation_closed: () => gettext("Not sent: the conversation is closed."),
 };
 
-/** The text in pieces; web addresses become links. */
-function* piecesOf(content) {
-	let end = 0;
-	for (const { 0: found, index } of content.matchAll(ADDRESS)) {
-		const address = found.replace(CLOSING, "");
-		if (!URL.canParse(address)) continue;
-		yield content.slice(end, index);
-		yield linkTo(address);
-		end = index + address.length;
+/** Copy a text; where the browser does not allow it, select it, so that the user can. */
+async function copy(text, element) {
+	try {
+		await navigator.clipboard.writeText(text);
+		announce(gettext("Copied"));
+	} catch {
+		getSelection().selectAllChildren(element);
 	}
-	yield content.slice(end);
 }
 
-function linkTo(address) {
-	const link = document.createElement("a");
-	Object.assign(link, { href: address, target: "_blank", rel: "noopener nofollow ugc", textContent: address });
-	return link;
-}
-
-/** Calls `retry` and `discard` with the client id of a failed message. */
-export function createMessageView({ retry, discard }) {
+/** Calls `retry` and `discard` with the client id of a failed message, and `edit` with the message. */
+export function createMessageView({ retry, discard, edit }) {
 	const element = copyOf("message-template");
 	const part = (name) => element.querySelector(`.${name}`);
-	const [day, divider, bubble, failure] = element.children;
+	const [day, divider, bubble, more, failure] = ["day", "divider", "bubble", "more", "failure"].map(part);
 	const view = { element, bubble, message: null, date: null, update, updateDay };
 	let isFirstOfDay = false;
 
+	more.addEventListener("click", () => fold(!bubble.classList.contains("is-folded")));
+	part("edit").addEventListener("click", () => edit(view.message));
+	part("copy").addEventListener("click", () => copy(view.message.content, part("text")));
 	part("retry").addEventListener("click", () => retry(view.message.clientId));
 	part("discard").addEventListener("click", () => discard(view.message.clientId));
 
@@ -49,7 +54,7 @@ export function createMessageView({ retry, discard }) {
 		const isNew = message.content !== view.message?.content;
 		const isElsewhen = message.timestamp !== view.message?.timestamp;
 		view.message = message;
-		if (isNew) part("text").replaceChildren(...piecesOf(message.content));
+		if (isNew) setContent(message.content);
 		if (isElsewhen) setTime(new Date(message.timestamp));
 		isFirstOfDay = before?.date.toDateString() !== view.date.toDateString();
 		updateDay();
@@ -60,6 +65,20 @@ export function createMessageView({ retry, discard }) {
 		setText(part("author"), message.is_own_message ? gettext("You:") : `${nameOf(message.sender_profile)}:`);
 		failure.hidden = message.state !== "failed";
 		if (message.state === "failed") setText(part("why"), FAILURES[message.error]?.() ?? gettext("Not sent"));
+	}
+
+	function setContent(text) {
+		part("text").replaceChildren(...withLinks(text));
+		bubble.classList.toggle("is-emoji", isEmoji(text));
+		bubble.classList.toggle("ends-rtl", endsRightToLeft(text));
+		more.hidden = !isLong(text);
+		fold(!more.hidden);
+	}
+
+	function fold(isFolded) {
+		bubble.classList.toggle("is-folded", isFolded);
+		more.setAttribute("aria-expanded", String(!isFolded));
+		setText(more, isFolded ? gettext("Show more") : gettext("Show less"));
 	}
 
 	function setTime(date) {

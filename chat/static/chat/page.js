@@ -1,9 +1,9 @@
 /**
  * The page at `/`: who is signed in, and which screen is shown.
  *
- *     page.js                 sign-in.js | sign-out.js | inbox-view.js | conversation-view.js
- *     conversation-view.js    message-list.js > message-view.js, composer.js
- *     all of them             connection.js, elements.js, texts.js; client.js has the messages
+ *     page.js                 sign-in.js | sign-out.js, menu.js, notices.js | inbox-view.js | conversation-view.js
+ *     conversation-view.js    message-list.js > scroll-place.js, message-view.js > links.js; composer.js
+ *     all of them             connection.js, announcer.js, elements.js, texts.js; client.js has the messages
  *
  * For a mentor, the address names the open conversation: `#/conversations/7`.
  */
@@ -12,23 +12,27 @@ import { createApi, createChat, createInbox } from "./client.js";
 import { createConversationView } from "./conversation-view.js";
 import { $, nameOf, setAvatar, setText } from "./elements.js";
 import { createInboxView } from "./inbox-view.js";
+import { createMenu } from "./menu.js";
+import { createNotices } from "./notices.js";
 import { createSignIn, whoIsSignedIn } from "./sign-in.js";
 import { createSignOut } from "./sign-out.js";
-import { gettext, number, switchLanguage } from "./texts.js";
+import { gettext, switchLanguage } from "./texts.js";
 
 const MINUTE = 60_000;
 const MENTORS = ["TEACHER", "TRAINER"];
-const title = document.title;
 
 const api = createApi();
 const signIn = createSignIn(api, enter);
-createSignOut(api, {
+const signOut = createSignOut(api, {
 	who: () => ({ user, chats: [...chats.values()] }),
 	leaving: (isUnderWay) => {
 		isLeaving = isUnderWay;
 	},
 	left: leave,
+	stay: () => menu.close(),
 });
+const menu = createMenu(signOut.hide);
+const notices = createNotices();
 const view = createConversationView(stopped);
 const inboxView = createInboxView();
 const chats = new Map(); // conversation id -> chat; a student's only chat has the key 0
@@ -57,6 +61,7 @@ function enter(newUser) {
 	setText($("sign-out-error"), "");
 	$("inbox").hidden = $("back").hidden = $("skip-to-inbox").hidden = !isMentor();
 	$("conversation-menu").hidden = isMentor();
+	notices.open(user);
 	if (isMentor()) openInbox();
 	route();
 }
@@ -69,20 +74,39 @@ function leave(notice) {
 		for (const store of [...chats.values(), inbox]) store?.close();
 		chats.clear();
 		user = inbox = openId = null;
-		$("menu").hidePopover();
+		notices.close();
+		menu.close();
 	}
-	document.title = title;
 	$("chat").hidden = true;
 	signIn.show(notice);
 }
 
 function openInbox() {
 	inbox = createInbox({ user });
-	inboxView.open(inbox, ({ status, reason, unreadTotal }) => {
-		document.title = unreadTotal ? `(${number(unreadTotal)}) ${title}` : title;
+	inboxView.open(inbox, ({ status, reason, isLoaded, conversations, unreadTotal }) => {
+		if (isLoaded) notices.show(unreadTotal, newestOf(conversations));
 		if (status === "stopped" && reason !== "closed") stopped(reason);
 	});
 	inbox.open();
+}
+
+/** The newest unread message of all conversations. */
+function newestOf(conversations) {
+	const unread = conversations.filter((one) => one.unread_message_count_for_user && !one.last_message?.is_own_message);
+	const [newest] = unread.sort((one, other) => other.last_message.id - one.last_message.id);
+	return newest ? newsOf(newest.last_message, `#/conversations/${newest.id}`) : null;
+}
+
+const newsOf = ({ id, sender_profile, content }, hash) => ({ id, name: nameOf(sender_profile), text: content, hash });
+
+/** Watch a chat that was just created: a student has no inbox. */
+function watch(chat) {
+	chat.subscribe(() => {
+		if (!user || inbox) return;
+		const { isLoaded, messages } = chat.getSnapshot();
+		const unread = messages.filter(({ state, is_read }) => state === "received" && !is_read);
+		if (isLoaded) notices.show(unread.length, unread.length ? newsOf(unread.at(-1), "") : null);
+	});
 }
 
 /** Show the screen that the address names. */
@@ -94,19 +118,31 @@ function route() {
 	inboxView.mark(id);
 	if (isStudent() || id) return openChat(id);
 	openId = null;
-	if (isMentor()) explain(gettext("Choose a conversation"), gettext("The one who is waiting longest is marked."));
-	else explain(gettext("Nothing to see here"), gettext("This page is for students and their mentors."));
+	if (isMentor())
+		explain(gettext("Choose a conversation"), gettext("Above the list is the one who has been waiting longest."));
+	else leadToAdmin();
 	if (before) inboxView.focus(before);
 }
 
 function openChat(id) {
 	openId = id;
 	const conversation = inbox?.getSnapshot().conversations.find((one) => one.id === id);
-	if (!chats.has(id)) chats.set(id, createChat({ user, conversationId: id || undefined, conversation }));
+	if (!chats.has(id)) {
+		chats.set(id, createChat({ user, conversationId: id || undefined, conversation }));
+		watch(chats.get(id));
+	}
 	showScreen("conversation");
 	view.open(chats.get(id), user);
 	chats.get(id).open();
 	view.focus();
+}
+
+/** Lead staff to the admin, which answers others with a redirect. */
+async function leadToAdmin() {
+	explain(gettext("Nothing to see here"), gettext("This page is for students and their mentors."));
+	const { admin } = document.body.dataset;
+	const answer = await fetch(admin, { method: "HEAD", redirect: "manual" }).catch(() => null);
+	if (answer?.ok && user) location.assign(admin);
 }
 
 /** Close the chat that was shown, as soon as all of its messages are sent. */
@@ -155,6 +191,11 @@ function stopped(reason) {
 	}
 }
 
+$("show-password").addEventListener("click", ({ currentTarget: button }) => {
+	const isShown = $("password").type === "password";
+	$("password").type = isShown ? "text" : "password";
+	button.setAttribute("aria-pressed", String(isShown));
+});
 for (const button of document.querySelectorAll(".switch-language"))
 	button.addEventListener("click", () => switchLanguage(button.dataset.language));
 $("check-again").addEventListener("click", route);

@@ -17,8 +17,12 @@ function unsentOf(user, chats) {
 	return [...texts.values(), ...drafts].filter((text) => text.trim());
 }
 
-/** Calls `leaving` with whether the sockets are being closed, and `left` after a sign-out, here or in another tab. */
-export function createSignOut(api, { who, leaving, left }) {
+/**
+ * Calls `leaving` with whether the sockets are being closed, `left` after a sign-out, here or with a notice in another
+ * tab, and `stay` when the user does not want to sign out.
+ */
+export function createSignOut(api, { who, leaving, left, stay }) {
+	/** Take back the question. */
 	function hide() {
 		$("unsent").hidden = true;
 		$("sign-out").hidden = false;
@@ -62,11 +66,11 @@ export function createSignOut(api, { who, leaving, left }) {
 
 	$("sign-out").addEventListener("click", ask);
 	$("sign-out-anyway").addEventListener("click", signOut);
-	$("stay").addEventListener("click", () => $("menu").hidePopover());
-	$("menu").addEventListener("toggle", hide);
+	$("stay").addEventListener("click", stay);
 	window.addEventListener("storage", ({ key, newValue }) => {
 		if (key !== MARK || !newValue || !who().user) return;
 		left(gettext("You were signed out."));
 		for (const text of storage.keys("qader-")) storage.set(text, ""); // written since the other tab removed them
 	});
+	return { hide };
 }

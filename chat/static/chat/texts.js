@@ -35,6 +35,22 @@ function filled(text, values) {
 	return text.replace(/\{(\w+)\}/g, (_, name) => `\u2068${values[name]}\u2069`);
 }
 
+/**
+ * A text as it is searched: letters that are often written in another way, in Arabic above all, become the same; marks,
+ * the letter that only lengthens a word, and invisible characters are left out.
+ */
+export function folded(text) {
+	return text
+		.normalize("NFKD") // takes the marks off their letters
+		.replace(/[\p{M}\p{Cf}\u0640]/gu, "")
+		.replace(/[ٱىیةک]/g, (letter) => FOLDED[letter])
+		.replace(/[٠-٩۰-۹]/g, (digit) => digit.charCodeAt(0) & 15)
+		.replace(/\s+/g, " ")
+		.toLowerCase();
+}
+
+const FOLDED = { ٱ: "ا", ى: "ي", ی: "ي", ة: "ه", ک: "ك" };
+
 export const number = (value) => numbers.format(value);
 
 /** 14:05 */
@@ -65,11 +81,12 @@ export function momentOf(date) {
 	return (ago < 7 ? weekdays : dates).format(date);
 }
 
-/** 5 minutes, 3 hours or 2 days: in the largest unit that fits, at least one minute. */
+const UNITS = Object.entries({ year: 365 * DAY, month: 30 * DAY, day: DAY, hour: DAY / 24, minute: DAY / 1440 });
+
+/** 5 minutes, 3 hours, 2 days, 4 months or 1 year: in the largest unit that fits, at least one minute. */
 export function durationOf(milliseconds) {
-	const minutes = Math.max(1, Math.floor(milliseconds / 60_000));
-	const [unit, value] =
-		minutes < 60 ? ["minute", minutes] : minutes < 1440 ? ["hour", minutes / 60] : ["day", minutes / 1440];
+	const [unit, length] = UNITS.find(([, length]) => length <= milliseconds) ?? UNITS.at(-1);
+	const value = Math.max(1, milliseconds / length);
 	return new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay: "long" }).format(Math.floor(value));
 }
 
