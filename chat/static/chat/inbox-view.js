@@ -14,8 +14,7 @@ const FILTERS = { all: () => true, unread: isUnread, waiting: isWaiting };
 const sentAt = ({ last_message }) => Date.parse(last_message.timestamp);
 
 const NOTES = {
-	all: () =>
-		gettext("Your students appear here once they have opened the chat. If one is missing, ask your administration."),
+	all: () => gettext("No student is assigned to you yet. If one is missing, ask your administration."),
 	unread: () => gettext("You have read everything. Choose “All” to see every student."),
 	waiting: () => gettext("Nobody is waiting for an answer. Choose “All” to see every student."),
 };
