@@ -130,7 +130,7 @@ def run_all(arguments: list[str], fast: bool) -> list[int]:
 
         on_postgresql = lane("PostgreSQL + Redis", [*WITHOUT_E2E, "-m", OTHERS, "--databases-only"], DATABASE_WORKERS)
         end_to_end = lane("end to end", ["-m", OTHERS, "--e2e-only"], E2E_WORKERS)
-        alone = lane("alone", ["-m", "quiet"])
+        alone = lane("alone", ["-m", "quiet and not proof"])
         together = [[sqlite], [on_postgresql]] if is_shared else [[sqlite, on_postgresql]]
         return [code for lanes in [*together, [end_to_end], [alone]] for code in run(lanes)]
 
