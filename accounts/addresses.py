@@ -35,12 +35,15 @@ def PublicAddress(inner: Any) -> Any:  # noqa: N802 - an ASGI wrapper, named lik
     return with_public_address
 
 
-def _public(scope: Scope) -> dict[str, Any]:
-    name = ("http" if scope["type"] == "http" else "ws") + ("s" if is_secure(scope) else "")
+def _public(scope: Scope) -> Scope:
+    plain = "http" if scope["type"] == "http" else "ws"  # by ASGI, what a missing scheme means
+    name = plain + ("s" if is_secure(scope) else "")
     headers, origin = scope["headers"], public_origin(scope)
     if origin is not None:
         host = origin.partition("://")[2].encode("latin-1")
         headers = [(key, host if key == b"host" else value) for key, value in headers]
+    if name == scope.get("scheme", plain) and headers == scope["headers"]:
+        return scope  # an open socket keeps its scope: a second one would cost it 1.5 kB
     return {**scope, "scheme": name, "headers": headers}
 
 

@@ -51,6 +51,11 @@ class Inflow:
     frame, and reads that complete no frame. The application itself limits messages.
     """
 
+    __slots__ = (
+        *("_socket", "_limits", "_tokens", "_tokens_at"),
+        *("_waiting", "_frames", "_turn", "_is_paused", "_is_discarding"),
+    )
+
     def __init__(self, socket: Socket, limits: Limits) -> None:
         self._socket, self._limits = socket, limits
         self._tokens, self._tokens_at = float(limits.frames_burst), time.monotonic()

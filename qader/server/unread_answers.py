@@ -34,7 +34,8 @@ class UnreadAnswers:
             if message["type"] == "http.response.start":
                 self._begin(answer, message)
             await send(message)
-            answer.unread_bytes -= len(message.get("body", b""))
+            # Not below 0, which an answer that announces no length would reach: it must not make room for others.
+            answer.unread_bytes = max(0, answer.unread_bytes - len(message.get("body", b"")))
 
         try:
             await application(scope, receive, send_counted)
