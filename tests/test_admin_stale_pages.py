@@ -1,6 +1,7 @@
 """A page of the admin that was opened before somebody else changed the row takes nothing back."""
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from django.urls import reverse
 from accounts.models import RoleChoices, User, UserProfile
 from tests.admin import Fields, act, change_url, open_page
 from tests.people import PASSWORD, People, client_of
+
+WAIT_SECONDS = 30  # on a busy machine
 
 
 @pytest.fixture
@@ -164,9 +167,11 @@ def test_of_two_saves_at_once_the_second_is_told() -> None:
 
 def wait_for_lock() -> None:
     """Return as soon as somebody waits for a lock of this transaction."""
+    deadline = time.monotonic() + WAIT_SECONDS
     with connection.cursor() as cursor:
-        for _ in range(10_000):
+        while time.monotonic() < deadline:
             cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE pg_backend_pid() = ANY(pg_blocking_pids(pid))")
             if cursor.fetchone()[0]:
                 return
+            time.sleep(0.01)  # for the other thread to come so far
     raise AssertionError("nobody waits")

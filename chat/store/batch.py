@@ -75,7 +75,7 @@ FROM allowed
 class Draft:
     """A message that is to be stored. `given_up` is set when its sender has been told that it is not.
 
-    `was_locked` is set when somebody else had locked its conversation or its sender.
+    `refusals` counts the batches in which somebody else had locked its conversation or its sender.
     """
 
     conversation_id: int
@@ -83,7 +83,7 @@ class Draft:
     content: str
     client_id: str | None
     given_up: bool = False
-    was_locked: bool = False
+    refusals: int = 0
     since: float = field(default_factory=time.monotonic)
 
     @property

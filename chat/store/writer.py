@@ -4,7 +4,8 @@ While one batch is being committed, new messages gather for the next one. So a s
 load one commit stores dozens of messages. A message is published after its commit, never before.
 
 A batch never waits for a row that somebody else has locked. Messages for such a row are set aside, and tried again
-together every `LOCKED_SECONDS` beside the other batches: one that waits for a lock takes no thread and delays nobody.
+together beside the other batches: one that waits for a lock takes no thread and delays nobody. Usually another process
+is committing, so the first tries come soon.
 """
 
 import asyncio
@@ -33,7 +34,8 @@ BATCH = 100  # messages in one transaction
 DRAFT_SECONDS = 4.2  # a message that is not committed by then is given up; its sender has 5 s
 STUCK_SECONDS = 1.0  # after this time, a batch no longer delays other conversations
 MAX_BATCHES = 4  # under way at once: one, and those that are stuck
-LOCKED_SECONDS = 0.01  # between two tries of what somebody else has locked
+# Between two tries of what somebody else has locked: at first, and at most; twice as long after each.
+FIRST_LOCKED_SECONDS, LOCKED_SECONDS = 0.001, 0.01
 
 
 class Entry(NamedTuple):
@@ -78,7 +80,7 @@ class Writer:
     def _give_up(self, draft: Draft, tell: Callable[[Outcome], None]) -> None:
         """Answer a sender who has waited long enough, and drop the message unless it is under way: it would pile up."""
         draft.given_up = True
-        count_trouble(Trouble.LOCKED if draft.was_locked else Trouble.GONE, "writer")
+        count_trouble(Trouble.LOCKED if draft.refusals else Trouble.GONE, "writer")
         tell(UnavailableError())
         waiting = self._waiting.get(draft.conversation_id)
         while waiting and waiting[0].draft.given_up:
@@ -107,14 +109,20 @@ class Writer:
         self._busy.difference_update(locked)
         if len(self._under_way) < MAX_BATCHES and (batch := self._take(filter(self._waiting.__contains__, locked))):
             self._submit(batch)
-        self._set_aside([pk for pk in locked if pk in self._waiting and pk not in self._busy])
+        self._set_aside([pk for pk in locked if pk in self._waiting and pk not in self._busy], LOCKED_SECONDS)
 
-    def _set_aside(self, conversation_ids: Collection[int]) -> None:
+    def _set_aside(self, conversation_ids: Collection[int], seconds: float) -> None:
+        """Try these conversations again after so many seconds, or sooner if others are tried sooner."""
         self._busy.update(conversation_ids)
         self._locked.update(dict.fromkeys(conversation_ids))
-        if self._locked and self._retrying is None:
-            loop = asyncio.get_running_loop()
-            self._retrying = loop.call_later(LOCKED_SECONDS, self._retry_locked, context=self._context)
+        if not conversation_ids:
+            return
+        loop = asyncio.get_running_loop()
+        if self._retrying is not None:
+            if self._retrying.when() <= loop.time() + seconds:
+                return
+            self._retrying.cancel()
+        self._retrying = loop.call_later(seconds, self._retry_locked, context=self._context)
 
     def _take(self, conversation_ids: Iterable[int]) -> list[Entry]:
         """Take up to `BATCH` messages of these conversations off the queue."""
@@ -175,10 +183,12 @@ class Writer:
     def _put_back(self, locked: Sequence[Entry]) -> None:
         """Set these messages aside, before those of their conversations that came later."""
         waiting = [entry for entry in locked if not entry.draft.given_up]
+        fewest = min((entry.draft.refusals for entry in waiting), default=0)
         for entry in reversed(waiting):
-            entry.draft.was_locked = True
+            entry.draft.refusals += 1
             self._waiting.setdefault(entry.draft.conversation_id, deque()).appendleft(entry)
-        self._set_aside([entry.draft.conversation_id for entry in waiting])
+        seconds = min(LOCKED_SECONDS, FIRST_LOCKED_SECONDS * 2 ** min(fewest, 10))
+        self._set_aside([entry.draft.conversation_id for entry in waiting], seconds)
 
 
 def _measure(batch: Sequence[Entry], outcomes: Sequence[Outcome | None]) -> None:
