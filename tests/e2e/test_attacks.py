@@ -134,6 +134,8 @@ def test_a_foreign_host_gets_no_page(victim: Victim, host: str) -> None:
     [
         "Content-Type: x; y*=BOGUS''z\r\n",
         "Content-Type: multipart/form-data; boundary*=BOGUS''z\r\n",
+        "Content-Type: multipart/form-data; boundary=x\r\n",
+        "Content-Type: multipart/form-data\r\n",
         "Content-Type: application/x-www-form-urlencoded; charset=hex\r\n",
         "Content-Type: \xff\r\n",
         "Accept: */*; y*=BOGUS''z\r\n",
@@ -148,10 +150,7 @@ def test_a_malformed_header_is_refused_or_ignored(victim: Victim, headers: str) 
             request = f"{method} {path} HTTP/1.1\r\n{{host}}{{close}}{headers}{body}\r\n"
             status, answer = victim.ask(request, body="a=b" if body else "")
             assert status and status < 500
-            by_twisted = (
-                answer == "HTTP/1.1 400 Bad Request\r\n\r\n"
-            )  # it reads forms, too, before the application does
-            assert "/api/" not in path or status < 400 or '"code"' in answer or by_twisted
+            assert "/api/" not in path or status < 400 or '"code"' in answer
 
 
 @pytest.mark.parametrize(
