@@ -14,12 +14,13 @@ from chat.errors import UnavailableError
 from chat.models import Conversation, Message
 from chat.runtime.database import WRITE_THREADS, in_database, threads
 from chat.store import writer
-from chat.store.batch import Draft, Sent
+from chat.store.batch import Draft, Sent, store
 from chat.store.last_seen import load_last_seen, save_last_seen
 from chat.store.writer import Writer
 from tests.conftest import Connect, Post
 from tests.holder import Holder
 from tests.people import People, conversation_of, make_user, say
+from tests.queries import recorded_queries
 from tests.service_results import stored
 from tests.sockets import connected, in_thread
 
@@ -63,6 +64,42 @@ async def test_the_messages_of_others_do_not_wait(live_people: People, holder: H
     for conversation in waiting:
         assert [row[2] for row in await in_thread(stored, conversation)] == ["unread", "one", "two", "three"]
     await asyncio.wait_for(busy.settle(), AT_ONCE_SECONDS)
+
+
+def test_a_locked_conversation_costs_a_batch_no_statement_of_its_own(live_people: People, holder: Holder) -> None:
+    waiting, free = make_conversations(live_people, 2)
+    batch = [Draft(one.pk, one.student.user_id, "text", key) for one in (waiting, free) for key in (None, "a", "a")]
+    store(batch[3:4])  # the connection exists, and has the statement
+    holder.lock(waiting)
+    with recorded_queries() as queries:
+        outcomes = store(batch[:4])
+    assert (outcomes[:3], type(outcomes[3]), queries) == ([None] * 3, Sent, [])
+    holder.commit()
+    assert [type(outcome) for outcome in store(batch[:3])] == [Sent] * 3
+
+
+@pytest.mark.parametrize("locked", ["conversation", "sender"])
+async def test_no_message_overtakes_while_its_row_is_locked_again_and_again(
+    live_people: People, holder: Holder, locked: str
+) -> None:
+    conversation = (await in_thread(make_conversations, live_people, 1))[0]
+    row, busy, is_done = conversation if locked == "conversation" else conversation.student.user, Writer(), False
+
+    def lock_often() -> None:
+        while not is_done:
+            holder.lock(row)
+            holder.commit()
+
+    locking = asyncio.create_task(asyncio.to_thread(lock_often))
+    texts = [str(number) for number in range(400)]
+    sent = []
+    for text in texts:
+        sent.append(write(busy, conversation, text))
+        await asyncio.sleep(0)
+    assert all(isinstance(outcome, Sent) for outcome in await asyncio.gather(*sent))
+    is_done = True
+    await locking
+    assert [found[2] for found in await in_thread(stored, conversation)] == ["unread", *texts]
 
 
 async def test_a_message_that_waits_too_long_is_given_up_and_forgotten(

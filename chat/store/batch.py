@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,30 +28,37 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 # Locks the conversations, then numbers and inserts the messages that may be written. `_store_portably` handles what
 # this leaves out. It never waits for a row: a conversation or a sender that somebody else has locked is left out. So
 # the others of the batch do not wait with it, no deadlock is possible, and what it reads of people is what was
-# committed when it had the lock. The sender is locked as the message's foreign key would lock them at the COMMIT.
+# committed when it had the lock. Each row is tried once, so that no message overtakes an earlier one that was left
+# out. The sender is locked as the message's foreign key would lock them at the COMMIT. A row without an id is a message
+# whose conversation is locked.
 # OFFSET 0 keeps PostgreSQL from joining whole tables: for each message it reads a few rows, by their indexes.
 STATEMENT = """
-WITH entry AS MATERIALIZED (
-    SELECT entry.*, last_seq, updated_at, student_id, teacher_id
+WITH given AS MATERIALIZED (
+    SELECT *
     FROM unnest(%(n)s::int[], %(conversation)s::bigint[], %(sender)s::bigint[], %(content)s::text[],
-        %(client_id)s::text[]) AS entry (n, conversation_id, sender_id, content, client_id)
-    JOIN chat_conversation conversation ON conversation.id = conversation_id
-    FOR NO KEY UPDATE OF conversation SKIP LOCKED
+        %(client_id)s::text[]) AS given (n, conversation_id, sender_id, content, client_id)
+), conversation AS MATERIALIZED (
+    SELECT id AS conversation_id, last_seq, updated_at, student_id, teacher_id FROM chat_conversation
+    WHERE id = ANY(%(conversation)s::bigint[])
+    FOR NO KEY UPDATE SKIP LOCKED
+), "user" AS MATERIALIZED (
+    SELECT id, username, email, is_active FROM accounts_user
+    WHERE id = ANY(%(sender)s::bigint[])
+    FOR KEY SHARE SKIP LOCKED
 ), allowed AS (
     SELECT entry.*, sender.*, nextval('chat_message_id_seq') AS id,
         last_seq + row_number() OVER (PARTITION BY conversation_id ORDER BY n) AS seq,
         greatest(statement_timestamp(), updated_at) AS sent_at
-    FROM entry
+    FROM (given JOIN conversation USING (conversation_id)) entry
     CROSS JOIN LATERAL (
         SELECT profile.id AS profile_id, profile.full_name, profile.role, "user".username, "user".email
         FROM accounts_userprofile student
         JOIN accounts_userprofile teacher ON teacher.id = student.assigned_mentor_id
         JOIN accounts_userprofile profile ON profile.id IN (entry.student_id, entry.teacher_id)
-        JOIN accounts_user "user" ON "user".id = profile.user_id
+        JOIN "user" ON "user".id = profile.user_id
         WHERE student.id = entry.student_id AND teacher.id = entry.teacher_id AND profile.user_id = entry.sender_id
             AND student.role = %(student)s AND teacher.role = ANY(%(mentors)s::text[]) AND "user".is_active
         OFFSET 0
-        FOR KEY SHARE OF "user" SKIP LOCKED
     ) sender
     WHERE entry.client_id IS NULL OR NOT EXISTS (
         SELECT FROM chat_message stored WHERE stored.sender_id = entry.sender_id
@@ -68,6 +75,10 @@ WITH entry AS MATERIALIZED (
 )
 SELECT n, id, seq, (extract(epoch FROM sent_at) * 1000000)::bigint, profile_id, full_name, username, email, role
 FROM allowed
+UNION ALL
+SELECT n, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM given
+WHERE conversation_id NOT IN (SELECT conversation_id FROM conversation)
+    AND EXISTS (SELECT FROM chat_conversation WHERE id = conversation_id)
 """
 
 
@@ -120,6 +131,8 @@ def store(batch: Sequence[Draft]) -> list[Outcome | None]:
             raise AbandonedError
         if connection.vendor == "postgresql":
             done |= _store_by_statement(batch)
+            locked = {draft.conversation_id for draft, outcome in done.items() if outcome is None}
+            done |= dict.fromkeys((draft for draft in batch if draft.conversation_id in locked), None)
         rest = [draft for draft in batch if draft not in done]
         if rest:
             _store_portably(rest, done)
@@ -132,7 +145,7 @@ def store(batch: Sequence[Draft]) -> list[Outcome | None]:
     return [done[draft] if draft in done else UnavailableError() for draft in batch]
 
 
-def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome]:
+def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome | None]:
     """Store the messages that need no special case, in one round trip; PostgreSQL only.
 
     A time-out cannot be checked between the statement and its COMMIT. If the database hangs there, messages that were
@@ -157,19 +170,28 @@ def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome]:
         if (trouble := trouble_of(error)) and trouble.concerns_all:
             raise
         return {}  # a bad row, or another process has just stored the same client_id
-    times = {row[3]: EPOCH + timedelta(microseconds=row[3]) for row in rows}  # nearly always one
-    return {batch[n]: Sent(_posted(batch[n], times, row), created=True) for n, *row in rows}
+    done: dict[Draft, Outcome | None] = {}
+    times: dict[int, datetime] = {}  # nearly always one
+    for n, pk, *row in rows:
+        draft, microseconds = batch[n], row[1]
+        if pk is None:
+            done[draft] = None
+            continue
+        if microseconds not in times:
+            times[microseconds] = EPOCH + timedelta(microseconds=microseconds)
+        done[draft] = Sent(_posted(draft, times[microseconds], pk, row), created=True)
+    return done
 
 
-def _posted(draft: Draft, times: Mapping[int, datetime], row: Sequence[Any]) -> MessagePosted:
-    pk, seq, microseconds, profile_id, full_name, username, email, role = row
+def _posted(draft: Draft, timestamp: datetime, pk: int, row: Sequence[Any]) -> MessagePosted:
+    seq, _, profile_id, full_name, username, email, role = row
     profile = ProfileBody(user_id=profile_id, full_name=full_name, username=username, email=email, role=role)
     message = MessageBody(
         id=pk,
         sender=draft.sender_id,
         sender_profile=profile,
         content=draft.content,
-        timestamp=times[microseconds],
+        timestamp=timestamp,
         is_read=False,
         is_own_message=False,
     )

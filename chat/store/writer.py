@@ -35,7 +35,7 @@ DRAFT_SECONDS = 4.2  # a message that is not committed by then is given up; its 
 STUCK_SECONDS = 1.0  # after this time, a batch no longer delays other conversations
 MAX_BATCHES = 4  # under way at once: one, and those that are stuck
 # Between two tries of what somebody else has locked: at first, and at most; twice as long after each.
-FIRST_LOCKED_SECONDS, LOCKED_SECONDS = 0.001, 0.01
+FIRST_LOCKED_SECONDS, LOCKED_SECONDS = 0.0005, 0.01
 
 
 class Entry(NamedTuple):
