@@ -159,7 +159,8 @@ async def equal_to_rest(client: Client, server: Reachable, seconds: float) -> No
             if shown(client) == history or time.monotonic() > deadline:
                 break
             await client.until(partial(shows, client, history), 0.5)
-    assert not differences(shown(client), history), f"{client.name}: {client.faults}"
+    found = differences(shown(client), history)
+    assert not found, f"{client.name}: {found}, {client.faults}"
     assert client.order == [message["id"] for message in history], client.name
 
 
