@@ -42,7 +42,7 @@ def test_a_connection_without_an_answer_is_given_up(options: dict[str, Any]) -> 
         begin = time.monotonic()
         with pytest.raises(NoAnswerError) as error:
             impatient.execute("SELECT pg_sleep(5)")
-        assert time.monotonic() - begin < 1
+        assert time.monotonic() - begin < 4  # less than it sleeps
         assert impatient.closed
     with pytest.raises(DatabaseError) as as_django_raises_it, connection.wrap_database_errors:
         raise error.value
@@ -59,4 +59,4 @@ def test_the_host_that_answered_last_is_tried_first(options: dict[str, Any], sil
             assert connected.info.port == int(port)
         took.append(time.monotonic() - begin)
     assert took[0] > 1.5
-    assert took[1] < 1
+    assert took[1] < 1.5
