@@ -12,12 +12,16 @@ import pytest
 from asgiref.sync import SyncToAsync, sync_to_async
 from channels.layers import channel_layers
 from channels.testing import WebsocketCommunicator
+from django.contrib.auth.models import Group, Permission
+from django.contrib.contenttypes.models import ContentType
 from django.core.cache import cache
+from django.core.management.color import no_style
 from django.db import connection, connections
-from django.test import AsyncClient
+from django.test import AsyncClient, TransactionTestCase
 
 from accounts.models import User
 from chat.models import Conversation
+from qader.http.static_files import WhiteNoiseMiddleware
 from qader.observability.log_format import JsonLine
 from tests.contract import check_close, check_frame
 from tests.holder import Holder, server_lock_timeout
@@ -57,6 +61,39 @@ def _threads_let_go(django_db_setup: None) -> Iterator[None]:
     yield
     SyncToAsync.single_thread_executor.submit(connections.close_all).result()
     wait_for_idle_threads(connections.close_all)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _static_files_found_once() -> Iterator[None]:
+    """Each client makes the middleware anew, and WhiteNoise would look for all files each time: a third of a run."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    find = WhiteNoiseMiddleware.update_files_dictionary
+
+    def find_once(middleware: Any, root: str, prefix: str) -> None:
+        if (root, prefix) not in found:
+            find(middleware, root, prefix)
+            found[root, prefix] = dict(middleware.files)
+        middleware.files.update(found[root, prefix])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WhiteNoiseMiddleware, "update_files_dictionary", find_once)
+        yield
+
+
+KEPT = {model._meta.db_table for model in (ContentType, Permission, Group, Group.permissions.through)}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables_emptied_quickly() -> Iterator[None]:
+    """After a test with committed rows. Django would also make all permissions and groups anew, which takes longer."""
+
+    def empty_tables(_: TransactionTestCase) -> None:
+        tables = set(connection.introspection.django_table_names(only_existing=True, include_views=False)) - KEPT
+        connection.ops.execute_sql_flush(connection.ops.sql_flush(no_style(), sorted(tables)))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", empty_tables)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ from tests.sockets import connected, in_thread
 
 pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite locks no rows")
 
-AT_ONCE_SECONDS = 1.0  # takes milliseconds; a wait for a lock would last until the end of the test
+AT_ONCE_SECONDS = 3.0  # takes milliseconds; a wait for a lock would last until the end of the test
 MANY = max(threads()._max_workers, WRITE_THREADS) + 2  # more than there are threads that could wait
 
 
