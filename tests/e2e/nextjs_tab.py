@@ -12,6 +12,7 @@ from tests.e2e.seed import PASSWORD
 logger = logging.getLogger(__name__)
 
 SECONDS = 20
+COMPILED_SECONDS = 60  # `next dev` compiles a page when it is asked for
 expect.set_options(timeout=SECONDS * 1000)
 # What the browser itself says of a request that failed; the application's own words are not among them.
 NETWORK = re.compile(r"^(Failed to load resource|WebSocket connection to)")
@@ -39,7 +40,7 @@ class Tab:
         self.connection = self.page.locator("main [role=status]")
 
     async def open(self) -> "Tab":
-        await self.page.goto(self.url)
+        await self.page.goto(self.url, timeout=COMPILED_SECONDS * 1000)
         return self
 
     async def sign_in(self, person: Person, password: str = PASSWORD) -> "Tab":
