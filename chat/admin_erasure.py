@@ -27,9 +27,11 @@ def erase_people(
     chosen = list(_with_counts(people)[: PEOPLE_AT_ONCE + 1])
     if len(chosen) > PEOPLE_AT_ONCE:
         words = ngettext("Choose at most %d person.", "Choose at most %d people.", PEOPLE_AT_ONCE)
-        return messages.error(request, words % PEOPLE_AT_ONCE)
+        messages.error(request, words % PEOPLE_AT_ONCE)
+        return None
     if request.user in chosen:
-        return messages.error(request, gettext("You cannot erase yourself."))
+        messages.error(request, gettext("You cannot erase yourself."))
+        return None
     if "confirmed" not in request.POST:
         return _page(modeladmin, request, chosen)
     _erase(modeladmin, request, chosen)
@@ -61,8 +63,9 @@ def _erase(modeladmin: "ModelAdmin[User]", request: HttpRequest, people: list[Us
         person.refresh_from_db()
         modeladmin.log_change(request, person, [{"changed": {"fields": ["Erased"]}}])
         done += 1
-    words = ngettext("%d person erased.", "%d people erased.", done) % done
-    modeladmin.message_user(request, words, messages.SUCCESS)
+    if done:
+        words = ngettext("%d person erased.", "%d people erased.", done) % done
+        modeladmin.message_user(request, words, messages.SUCCESS)
     if left := len(people) - done:
         words = ngettext(
             "%d person has too many messages for one step: choose the action again to go on.",

@@ -27,7 +27,8 @@ def export_people(request: HttpRequest, people: QuerySet[User]) -> StreamingHttp
     chosen = list(people.select_related("profile__assigned_mentor__user").order_by("pk")[: PEOPLE_AT_ONCE + 1])
     if len(chosen) > PEOPLE_AT_ONCE:
         words = ngettext("Choose at most %d person.", "Choose at most %d people.", PEOPLE_AT_ONCE)
-        return messages.error(request, words % PEOPLE_AT_ONCE)
+        messages.error(request, words % PEOPLE_AT_ONCE)
+        return None
     folders = [f"user-{person.pk}/" if len(chosen) > 1 else "" for person in chosen]
     return _answer("people", [export_of_person(person, folder) for person, folder in zip(chosen, folders, strict=True)])
 
@@ -37,7 +38,8 @@ def export_conversations(request: HttpRequest, conversations: QuerySet[Conversat
     chosen = list(conversations.order_by("pk").values_list("pk", flat=True)[: CONVERSATIONS_AT_ONCE + 1])
     if len(chosen) > CONVERSATIONS_AT_ONCE:
         words = ngettext("Choose at most %d conversation.", "Choose at most %d conversations.", CONVERSATIONS_AT_ONCE)
-        return messages.error(request, words % CONVERSATIONS_AT_ONCE)
+        messages.error(request, words % CONVERSATIONS_AT_ONCE)
+        return None
     return _answer("conversations", [export_of_conversations(chosen)])
 
 

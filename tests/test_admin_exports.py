@@ -29,7 +29,7 @@ def member(group: str | None) -> User:
 async def download(actor: User, action: str, path: str, *chosen: Any) -> Any:
     client = AsyncClient()
     client.cookies["sessionid"] = await in_thread(session_cookie, actor)
-    answer = await client.post(path, {"action": action, "_selected_action": [row.pk for row in chosen]})
+    answer: Any = await client.post(path, {"action": action, "_selected_action": [row.pk for row in chosen]})
     assert answer.status_code == 200
     assert answer.streaming
     assert answer["Content-Type"] == "application/zip"
@@ -84,6 +84,7 @@ def test_too_many_at_once_are_refused(people: People, monkeypatch: pytest.Monkey
     browser = client_of(people.admin)
     answer = act(browser, "export_people", people.student, people.teacher)
     assert told(answer) == ["Choose at most 1 person."]
+    browser = client_of(people.admin)
     chosen = (people.conversation, people.other_conversation)
     answer = act(browser, "export_conversations", *chosen, path=CONVERSATIONS)
     assert told(answer) == ["Choose at most 1 conversation."]

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import reduce
+from operator import or_
 from typing import Any
 from unittest.mock import patch
 
@@ -92,13 +94,15 @@ def talk(people: People) -> Conversation:
 def state(people: People) -> dict[str, Any]:
     """Return everything that an erasure may change, but for the password, of which it is said whether there is one."""
     user = User.objects.get(pk=people.student.pk)
+    about = [("user", user.pk), ("userprofile", user.profile.pk)]
+    log = reduce(or_, (LogEntry.objects.filter(content_type__model=model, object_id=pk) for model, pk in about))
     columns = ("username", "email", "first_name", "last_name", "is_active", "is_staff", "is_superuser", "last_login")
     return {
         "user": {name: getattr(user, name) for name in columns} | {"password": user.has_usable_password()},
         "profile": UserProfile.objects.values().get(user=people.student),
         "messages": list(Message.objects.filter(conversation=people.conversation).order_by("pk").values()),
         "conversation": Conversation.objects.values().get(pk=people.conversation.pk),
-        "log": list(LogEntry.objects.filter(object_id__in=[user.pk, user.profile.pk]).order_by("pk").values()),
+        "log": list(log.order_by("pk").values()),
         "sessions": list(Session.objects.order_by("pk").values_list("pk", flat=True)),
         "seen": list(LastSeen.objects.values_list("user", flat=True)),
     }
@@ -256,7 +260,7 @@ def closing(call: Any) -> Any:
 def test_somebody_who_is_let_in_again_meanwhile_is_shut_out_again(people: People) -> None:
     talk(people)
 
-    let = []
+    let: list[int] = []
 
     def let_in(count: int) -> None:
         if not let:

@@ -89,7 +89,7 @@ def test_a_killed_purge_is_ended_by_the_next_one(people: People) -> None:
     aged(people.conversation, 10, 5)
     batches = retention.purge_messages(retention.old_messages(timezone.now() - timedelta(days=365)))
     assert next(batches) == 3
-    batches.close()
+    del batches
     assert Message.objects.count() == 12
     assert purge() == "Purged 7 messages older than 365 days.\n"
 

@@ -168,4 +168,5 @@ def _stored_about(person: User | None) -> dict[str, Any] | None:
         return None
     account = {name: getattr(person, name) for name in ("is_active", "date_joined", "last_login")}
     seen = LastSeen.objects.filter(user=person).values_list("at", flat=True).first()
-    return msgspec.to_builtins(me_body(person)) | account | {"last_seen": seen}
+    me: dict[str, Any] = msgspec.to_builtins(me_body(person))
+    return me | account | {"last_seen": seen}

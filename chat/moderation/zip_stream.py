@@ -20,7 +20,9 @@ class _Pipe:
         return len(part)
 
     def flush(self) -> None:
-        """Do nothing; zipfile calls it."""
+        """Do nothing, as `close` does; zipfile wants both."""
+
+    def close(self) -> None: ...
 
     def take(self) -> bytes:
         taken = b"".join(self._parts)
@@ -34,7 +36,7 @@ def zip_parts(files: Iterable[tuple[str, Iterable[bytes]]]) -> Iterator[bytes]:
     Some of the parts are empty: each comes from one part of one file. No more than that is in memory at any time.
     """
     pipe, sums = _Pipe(), ""
-    with ZipFile(pipe, "w") as archive:  # type: ignore[arg-type] # it needs no more of a file that it only writes
+    with ZipFile(pipe, "w") as archive:
         for name, content in files:
             digest = sha256()
             # With 64-bit sizes, because how long it gets is not known when it begins.

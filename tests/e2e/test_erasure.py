@@ -94,7 +94,7 @@ async def write_until_closed(pair: Pair, server: WebServer) -> int:
                 number += 1
                 await socket.send_json({"message": f"{SECRET}: live {number}"})
                 frame = await socket.receive_json()
-                assert frame["type"] == "new_message" or frame["code"] == "conversation_closed", frame
+                assert frame.get("type") == "new_message" or frame["code"] == "conversation_closed", frame
         except SocketClosedError as closed:
             return int(closed.code)
 

@@ -46,11 +46,11 @@ def _private(path: str, flags: int) -> int:
 
 
 def _export(conversation: int | None, user: str | None) -> Export:
-    if user is None:
+    if conversation is not None:
         if not Conversation.objects.filter(pk=conversation).exists():
             raise CommandError(f"There is no conversation {conversation}.")
-        return export_of_conversations([conversation or 0])
-    person = User.objects.select_related("profile").filter(username=User.normalize_username(user)).first()
+        return export_of_conversations([conversation])
+    person = User.objects.select_related("profile").filter(username=User.normalize_username(user or "")).first()
     if person is None:
         raise CommandError(f"Nobody has the user name {user}.")
     return export_of_person(person)
