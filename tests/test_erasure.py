@@ -20,11 +20,13 @@ from django.db.backends.utils import CursorWrapper
 from django.utils import timezone
 
 from accounts.models import RoleChoices, User, UserProfile
+from chat.bus.events import TextsErased
 from chat.models import Conversation, LastSeen, Message
 from chat.moderation import erasure
 from chat.moderation.erasure import erase_person
 from chat.store.batch import Sent, store
 from tests.conftest import Connect
+from tests.delivery_harness import DeliveryHarness, write
 from tests.holder import Holder
 from tests.people import (
     PASSWORD,
@@ -290,6 +292,24 @@ async def test_open_sockets_are_told_where_they_asked_for_it(
         ]
         await socket.silence()
         await v1.silence()
+
+
+async def test_what_waits_for_a_client_or_was_read_before_is_sent_as_erased(
+    live_people: People, live_conversation: Conversation
+) -> None:
+    """The event comes between the reading of a gap and its frames, and nothing that follows it has a text."""
+    harness = DeliveryHarness(live_conversation, live_people)
+    harness.start()
+    events = await write(harness, 3)
+    teacher = live_people.teacher
+    harness.receive(events[2], TextsErased(live_conversation.pk, teacher.pk, [event.message.id for event in events]))
+    profile = await in_thread(lambda: teacher.profile.pk)
+    nobody = {"user_id": profile, "full_name": "", "username": "", "email": "", "role": "TEACHER"}
+    for event in events:
+        message = await Message.objects.aget(pk=event.message.id)
+        erased = {"content": "", "is_erased": True, "sender_profile": nobody}
+        assert await harness.next() == await new_message(message, live_people.student, **erased)
+    await harness.nothing_more()
 
 
 async def test_the_inbox_receives_the_entry_without_name_and_text(connect: Connect, live_people: People) -> None:
