@@ -307,7 +307,7 @@ async def test_what_waits_for_a_client_or_was_read_before_is_sent_as_erased(
     nobody = {"user_id": profile, "full_name": "", "username": "", "email": "", "role": "TEACHER"}
     for event in events:
         message = await Message.objects.aget(pk=event.message.id)
-        erased = {"content": "", "is_erased": True, "sender_profile": nobody}
+        erased: dict[str, Any] = {"content": "", "is_erased": True, "sender_profile": nobody}
         assert await harness.next() == await new_message(message, live_people.student, **erased)
     await harness.nothing_more()
 

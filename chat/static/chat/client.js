@@ -887,7 +887,8 @@ export function createChat(options = {}) {
 	function pending({ clientId, content, at, error = null }) {
 		const { id: sender, profile: sender_profile } = getSnapshot().user ?? {};
 		const timestamp = new Date(at).toISOString();
-		const message = { id: null, sender, sender_profile, content, timestamp, is_read: false, is_own_message: true };
+		const flags = { is_read: false, is_own_message: true, is_erased: false };
+		const message = { id: null, sender, sender_profile, content, timestamp, ...flags };
 		return { ...message, clientId, key: clientId, state: error ? "failed" : "sending", error };
 	}
 
