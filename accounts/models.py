@@ -29,6 +29,16 @@ class User(AbstractUser):
         """Return the name as it is stored, by `create_user` and by forms."""
         return normal_name(username)
 
+    @property
+    def erased_name(self) -> str:
+        """The user name that is left of this person when they are erased."""
+        return f"erased-{self.pk}"
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether this person is erased; their user name says so, which is the last thing that is changed."""
+        return self.username == self.erased_name
+
 
 class UserProfile(models.Model):
     """The profile of a user: full name, role and, for a student, the assigned mentor."""

@@ -46,11 +46,18 @@ class LoginProblem(msgspec.Struct, frozen=True):
 
 
 def profile_body(profile: UserProfile) -> ProfileBody:
-    """Return the wire object of a profile whose user is loaded."""
+    """Return the wire object of a profile whose user is loaded; of an erased person only the id and the role."""
     user = profile.user
+    if user.is_erased:
+        return nameless(profile.pk, profile.role)
     return ProfileBody(
         user_id=profile.pk, full_name=profile.full_name, username=user.username, email=user.email, role=profile.role
     )
+
+
+def nameless(profile_id: int, role: str) -> ProfileBody:
+    """Return the wire object of an erased person's profile."""
+    return ProfileBody(user_id=profile_id, full_name="", username="", email="", role=role)
 
 
 def me_body(user: User) -> MeBody:

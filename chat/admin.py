@@ -16,6 +16,8 @@ from django.utils.translation import gettext_lazy as _
 from accounts.admin_base import BaseAdmin
 from accounts.admin_names import name_column, shown_name
 from accounts.models import UserProfile
+from chat import admin_people  # noqa: F401 - registers the list of users, with the chat's actions
+from chat.admin_exports import export_conversations, may_export
 from chat.admin_transcript import record_reading, transcript
 from chat.models import Conversation, Message
 
@@ -74,6 +76,7 @@ class ConversationAdmin(ReadOnlyAdmin):
     )
     search_help_text = _("Name, user name or e-mail address of either side.")
     ordering = ("-updated_at", "-pk")
+    actions = ["export_conversations"]
     fields = ("student_link", "teacher_link", "active", "created_at", "updated_at", "messages", "unread_count")
     readonly_fields = fields
 
@@ -93,6 +96,15 @@ class ConversationAdmin(ReadOnlyAdmin):
     def transcript(self, request: HttpRequest, conversation_id: int) -> HttpResponse:
         """Show a conversation as a thread."""
         return transcript(request, conversation_id, self.admin_site)
+
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        """Leads and superusers."""
+        return may_export(request)
+
+    @admin.action(description=_("Export selected conversations"), permissions=["export"])
+    def export_conversations(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> Any:
+        """Answer with a file."""
+        return export_conversations(request, queryset)
 
     @admin.display(description=_("student"))
     def student_link(self, conversation: Conversation) -> str:

@@ -10,8 +10,14 @@ from django.db.models.signals import post_migrate
 
 # Who mentors whom, who has written how much; no texts.
 SUPPORT = ("accounts.view_user", "accounts.view_userprofile", "chat.view_conversation")
-# They deactivate users, assign mentors, and read texts, each of which is recorded.
-LEADS = (*SUPPORT, "accounts.change_user", "accounts.change_userprofile", "chat.view_message")
+# They deactivate users, assign mentors, read texts, each of which is recorded, and export them.
+LEADS = (
+    *SUPPORT,
+    "accounts.change_user",
+    "accounts.change_userprofile",
+    "chat.view_message",
+    "chat.export_conversation",
+)
 
 GROUPS = {"support": SUPPORT, "leads": LEADS}
 

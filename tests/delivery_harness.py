@@ -12,7 +12,7 @@ from django.db import OperationalError
 from django.db.backends.utils import CursorWrapper
 
 from accounts.models import User
-from chat.bus.events import MessagePosted, MessagesRead
+from chat.bus.events import MessagePosted, MessagesRead, TextsErased
 from chat.live.conversation_feed import ConversationFeed
 from chat.live.handshake import Handshake
 from chat.models import Conversation, Message
@@ -48,7 +48,7 @@ class DeliveryHarness:
         reads = {self.people.student.pk: 0, self.people.teacher.pk: 0}
         self.feed.start(handshake_of(self.conversation, self.people.student, last, missed, reads))
 
-    def receive(self, *events: MessagePosted | MessagesRead) -> None:
+    def receive(self, *events: MessagePosted | MessagesRead | TextsErased) -> None:
         for event in events:
             self.feed.on_event(event)
 

@@ -86,6 +86,8 @@ def make_people() -> People:
 def profile_object(user: User) -> dict[str, Any]:
     """Return a person as the contract shows them."""
     profile = user.profile
+    if user.username == f"erased-{user.pk}":
+        return {"user_id": profile.pk, "full_name": "", "username": "", "email": "", "role": profile.role}
     return {
         "user_id": profile.pk,
         "full_name": profile.full_name,
@@ -106,6 +108,7 @@ def message_object(message: Message, reader: User) -> dict[str, Any]:
         "timestamp": message.timestamp.isoformat().replace("+00:00", "Z"),
         "is_read": message.is_read,
         "is_own_message": message.sender_id == reader.pk,
+        "is_erased": message.is_erased,
     }
 
 

@@ -36,6 +36,7 @@ PROOFS: Sequence[tuple[str, Sequence[str]]] = [
         "sessions and places that end",
         ["tests/test_signals.py", f"{E2E}sessions_across_processes.py", f"{E2E}sessions_without_layer.py"],
     ),
+    ("a person erased while they write", ["tests/test_erasure.py", f"{E2E}erasure.py"]),
     ("every kind of frame", [f"{E2E}fuzz.py", "tests/test_socket_frames.py"]),
     ("old state and events equal a fresh fetch", [f"{E2E}convergence.py", f"{E2E}inbox.py"]),
     ("hostile clients", [f"{E2E}hostile_clients.py"]),

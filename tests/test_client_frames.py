@@ -202,6 +202,7 @@ messages = st.builds(
     timestamp=moments,
     is_read=st.booleans(),
     is_own_message=st.booleans(),
+    is_erased=st.booleans(),
 )
 
 
@@ -222,6 +223,7 @@ def message_object(message: MessageBody) -> dict[str, Any]:
         "timestamp": message.timestamp.isoformat().replace("+00:00", "Z"),
         "is_read": message.is_read,
         "is_own_message": message.is_own_message,
+        "is_erased": message.is_erased,
     }
 
 

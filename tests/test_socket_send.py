@@ -40,6 +40,7 @@ async def test_a_message_reaches_both_sides_each_with_their_own_view(
             "timestamp": stored.timestamp.isoformat().replace("+00:00", "Z"),
             "is_read": False,
             "is_own_message": True,
+            "is_erased": False,
         }
         await student.silence()
         await teacher.silence()

@@ -55,6 +55,13 @@ class MessagesRead(ConversationChanged, frozen=True):
     messages: list[tuple[int, int]]
 
 
+class TextsErased(ConversationChanged, frozen=True):
+    """The texts of these messages of the user `sender_id` are gone; the others of this user follow."""
+
+    sender_id: int
+    message_ids: list[int]
+
+
 class TypingChanged(ConversationEvent, frozen=True):
     """The user `user_id` began or stopped typing in this conversation; this is never stored."""
 
@@ -90,7 +97,9 @@ class PresenceChanged(Event, frozen=True):
     user_id: int
 
 
-AnyEvent = MessagePosted | MessagesRead | TypingChanged | AccessChanged | ConversationStarted | PresenceChanged
+AnyEvent = (
+    MessagePosted | MessagesRead | TextsErased | TypingChanged | AccessChanged | ConversationStarted | PresenceChanged
+)
 
 ACCESS_GROUP = AccessChanged.group  # every process with open sockets joins it
 

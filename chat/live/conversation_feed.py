@@ -12,7 +12,14 @@ from typing import Any
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from chat.bus.events import ConversationEvent, MessagePosted, MessagesRead, TypingChanged, conversation_group
+from chat.bus.events import (
+    ConversationEvent,
+    MessagePosted,
+    MessagesRead,
+    TextsErased,
+    TypingChanged,
+    conversation_group,
+)
 from chat.live.handshake import Handshake
 from chat.live.subscriber import Subscriber, encode
 from chat.models import Conversation
@@ -20,13 +27,16 @@ from chat.runtime import metrics
 from chat.runtime.database import in_database
 from chat.store.history import messages_between, read_between
 from chat.wire.server_frames import (
+    ERASED_IDS_PER_FRAME,
     STATUS_IDS_PER_FRAME,
     ConnectionEstablished,
     Frame,
+    MessagesErased,
     NewMessage,
     ResumeComplete,
     Typing,
     UpdateMessageStatus,
+    tombstone,
 )
 
 logger = logging.getLogger(__name__)
@@ -52,6 +62,7 @@ class ConversationFeed(Subscriber):
         # By participant, the seq up to which they have read: as sent to the client, and as known where that is higher.
         self._reads: dict[int, int] = {}
         self._reads_known: dict[int, int] = {}
+        self._erased: set[int] = set()  # participants whose messages are being erased: none of theirs is sent as it was
 
     @property
     def conversation_ids(self) -> tuple[int]:
@@ -88,6 +99,8 @@ class ConversationFeed(Subscriber):
             self._take_message(event)
         elif isinstance(event, MessagesRead):
             self._take_read(event)
+        elif isinstance(event, TextsErased):
+            self._take_erased(event)
         elif isinstance(event, TypingChanged) and event.user_id != self.user_id:
             self.send_latest("typing", Typing(user=event.user_id, is_typing=event.is_typing))
 
@@ -126,6 +139,13 @@ class ConversationFeed(Subscriber):
         elif event.up_to > mark:
             self._send_read(event.reader_id, event.up_to, [pk for pk, seq in event.messages if seq > mark])
 
+    def _take_erased(self, event: TextsErased) -> None:
+        self._erased.add(event.sender_id)  # what is on its way was read before
+        if not (self._wants_events and self._started):
+            return
+        for start in range(0, len(event.message_ids), ERASED_IDS_PER_FRAME):
+            self.send(MessagesErased(event.message_ids[start : start + ERASED_IDS_PER_FRAME]))
+
     def _send_read(self, reader: int, up_to: int, ids: list[int]) -> None:
         self._reads[reader] = up_to
         for start in range(0, len(ids), STATUS_IDS_PER_FRAME):
@@ -134,7 +154,7 @@ class ConversationFeed(Subscriber):
 
     def _new_message(self, event: MessagePosted) -> NewMessage:
         """Return a message as this socket's user sees it."""
-        message = event.message
+        message = tombstone(event.message) if event.message.sender in self._erased else event.message
         if not message.is_read and self._is_known_read(event):  # the event was made before the message was read
             message = replace(message, is_read=True)
         if message.sender != self.user_id:

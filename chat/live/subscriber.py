@@ -33,19 +33,20 @@ class Subscriber:
     in the socket's task: it copies the context of that task and runs all work in it, so that log lines name the socket.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each by its name
         self,
         *,
         user_id: int,
         session_key: str | None,
         wants_presence: bool,
+        wants_events: bool = False,
         write: Callable[[str], Awaitable[None]],
         close: Callable[[int], None],
     ) -> None:
         self.user_id, self.session_key, self.close = user_id, session_key, close
         self.context = copy_context()
         self.frames_written = 0
-        self._wants_presence, self._write = wants_presence, write
+        self._wants_presence, self._wants_events, self._write = wants_presence, wants_events, write
         self._started = self._stopped = False
         self._waiting: deque[str] = deque()
         self._latest: dict[Hashable, str] = {}

@@ -80,6 +80,7 @@ class Conversation(models.Model):
     class Meta:
         verbose_name = _("conversation")
         verbose_name_plural = _("conversations")
+        permissions = [("export_conversation", "Can export conversations and people")]
         constraints = [models.UniqueConstraint(fields=["student", "teacher"], name="chat_conversation_pair")]
         indexes = [models.Index("teacher", F("updated_at").desc(), F("id").desc(), name="chat_conversation_inbox")]
 
@@ -135,7 +136,7 @@ class MessageQuerySet(models.QuerySet["Message"]):
 
 
 class Message(models.Model):
-    """A message of a conversation. It never changes, except that it becomes read."""
+    """A message of a conversation. It never changes, except that it becomes read, or is erased with its sender."""
 
     conversation = models.ForeignKey(
         Conversation, models.CASCADE, related_name="messages", db_index=False, verbose_name=_("conversation")
@@ -148,6 +149,7 @@ class Message(models.Model):
     is_read = models.BooleanField(_("read"), default=False)
     seq = models.PositiveBigIntegerField(_("number"), editable=False)
     client_id = models.CharField(max_length=64, null=True, blank=True, editable=False)  # noqa: DJ001 - nulls never clash
+    is_erased = models.BooleanField(_("erased"), default=False, db_default=False, editable=False)  # without its text
 
     objects = MessageQuerySet.as_manager()
 

@@ -57,6 +57,8 @@ def components() -> dict[str, Schema]:
     schemas = enums | {name.removesuffix("Body"): _with_public_names(schema) for name, schema in found.items()}
     for name, field in (("MessagePost", "content"), ("SendMessage", "message")):
         schemas[name]["properties"][field]["maxLength"] = settings.CHAT_MAX_MESSAGE_LENGTH
+    del schemas["Message"]["properties"]["is_erased"]["default"]  # it is for events of older releases alone
+    schemas["Message"]["required"] = list(schemas["Message"]["properties"])
     return schemas
 
 

@@ -7,11 +7,12 @@ from typing import Annotated, Literal, cast
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from accounts.serializers import ProfileBody, profile_body
+from accounts.serializers import ProfileBody, nameless, profile_body
 from chat.errors import ClientError, Code, FrameCode
 from chat.models import Conversation, Message
 
 STATUS_IDS_PER_FRAME = 500
+ERASED_IDS_PER_FRAME = 500
 
 Moment = Annotated[datetime, Meta(tz=True)]
 
@@ -26,6 +27,7 @@ class MessageBody(msgspec.Struct, frozen=True):
     timestamp: Moment
     is_read: bool
     is_own_message: bool
+    is_erased: bool = False  # the default: processes of older releases publish messages without it
 
 
 class ConversationBody(msgspec.Struct, frozen=True):
@@ -118,6 +120,12 @@ class UpdateMessageStatus(Frame, frozen=True, tag="update_message_status"):
     reader: int
 
 
+class MessagesErased(Frame, frozen=True, tag="messages_erased"):
+    """The texts of these messages are gone, with their sender's name; only on sockets opened with `?events=1`."""
+
+    message_ids: Annotated[list[int], Meta(max_length=ERASED_IDS_PER_FRAME)]
+
+
 class ResumeComplete(Frame, frozen=True, tag="resume_complete"):
     """Ends the replay that `?after=` requested."""
 
@@ -169,7 +177,15 @@ class ErrorFrame(msgspec.Struct, frozen=True):
 
 
 ConversationFrame = (
-    ConnectionEstablished | NewMessage | UpdateMessageStatus | ResumeComplete | Typing | Presence | Pong | ErrorFrame
+    ConnectionEstablished
+    | NewMessage
+    | UpdateMessageStatus
+    | MessagesErased
+    | ResumeComplete
+    | Typing
+    | Presence
+    | Pong
+    | ErrorFrame
 )
 InboxFrame = InboxEstablished | ConversationUpdate | Presence | Pong | ErrorFrame
 
@@ -193,6 +209,15 @@ def message_body(message: Message, reader_id: int | None = None) -> MessageBody:
         timestamp=message.timestamp,
         is_read=message.is_read,
         is_own_message=message.sender_id == reader_id,
+        is_erased=message.is_erased,
+    )
+
+
+def tombstone(message: MessageBody) -> MessageBody:
+    """Return a message as it is shown when its sender is erased."""
+    sender = message.sender_profile
+    return msgspec.structs.replace(
+        message, content="", is_erased=True, sender_profile=sender and nameless(sender.user_id, sender.role)
     )
 
 
@@ -222,6 +247,7 @@ SERVER_FRAME_EXAMPLES: tuple[msgspec.Struct, ...] = (
     ConnectionEstablished(conversation_id="123", room_group_name="chat_123"),
     NewMessage(_message, "0d2b1c7e"),
     UpdateMessageStatus([99, 101], is_read=True, reader=7),
+    MessagesErased([99, 101]),
     ResumeComplete(recovered=True, count=3, read_up_to=97),
     Typing(user=5, is_typing=True),
     Presence(user=5, is_online=False, last_seen=_then),

@@ -58,6 +58,7 @@ def new_message(me: Any, content: str, message: Any, *, is_own: bool, **more: An
         "timestamp": message["timestamp"],
         "is_read": False,
         "is_own_message": is_own,
+        "is_erased": False,
     }
     return {"type": "new_message", "message": body, **more}
 

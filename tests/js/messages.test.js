@@ -34,6 +34,43 @@ test("history and live messages form one list, whichever comes first", async (t)
 	assert.deepEqual(script.requests.slice(2), ["chat/my-conversation/messages/?mark_read=false&limit=50"]);
 });
 
+test("erased messages lose text and name, wherever they are, and no older answer brings them back", async (t) => {
+	const script = new Script(t);
+	script.answers["chat/my-conversation/messages/"] = {
+		results: [message(1), theirs(2), theirs(3)],
+		previous: null,
+		next: null,
+	};
+	const chat = await script.chat();
+	const erased = { type: "messages_erased", message_ids: [2, 4, 999] };
+	script.socket.accept({ type: "new_message", message: theirs(4) }, erased);
+	await settle();
+	const shownErased = () =>
+		chat
+			.getSnapshot()
+			.messages.map(({ content, is_erased, sender_profile: { username } }) => [content, is_erased, username]);
+	const [mine, their] = ["STUDENT", "TEACHER"];
+	const expected = [
+		["1", false, mine],
+		["", true, ""],
+		["3", false, their],
+		["", true, ""],
+	];
+	assert.deepEqual(shownErased(), expected);
+	const before = chat.getSnapshot().messages;
+	script.socket.say({ type: "messages_erased", message_ids: [3] });
+	expected[2] = ["", true, ""];
+	assert.deepEqual(shownErased(), expected);
+	assert.equal(chat.getSnapshot().messages[0], before[0]);
+	script.socket.say({ type: "new_message", message: theirs(3) }, { type: "new_message", message: theirs(5) });
+	assert.deepEqual(shownErased(), [...expected, ["5", false, their]]);
+	script.socket.say({ type: "update_message_status", message_ids: [2, 3], is_read: true, reader: ME.id });
+	assert.deepEqual(
+		chat.getSnapshot().messages.map(({ is_read }) => is_read),
+		[false, true, true, false, false],
+	);
+});
+
 test("a snapshot is the same object until something changes, and unchanged messages stay the same objects", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat(message(1), message(2));

@@ -27,6 +27,7 @@ export const message = (id, content = String(id), rest = {}) => ({
 	timestamp: "2026-01-01T00:00:00.000001Z",
 	is_read: false,
 	is_own_message: true,
+	is_erased: false,
 	...rest,
 });
 export const theirs = (id, rest = {}) =>

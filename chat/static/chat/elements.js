@@ -39,7 +39,10 @@ export function setMark(element, state) {
 	setText(element.querySelector(".state"), words ? words() : "");
 }
 
-export const nameOf = (person) => person.full_name || person.username;
+/** Their name; an erased person has none. */
+export const nameOf = (person) => person.full_name || person.username || gettext("Erased person");
+
+export const textOf = (message) => (message.is_erased ? gettext("This message was erased.") : message.content);
 
 export function setAvatar(element, person) {
 	setText(element, [...nameOf(person)][0]);

@@ -2,7 +2,7 @@
 
 import { listUnsent } from "./client.js";
 import { createConnection } from "./connection.js";
-import { $, copyOf, nameOf, setAvatar, setMark, setText, tell } from "./elements.js";
+import { $, copyOf, nameOf, setAvatar, setMark, setText, tell, textOf } from "./elements.js";
 import { durationOf, folded, gettext, momentOf, ngettext, number } from "./texts.js";
 
 const EXCERPT = 160; // characters; a row shows no more
@@ -119,7 +119,8 @@ export function createInboxView() {
 		setText(part("name"), nameOf(person));
 		const left = leftOf(id);
 		setText(part("label"), left?.label ?? "");
-		setText(part("excerpt"), (left ?? last)?.content.slice(0, EXCERPT) ?? gettext("No messages yet: write first"));
+		const shown = left ?? last;
+		setText(part("excerpt"), shown ? textOf(shown).slice(0, EXCERPT) : gettext("No messages yet: write first"));
 		setMark(row, last && !left ? stateOf(last) : null);
 		const time = row.querySelector("time");
 		time.dateTime = last?.timestamp ?? "";

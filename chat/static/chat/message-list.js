@@ -1,7 +1,7 @@
 /** The list of messages, oldest first, and the scroll position in it. */
 
 import { announce, forgetAnnouncements } from "./announcer.js";
-import { $, nameOf, tell } from "./elements.js";
+import { $, nameOf, tell, textOf } from "./elements.js";
 import { createMessageView } from "./message-view.js";
 import { createScrollPlace } from "./scroll-place.js";
 import { gettext, ngettext, number } from "./texts.js";
@@ -191,8 +191,7 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 		newest = Math.max(newest, messages.findLast(({ id }) => id)?.id ?? 0);
 		if (news.length > TOLD) announce(ngettext("{count} new message", "{count} new messages", news.length));
 		else
-			for (const { sender_profile, content } of news)
-				announce(`${nameOf(sender_profile)}: ${content.slice(0, ANNOUNCED)}`);
+			for (const message of news) announce(`${nameOf(message.sender_profile)}: ${textOf(message).slice(0, ANNOUNCED)}`);
 	}
 
 	/** Show or hide the button to the end, with the number of unread messages. */

@@ -1,7 +1,7 @@
 /** One message as an element of the list. */
 
 import { announce } from "./announcer.js";
-import { copyOf, nameOf, setMark, setText, tell } from "./elements.js";
+import { copyOf, nameOf, setMark, setText, tell, textOf } from "./elements.js";
 import { withLinks } from "./links.js";
 import { dayOf, gettext, timeOf } from "./texts.js";
 
@@ -51,15 +51,16 @@ export function createMessageView({ retry, discard, edit }) {
 
 	/** Show this message; `before` is the view of the previous one. */
 	function update(message, before, isFirstNew) {
-		const isNew = message.content !== view.message?.content;
+		const isNew = message.content !== view.message?.content || message.is_erased !== view.message?.is_erased;
 		const isElsewhen = message.timestamp !== view.message?.timestamp;
 		view.message = message;
-		if (isNew) setContent(message.content);
+		if (isNew) setContent(textOf(message));
 		if (isElsewhen) setTime(new Date(message.timestamp));
 		isFirstOfDay = before?.date.toDateString() !== view.date.toDateString();
 		updateDay();
 		divider.hidden = !isFirstNew;
 		element.className = message.is_own_message ? "message is-own" : "message";
+		element.classList.toggle("is-erased", message.is_erased === true);
 		element.classList.toggle("is-together", !isFirstOfDay && !isFirstNew && standsTogether(before));
 		setMark(bubble, message.state);
 		setText(part("author"), message.is_own_message ? gettext("You:") : `${nameOf(message.sender_profile)}:`);

@@ -10,7 +10,7 @@
 
 import { createApi, createChat, createInbox } from "./client.js";
 import { createConversationView } from "./conversation-view.js";
-import { $, nameOf, setAvatar, setText } from "./elements.js";
+import { $, nameOf, setAvatar, setText, textOf } from "./elements.js";
 import { createInboxView } from "./inbox-view.js";
 import { createMenu } from "./menu.js";
 import { createNotices } from "./notices.js";
@@ -97,7 +97,12 @@ function newestOf(conversations) {
 	return newest ? newsOf(newest.last_message, `#/conversations/${newest.id}`) : null;
 }
 
-const newsOf = ({ id, sender_profile, content }, hash) => ({ id, name: nameOf(sender_profile), text: content, hash });
+const newsOf = (message, hash) => ({
+	id: message.id,
+	name: nameOf(message.sender_profile),
+	text: textOf(message),
+	hash,
+});
 
 /** Watch a chat that was just created: a student has no inbox. */
 function watch(chat) {

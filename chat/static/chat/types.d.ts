@@ -99,6 +99,7 @@ export interface Message {
 	timestamp: string;
 	is_read: boolean;
 	is_own_message: boolean;
+	is_erased: boolean;
 }
 
 /** Messages of a conversation, oldest first; `count` is the number of messages ever sent in it. */
@@ -213,6 +214,12 @@ export interface UpdateMessageStatus {
 	reader: number;
 }
 
+/** The texts of these messages are gone, with their sender's name; only on sockets opened with `?events=1`. */
+export interface MessagesErased {
+	type: "messages_erased";
+	message_ids: Array<number>;
+}
+
 /** Ends the replay that `?after=` requested. */
 export interface ResumeComplete {
 	type: "resume_complete";
@@ -273,6 +280,7 @@ export type ConversationFrame =
 	| ConnectionEstablished
 	| NewMessage
 	| UpdateMessageStatus
+	| MessagesErased
 	| ResumeComplete
 	| Typing
 	| Presence

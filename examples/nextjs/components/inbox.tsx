@@ -22,10 +22,10 @@ export function Inbox({ user }: { user: Me }) {
 							prefetch={false}
 							aria-current={current === `${id}` ? "page" : undefined}
 						>
-							<strong dir="auto">{student_profile.full_name}</strong>
+							<strong dir="auto">{student_profile.full_name || "Erased person"}</strong>
 							{unread > 0 && <span className="unread">{unread}</span>}
 							<span className="last" dir="auto">
-								{last_message?.content}
+								{last_message?.is_erased ? "This message was erased." : last_message?.content}
 							</span>
 						</Link>
 					</li>

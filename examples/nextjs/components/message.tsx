@@ -27,7 +27,7 @@ export function Message({ message, onVisible, onRetry, onDiscard }: Properties) 
 
 	return (
 		<li ref={element} className={state}>
-			<p dir="auto">{content}</p>
+			<p dir="auto">{message.is_erased ? <em>This message was erased.</em> : content}</p>
 			<footer>
 				<time dateTime={timestamp}>{new Date(timestamp).toLocaleTimeString([], { timeStyle: "short" })}</time>
 				{state !== "received" && <span> · {state}</span>}

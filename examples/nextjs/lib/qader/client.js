@@ -706,7 +706,7 @@ export function createChat(options = {}) {
 	function address() {
 		if (entered !== getSnapshot().conversation.id) enter();
 		after = lastOf(messages)?.id ?? (getSnapshot().isLoaded ? 0 : outbox.inOrder()[0]?.after);
-		return `${socketPath}?mark_read=false${presence ? "&presence=1" : ""}${after >= 0 ? `&after=${after}` : ""}`;
+		return `${socketPath}?mark_read=false&events=1${presence ? "&presence=1" : ""}${after >= 0 ? `&after=${after}` : ""}`;
 	}
 
 	function enter() {
@@ -809,7 +809,11 @@ export function createChat(options = {}) {
 	}
 
 	function apply(frames, changes, news = []) {
-		for (const { message, client_id: clientId, message_ids = [], reader } of frames) {
+		for (const { type, message, client_id: clientId, message_ids = [], reader } of frames) {
+			if (type === "messages_erased") {
+				erase(message_ids, news);
+				continue;
+			}
 			const whose = reader === getSnapshot().user.id ? "received" : "own";
 			readUpTo[whose] = Math.max(readUpTo[whose], ...message_ids);
 			if (message) news.push({ ...message, clientId });
@@ -819,6 +823,18 @@ export function createChat(options = {}) {
 		}
 		show(changes, news);
 		pump();
+	}
+
+	/** Take the text and the sender's name off these messages, of the list and of the news that are not in it yet. */
+	function erase(ids, news) {
+		const erased = new Set(ids);
+		const without = (message) => {
+			if (!erased.has(message?.id)) return message;
+			const sender_profile = { ...message.sender_profile, full_name: "", username: "", email: "" };
+			return { ...message, sender_profile, content: "", is_erased: true };
+		};
+		messages = messages.map(without);
+		news.splice(0, news.length, ...news.map(without));
 	}
 
 	function showTyping(typing = false) {
@@ -846,11 +862,13 @@ export function createChat(options = {}) {
 		set({ ...changes, isKept: outbox.isKept(), messages: [...messages, ...unanswered().map(pending)] });
 	}
 
-	function dressed(message, known) {
+	function dressed(found, known) {
+		const message = known?.is_erased ? known : found; // an answer from before must not bring its text back
 		const { id, is_own_message: isOwn } = message;
-		const is_read = message.is_read || id <= readUpTo[isOwn ? "own" : "received"];
+		const is_read = found.is_read || id <= readUpTo[isOwn ? "own" : "received"];
 		const clientId = message.clientId ?? known?.clientId ?? null;
-		if (known?.is_read === is_read && known.clientId === clientId) return known;
+		const isKnown = known?.is_read === is_read && known.clientId === clientId && known.is_erased === message.is_erased;
+		if (isKnown) return known;
 		const state = !isOwn ? "received" : is_read ? "read" : "sent";
 		return { ...message, is_read, clientId, key: known?.key ?? clientId ?? `${id}`, state, error: null };
 	}
@@ -869,7 +887,8 @@ export function createChat(options = {}) {
 	function pending({ clientId, content, at, error = null }) {
 		const { id: sender, profile: sender_profile } = getSnapshot().user ?? {};
 		const timestamp = new Date(at).toISOString();
-		const message = { id: null, sender, sender_profile, content, timestamp, is_read: false, is_own_message: true };
+		const flags = { is_read: false, is_own_message: true, is_erased: false };
+		const message = { id: null, sender, sender_profile, content, timestamp, ...flags };
 		return { ...message, clientId, key: clientId, state: error ? "failed" : "sending", error };
 	}
 

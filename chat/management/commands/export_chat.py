@@ -1,0 +1,56 @@
+"""Writes a conversation, or everything that is stored about a person, into a ZIP file."""
+
+import os
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from accounts.models import User
+from chat.models import Conversation
+from chat.moderation.export import Export, export_of_conversations, export_of_person, export_parts
+from chat.moderation.progress import progress_bar
+
+
+class Command(BaseCommand):
+    """`manage.py export_chat (--conversation ID | --user NAME) --out FILE.zip`: run it again after it was stopped."""
+
+    help = "Exports a conversation, or all that is stored about a person, as JSON and as a table."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Take what is exported, and where to."""
+        what = parser.add_mutually_exclusive_group(required=True)
+        what.add_argument("--conversation", type=int, metavar="ID")
+        what.add_argument("--user", metavar="NAME", help="the user name")
+        parser.add_argument("--out", type=Path, required=True, metavar="FILE.zip", help="an existing file is replaced")
+
+    def handle(self, *args: Any, conversation: int | None, user: str | None, out: Path, **options: Any) -> None:
+        """Write the file; under another name until it is complete."""
+        export = _export(conversation, user)
+        unfinished = out.with_name(f"{out.name}.part")
+        try:
+            with progress_bar(2 * export.count, "rows") as bar, open(unfinished, "wb", opener=_private) as file:
+                for part in export_parts([export], bar.update):
+                    file.write(part)
+            unfinished.replace(out)
+        except OSError as error:
+            raise CommandError(f"{out} cannot be written: {error.strerror}") from error
+        size, count = out.stat().st_size, len(export.ends)
+        self.stdout.write(f"Exported {export.count} messages of {count} conversations to {out} ({size} bytes).")
+
+
+def _private(path: str, flags: int) -> int:
+    """Create the file for its owner alone."""
+    return os.open(path, flags, 0o600)
+
+
+def _export(conversation: int | None, user: str | None) -> Export:
+    if conversation is not None:
+        if not Conversation.objects.filter(pk=conversation).exists():
+            raise CommandError(f"There is no conversation {conversation}.")
+        return export_of_conversations([conversation])
+    person = User.objects.select_related("profile").filter(username=User.normalize_username(user or "")).first()
+    if person is None:
+        raise CommandError(f"Nobody has the user name {user}.")
+    return export_of_person(person)
