@@ -54,7 +54,7 @@ class SocketLifecycle(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
 
     name: ClassVar[str]  # in logs and metrics
     subscriber: Subscriber | None = None
-    wants_presence = False
+    wants_presence = wants_events = False
     closing = False
     opened_at: float | None = None
     close_code = LOST
@@ -93,6 +93,7 @@ class SocketLifecycle(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         """Look up, join and accept, then heal what was committed between the look-up and the join."""
         try:
             self.wants_presence = parse_flag(self.query, "presence", default=False)
+            self.wants_events = parse_flag(self.query, "events", default=False)
             async with asyncio.timeout(CONNECT_SECONDS):
                 await hub().listen()
                 start = await self.subscribe()
@@ -144,7 +145,7 @@ class SocketLifecycle(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
     def query(self) -> dict[str, str]:
         """The query parameters of the socket; raises `invalid_parameter`."""
         found = parse_qs(self.scope.get("query_string", b"").decode("latin1"), keep_blank_values=True)
-        return parse_query(found, ("mark_read", "after", "presence"))
+        return parse_query(found, ("mark_read", "after", "presence", "events"))
 
     @property
     def subscription(self) -> dict[str, Any]:
@@ -153,6 +154,7 @@ class SocketLifecycle(AsyncWebsocketConsumer):  # type: ignore[misc] # channels 
         return {
             "session_key": session.session_key if session is not None else None,
             "wants_presence": self.wants_presence,
+            "wants_events": self.wants_events,
             "write": self.send,
             "close": self.close_soon,
         }

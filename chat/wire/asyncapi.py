@@ -34,7 +34,12 @@ AFTER = {
     "description": "The id of the last received message, 0 for none: what came after it is sent first, at most 500.",
 }
 PRESENCE = {"type": "integer", "enum": [1], "description": "Sends the other participant's presence."}
-QUERY = {"mark_read": MARK_READ, "after": AFTER, "presence": PRESENCE}
+EVENTS = {
+    "type": "integer",
+    "enum": [1],
+    "description": "Sends the kinds of frames that older clients do not know: `conversation_state`.",
+}
+QUERY = {"mark_read": MARK_READ, "after": AFTER, "presence": PRESENCE, "events": EVENTS}
 
 PATHS: dict[str, schemas.Schema] = {
     "myConversation": {
@@ -58,7 +63,7 @@ def asyncapi() -> schemas.Schema:
     received, sent = _messages(schemas.CONVERSATION_CLIENT_FRAMES), _messages(schemas.CONVERSATION_FRAMES)
     inbox_received, inbox_sent = _messages(schemas.INBOX_CLIENT_FRAMES), _messages(schemas.INBOX_FRAMES)
     conversation = {**_channel(received | sent), **_query_binding(QUERY)}
-    inbox = {**_channel(inbox_received | inbox_sent), **_query_binding({"presence": PRESENCE})}
+    inbox = {**_channel(inbox_received | inbox_sent), **_query_binding({"presence": PRESENCE, "events": EVENTS})}
     messages = received | sent | inbox_received | inbox_sent
     return {
         "asyncapi": "3.0.0",
