@@ -26,10 +26,10 @@ class ProfileForm(PresentForm):
             widget: Any = field.widget
             widget.can_add_related = widget.can_delete_related = False  # too easy to delete a person by accident
 
-    def _post_clean(self) -> None:
+    def clean(self) -> Any:
         """Say who changes the profile."""
-        super()._post_clean()
         self.instance.changed_by = self.editor
+        return super().clean()
 
     def has_changed(self) -> bool:
         """Whether there is anything to save."""

@@ -8,10 +8,19 @@ from django.apps.registry import Apps
 from django.contrib.auth.management import create_permissions
 from django.db.models.signals import post_migrate
 
-# Who mentors whom, who has written how much; no texts.
-SUPPORT = ("accounts.view_user", "accounts.view_userprofile", "chat.view_conversation")
-# They deactivate users, assign mentors, and read texts, each of which is recorded.
-LEADS = (*SUPPORT, "accounts.change_user", "accounts.change_userprofile", "chat.view_message")
+# Who mentors and mentored whom, who has written how much; no texts.
+SUPPORT = ("accounts.view_user", "accounts.view_userprofile", "chat.view_conversation", "chat.view_assignment")
+# They deactivate and lock users, assign mentors, lock conversations, and read texts, each of which is recorded.
+LEADS = (
+    *SUPPORT,
+    "accounts.change_user",
+    "accounts.change_userprofile",
+    "chat.view_message",
+    "chat.view_handoffnote",
+    "chat.reassign_mentor",
+    "chat.lock_people",
+    "chat.lock_conversations",
+)
 
 GROUPS = {"support": SUPPORT, "leads": LEADS}
 

@@ -33,10 +33,14 @@ def assigned(student: User) -> User | None:
     return mentor.user if mentor else None
 
 
+def user_of(profile: UserProfile | None) -> User | None:
+    return profile.user if profile else None
+
+
 def history(student: User) -> list[tuple[User | None, User | None, User | None]]:
     """From whom to whom, and by whom, oldest first."""
     rows = Assignment.objects.filter(student=student.profile).order_by("pk")
-    return [(row.former and row.former.user, row.mentor and row.mentor.user, row.by) for row in rows]
+    return [(user_of(row.former), user_of(row.mentor), row.by) for row in rows]
 
 
 def active(student: User) -> dict[User, bool]:
