@@ -15,7 +15,7 @@ from chat.bus.events import ConversationStarted, MessagesRead
 from chat.errors import ClientError, refusal
 from chat.models import Conversation, ConversationQuerySet, MessageQuerySet
 from chat.moderation.locks import lock_conversation, lock_person, unlock_conversation, unlock_person
-from chat.moderation.reassignment import reassign_mentor
+from chat.moderation.reassignment import handoff_note, reassign_mentor
 from chat.runtime.rate_limit import send_limit
 from chat.store.batch import Draft, Outcome, Sent
 from chat.store.overview import create_missing
@@ -25,6 +25,7 @@ __all__ = [
     "create_missing_conversations",
     "former_conversation",
     "former_conversations",
+    "handoff_note",
     "lock_conversation",
     "lock_person",
     "mark_read",

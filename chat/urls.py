@@ -3,7 +3,7 @@
 from django.urls import path, register_converter
 from django.urls.converters import IntConverter
 
-from chat import former_views, views
+from chat import former_views, handoff_views, views
 from chat.wire.client_frames import parse_id
 
 
@@ -34,6 +34,11 @@ urlpatterns = [
         "teacher/conversations/<row_id:conversation_pk>/messages/",
         views.MentorMessagesView.as_view(),
         name="teacher-conversation-messages",
+    ),
+    path(
+        "teacher/conversations/<row_id:conversation_pk>/handoff-note/",
+        handoff_views.HandoffNoteView.as_view(),
+        name="teacher-conversation-handoff-note",
     ),
     path(
         "conversations/<row_id:conversation_pk>/mark-read/",

@@ -18,6 +18,7 @@ from accounts.models import User, UserProfile
 from chat.bus.event_bus import publish
 from chat.bus.events import AccessChanged
 from chat.models import Assignment, Conversation, HandoffNote
+from chat.wire.moderation import HandoffNoteBody
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,15 @@ def reassign_mentor(
         transaction.on_commit(partial(publish, AccessChanged(present.user_id)), robust=True)
     student.assigned_mentor = new
     return assignment
+
+
+def handoff_note(conversation: Conversation) -> HandoffNoteBody:
+    """Return the note to this conversation's mentor of the time when they were last assigned, while they still are."""
+    last = Assignment.objects.filter(student=conversation.student).select_related("note").order_by("-pk").first()
+    note = getattr(last, "note", None)
+    if last is None or note is None or last.mentor_id != conversation.teacher_id or not conversation.is_active:
+        return HandoffNoteBody()
+    return HandoffNoteBody(note.text, last.created_at)
 
 
 def _add_note(assignment: Assignment, text: str) -> None:

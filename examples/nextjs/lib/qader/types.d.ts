@@ -172,6 +172,12 @@ export interface PageProblem {
 	mark_read?: Array<string>;
 }
 
+/** What a mentor was told about a student when they were assigned; an empty text and null if nothing. */
+export interface HandoffNote {
+	text?: string;
+	created_at?: string | null;
+}
+
 /** A message that is sent on a socket. As in v1 it needs no `type`, and an unknown `type` is ignored. */
 export interface SendMessage {
 	/** Must not be blank or contain NUL or lone surrogates. The length is counted in code points. */
