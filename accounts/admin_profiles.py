@@ -26,6 +26,11 @@ class ProfileForm(PresentForm):
             widget: Any = field.widget
             widget.can_add_related = widget.can_delete_related = False  # too easy to delete a person by accident
 
+    def clean(self) -> Any:
+        """Say who changes the profile."""
+        self.instance.changed_by = self.editor
+        return super().clean()
+
     def has_changed(self) -> bool:
         """Whether there is anything to save."""
         return self.instance.pk is None or super().has_changed()

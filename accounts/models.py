@@ -1,8 +1,10 @@
 """Users, and their profiles with a role and, for a student, a mentor."""
 
+from typing import Any
+
 from django.contrib.auth.models import AbstractUser
 from django.core.exceptions import ValidationError
-from django.db import models
+from django.db import models, transaction
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
@@ -55,6 +57,9 @@ class UserProfile(models.Model):
         limit_choices_to={"role__in": MENTOR_ROLES},
         verbose_name=_("assigned mentor"),
     )
+    is_locked = models.BooleanField(_("locked"), default=False, db_default=False, editable=False)
+
+    changed_by: User | None = None  # who has this instance saved, for those who record it; never stored here
 
     class Meta:
         verbose_name = _("profile")
@@ -69,6 +74,14 @@ class UserProfile(models.Model):
 
     def __str__(self) -> str:
         return self.full_name or f"#{self.pk}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save, in one transaction with what a changed mentor brings with it; not `is_locked`, which may be stale."""
+        if not self._state.adding and kwargs.get("update_fields") is None:
+            fields = (field.name for field in self._meta.concrete_fields if not field.primary_key)
+            kwargs["update_fields"] = [name for name in fields if name != "is_locked"]
+        with transaction.atomic():
+            super().save(*args, **kwargs)
 
     def clean(self) -> None:
         """Refuse another user, a mentor for a person who is no student, and a mentor who is no teacher or trainer."""

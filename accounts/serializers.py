@@ -27,6 +27,7 @@ class MeBody(msgspec.Struct, frozen=True):
     email: str
     profile: ProfileBody | None
     mentor: ProfileBody | None
+    is_locked: bool
 
 
 class CsrfBody(msgspec.Struct, frozen=True, rename="camel"):
@@ -70,4 +71,5 @@ def me_body(user: User) -> MeBody:
         email=user.email,
         profile=profile_body(profile) if profile else None,
         mentor=profile_body(mentor) if mentor else None,
+        is_locked=profile is not None and profile.is_locked,
     )

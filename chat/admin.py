@@ -18,8 +18,9 @@ from accounts.admin_names import name_column, shown_name
 from accounts.models import UserProfile
 from chat import admin_people  # noqa: F401 - registers the list of users, with the chat's actions
 from chat.admin_exports import export_conversations, may_export
+from chat.admin_locks import lock_conversations
 from chat.admin_transcript import record_reading, transcript
-from chat.models import Conversation, Message
+from chat.models import Assignment, Conversation, Message
 
 MAX_LISTED = 10_000  # messages that can be paged through; counting and skipping more rows makes lists slow
 MAX_SEARCHED = 100_000  # newest messages that are searched where no conversation is chosen
@@ -68,7 +69,7 @@ class ConversationAdmin(ReadOnlyAdmin):
         "active",
     )
     list_select_related = ("student", "teacher")
-    list_filter = ("updated_at",)
+    list_filter = ("is_locked", "updated_at")
     search_fields = tuple(
         f"{side}__{field}"
         for side in ("student", "teacher")
@@ -76,8 +77,17 @@ class ConversationAdmin(ReadOnlyAdmin):
     )
     search_help_text = _("Name, user name or e-mail address of either side.")
     ordering = ("-updated_at", "-pk")
-    actions = ["export_conversations"]
-    fields = ("student_link", "teacher_link", "active", "created_at", "updated_at", "messages", "unread_count")
+    actions = ["export_conversations", "lock_conversations", "unlock_conversations"]
+    fields = (
+        "student_link",
+        "teacher_link",
+        "active",
+        "is_locked",
+        "created_at",
+        "updated_at",
+        "messages",
+        "unread_count",
+    )
     readonly_fields = fields
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
@@ -86,6 +96,20 @@ class ConversationAdmin(ReadOnlyAdmin):
         count = Subquery(unread.annotate(count=Count("pk")).values("count"))
         rows: QuerySet[Conversation] = super().get_queryset(request)
         return rows.annotate(unread_count=Coalesce(count, 0))
+
+    def has_lock_permission(self, request: HttpRequest) -> bool:
+        """Leads and superusers."""
+        return request.user.has_perm("chat.lock_conversations")
+
+    @admin.action(description=_("Lock selected conversations"), permissions=["lock"])
+    def lock_conversations(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
+        """Refuse messages in them."""
+        lock_conversations(self, request, queryset, True)
+
+    @admin.action(description=_("Unlock selected conversations"), permissions=["lock"])
+    def unlock_conversations(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
+        """Accept messages in them again."""
+        lock_conversations(self, request, queryset, False)
 
     def get_urls(self) -> list[URLPattern]:
         """Return the addresses of the pages; ours first, because Django's last one matches any text."""
@@ -213,6 +237,51 @@ class MessageAdmin(ReadOnlyAdmin):
     def sender_name(self, message: Message) -> str:
         """Return the user name of the sender."""
         return shown_name(message.sender)
+
+
+@admin.register(Assignment)
+class AssignmentAdmin(ReadOnlyAdmin):
+    """Who mentored whom, newest change first. Hand-off notes are for those who may see them."""
+
+    list_display = (
+        "created_at",
+        name_column("student", _("student"), "student__full_name"),
+        name_column("former", _("former mentor"), "former__full_name"),
+        name_column("mentor", _("mentor"), "mentor__full_name"),
+        name_column("by", _("changed by"), "by__username"),
+        "hand_off",
+    )
+    list_select_related = ("student", "former", "mentor", "by", "note")
+    list_filter = ("created_at",)
+    search_fields = ("student__full_name__folded", "student__user__username", "student__user__email")
+    search_help_text = _("Name, user name or e-mail address of the student.")
+    ordering = ("-pk",)
+    paginator = CappedPaginator
+    fields = ("created_at", "student_link", "former", "mentor", "by", "hand_off")
+    readonly_fields = fields
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Show the notes to those who may see them."""
+        return [name for name in self.list_display if name != "hand_off" or _may_see_notes(request)]
+
+    def get_fields(self, request: HttpRequest, obj: Assignment | None = None) -> Any:
+        """Show the note to those who may see it."""
+        return [name for name in self.fields if name != "hand_off" or _may_see_notes(request)]
+
+    @admin.display(description=_("student"))
+    def student_link(self, assignment: Assignment) -> str:
+        """Return a link to the student."""
+        return _profile_link(assignment.student)
+
+    @admin.display(description=_("hand-off note"), empty_value="-")
+    def hand_off(self, assignment: Assignment) -> str | None:
+        """Return the note, if there is one."""
+        note = getattr(assignment, "note", None)
+        return format_html('<div class="text" dir="auto">{}</div>', note.text) if note else None
+
+
+def _may_see_notes(request: HttpRequest) -> bool:
+    return request.user.has_perm("chat.view_handoffnote")
 
 
 def _conversation_chosen(request: HttpRequest) -> bool:

@@ -14,8 +14,10 @@ class ChatConfig(AppConfig):
         """Connect the receivers of signals."""
         from chat import groups
         from chat.bus import signals
+        from chat.moderation import reassignment
         from chat.store import deletion
 
         signals.connect()
         deletion.connect()
+        reassignment.connect()
         groups.connect(self)

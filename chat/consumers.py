@@ -16,7 +16,7 @@ from accounts.models import UserProfile
 from chat import services
 from chat.bus.event_bus import publish
 from chat.bus.events import TypingChanged
-from chat.errors import ClientError, CloseCode
+from chat.errors import ClientError, CloseCode, refusal
 from chat.live.conversation_feed import ConversationFeed
 from chat.live.handshake import Handshake, connect_participant
 from chat.live.hub import check_handshake
@@ -214,7 +214,9 @@ class ChatConsumer(SocketConsumer):
         """Publish that this participant began or stopped typing; uses no database."""
         is_typing = read(frame, SetTyping).is_typing
         if self.subscriber is None or not self.subscriber.is_active:
-            raise ClientError("conversation_closed", "This conversation is closed.", 403)
+            raise refusal("conversation_closed")
+        if self.subscriber.is_locked:
+            raise refusal("conversation_locked")
         self._publish_typing(is_typing)
 
     def _publish_typing(self, is_typing: bool) -> None:
@@ -246,6 +248,7 @@ class InboxConsumer(SocketConsumer):
     def _look_up(self, check: Callable[[int], None]) -> tuple[UserProfile, Mapping[int, EntryState], int]:
         user = services.signed_in(self.scope.get("user"))
         check(user.pk)
+        services.refuse_locked(user=user)
         profile = services.participant(user=user)
         return profile, entry_states([profile])[profile.pk], unread_total(profile)
 

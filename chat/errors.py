@@ -6,7 +6,9 @@ from http import HTTPStatus
 from typing import Literal
 
 FrameCode = Literal[
+    "account_locked",
     "conversation_closed",
+    "conversation_locked",
     "conversation_not_established",
     "empty_message",
     "invalid_characters",
@@ -43,7 +45,9 @@ RestCode = Literal[
 Code = FrameCode | RestCode
 
 ERROR_CODES: dict[Code, str] = {
+    "account_locked": "This person is locked: they can read over REST, and nothing else.",
     "conversation_closed": "The student has another mentor now: the conversation can only be read.",
+    "conversation_locked": "The platform's staff has locked the conversation: it can only be read.",
     "conversation_not_established": "Only pings can be sent on an inbox.",
     "empty_message": "Only white space. As in v1, a frame with neither `type` nor `message` counts as empty.",
     "invalid_characters": "The text contains NUL or lone surrogates.",
@@ -129,6 +133,19 @@ class ClientError(Exception):
     ) -> None:
         super().__init__(text)
         self.code, self.text, self.status, self.field, self.retry_after = code, text, status, field, retry_after
+
+
+# Why a conversation takes no message, in the order in which these are looked for.
+REFUSALS: dict[Code, str] = {
+    "account_locked": "This account is locked.",
+    "conversation_closed": "This conversation is closed.",
+    "conversation_locked": "This conversation is locked.",
+}
+
+
+def refusal(code: Code) -> ClientError:
+    """Return the error with which a message is refused that may not be written."""
+    return ClientError(code, REFUSALS[code], 403)
 
 
 class UnavailableError(ClientError):

@@ -8,15 +8,19 @@ from django.apps.registry import Apps
 from django.contrib.auth.management import create_permissions
 from django.db.models.signals import post_migrate
 
-# Who mentors whom, who has written how much; no texts.
-SUPPORT = ("accounts.view_user", "accounts.view_userprofile", "chat.view_conversation")
-# They deactivate users, assign mentors, read texts, each of which is recorded, and export them.
+# Who mentors and mentored whom, who has written how much; no texts.
+SUPPORT = ("accounts.view_user", "accounts.view_userprofile", "chat.view_conversation", "chat.view_assignment")
+# They deactivate and lock users, assign mentors, lock conversations, read texts, each of which is recorded, and export.
 LEADS = (
     *SUPPORT,
     "accounts.change_user",
     "accounts.change_userprofile",
     "chat.view_message",
     "chat.export_conversation",
+    "chat.view_handoffnote",
+    "chat.reassign_mentor",
+    "chat.lock_people",
+    "chat.lock_conversations",
 )
 
 GROUPS = {"support": SUPPORT, "leads": LEADS}

@@ -12,12 +12,36 @@ from django.db.models.functions import Greatest
 from accounts.models import User, UserProfile
 from chat.bus.event_bus import publish
 from chat.bus.events import ConversationStarted, MessagesRead
-from chat.errors import ClientError
-from chat.models import Conversation, MessageQuerySet
+from chat.errors import ClientError, refusal
+from chat.models import Conversation, ConversationQuerySet, MessageQuerySet
+from chat.moderation.locks import lock_conversation, lock_person, unlock_conversation, unlock_person
+from chat.moderation.reassignment import handoff_note, reassign_mentor
 from chat.runtime.rate_limit import send_limit
 from chat.store.batch import Draft, Outcome, Sent
 from chat.store.overview import create_missing
 from chat.store.writer import writer
+
+__all__ = [
+    "create_missing_conversations",
+    "former_conversation",
+    "former_conversations",
+    "handoff_note",
+    "lock_conversation",
+    "lock_person",
+    "mark_read",
+    "mark_read_up_to",
+    "mentor_conversation",
+    "mentor_profile",
+    "participant",
+    "queue_message",
+    "reassign_mentor",
+    "refuse_locked",
+    "send_message",
+    "signed_in",
+    "student_conversation",
+    "unlock_conversation",
+    "unlock_person",
+]
 
 # Messages are marked in steps. Otherwise the reader would wait for all of them, and so would the conversation's
 # senders, who need the same lock.
@@ -30,6 +54,13 @@ def signed_in(user: User | AnonymousUser) -> User:
     if not isinstance(user, User) or not user.is_active:
         raise ClientError("not_authenticated", "Authentication credentials were not provided.", 401)
     return user
+
+
+def refuse_locked(*, user: User) -> None:
+    """Raise `account_locked` for a person who is locked; they may only read over REST."""
+    profile = _profile(user)
+    if profile is not None and profile.is_locked:
+        raise refusal("account_locked")
 
 
 def student_conversation(*, user: User, create: bool = True) -> Conversation:
@@ -68,6 +99,23 @@ def mentor_conversation(*, user: User, conversation_id: int) -> Conversation:
     """Return a conversation of this teacher or trainer; 403 for other users, 404 for other conversations."""
     profile = mentor_profile(user=user)
     conversation = Conversation.objects.with_profiles().filter(pk=conversation_id, teacher=profile).first()
+    if conversation is None:
+        raise ClientError("conversation_not_found", "No such conversation.", 404)
+    return conversation
+
+
+def former_conversations(*, user: User) -> ConversationQuerySet:
+    """Return a student's conversations with mentors whom they do not have now; 403 for anyone else."""
+    profile = _profile(user)
+    if profile is None or not profile.is_student:
+        raise ClientError("not_a_student", "Only students have a mentor.", 403)
+    conversations = Conversation.objects.filter(student=profile)
+    return conversations if profile.mentor is None else conversations.exclude(teacher=profile.mentor)
+
+
+def former_conversation(*, user: User, conversation_id: int) -> Conversation:
+    """Return one of `former_conversations`; 404 for any other id."""
+    conversation = former_conversations(user=user).with_profiles().filter(pk=conversation_id).first()
     if conversation is None:
         raise ClientError("conversation_not_found", "No such conversation.", 404)
     return conversation

@@ -3,7 +3,7 @@
 from django.urls import path, register_converter
 from django.urls.converters import IntConverter
 
-from chat import views
+from chat import former_views, handoff_views, views
 from chat.wire.client_frames import parse_id
 
 
@@ -21,11 +21,24 @@ app_name = "chat"
 urlpatterns = [
     path("my-conversation/", views.StudentConversationView.as_view(), name="student-my-conversation"),
     path("my-conversation/messages/", views.StudentMessagesView.as_view(), name="student-my-conversation-messages"),
+    path(
+        "my-conversation/former/", former_views.FormerConversationsView.as_view(), name="student-former-conversations"
+    ),
+    path(
+        "my-conversation/former/<row_id:conversation_pk>/messages/",
+        former_views.FormerMessagesView.as_view(),
+        name="student-former-conversation-messages",
+    ),
     path("teacher/conversations/", views.MentorConversationsView.as_view(), name="teacher-conversations-list"),
     path(
         "teacher/conversations/<row_id:conversation_pk>/messages/",
         views.MentorMessagesView.as_view(),
         name="teacher-conversation-messages",
+    ),
+    path(
+        "teacher/conversations/<row_id:conversation_pk>/handoff-note/",
+        handoff_views.HandoffNoteView.as_view(),
+        name="teacher-conversation-handoff-note",
     ),
     path(
         "conversations/<row_id:conversation_pk>/mark-read/",

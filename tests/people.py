@@ -126,6 +126,7 @@ def conversation_object(
         "last_message": message_object(last, reader) if last else None,
         "unread_message_count_for_user": unread,
         "is_active": is_active,
+        "is_locked": conversation.is_locked,
     }
 
 

@@ -31,6 +31,7 @@ PROOFS: Sequence[tuple[str, Sequence[str]]] = [
     ),
     ("2,000 sends into one conversation", [f"{CONCURRENCY}two_thousand"]),
     ("readers that do not read, floods", [f"{E2E}slow_reader.py", f"{E2E}server_back_pressure.py"]),
+    ("the mentor changes while all write", [f"{E2E}reassignment.py"]),
     ("who may see what", ["tests/test_access_matrix.py", f"{E2E}access_sockets.py"]),
     (
         "sessions and places that end",

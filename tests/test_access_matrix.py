@@ -32,37 +32,49 @@ COLUMNS = {
     "GET no messages": ("GET", "teacher/conversations/{no}/messages/"),
     "POST no messages": ("POST", "teacher/conversations/{no}/messages/"),
     "POST no mark-read": ("POST", "conversations/{no}/mark-read/"),
+    "GET former": ("GET", "my-conversation/former/"),
+    "GET its messages as former": ("GET", "my-conversation/former/{its}/messages/"),
+    "POST its messages as former": ("POST", "my-conversation/former/{its}/messages/"),
+    "GET no messages as former": ("GET", "my-conversation/former/{no}/messages/"),
+    "POST no messages as former": ("POST", "my-conversation/former/{no}/messages/"),
+    "GET its note": ("GET", "teacher/conversations/{its}/handoff-note/"),
+    "GET no note": ("GET", "teacher/conversations/{no}/handoff-note/"),
 }
 
 # What each is answered, in the order of the columns; "sees": whether the conversation's messages may be shown to them.
-#                           own            list  its            nobody's
-#                           get  get  post get   get  post mark get  post mark   sees
+#                           own            list  its            nobody's        former its       nobody's  note
+#                           get  get  post get   get  post mark get  post mark  get  get  post get  post its  no    sees
 MATRIX = """
-student                     200  200  201  403   403  403  200  403  403  403    yes
-teacher                     403  403  403  200   200  201  200  404  404  403    yes
-former mentor               403  403  403  200   200  403  200  404  404  403    yes
-teacher made a trainer      403  403  403  200   200  201  200  404  404  403    yes
-student of another mentor   200  200  201  403   403  403  200  403  403  403    no
-student without mentor      404  404  404  403   403  403  200  403  403  403    no
-other student               200  200  201  403   403  403  403  403  403  403    no
-other student, no mentor    404  404  404  403   403  403  403  403  403  403    no
-other teacher               403  403  403  200   404  404  403  404  404  403    no
-new mentor                  403  403  403  200   404  404  403  404  404  403    no
-student turned teacher      403  403  403  200   404  404  403  404  404  403    no
-teacher turned student      404  404  404  403   403  403  403  403  403  403    no
-administrator by role       403  403  403  403   403  403  403  403  403  403    no
-admin without profile       403  403  403  403   403  403  403  403  403  403    no
-anonymous                   401  401  401  401   401  401  401  401  401  401    no
-junk cookie                 401  401  401  401   401  401  401  401  401  401    no
-cookie with NUL             401  401  401  401   401  401  401  401  401  401    no
-cookie too long             401  401  401  401   401  401  401  401  401  401    no
-cookie not ASCII            401  401  401  401   401  401  401  401  401  401    no
-expired session             401  401  401  401   401  401  401  401  401  401    no
-signed out                  401  401  401  401   401  401  401  401  401  401    no
-password changed            401  401  401  401   401  401  401  401  401  401    no
-deactivated student         401  401  401  401   401  401  401  401  401  401    no
-deactivated teacher         401  401  401  401   401  401  401  401  401  401    no
-deleted                     401  401  401  401   401  401  401  401  401  401    no
+student                     200  200  201  403   403  403  200  403  403  403  200  404  404  404  404  403  403    yes
+teacher                     403  403  403  200   200  201  200  404  404  403  403  403  403  403  403  200  404    yes
+former mentor               403  403  403  200   200  403  200  404  404  403  403  403  403  403  403  200  404    yes
+teacher made a trainer      403  403  403  200   200  201  200  404  404  403  403  403  403  403  403  200  404    yes
+student of another mentor   200  200  201  403   403  403  200  403  403  403  200  200  403  404  404  403  403    yes
+student without mentor      404  404  404  403   403  403  200  403  403  403  200  200  403  404  404  403  403    yes
+other student               200  200  201  403   403  403  403  403  403  403  200  404  404  404  404  403  403    no
+other student, no mentor    404  404  404  403   403  403  403  403  403  403  200  404  404  404  404  403  403    no
+other teacher               403  403  403  200   404  404  403  404  404  403  403  403  403  403  403  404  404    no
+new mentor                  403  403  403  200   404  404  403  404  404  403  403  403  403  403  403  404  404    no
+student turned teacher      403  403  403  200   404  404  403  404  404  403  403  403  403  403  403  404  404    no
+teacher turned student      404  404  404  403   403  403  403  403  403  403  200  404  404  404  404  403  403    no
+administrator by role       403  403  403  403   403  403  403  403  403  403  403  403  403  403  403  403  403    no
+admin without profile       403  403  403  403   403  403  403  403  403  403  403  403  403  403  403  403  403    no
+locked student              200  200  403  403   403  403  200  403  403  403  200  404  404  404  404  403  403    yes
+locked former student       404  404  404  403   403  403  200  403  403  403  200  200  403  404  404  403  403    yes
+locked teacher              403  403  403  200   200  403  200  404  404  403  403  403  403  403  403  200  404    yes
+student, locked there       200  200  403  403   403  403  200  403  403  403  200  404  404  404  404  403  403    yes
+teacher, locked there       403  403  403  200   200  403  200  404  404  403  403  403  403  403  403  200  404    yes
+anonymous                   401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
+junk cookie                 401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
+cookie with NUL             401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
+cookie too long             401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
+cookie not ASCII            401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
+expired session             401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
+signed out                  401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
+password changed            401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
+deactivated student         401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
+deactivated teacher         401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
+deleted                     401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
 """
 ROWS = [(line[:28].strip(), line[28:].split()) for line in MATRIX.strip().splitlines()]
 
@@ -81,6 +93,10 @@ def profile(user: User, **fields: Any) -> User:
     return user
 
 
+def locked_there(people: People) -> Any:
+    return Conversation.objects.filter(pk=people.conversation.pk).update(is_locked=True)
+
+
 def person(kind: str, people: People) -> str | None:
     """Put this person into the described state, and return their cookie, created before that if it matters."""
     same: dict[str, Callable[[], User]] = {
@@ -90,6 +106,11 @@ def person(kind: str, people: People) -> str | None:
         "teacher made a trainer": lambda: profile(people.teacher, role=RoleChoices.TRAINER),
         "student of another mentor": lambda: profile(people.student, assigned_mentor=people.trainer.profile),
         "student without mentor": lambda: profile(people.student, assigned_mentor=None),
+        "locked student": lambda: profile(people.student, is_locked=True),
+        "locked former student": lambda: profile(people.student, is_locked=True, assigned_mentor=None),
+        "locked teacher": lambda: profile(people.teacher, is_locked=True),
+        "student, locked there": lambda: locked_there(people) and people.student,
+        "teacher, locked there": lambda: locked_there(people) and people.teacher,
         "other student": lambda: people.other_student,
         "other student, no mentor": lambda: people.stranger,
         "other teacher": lambda: people.trainer,

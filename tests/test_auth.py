@@ -39,6 +39,7 @@ def student_object(people: People) -> dict[str, Any]:
         "email": "student@example.com",
         "profile": profile_object(people.student),
         "mentor": profile_object(people.teacher),
+        "is_locked": False,
     }
 
 
@@ -130,11 +131,13 @@ def test_me_shows_mentors_without_a_mentor_and_administrators_without_a_profile(
             "email": "teacher@example.com",
             "profile": profile_object(teacher),
             "mentor": None,
+            "is_locked": False,
         },
     )
     assert me(client_of(admin)) == (
         200,
-        {"id": admin.pk, "username": "admin", "email": "admin@example.com", "profile": None, "mentor": None},
+        {"id": admin.pk, "username": "admin", "email": "admin@example.com", "profile": None, "mentor": None}
+        | {"is_locked": False},
     )
 
 

@@ -25,9 +25,13 @@ OPERATIONS = {
     "GET /api/v1/chat/my-conversation/": {200, 401, 403, 404, 429},
     "GET /api/v1/chat/my-conversation/messages/": {200, 401, 403, 404, 429},
     "POST /api/v1/chat/my-conversation/messages/": {200, 201, 401, 403, 404, 413, 415, 429},
+    "GET /api/v1/chat/my-conversation/former/": {200, 401, 403, 404, 429},
+    "GET /api/v1/chat/my-conversation/former/{conversation_pk}/messages/": {200, 401, 403, 404, 429},
+    "POST /api/v1/chat/my-conversation/former/{conversation_pk}/messages/": {401, 403, 404, 413},
     "GET /api/v1/chat/teacher/conversations/": {200, 401, 403, 404, 429},
     "GET /api/v1/chat/teacher/conversations/{conversation_pk}/messages/": {200, 401, 403, 404, 429},
     "POST /api/v1/chat/teacher/conversations/{conversation_pk}/messages/": {200, 201, 401, 403, 404, 413, 415, 429},
+    "GET /api/v1/chat/teacher/conversations/{conversation_pk}/handoff-note/": {200, 401, 403, 404, 429},
     "POST /api/v1/chat/conversations/{conversation_pk}/mark-read/": {200, 401, 403, 404, 413, 429},
 }
 

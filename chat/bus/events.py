@@ -79,6 +79,14 @@ class AccessChanged(Event, frozen=True, tag="LookAgain"):  # the tag of older re
     user_id: int
 
 
+class ConversationLockChanged(Event, frozen=True):
+    """A conversation was locked or unlocked: each process looks at its sockets, and at the lists that hold it."""
+
+    group = AccessChanged.group
+
+    conversation_id: int
+
+
 class ConversationStarted(Event, frozen=True):
     """A student and a mentor now have a conversation; both ids are those of profiles."""
 
@@ -98,7 +106,14 @@ class PresenceChanged(Event, frozen=True):
 
 
 AnyEvent = (
-    MessagePosted | MessagesRead | TextsErased | TypingChanged | AccessChanged | ConversationStarted | PresenceChanged
+    MessagePosted
+    | MessagesRead
+    | TextsErased
+    | TypingChanged
+    | AccessChanged
+    | ConversationLockChanged
+    | ConversationStarted
+    | PresenceChanged
 )
 
 ACCESS_GROUP = AccessChanged.group  # every process with open sockets joins it

@@ -30,6 +30,7 @@ from chat.wire.server_frames import (
     ERASED_IDS_PER_FRAME,
     STATUS_IDS_PER_FRAME,
     ConnectionEstablished,
+    ConversationState,
     Frame,
     MessagesErased,
     NewMessage,
@@ -52,7 +53,9 @@ class ConversationFeed(Subscriber):
         super().__init__(**subscriber)
         self.conversation_id = conversation.pk
         self.student_user_id, self.teacher_user_id = conversation.student.user_id, conversation.teacher.user_id
-        self.is_active = conversation.is_active  # as of the last check of its access
+        # As of the last check of its access; and as last sent to the client.
+        self.is_active, self.is_locked = conversation.is_active, conversation.is_locked
+        self._told: ConversationState | None = None
         self._first = self._last = 0  # seqs: messages above `first`, up to `last`, have been sent
         self._known = 0  # the highest seq that exists
         self._committed = 0.0  # Unix time at which the message that is being written was committed
@@ -87,11 +90,23 @@ class ConversationFeed(Subscriber):
     def _first_frames(self, handshake: Handshake) -> Iterator[Frame]:
         group = conversation_group(self.conversation_id)
         yield ConnectionEstablished(conversation_id=str(self.conversation_id), room_group_name=group)
+        if self._wants_events:
+            yield self._new_state()
         for event in handshake.missed:
             yield self._new_message(event)
         if handshake.recovered is not None:
             count = len(handshake.missed)
             yield ResumeComplete(recovered=handshake.recovered, count=count, read_up_to=handshake.read_up_to)
+
+    def _new_state(self) -> ConversationState:
+        self._told = ConversationState(is_active=self.is_active, is_locked=self.is_locked)
+        return self._told
+
+    def access_checked(self) -> None:
+        """Tell the client if the state of the conversation has changed."""
+        before = self._told
+        if before is not None and (before.is_active, before.is_locked) != (self.is_active, self.is_locked):
+            self.send(self._new_state())
 
     def on_event(self, event: ConversationEvent) -> None:
         """Handle an event of the conversation."""
@@ -101,7 +116,7 @@ class ConversationFeed(Subscriber):
             self._take_read(event)
         elif isinstance(event, TextsErased):
             self._take_erased(event)
-        elif isinstance(event, TypingChanged) and event.user_id != self.user_id:
+        elif isinstance(event, TypingChanged) and event.user_id != self.user_id and not self.is_locked:
             self.send_latest("typing", Typing(user=event.user_id, is_typing=event.is_typing))
 
     def answer_repeat(self, event: MessagePosted) -> None:

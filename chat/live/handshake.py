@@ -60,6 +60,7 @@ def connect_participant(  # noqa: PLR0913 - each by its name
     fits = person is not None and (session is None or session_fits(session, person))
     user = services.signed_in(person if person is not None and fits else AnonymousUser())
     check(user.pk)
+    services.refuse_locked(user=user)
     if not _may_connect(conversation, user, to_student=conversation_id is None):
         conversation, unread = _conversation_from_services(user, conversation_id), True
     if mark and unread and services.mark_read(conversation=conversation, reader=user):

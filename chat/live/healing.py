@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterable
 
 from chat.bus.event_bus import event_bus
-from chat.bus.events import AccessChanged, ConversationStarted
+from chat.bus.events import AccessChanged, ConversationLockChanged, ConversationStarted
 from chat.errors import UnavailableError
 from chat.live.conversation_feed import ConversationFeed
 from chat.live.inbox_feed import InboxFeed
@@ -39,6 +39,7 @@ class Healing:
         )
         self._tasks = Tasks("healing")
         event_bus().on(AccessChanged, self._access_changed)
+        event_bus().on(ConversationLockChanged, self._lock_changed)
         event_bus().on(ConversationStarted, self._conversation_started)
         event_bus().on_gap = lambda: self._tasks.run("gap", self.heal_all)
 
@@ -85,6 +86,10 @@ class Healing:
 
     def _access_changed(self, event: AccessChanged) -> None:
         self._now.add([feed for feed in registry().inbox_feeds if event.user_id in feed.listed_people])
+
+    def _lock_changed(self, event: ConversationLockChanged) -> None:
+        feeds = registry().by_conversation[event.conversation_id]
+        self._now.add([feed for feed in feeds if isinstance(feed, InboxFeed)])
 
     def _conversation_started(self, event: ConversationStarted) -> None:
         pair = (event.student_id, event.teacher_id)

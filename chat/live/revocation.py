@@ -65,9 +65,11 @@ def _revocation(
     session = sessions.get(subscriber.session_key or "")
     if subscriber.session_key is not None and (session is None or not session_fits(session, user)):
         return Revocation(CloseCode.SESSION_ENDED, certain=session is None)
+    profile = getattr(user, "profile", None)
+    if profile is not None and profile.is_locked:
+        return Revocation(CloseCode.NOT_ALLOWED)
     if isinstance(subscriber, ConversationFeed):
         return _conversation_revocation(subscriber, conversations.get(subscriber.conversation_id))
-    profile = getattr(user, "profile", None)
     if isinstance(subscriber, InboxFeed) and not (profile and _same_side(profile, subscriber.profile)):
         return Revocation(CloseCode.NOT_ALLOWED)
     return None
@@ -82,5 +84,6 @@ def _conversation_revocation(feed: ConversationFeed, conversation: Conversation 
         return Revocation(CloseCode.NOT_FOUND)
     if conversation.member(feed.user_id) is None or (feed.is_active and not conversation.is_active):
         return Revocation(CloseCode.NOT_ALLOWED)
-    feed.is_active = conversation.is_active  # a mentor who was assigned again may lose access again
+    # A mentor who was assigned again may lose access again.
+    feed.is_active, feed.is_locked = conversation.is_active, conversation.is_locked
     return None

@@ -28,7 +28,8 @@ _encoder = msgspec.json.Encoder()
 class Subscriber:
     """Base class of the feeds, one for each kind of socket.
 
-    `session_key` is None for a socket that was not authenticated by a session. `write` sends one text frame. `close`
+    `session_key` is None for a socket that was not authenticated by a session. `wants_events` says whether its client
+    asked by `?events=1` for the kinds of frames that older clients do not know. `write` sends one text frame. `close`
     closes the socket soon, with a code, and may be called from anywhere in the event loop. A subscriber must be created
     in the socket's task: it copies the context of that task and runs all work in it, so that log lines name the socket.
     """
@@ -39,14 +40,14 @@ class Subscriber:
         user_id: int,
         session_key: str | None,
         wants_presence: bool,
-        wants_events: bool = False,
         write: Callable[[str], Awaitable[None]],
         close: Callable[[int], None],
+        wants_events: bool = False,
     ) -> None:
         self.user_id, self.session_key, self.close = user_id, session_key, close
         self.context = copy_context()
         self.frames_written = 0
-        self._wants_presence, self._wants_events, self._write = wants_presence, wants_events, write
+        self._wants_presence, self._write, self._wants_events = wants_presence, write, wants_events
         self._started = self._stopped = False
         self._waiting: deque[str] = deque()
         self._latest: dict[Hashable, str] = {}
@@ -76,6 +77,9 @@ class Subscriber:
     def on_event(self, event: ConversationEvent) -> None:
         """Handle an event of one of its conversations."""
         raise NotImplementedError
+
+    def access_checked(self) -> None:
+        """Do what a check of the access that found it good may require."""
 
     def stop(self) -> None:
         """Send nothing more."""

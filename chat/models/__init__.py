@@ -8,5 +8,15 @@ from chat.models.conversation import (
     MessageQuerySet,
     take_seq,
 )
+from chat.models.moderation import Assignment, HandoffNote
 
-__all__ = ["Conversation", "ConversationQuerySet", "LastSeen", "Message", "MessageQuerySet", "take_seq"]
+__all__ = [
+    "Assignment",
+    "Conversation",
+    "ConversationQuerySet",
+    "HandoffNote",
+    "LastSeen",
+    "Message",
+    "MessageQuerySet",
+    "take_seq",
+]

@@ -72,10 +72,11 @@ class Conversation(models.Model):
     # How far each participant has read: the other one's messages up to this seq have is_read. These seqs only grow.
     student_read_seq = models.PositiveBigIntegerField(default=0, editable=False)
     teacher_read_seq = models.PositiveBigIntegerField(default=0, editable=False)
+    is_locked = models.BooleanField(_("locked"), default=False, db_default=False, editable=False)
 
     objects = ConversationQuerySet.as_manager()
 
-    COUNTERS = frozenset({"updated_at", "last_seq", "student_read_seq", "teacher_read_seq"})
+    COUNTERS = frozenset({"updated_at", "last_seq", "student_read_seq", "teacher_read_seq", "is_locked"})
 
     class Meta:
         verbose_name = _("conversation")
@@ -88,7 +89,7 @@ class Conversation(models.Model):
         return f"#{self.pk}"
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """Save, except the counters: they change only under the row lock, and this instance may be stale."""
+        """Save, except the counters and the lock: others change them meanwhile, and this instance may be stale."""
         adding = self._state.adding
         if not adding and kwargs.get("update_fields") is None:
             fields = (field.name for field in self._meta.concrete_fields if not field.primary_key)
@@ -108,6 +109,10 @@ class Conversation(models.Model):
     def is_active(self) -> bool:
         """Whether this teacher is still the student's mentor. Messages stay readable after that."""
         return self.student.is_student and self.teacher.is_mentor and self.student.assigned_mentor_id == self.teacher_id
+
+    def person(self, user_id: int) -> UserProfile | None:
+        """The profile of this user if the conversation is theirs, in whatever role they are now."""
+        return next((profile for profile in (self.student, self.teacher) if profile.user_id == user_id), None)
 
     def member(self, user_id: int) -> UserProfile | None:
         """The profile of a participant who still has their role in this conversation; None for all other users."""

@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts.models import MENTOR_ROLES, RoleChoices
 from accounts.serializers import ProfileBody
 from chat.bus.events import MessagePosted
-from chat.errors import ClientError, UnavailableError
+from chat.errors import ClientError, UnavailableError, refusal
 from chat.models import Conversation, Message
 from chat.runtime.database import fetch, note_refusal
 from chat.runtime.database_errors import Trouble, count_trouble, temporary_trouble, trouble_of
@@ -30,7 +30,8 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 # the others of the batch do not wait with it, no deadlock is possible, and what it reads of people is what was
 # committed when it had the lock. Each row is tried once, so that no message overtakes an earlier one that was left
 # out. The sender is locked as the message's foreign key would lock them at the COMMIT. A row without an id is a message
-# whose conversation is locked.
+# whose conversation is locked. So is one that changed after the statement began and before it had the lock (`xmin`):
+# the statement sees people as they were when it began, and the change may be another mentor (chat/moderation/).
 # OFFSET 0 keeps PostgreSQL from joining whole tables: for each message it reads a few rows, by their indexes.
 STATEMENT = """
 WITH given AS MATERIALIZED (
@@ -38,9 +39,13 @@ WITH given AS MATERIALIZED (
     FROM unnest(%(n)s::int[], %(conversation)s::bigint[], %(sender)s::bigint[], %(content)s::text[],
         %(client_id)s::text[]) AS given (n, conversation_id, sender_id, content, client_id)
 ), conversation AS MATERIALIZED (
-    SELECT id AS conversation_id, last_seq, updated_at, student_id, teacher_id FROM chat_conversation
-    WHERE id = ANY(%(conversation)s::bigint[])
-    FOR NO KEY UPDATE SKIP LOCKED
+    SELECT * FROM (
+        SELECT id AS conversation_id, last_seq, updated_at, student_id, teacher_id, is_locked, xmin AS version
+        FROM chat_conversation
+        WHERE id = ANY(%(conversation)s::bigint[])
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) held
+    WHERE version = (SELECT xmin FROM chat_conversation WHERE id = conversation_id)
 ), "user" AS MATERIALIZED (
     SELECT id, username, email, is_active FROM accounts_user
     WHERE id = ANY(%(sender)s::bigint[])
@@ -58,13 +63,14 @@ WITH given AS MATERIALIZED (
         JOIN "user" ON "user".id = profile.user_id
         WHERE student.id = entry.student_id AND teacher.id = entry.teacher_id AND profile.user_id = entry.sender_id
             AND student.role = %(student)s AND teacher.role = ANY(%(mentors)s::text[]) AND "user".is_active
+            AND NOT profile.is_locked
         OFFSET 0
     ) sender
-    WHERE entry.client_id IS NULL OR NOT EXISTS (
+    WHERE NOT entry.is_locked AND (entry.client_id IS NULL OR NOT EXISTS (
         SELECT FROM chat_message stored WHERE stored.sender_id = entry.sender_id
             AND stored.conversation_id = entry.conversation_id AND stored.client_id = entry.client_id
         OFFSET 0
-    )
+    ))
 ), inserted AS (
     INSERT INTO chat_message (id, conversation_id, sender_id, content, timestamp, is_read, seq, client_id)
     SELECT id, conversation_id, sender_id, content, sent_at, false, seq, client_id FROM allowed
@@ -290,9 +296,14 @@ def _message(draft: Draft, conversation: Conversation | None, now: datetime) -> 
 
     The times of a conversation never go back, whatever a clock does.
     """
+    person = conversation.person(draft.sender_id) if conversation else None
+    if person is not None and person.is_locked:
+        return refusal("account_locked")
     member = conversation.member(draft.sender_id) if conversation else None
     if conversation is None or member is None or not member.user.is_active or not conversation.is_active:
-        return ClientError("conversation_closed", "This conversation is closed.", 403)
+        return refusal("conversation_closed")
+    if conversation.is_locked:
+        return refusal("conversation_locked")
     conversation.last_seq, conversation.updated_at = conversation.last_seq + 1, max(now, conversation.updated_at)
     return Message(
         conversation=conversation,

@@ -23,9 +23,9 @@ def _columns(model: type[Model], names: Collection[str]) -> Sequence[str]:
 
 
 USER = _columns(User, {"id", "password", "is_active"})
-PROFILE = _columns(UserProfile, {"id", "user_id", "role", "assigned_mentor_id"})
+PROFILE = _columns(UserProfile, {"id", "user_id", "role", "assigned_mentor_id", "is_locked"})
 CONVERSATION = _columns(
-    Conversation, {"id", "student_id", "teacher_id", "last_seq", "student_read_seq", "teacher_read_seq"}
+    Conversation, {"id", "student_id", "teacher_id", "last_seq", "student_read_seq", "teacher_read_seq", "is_locked"}
 )
 
 # A student's conversation is found by their present mentor, a mentor's by its id.

@@ -34,7 +34,11 @@ AFTER = {
     "description": "The id of the last received message, 0 for none: what came after it is sent first, at most 500.",
 }
 PRESENCE = {"type": "integer", "enum": [1], "description": "Sends the other participant's presence."}
-EVENTS = {"type": "integer", "enum": [1], "description": "Sends `messages_erased`."}
+EVENTS = {
+    "type": "integer",
+    "enum": [1],
+    "description": "Sends the kinds of frames that older clients do not know: `conversation_state`, `messages_erased`.",
+}
 QUERY = {"mark_read": MARK_READ, "after": AFTER, "presence": PRESENCE, "events": EVENTS}
 
 PATHS: dict[str, schemas.Schema] = {

@@ -10,6 +10,7 @@ from django.conf import settings
 from accounts.serializers import CsrfBody, LoginProblem, MeBody, ProfileBody
 from chat.errors import FrameCode, RestCode
 from chat.wire.client_frames import ClientFrame, MessagePost, Ping, SendMessage
+from chat.wire.moderation import HandoffNoteBody
 from chat.wire.server_frames import (
     ConversationBody,
     ConversationFrame,
@@ -31,6 +32,7 @@ OBJECTS: tuple[Struct, ...] = (
     *(ProfileBody, MeBody, CsrfBody, LoginProblem),
     *(MessageBody, MessagePage, MessagePost, ConversationBody, ConversationPage, MarkedBody),
     *(Problem, MessageProblem, PageProblem),
+    HandoffNoteBody,
 )
 # Frames on a socket, by its kind and by the side that sends them.
 CONVERSATION_FRAMES: tuple[Struct, ...] = get_args(ConversationFrame)

@@ -41,6 +41,7 @@ class ConversationBody(msgspec.Struct, frozen=True):
     last_message: MessageBody | None
     unread_message_count_for_user: int
     is_active: bool
+    is_locked: bool
 
 
 class MessagePage(msgspec.Struct, frozen=True):
@@ -103,6 +104,16 @@ class ConnectionEstablished(Frame, frozen=True, tag="connection_established"):
 
     conversation_id: str
     room_group_name: str
+
+
+class ConversationState(Frame, frozen=True, tag="conversation_state"):
+    """Whether the mentor is still assigned, and whether the conversation is locked; only with `?events=1`.
+
+    Sent directly after the first frame, and at each change.
+    """
+
+    is_active: bool
+    is_locked: bool
 
 
 class NewMessage(Frame, frozen=True, tag="new_message"):
@@ -178,6 +189,7 @@ class ErrorFrame(msgspec.Struct, frozen=True):
 
 ConversationFrame = (
     ConnectionEstablished
+    | ConversationState
     | NewMessage
     | UpdateMessageStatus
     | MessagesErased
@@ -234,6 +246,7 @@ def conversation_body(
         last_message=message_body(last_message, reader_id) if last_message else None,
         unread_message_count_for_user=unread,
         is_active=conversation.is_active,
+        is_locked=conversation.is_locked,
     )
 
 
@@ -245,6 +258,7 @@ _message = MessageBody(101, 5, _student, "Is the exam on Sunday?", _then, is_rea
 # Examples for the AsyncAPI document, one for each frame.
 SERVER_FRAME_EXAMPLES: tuple[msgspec.Struct, ...] = (
     ConnectionEstablished(conversation_id="123", room_group_name="chat_123"),
+    ConversationState(is_active=True, is_locked=False),
     NewMessage(_message, "0d2b1c7e"),
     UpdateMessageStatus([99, 101], is_read=True, reader=7),
     MessagesErased([99, 101]),
@@ -254,5 +268,7 @@ SERVER_FRAME_EXAMPLES: tuple[msgspec.Struct, ...] = (
     Pong(),
     ErrorFrame("You are writing too fast.", "rate_limited", 0.2),
     InboxEstablished(unread_total=4),
-    ConversationUpdate(ConversationBody(123, _student, _teacher, _then, _then, _message, 1, is_active=True)),
+    ConversationUpdate(
+        ConversationBody(123, _student, _teacher, _then, _then, _message, 1, is_active=True, is_locked=False)
+    ),
 )

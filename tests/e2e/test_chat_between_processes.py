@@ -72,6 +72,7 @@ async def test_student_and_teacher_chat_across_processes(processes: Processes, p
         "email": f"{pair.student.username}@example.com",
         "profile": student["profile"],
         "mentor": teacher["profile"],
+        "is_locked": False,
     }
     assert student["profile"] == {
         "user_id": student["profile"]["user_id"],

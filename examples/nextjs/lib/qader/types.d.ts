@@ -1,8 +1,12 @@
 // Made by `make generate` from the structs that the server encodes and reads. Do not edit.
 
 export type FrameErrorCode =
+	/** This person is locked: they can read over REST, and nothing else. */
+	| "account_locked"
 	/** The student has another mentor now: the conversation can only be read. */
 	| "conversation_closed"
+	/** The platform's staff has locked the conversation: it can only be read. */
+	| "conversation_locked"
 	/** Only pings can be sent on an inbox. */
 	| "conversation_not_established"
 	/** Only white space. As in v1, a frame with neither `type` nor `message` counts as empty. */
@@ -74,6 +78,7 @@ export interface Me {
 	email: string;
 	profile: Profile | null;
 	mentor: Profile | null;
+	is_locked: boolean;
 }
 
 /** The token for `X-CSRFToken`. */
@@ -128,6 +133,7 @@ export interface Conversation {
 	last_message: Message | null;
 	unread_message_count_for_user: number;
 	is_active: boolean;
+	is_locked: boolean;
 }
 
 /** Conversations of a mentor, most recently active first. */
@@ -167,6 +173,12 @@ export interface PageProblem {
 	mark_read?: Array<string>;
 }
 
+/** What a mentor was told about a student when they were assigned; an empty text and null if nothing. */
+export interface HandoffNote {
+	text?: string;
+	created_at?: string | null;
+}
+
 /** A message that is sent on a socket. As in v1 it needs no `type`, and an unknown `type` is ignored. */
 export interface SendMessage {
 	/** Must not be blank or contain NUL or lone surrogates. The length is counted in code points. */
@@ -197,6 +209,17 @@ export interface ConnectionEstablished {
 	type: "connection_established";
 	conversation_id: string;
 	room_group_name: string;
+}
+
+/**
+ * Whether the mentor is still assigned, and whether the conversation is locked; only with `?events=1`.
+ *
+ * Sent directly after the first frame, and at each change.
+ */
+export interface ConversationState {
+	type: "conversation_state";
+	is_active: boolean;
+	is_locked: boolean;
 }
 
 /** A message. Each is sent once per socket, in order; only the sender's own sockets receive `client_id`. */
@@ -278,6 +301,7 @@ export type ErrorCode = FrameErrorCode | RestErrorCode;
 /** Frames that the server sends on a conversation's socket. */
 export type ConversationFrame =
 	| ConnectionEstablished
+	| ConversationState
 	| NewMessage
 	| UpdateMessageStatus
 	| MessagesErased
