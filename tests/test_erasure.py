@@ -284,6 +284,8 @@ async def test_open_sockets_are_told_where_they_asked_for_it(
     told = connected(connect, live_people.teacher, conversation, "?events=1")
     untold = connected(connect, live_people.teacher, conversation)
     async with told as socket, untold as v1, connected(connect, live_people.student, None, "?mark_read=false") as own:
+        state = {"type": "conversation_state", "is_active": True, "is_locked": False}
+        assert await socket.receive_json() == state
         await in_thread(erase, live_people.student)
         assert await own.close_code() == SIGNED_OUT
         assert await receive_many(socket, 2) == [

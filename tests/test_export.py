@@ -105,6 +105,7 @@ def test_a_person_is_exported_with_former_conversations(people: People, tmp_path
             "email": "student@example.com",
             "profile": profile_object(people.student),
             "mentor": profile_object(people.teacher),
+            "is_locked": False,
             "is_active": True,
             "date_joined": moment(people.student.date_joined),
             "last_login": None,
