@@ -8,8 +8,14 @@ from django.apps.registry import Apps
 from django.contrib.auth.management import create_permissions
 from django.db.models.signals import post_migrate
 
-# Who mentors and mentored whom, who has written how much; no texts.
-SUPPORT = ("accounts.view_user", "accounts.view_userprofile", "chat.view_conversation", "chat.view_assignment")
+# Who mentors and mentored whom, who has written how much, who waits; no texts.
+SUPPORT = (
+    "accounts.view_user",
+    "accounts.view_userprofile",
+    "chat.view_conversation",
+    "chat.view_assignment",
+    "chat.view_mentor",
+)
 # They deactivate and lock users, assign mentors, lock conversations, read texts, each of which is recorded, and export.
 LEADS = (
     *SUPPORT,

@@ -11,7 +11,7 @@ from django.db.models.functions import Greatest
 
 from accounts.models import User, UserProfile
 from chat.bus.event_bus import publish
-from chat.bus.events import ConversationStarted, MessagesRead
+from chat.bus.events import ConversationStarted, MessagesRead, WaitingChanged
 from chat.errors import ClientError, refusal
 from chat.models import Conversation, ConversationQuerySet, MessageQuerySet
 from chat.moderation.locks import lock_conversation, lock_person, unlock_conversation, unlock_person
@@ -19,6 +19,7 @@ from chat.moderation.reassignment import handoff_note, reassign_mentor
 from chat.runtime.rate_limit import send_limit
 from chat.store.batch import Draft, Outcome, Sent
 from chat.store.overview import create_missing
+from chat.store.waiting import end_waiting
 from chat.store.writer import writer
 
 __all__ = [
@@ -185,6 +186,12 @@ def _mark_oldest(conversation: Conversation, reader: User, unread: MessageQueryS
         messages = [(pk, seq) for pk, seq, _ in found]
         publish(MessagesRead(conversation.pk, reader.pk, before, newest, messages))
     return len(found), marked
+
+
+def mark_done(*, conversation: Conversation) -> None:
+    """Store that nothing so far needs a reply: nobody waits until the student writes again. Both inboxes are told."""
+    if end_waiting(conversation.pk):
+        publish(WaitingChanged(conversation.pk))
 
 
 async def send_message(*, conversation_id: int, sender_id: int, content: str, client_id: str | None) -> Sent:

@@ -39,44 +39,46 @@ COLUMNS = {
     "POST no messages as former": ("POST", "my-conversation/former/{no}/messages/"),
     "GET its note": ("GET", "teacher/conversations/{its}/handoff-note/"),
     "GET no note": ("GET", "teacher/conversations/{no}/handoff-note/"),
+    "POST its done": ("POST", "conversations/{its}/done/"),
+    "POST no done": ("POST", "conversations/{no}/done/"),
 }
 
 # What each is answered, in the order of the columns; "sees": whether the conversation's messages may be shown to them.
-#                           own            list  its            nobody's        former its       nobody's  note
-#                           get  get  post get   get  post mark get  post mark  get  get  post get  post its  no    sees
+#                         own         listits         nobody's    former              note    done
+#                         get get pst get get pst mrk get pst mrk lst get pst get pst its no  its no  sees
 MATRIX = """
-student                     200  200  201  403   403  403  200  403  403  403  200  404  404  404  404  403  403    yes
-teacher                     403  403  403  200   200  201  200  404  404  403  403  403  403  403  403  200  404    yes
-former mentor               403  403  403  200   200  403  200  404  404  403  403  403  403  403  403  200  404    yes
-teacher made a trainer      403  403  403  200   200  201  200  404  404  403  403  403  403  403  403  200  404    yes
-student of another mentor   200  200  201  403   403  403  200  403  403  403  200  200  403  404  404  403  403    yes
-student without mentor      404  404  404  403   403  403  200  403  403  403  200  200  403  404  404  403  403    yes
-other student               200  200  201  403   403  403  403  403  403  403  200  404  404  404  404  403  403    no
-other student, no mentor    404  404  404  403   403  403  403  403  403  403  200  404  404  404  404  403  403    no
-other teacher               403  403  403  200   404  404  403  404  404  403  403  403  403  403  403  404  404    no
-new mentor                  403  403  403  200   404  404  403  404  404  403  403  403  403  403  403  404  404    no
-student turned teacher      403  403  403  200   404  404  403  404  404  403  403  403  403  403  403  404  404    no
-teacher turned student      404  404  404  403   403  403  403  403  403  403  200  404  404  404  404  403  403    no
-administrator by role       403  403  403  403   403  403  403  403  403  403  403  403  403  403  403  403  403    no
-admin without profile       403  403  403  403   403  403  403  403  403  403  403  403  403  403  403  403  403    no
-locked student              200  200  403  403   403  403  200  403  403  403  200  404  404  404  404  403  403    yes
-locked former student       404  404  404  403   403  403  200  403  403  403  200  200  403  404  404  403  403    yes
-locked teacher              403  403  403  200   200  403  200  404  404  403  403  403  403  403  403  200  404    yes
-student, locked there       200  200  403  403   403  403  200  403  403  403  200  404  404  404  404  403  403    yes
-teacher, locked there       403  403  403  200   200  403  200  404  404  403  403  403  403  403  403  200  404    yes
-anonymous                   401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
-junk cookie                 401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
-cookie with NUL             401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
-cookie too long             401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
-cookie not ASCII            401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
-expired session             401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
-signed out                  401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
-password changed            401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
-deactivated student         401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
-deactivated teacher         401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
-deleted                     401  401  401  401   401  401  401  401  401  401  401  401  401  401  401  401  401    no
+student                   200 200 201 403 403 403 200 403 403 403 200 404 404 404 404 403 403 403 403 yes
+teacher                   403 403 403 200 200 201 200 404 404 403 403 403 403 403 403 200 404 200 403 yes
+former mentor             403 403 403 200 200 403 200 404 404 403 403 403 403 403 403 200 404 403 403 yes
+teacher made a trainer    403 403 403 200 200 201 200 404 404 403 403 403 403 403 403 200 404 200 403 yes
+student of another mentor 200 200 201 403 403 403 200 403 403 403 200 200 403 404 404 403 403 403 403 yes
+student without mentor    404 404 404 403 403 403 200 403 403 403 200 200 403 404 404 403 403 403 403 yes
+other student             200 200 201 403 403 403 403 403 403 403 200 404 404 404 404 403 403 403 403 no
+other student, no mentor  404 404 404 403 403 403 403 403 403 403 200 404 404 404 404 403 403 403 403 no
+other teacher             403 403 403 200 404 404 403 404 404 403 403 403 403 403 403 404 404 403 403 no
+new mentor                403 403 403 200 404 404 403 404 404 403 403 403 403 403 403 404 404 403 403 no
+student turned teacher    403 403 403 200 404 404 403 404 404 403 403 403 403 403 403 404 404 403 403 no
+teacher turned student    404 404 404 403 403 403 403 403 403 403 200 404 404 404 404 403 403 403 403 no
+administrator by role     403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 no
+admin without profile     403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 no
+locked student            200 200 403 403 403 403 200 403 403 403 200 404 404 404 404 403 403 403 403 yes
+locked former student     404 404 404 403 403 403 200 403 403 403 200 200 403 404 404 403 403 403 403 yes
+locked teacher            403 403 403 200 200 403 200 404 404 403 403 403 403 403 403 200 404 200 403 yes
+student, locked there     200 200 403 403 403 403 200 403 403 403 200 404 404 404 404 403 403 403 403 yes
+teacher, locked there     403 403 403 200 200 403 200 404 404 403 403 403 403 403 403 200 404 200 403 yes
+anonymous                 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+junk cookie               401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+cookie with NUL           401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+cookie too long           401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+cookie not ASCII          401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+expired session           401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+signed out                401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+password changed          401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+deactivated student       401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+deactivated teacher       401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+deleted                   401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
 """
-ROWS = [(line[:28].strip(), line[28:].split()) for line in MATRIX.strip().splitlines()]
+ROWS = [(line[:26].strip(), line[26:].split()) for line in MATRIX.strip().splitlines()]
 
 # What those come with who have no session.
 NO_SESSIONS = {
@@ -179,5 +181,5 @@ async def test_everyone_sees_and_does_only_what_they_may(
     after = await rows(conversation)
     if sees == "no":
         assert [row["content"] for row in after[1]] == list(SECRET_TEXTS)
-    if "200" not in statuses[4:7]:
+    if "200" not in statuses[4:8]:
         assert after == before

@@ -62,6 +62,10 @@ class TextsErased(ConversationChanged, frozen=True):
     message_ids: list[int]
 
 
+class WaitingChanged(ConversationChanged, frozen=True):
+    """Who waits for an answer changed, without a message; the receiver reads the present state."""
+
+
 class TypingChanged(ConversationEvent, frozen=True):
     """The user `user_id` began or stopped typing in this conversation; this is never stored."""
 
@@ -109,6 +113,7 @@ AnyEvent = (
     MessagePosted
     | MessagesRead
     | TextsErased
+    | WaitingChanged
     | TypingChanged
     | AccessChanged
     | ConversationLockChanged

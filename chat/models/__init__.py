@@ -1,6 +1,8 @@
 """The tables of conversations, and the queries on them: one module for what changes together."""
 
+from chat.models.answer import Answer
 from chat.models.conversation import (
+    ANSWERABLE,
     Conversation,
     ConversationQuerySet,
     LastSeen,
@@ -8,14 +10,18 @@ from chat.models.conversation import (
     MessageQuerySet,
     take_seq,
 )
+from chat.models.mentor import Mentor
 from chat.models.moderation import Assignment, HandoffNote
 
 __all__ = [
+    "ANSWERABLE",
+    "Answer",
     "Assignment",
     "Conversation",
     "ConversationQuerySet",
     "HandoffNote",
     "LastSeen",
+    "Mentor",
     "Message",
     "MessageQuerySet",
     "take_seq",

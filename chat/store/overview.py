@@ -17,6 +17,7 @@ FINGERPRINT_FIELDS = (
     "student_read_seq",
     "teacher_read_seq",
     "is_locked",
+    "waiting_since",
     "student__assigned_mentor_id",
     *(
         f"{side}__{field}"

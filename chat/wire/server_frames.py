@@ -31,7 +31,11 @@ class MessageBody(msgspec.Struct, frozen=True):
 
 
 class ConversationBody(msgspec.Struct, frozen=True):
-    """A conversation as one of its two participants sees it."""
+    """A conversation as one of its two participants sees it.
+
+    `waiting_since` is the time of the student's first message after the mentor's last one; null when nobody waits, or
+    nobody could answer.
+    """
 
     id: int
     student_profile: ProfileBody
@@ -42,6 +46,7 @@ class ConversationBody(msgspec.Struct, frozen=True):
     unread_message_count_for_user: int
     is_active: bool
     is_locked: bool
+    waiting_since: Moment | None
 
 
 class MessagePage(msgspec.Struct, frozen=True):
@@ -54,7 +59,7 @@ class MessagePage(msgspec.Struct, frozen=True):
 
 
 class ConversationPage(msgspec.Struct, frozen=True):
-    """Conversations of a mentor, most recently active first."""
+    """Conversations of a mentor."""
 
     count: int
     next: str | None
@@ -93,6 +98,8 @@ class PageProblem(msgspec.Struct, frozen=True):
     before: list[str] | UnsetType = UNSET
     after: list[str] | UnsetType = UNSET
     mark_read: list[str] | UnsetType = UNSET
+    ordering: list[str] | UnsetType = UNSET
+    waiting: list[str] | UnsetType = UNSET
 
 
 class Frame(msgspec.Struct, frozen=True, tag_field="type"):
@@ -247,6 +254,7 @@ def conversation_body(
         unread_message_count_for_user=unread,
         is_active=conversation.is_active,
         is_locked=conversation.is_locked,
+        waiting_since=conversation.shown_waiting_since,
     )
 
 
@@ -269,6 +277,8 @@ SERVER_FRAME_EXAMPLES: tuple[msgspec.Struct, ...] = (
     ErrorFrame("You are writing too fast.", "rate_limited", 0.2),
     InboxEstablished(unread_total=4),
     ConversationUpdate(
-        ConversationBody(123, _student, _teacher, _then, _then, _message, 1, is_active=True, is_locked=False)
+        ConversationBody(
+            123, _student, _teacher, _then, _then, _message, 1, is_active=True, is_locked=False, waiting_since=_then
+        )
     ),
 )

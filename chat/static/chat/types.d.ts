@@ -123,7 +123,13 @@ export interface MessagePost {
 	client_id?: string | null;
 }
 
-/** A conversation as one of its two participants sees it. */
+/**
+ * A conversation as one of its two participants sees it.
+ *
+ * `waiting_since` is the time of the student's first message after the mentor's last one; null when nobody
+ * waits, or
+ * nobody could answer.
+ */
 export interface Conversation {
 	id: number;
 	student_profile: Profile;
@@ -134,9 +140,10 @@ export interface Conversation {
 	unread_message_count_for_user: number;
 	is_active: boolean;
 	is_locked: boolean;
+	waiting_since: string | null;
 }
 
-/** Conversations of a mentor, most recently active first. */
+/** Conversations of a mentor. */
 export interface ConversationPage {
 	count: number;
 	next: string | null;
@@ -171,6 +178,8 @@ export interface PageProblem {
 	before?: Array<string>;
 	after?: Array<string>;
 	mark_read?: Array<string>;
+	ordering?: Array<string>;
+	waiting?: Array<string>;
 }
 
 /** What a mentor was told about a student when they were assigned; an empty text and null if nothing. */
