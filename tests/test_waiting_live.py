@@ -82,6 +82,8 @@ async def test_nobody_waits_any_more_where_nobody_could_answer(
             profile.assigned_mentor = live_people.trainer.profile if change == "another mentor" else None
             await profile.asave()
         frame = await told_waiting(inbox, None)
+        while frame["conversation"]["id"] != live_conversation.pk:  # the one with the new mentor
+            frame = await told_waiting(inbox, None)
         assert frame["conversation"]["is_active"] is False
         # And the other way round: the student still waits for whoever is their mentor again.
         live_people.teacher.profile.role = "TEACHER"
