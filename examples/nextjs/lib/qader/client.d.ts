@@ -178,7 +178,10 @@ export interface ChatMessage extends Omit<Message, "id"> {
 }
 
 export interface ChatSnapshot extends ConnectionSnapshot {
-	/** Null until known. `is_active` is kept up to date; `last_message` and the unread count are not. */
+	/**
+	 * Null until known. `is_active` is kept up to date, and the name of somebody who is erased goes; `last_message` and
+	 * the unread count are as they were.
+	 */
 	readonly conversation: Conversation | null;
 	/** Oldest first, without gaps; unacknowledged messages come last. */
 	readonly messages: readonly ChatMessage[];
