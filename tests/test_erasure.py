@@ -1,6 +1,8 @@
 """A person is erased: their texts and their name are gone everywhere, and what others have said stays."""
 
+import asyncio
 import io
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +23,14 @@ from django.utils import timezone
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.bus.events import TextsErased
+from chat.live.conversation_feed import ConversationFeed
 from chat.models import Conversation, LastSeen, Message
 from chat.moderation import erasure
 from chat.moderation.erasure import erase_person
 from chat.store.batch import Sent, store
 from tests.conftest import Connect
-from tests.delivery_harness import DeliveryHarness, write
+from tests.contract import check_frame
+from tests.delivery_harness import DeliveryHarness, handshake_of, write
 from tests.holder import Holder
 from tests.people import (
     PASSWORD,
@@ -294,6 +298,35 @@ async def test_open_sockets_are_told_where_they_asked_for_it(
         ]
         await socket.silence()
         await v1.silence()
+
+
+async def test_what_a_killed_erasure_has_told_nobody_is_told_by_the_next_one(
+    connect: Connect, live_people: People
+) -> None:
+    conversation = await in_thread(talk, live_people)
+    ids = [row.pk async for row in Message.objects.filter(sender=live_people.student).order_by("seq")]
+    await Message.objects.filter(pk=ids[0]).aupdate(**erasure.EMPTY)
+    async with connected(connect, live_people.teacher, conversation, "?events=1&mark_read=false") as socket:
+        await in_thread(erase, live_people.student)
+        assert await socket.receive_json() == {"type": "messages_erased", "message_ids": ids}
+
+
+async def test_a_frame_names_at_most_500_messages(live_people: People, live_conversation: Conversation) -> None:
+    sent: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def write_frame(text: str) -> None:
+        check_frame("/ws/chat/my-conversation/", text)
+        sent.put_nowait(json.loads(text))
+
+    options: dict[str, Any] = {"session_key": None, "wants_presence": False, "wants_events": True, "close": sent.put}
+    reader = live_people.student
+    feed = ConversationFeed(live_conversation, user_id=reader.pk, write=write_frame, **options)
+    feed.start(handshake_of(live_conversation, reader, 0, (), {}))
+    assert (await sent.get())["type"] == "connection_established"
+    feed.on_event(TextsErased(live_conversation.pk, live_people.teacher.pk, list(range(1, 1002))))
+    frames = [await asyncio.wait_for(sent.get(), 5) for _ in range(3)]
+    assert [len(frame["message_ids"]) for frame in frames] == [500, 500, 1]
+    assert [pk for frame in frames for pk in frame["message_ids"]] == list(range(1, 1002))
 
 
 async def test_what_waits_for_a_client_or_was_read_before_is_sent_as_erased(

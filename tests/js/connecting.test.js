@@ -21,7 +21,7 @@ test("the addresses are those of the page, unless options name others", async (t
 		script.sockets.map(({ url }) => url),
 		[
 			"wss://qader.vip/ws/chat/my-conversation/?mark_read=false&events=1&presence=1",
-			"ws://localhost:3000/ws/chat/conversations/7/?mark_read=false",
+			"ws://localhost:3000/ws/chat/conversations/7/?mark_read=false&events=1",
 			"ws://localhost:8000/ws/chat/my-conversation/?mark_read=false&events=1&presence=1",
 			"wss://ws.qader.vip/ws/chat/my-conversation/?mark_read=false&events=1&presence=1",
 			"ws://localhost:3000/ws/chat/inbox/",

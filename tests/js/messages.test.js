@@ -57,7 +57,9 @@ test("erased messages lose text and name, wherever they are, and no older answer
 		["", true, ""],
 	];
 	assert.deepEqual(shownErased(), expected);
-	const before = chat.getSnapshot().messages;
+	const { messages: before, conversation } = chat.getSnapshot();
+	const nobody = { user_id: 2, full_name: "", username: "", email: "", role: "TEACHER" };
+	assert.deepEqual(conversation, { ...CONVERSATION, teacher_profile: nobody });
 	script.socket.say({ type: "messages_erased", message_ids: [3] });
 	expected[2] = ["", true, ""];
 	assert.deepEqual(shownErased(), expected);

@@ -178,7 +178,10 @@ export interface ChatMessage extends Omit<Message, "id"> {
 }
 
 export interface ChatSnapshot extends ConnectionSnapshot {
-	/** Null until known. Only `is_active` is kept up to date; an inbox keeps all of it. */
+	/**
+	 * Null until known. `is_active` is kept up to date, and the name of somebody who is erased goes; an inbox keeps all
+	 * of it up to date.
+	 */
 	readonly conversation: Conversation | null;
 	/** Oldest first, without gaps; unacknowledged messages come last. */
 	readonly messages: readonly ChatMessage[];

@@ -660,6 +660,9 @@ function refusalOf({ status, code }) {
 
 // --- chat
 
+/** What is left of a person who is erased. */
+const nameless = (profile) => profile && { ...profile, full_name: "", username: "", email: "" };
+
 /** A student's conversation, or with `conversationId` a mentor's. */
 export function createChat(options = {}) {
 	const { conversationId, user = null, conversation = null, presence = true } = options;
@@ -825,16 +828,19 @@ export function createChat(options = {}) {
 		pump();
 	}
 
-	/** Take the text and the sender's name off these messages, of the list and of the news that are not in it yet. */
+	/** Take the text off these messages, of the list and of the news, and their sender's name, also off the conversation. */
 	function erase(ids, news) {
-		const erased = new Set(ids);
+		let person;
 		const without = (message) => {
-			if (!erased.has(message?.id)) return message;
-			const sender_profile = { ...message.sender_profile, full_name: "", username: "", email: "" };
-			return { ...message, sender_profile, content: "", is_erased: true };
+			if (!ids.includes(message?.id)) return message;
+			person = nameless(message.sender_profile);
+			return { ...message, sender_profile: person, content: "", is_erased: true };
 		};
 		messages = messages.map(without);
 		news.splice(0, news.length, ...news.map(without));
+		const { conversation } = getSnapshot();
+		const side = ["student_profile", "teacher_profile"].find((side) => conversation[side].user_id === person?.user_id);
+		if (side) set({ conversation: { ...conversation, [side]: person } });
 	}
 
 	function showTyping(typing = false) {
