@@ -20,10 +20,10 @@ test("the addresses are those of the page, unless options name others", async (t
 	assert.deepEqual(
 		script.sockets.map(({ url }) => url),
 		[
-			"wss://qader.vip/ws/chat/my-conversation/?mark_read=false&presence=1",
-			"ws://localhost:3000/ws/chat/conversations/7/?mark_read=false",
-			"ws://localhost:8000/ws/chat/my-conversation/?mark_read=false&presence=1",
-			"wss://ws.qader.vip/ws/chat/my-conversation/?mark_read=false&presence=1",
+			"wss://qader.vip/ws/chat/my-conversation/?mark_read=false&events=1&presence=1",
+			"ws://localhost:3000/ws/chat/conversations/7/?mark_read=false&events=1",
+			"ws://localhost:8000/ws/chat/my-conversation/?mark_read=false&events=1&presence=1",
+			"wss://ws.qader.vip/ws/chat/my-conversation/?mark_read=false&events=1&presence=1",
 			"ws://localhost:3000/ws/chat/inbox/",
 		],
 	);
