@@ -41,14 +41,13 @@ WITH given AS MATERIALIZED (
     FROM unnest(%(n)s::int[], %(conversation)s::bigint[], %(sender)s::bigint[], %(content)s::text[],
         %(client_id)s::text[]) AS given (n, conversation_id, sender_id, content, client_id)
 ), conversation AS MATERIALIZED (
-    SELECT * FROM (
+    SELECT *, version = (SELECT xmin FROM chat_conversation WHERE id = conversation_id) AS is_current FROM (
         SELECT id AS conversation_id, last_seq, updated_at, student_id, teacher_id, is_locked, waiting_since,
             xmin AS version
         FROM chat_conversation
         WHERE id = ANY(%(conversation)s::bigint[])
         FOR NO KEY UPDATE SKIP LOCKED
     ) held
-    WHERE version = (SELECT xmin FROM chat_conversation WHERE id = conversation_id)
 ), "user" AS MATERIALIZED (
     SELECT id, username, email, is_active FROM accounts_user
     WHERE id = ANY(%(sender)s::bigint[])
@@ -69,7 +68,7 @@ WITH given AS MATERIALIZED (
             AND NOT profile.is_locked
         OFFSET 0
     ) sender
-    WHERE NOT entry.is_locked AND (entry.client_id IS NULL OR NOT EXISTS (
+    WHERE entry.is_current AND NOT entry.is_locked AND (entry.client_id IS NULL OR NOT EXISTS (
         SELECT FROM chat_message stored WHERE stored.sender_id = entry.sender_id
             AND stored.conversation_id = entry.conversation_id AND stored.client_id = entry.client_id
         OFFSET 0
@@ -100,7 +99,7 @@ SELECT n, id, seq, (extract(epoch FROM sent_at) * 1000000)::bigint, profile_id, 
 FROM allowed
 UNION ALL
 SELECT n, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM given
-WHERE conversation_id NOT IN (SELECT conversation_id FROM conversation)
+WHERE conversation_id NOT IN (SELECT conversation_id FROM conversation WHERE is_current)
     AND EXISTS (SELECT FROM chat_conversation WHERE id = conversation_id)
 """
 

@@ -31,6 +31,7 @@ MODULES = [
         "connection",
         "conversation-view",
         "elements",
+        "former",
         "inbox-view",
         "links",
         "menu",

@@ -30,6 +30,10 @@ student made administrator  403               403    403       403     403      
 teacher made administrator  403               403    403       403     403      -
 student without profile     403               403    403       403     403      -
 superuser without profile   403               403    403       403     403      -
+locked student              403               403    403       403     403      -
+locked teacher              403               403    403       403     403      -
+student, locked there       its               403    403       403     yes      no
+teacher, locked there       403               its    403       403     yes      no
 other student               own               403    403       403     yes      yes
 other teacher               403               403    own       403     yes      yes
 anonymous                   403               403    403       403     403      -
@@ -63,6 +67,10 @@ PEOPLE = {
     "teacher made administrator": "t: change(t, role='ADMIN')",
     "student without profile": "s: s.delete()",
     "superuser without profile": "t: change(t.user, is_superuser=True, is_staff=True); t.delete()",
+    "locked student": "s: change(s, is_locked=True)",
+    "locked teacher": "t: change(t, is_locked=True)",
+    "student, locked there": "s: lock_conversation(s)",
+    "teacher, locked there": "t: lock_conversation(s)",
     "other student": "s",
     "other teacher": "t",
     "anonymous": "s",
@@ -84,6 +92,7 @@ SCRIPT = """
 from datetime import timedelta
 from django.utils import timezone
 def change(row, **fields): type(row).objects.filter(pk=row.pk).update(**fields)
+def lock_conversation(student): Conversation.objects.filter(student=student).update(is_locked=True)
 def session(profile): return Session.objects.filter(session_key=keys[profile.user_id])
 def expire(profile): session(profile).update(expire_date=timezone.now() - timedelta(seconds=1))
 def profile(user_id): return UserProfile.objects.select_related("user").get(user=user_id)
@@ -132,7 +141,8 @@ async def try_connect(world: World, server: WebServer, kind: str, path: str) -> 
             answer = await socket.receive_json()
             may = {"new_message": "yes", None: "no"}[answer.get("type")]
             if may == "no":
-                assert answer == {"error": "This conversation is closed.", "code": "conversation_closed"}
+                why = "locked" if "locked" in kind else "closed"
+                assert answer == {"error": f"This conversation is {why}.", "code": f"conversation_{why}"}
             assert await socket.receive_until_pong() == []
             return f"{established['conversation_id']} {may}"
     except HandshakeRefusedError as refused:

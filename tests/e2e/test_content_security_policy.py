@@ -114,6 +114,48 @@ async def _transcripts_read_like_the_chat(cluster: Cluster, page: Page) -> None:
         assert (await page.request.get(str(icon))).status == 200
 
 
+@in_session
+@pytest.mark.parametrize(
+    ("language", "title"), [("en", "Give students another mentor"), ("ar", "تعيين مرشد آخر للطلاب")]
+)
+async def test_students_are_reassigned_on_a_page_that_says_what_will_happen(
+    cluster: Cluster, browser: Browser, language: str, title: str
+) -> None:
+    cluster.run("manage.py", "seed_demo", "--force")
+    server = cluster.start()
+    context = await browser.new_context(base_url=server.url, viewport=DESK)
+    await context.add_cookies([{"name": "django_language", "value": language, "url": server.url}])
+    page = await context.new_page()
+    complaints = watched(page)
+    await page.goto("/admin/login/?next=/admin/accounts/user/%3Fprofile__role%3DSTUDENT")
+    await page.fill("#id_username", "admin")
+    await page.fill("#id_password", PASSWORD)
+    await page.click("input[type=submit]")
+    await page.click("#action-toggle")
+    await page.select_option("select[name=action]", "reassign")
+    await page.click("button[name=index]")
+    await expect(page.locator("#content > h1")).to_have_text(title)
+    await shoot(page, f"admin-reassign-{language}-{DESK['width']}")
+    await page.set_viewport_size(PHONE)
+    assert await page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    await shoot(page, f"admin-reassign-{language}-{PHONE['width']}")
+    await page.set_viewport_size(DESK)
+    await page.click("#reassign_form input[type=submit]")
+    await expect(page.locator(".errorlist")).to_be_visible()
+    await page.click(".select2-selection")
+    await page.fill(".select2-search__field", "trainer1")
+    await page.click(".select2-results__option")
+    await page.fill("[name=note]", "ملاحظة")
+    await shoot(page, f"admin-reassign-filled-{language}-{DESK['width']}")
+    await page.click("#reassign_form input[type=submit]")
+    await expect(page.locator(".messagelist .success")).to_be_visible()
+    await page.goto("/admin/chat/assignment/")
+    await expect(page.locator("#result_list tbody tr").first).to_contain_text("ملاحظة")
+    await shoot(page, f"admin-assignments-{language}-{DESK['width']}")
+    assert complaints == []
+    await context.close()
+
+
 async def shoot(page: Page, name: str) -> None:
     """Keep a picture."""
     ARTIFACTS.mkdir(exist_ok=True)

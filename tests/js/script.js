@@ -6,7 +6,14 @@ import { Origin } from "./page.js";
 const person = (user_id, role) => ({ user_id, full_name: role, username: role, email: `${role}@example.org`, role });
 const STUDENT = person(1, "STUDENT");
 const TEACHER = person(2, "TEACHER");
-export const ME = { id: 11, username: "STUDENT", email: STUDENT.email, profile: STUDENT, mentor: TEACHER };
+export const ME = {
+	id: 11,
+	username: "STUDENT",
+	email: STUDENT.email,
+	profile: STUDENT,
+	mentor: TEACHER,
+	is_locked: false,
+};
 export const CONVERSATION = {
 	id: 7,
 	student_profile: STUDENT,
@@ -17,6 +24,7 @@ export const CONVERSATION = {
 	unread_message_count_for_user: 0,
 	is_active: true,
 	waiting_since: null,
+	is_locked: false,
 };
 
 /** A message as the student sees it: their own, or the teacher's. */

@@ -7,10 +7,12 @@ import {
 	type Conversation,
 	createApi,
 	createChat,
+	createFormerChat,
 	createInbox,
 	draftKey,
 	type Kept,
 	keepDraft,
+	listFormer,
 	listUnsent,
 	type Reason,
 	readDraft,
@@ -44,6 +46,16 @@ export async function signOut(): Promise<string[]> {
 	const unsent = listUnsent(await api.me()).map(({ conversationId, content }) => `${conversationId}: ${content}`);
 	await api.logout();
 	return unsent;
+}
+
+export async function formerMentors(): Promise<string[]> {
+	const user = await createApi().me();
+	const [first] = await listFormer();
+	if (!first) return [];
+	const chat = createFormerChat({ user, conversation: first });
+	chat.open();
+	await chat.loadOlder();
+	return chat.getSnapshot().messages.map(({ content, error }) => error ?? content);
 }
 
 export const students = async (): Promise<Conversation[]> =>

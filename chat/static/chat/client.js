@@ -3,6 +3,7 @@
  *
  *     createApi                 REST
  *     createChat, createInbox   one conversation; all conversations
+ *     createFormerChat          a conversation with a former mentor, which can only be read
  *       createStore             the snapshot and its listeners
  *       createLine              the WebSocket and its reconnects; without WebSockets, REST in regular requests
  *       createOutbox            a chat's unacknowledged messages, kept across reloads
@@ -39,7 +40,8 @@ const PAGE = 50;
 const SMALLEST_PAGE = 5;
 const NEWEST = 10; // enough for news; a gap behind them is filled by a page
 
-const REFUSALS = ["empty_message", "message_too_long", "invalid_characters", "conversation_closed"];
+const NOT_WRITABLE = ["account_locked", "conversation_closed", "conversation_locked"];
+const REFUSALS = ["empty_message", "message_too_long", "invalid_characters", ...NOT_WRITABLE];
 
 function surroundings(options) {
 	const { WebSocket, fetch, window, document } = globalThis;
@@ -184,12 +186,17 @@ export function createApi(options = {}) {
 	return { get, post: (path, body) => post(path, body), login, logout, me: () => get("auth/me/") };
 }
 
-/** Counts pages: behind rewrites, `next` names another host. */
+const FORMER = "chat/my-conversation/former/";
+
 async function listConversations(api, isMentor) {
-	if (!isMentor) return [await api.get("chat/my-conversation/")];
+	return isMentor ? listAll(api, "chat/teacher/conversations/") : [await api.get("chat/my-conversation/")];
+}
+
+/** Counts pages: behind rewrites, `next` names another host. */
+async function listAll(api, path) {
 	const all = [];
 	for (let page = 1; ; page += 1) {
-		const { results, next } = await api.get(`chat/teacher/conversations/?page_size=200&page=${page}`);
+		const { results, next } = await api.get(`${path}?page_size=200&page=${page}`);
 		all.push(...results);
 		if (!next) return all;
 	}
@@ -747,11 +754,16 @@ export function createChat(options = {}) {
 		else if (type === "connection_established") established(frame);
 		else if (type === "resume_complete") resumed(frame);
 		else if (type === "presence") set({ presence: frame });
+		else if (type === "conversation_state") stateChanged(frame);
 		else if (type === "typing") showTyping(frame.is_typing);
 		else if (frame.message || frame.message_ids) {
 			if (early) early.push(frame);
 			else apply([frame]);
 		}
+	}
+
+	function stateChanged({ is_active, is_locked }) {
+		set({ conversation: { ...getSnapshot().conversation, is_active, is_locked } });
 	}
 
 	function established({ conversation_id }) {
@@ -874,9 +886,7 @@ export function createChat(options = {}) {
 		const is_read = found.is_read || id <= readUpTo[isOwn ? "own" : "received"];
 		const clientId = message.clientId ?? known?.clientId ?? null;
 		const isKnown = known?.is_read === is_read && known.clientId === clientId && known.is_erased === message.is_erased;
-		if (isKnown) return known;
-		const state = !isOwn ? "received" : is_read ? "read" : "sent";
-		return { ...message, is_read, clientId, key: known?.key ?? clientId ?? `${id}`, state, error: null };
+		return isKnown ? known : dress({ ...message, is_read, clientId }, known?.key ?? clientId ?? `${id}`);
 	}
 
 	/** REST does not name client ids: an entry whose text came with the history is not shown again until it is answered. */
@@ -962,7 +972,7 @@ export function createChat(options = {}) {
 
 	function notPosted(error) {
 		const { status, code, retryAfter } = error;
-		if (status === 404 || (status === 403 && code !== "conversation_closed")) line.drop(4403);
+		if (status === 404 || (status === 403 && !NOT_WRITABLE.includes(code))) line.drop(4403);
 		else if (refusalOf(error)) failed(refusalOf(error));
 		else if (status === 429 || status === 503) delayed(status === 429 ? "rate_limited" : code, retryAfter);
 		else line.failed(error);
@@ -1028,6 +1038,88 @@ export function createChat(options = {}) {
 
 	const common = { ...line.common, open: to(open) };
 	return { ...common, send: to(send), retry: to(retry), discard: to(discard), loadOlder, setTyping, markVisible };
+}
+
+/** A stored message as a snapshot has it. */
+function dress(message, key) {
+	const state = !message.is_own_message ? "received" : message.is_read ? "read" : "sent";
+	return { ...message, key, state, error: null };
+}
+
+// --- former mentors
+
+/** A student's conversations with former mentors. */
+export function listFormer(options) {
+	return listAll(createApi(surroundings(options)), FORMER);
+}
+
+/** One of them. */
+export function createFormerChat({ user, conversation, ...options }) {
+	const api = createApi(surroundings(options));
+	const path = `${FORMER}${conversation.id}/messages/?mark_read=false&limit=${PAGE}`;
+	const shown = { user, conversation, messages: [], hasOlder: false, isLoadingOlder: false, typing: false };
+	const store = createStore({ ...shown, presence: null, delay: null, isKept: true });
+	const { set, getSnapshot, subscribe, from } = store;
+	const timer = createTimer();
+	let isOpen = false;
+	let seen = 0;
+
+	async function page(before) {
+		const { results, previous } = await api.get(path + before);
+		const { messages } = getSnapshot();
+		const older = results.map((message) => dress({ ...message, clientId: null }, `${message.id}`));
+		set({ messages: before ? [...older, ...messages] : older, hasOlder: previous !== null, isLoaded: true });
+	}
+
+	function open() {
+		if (isOpen) return;
+		isOpen = true;
+		timer();
+		set({ status: "connecting", reason: null, retryAt: null });
+		page("").then(
+			from(() => isOpen && set({ status: "open" })),
+			from(failed),
+		);
+	}
+
+	function failed({ status }) {
+		if (!isOpen) return;
+		isOpen = false;
+		const reason = { 401: "signed_out", 403: "not_allowed", 404: "not_allowed" }[status];
+		if (reason) return set({ status: "stopped", reason });
+		set({ status: "waiting", reason: "unavailable", retryAt: Date.now() + DEAD });
+		timer(from(open), DEAD);
+	}
+
+	function close() {
+		isOpen = false;
+		timer();
+		set({ status: "stopped", reason: "closed" });
+	}
+
+	async function loadOlder() {
+		const { hasOlder, isLoadingOlder, messages } = getSnapshot();
+		if (!hasOlder || isLoadingOlder) return;
+		set({ isLoadingOlder: true });
+		try {
+			await page(`&before=${messages[0].id}`);
+		} finally {
+			set({ isLoadingOlder: false });
+		}
+	}
+
+	function markVisible(messageId) {
+		const isUnread = ({ id, state, is_read }) => id <= messageId && state === "received" && !is_read;
+		if (messageId <= seen || !getSnapshot().messages.some(isUnread)) return;
+		seen = messageId;
+		api.post(`chat/conversations/${conversation.id}/mark-read/?message_id=${messageId}`).catch(() => {
+			seen = 0; // the next call tries again
+		});
+	}
+
+	const nothing = () => null;
+	const readOnly = { send: nothing, retry: nothing, discard: nothing, setTyping: nothing };
+	return { getSnapshot, subscribe, open, close, loadOlder, markVisible, ...readOnly };
 }
 
 // --- inbox

@@ -80,7 +80,7 @@ export function createConversationView(stopped) {
 		tell($("beginning-note"), hasMore ? "" : beginningOf(snapshot));
 		$("beginning").classList.toggle("is-busy", hasMore || !isLoaded);
 		$("scroller").classList.toggle("is-empty", isLoaded && !messages.length);
-		showClosed(conversation);
+		showClosed(conversation, snapshot.user ?? user);
 		composer.tell(messages.at(-1)?.state === "sending" ? (DELAYS[delay]?.() ?? "") : "");
 		if (conversation) composer.open(draftKey(user, conversation.id));
 	}
@@ -102,17 +102,28 @@ export function createConversationView(stopped) {
 		return gettext("Nothing has been said yet. Write the first message.");
 	}
 
-	function showClosed(conversation) {
-		const isClosed = conversation?.is_active === false;
+	function showClosed(conversation, reader) {
+		const why = conversation ? whyClosed(conversation, reader) : "";
+		const isClosed = why !== "";
 		$("closed").hidden = !isClosed;
 		$("composer").hidden = isClosed;
 		$("conversation").classList.toggle("is-closed", isClosed);
-		if (!isClosed) return;
-		const name = nameOf(conversation.student_profile);
-		setText(
-			$("closed-text"),
-			gettext("{name} has another mentor now. You can read this conversation, and not write in it any more.", { name }),
-		);
+		if (isClosed) tell($("closed-text"), why);
+	}
+
+	/** Why nothing can be written, in the order of the server's refusals; an empty text if something can. */
+	function whyClosed({ is_active, is_locked, student_profile: student, teacher_profile: mentor }, reader) {
+		if (reader.is_locked) return gettext("Your account is locked. You can read, and not write.");
+		if (is_active === false && reader.profile.user_id === student.user_id)
+			return gettext(
+				"{name} is not your mentor any more. You can read this conversation, and not write in it any more.",
+				{ name: nameOf(mentor) },
+			);
+		if (is_active === false)
+			return gettext("{name} has another mentor now. You can read this conversation, and not write in it any more.", {
+				name: nameOf(student),
+			});
+		return is_locked ? gettext("This conversation is locked. You can read it, and not write in it.") : "";
 	}
 
 	return {

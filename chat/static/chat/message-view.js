@@ -22,7 +22,9 @@ const FAILURES = {
 	empty_message: () => gettext("Not sent: there is no text in it."),
 	message_too_long: () => gettext("Not sent: it is too long."),
 	invalid_characters: () => gettext("Not sent: it contains characters that cannot be sent."),
+	account_locked: () => gettext("Not sent: your account is locked."),
 	conversation_closed: () => gettext("Not sent: the conversation is closed."),
+	conversation_locked: () => gettext("Not sent: the conversation is locked."),
 };
 
 /** Copy a text; where the browser does not allow it, select it, so that the user can. */

@@ -2,16 +2,19 @@
  * The page at `/`: who is signed in, and which screen is shown.
  *
  *     page.js                 sign-in.js | sign-out.js, menu.js, notices.js | inbox-view.js | conversation-view.js
+ *     former.js               a student's former mentors, in the menu
  *     conversation-view.js    message-list.js > scroll-place.js, message-view.js > links.js; composer.js
  *     beside it               waiting-note.js
  *     all of them             connection.js, announcer.js, elements.js, texts.js; client.js has the messages
  *
- * For a mentor, the address names the open conversation: `#/conversations/7`.
+ * For a mentor, the address names the open conversation: `#/conversations/7`; for a student, one with a former mentor:
+ * `#/former/7`.
  */
 
-import { createApi, createChat, createInbox } from "./client.js";
+import { createApi, createChat, createFormerChat, createInbox } from "./client.js";
 import { createConversationView } from "./conversation-view.js";
 import { $, nameOf, setAvatar, setText, textOf } from "./elements.js";
+import { createFormer } from "./former.js";
 import { createInboxView } from "./inbox-view.js";
 import { createMenu } from "./menu.js";
 import { createNotices } from "./notices.js";
@@ -41,6 +44,7 @@ const waitingNote = createWaitingNote(
 	(id) => inbox.done(id),
 	() => view.focus(),
 );
+const former = createFormer(() => location.hash.startsWith("#/former/") && route());
 const chats = new Map(); // conversation id -> chat; a student's only chat has the key 0
 let user = null;
 let inbox = null;
@@ -69,6 +73,7 @@ function enter(newUser) {
 	$("conversation-menu").hidden = isMentor();
 	notices.open(user);
 	if (isMentor()) openInbox();
+	if (isStudent()) former.open();
 	route();
 }
 
@@ -77,6 +82,7 @@ function leave(notice) {
 	if (user) {
 		view.close();
 		inboxView.close();
+		former.close();
 		for (const store of [...chats.values(), inbox]) store?.close();
 		chats.clear();
 		user = inbox = openId = null;
@@ -129,8 +135,12 @@ function watch(chat) {
 /** Show the screen that the address names. */
 function route() {
 	if (!user) return;
-	const id = isMentor() ? Number(location.hash.match(/^#\/conversations\/(\d+)$/)?.[1] ?? 0) : 0;
+	const id = isMentor()
+		? Number(location.hash.match(/^#\/conversations\/(\d+)$/)?.[1] ?? 0)
+		: former.idIn(location.hash);
 	const before = openId;
+	menu.close();
+	$("back").hidden = !isMentor() && !id;
 	rest();
 	inboxView.mark(id);
 	if (isStudent() || id) return openChat(id);
@@ -145,7 +155,9 @@ function route() {
 function openChat(id) {
 	openId = id;
 	const conversation = inbox?.getSnapshot().conversations.find((one) => one.id === id);
-	if (!chats.has(id)) {
+	if (!chats.has(id) && isStudent() && id) {
+		chats.set(id, createFormerChat({ user, conversation: former.get(id) }));
+	} else if (!chats.has(id)) {
 		chats.set(id, createChat({ user, conversationId: id || undefined, conversation }));
 		watch(chats.get(id));
 	}
@@ -164,11 +176,11 @@ async function leadToAdmin() {
 	if (answer?.ok && user) location.assign(admin);
 }
 
-/** Close the chat that was shown, as soon as all of its messages are sent. */
+/** Close the chat that was shown, as soon as all of its messages are sent; a student's own goes on beside a former one. */
 function rest() {
 	const [id, chat] = [openId, chats.get(openId)];
 	view.close();
-	if (!chat) return;
+	if (!chat || (isStudent() && !id)) return;
 	const isBusy = () => chat.getSnapshot().messages.some(({ state }) => state === "sending");
 	const closeWhenDone = () => {
 		if (openId !== id && isBusy()) return;

@@ -17,7 +17,9 @@ const sendErrors: Record<SendError, string> = {
 	empty_message: "There is nothing in it.",
 	message_too_long: "It is too long.",
 	invalid_characters: "It has characters that cannot be sent.",
+	account_locked: "Your account is locked.",
 	conversation_closed: "This conversation has ended.",
+	conversation_locked: "This conversation is locked.",
 };
 
 export function connectionInWords({ status, reason }: ConnectionSnapshot): string {

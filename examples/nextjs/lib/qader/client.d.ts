@@ -162,7 +162,12 @@ export type MessageState = "sending" | "failed" | "sent" | "read" | "received";
 /** Why a message failed. */
 export type SendError = Extract<
 	FrameErrorCode,
-	"empty_message" | "message_too_long" | "invalid_characters" | "conversation_closed"
+	| "empty_message"
+	| "message_too_long"
+	| "invalid_characters"
+	| "account_locked"
+	| "conversation_closed"
+	| "conversation_locked"
 >;
 
 /** A message to show. A stored one is the same object in the next snapshot, unless it has changed. */
@@ -179,8 +184,8 @@ export interface ChatMessage extends Omit<Message, "id"> {
 
 export interface ChatSnapshot extends ConnectionSnapshot {
 	/**
-	 * Null until known. `is_active` is kept up to date, and the name of somebody who is erased goes; `last_message` and
-	 * the unread count are as they were.
+	 * Null until known. `is_active` and `is_locked` are kept up to date, and the name of somebody who is erased goes; an
+	 * inbox keeps all of it up to date.
 	 */
 	readonly conversation: Conversation | null;
 	/** Oldest first, without gaps; unacknowledged messages come last. */
@@ -199,7 +204,7 @@ export interface ChatSnapshot extends ConnectionSnapshot {
 }
 
 export interface InboxSnapshot extends ConnectionSnapshot {
-	/** Newest activity first. */
+	/** Newest activity first. `waiting_since` of each is since when the student has waited for an answer. */
 	readonly conversations: readonly Conversation[];
 	/** The number of messages that this user has not read, in all conversations. */
 	readonly unreadTotal: number;
@@ -252,8 +257,23 @@ export interface Chat extends Store<ChatSnapshot> {
 	markVisible(messageId: number | null): void;
 }
 
+/** A student's conversations with former mentors, newest activity first. May reject with an `ApiError`. */
+export function listFormer(options?: Options): Promise<Conversation[]>;
+
+/**
+ * One of them, to be read in the same way as a chat: nothing can be sent, and nothing comes. It is `"open"` as soon as the
+ * newest messages are there; if they cannot be fetched, it tries again every 10 s.
+ */
+export function createFormerChat(options: Options & { user: Me; conversation: Conversation }): Chat;
+
 /** All conversations of a user: a mentor's students, a student's mentor. It sends what is kept of each. */
-export type Inbox = Store<InboxSnapshot>;
+export interface Inbox extends Store<InboxSnapshot> {
+	/**
+	 * A mentor says that a conversation needs no reply: its `waiting_since` is null until the student writes again. May
+	 * reject with an `ApiError`.
+	 */
+	done(conversationId: number): Promise<void>;
+}
 
 /** Connects only after `open()`, so a server may create it while rendering. */
 export function createChat(options?: ChatOptions): Chat;
