@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from redis.asyncio import Redis
 
 from chat.runtime.database import threads, write_threads
+from chat.runtime.loop_database import LoopConnection, close_idle
 from chat.runtime.redis import redis_client
 
 
@@ -25,7 +26,11 @@ def connected_redis() -> "Redis":
 
 
 def wait_for_idle_threads(then: Callable[[], None] = lambda: None) -> None:
-    """Wait until no thread that works for sockets has anything to do, and have each do this."""
+    """Wait until no thread that works for sockets has anything to do, and have each do this.
+
+    The connections in the event loop are closed.
+    """
+    close_idle()
     for pool in (threads(), write_threads()):
         everyone = threading.Barrier(pool._max_workers)
 
@@ -52,7 +57,14 @@ def counted_queries() -> Iterator[list[str]]:
 
 @contextmanager
 def watched_statements(after: Callable[[str], None]) -> Iterator[None]:
-    """Call `after` behind each statement of the process, in the thread that made it."""
+    """Call `after` behind each statement of the process, in the thread that made it, or in the event loop."""
+    fetch = LoopConnection.fetch
+
+    async def fetch_watched(self: LoopConnection, statement: str, parameters: Any) -> Any:
+        try:
+            return await fetch(self, statement, parameters)
+        finally:
+            after(statement)
 
     def watched(owner: type, name: str) -> Any:
         method = getattr(owner, name)
@@ -66,7 +78,10 @@ def watched_statements(after: Callable[[str], None]) -> Iterator[None]:
 
         return patch.object(owner, name, watch)
 
-    with watched(CursorWrapper, "execute"), watched(CursorWrapper, "executemany"), watched(psycopg.Cursor, "execute"):
+    with ExitStack() as stack:
+        for owner, name in ((CursorWrapper, "execute"), (CursorWrapper, "executemany"), (psycopg.Cursor, "execute")):
+            stack.enter_context(watched(owner, name))
+        stack.enter_context(patch.object(LoopConnection, "fetch", fetch_watched))
         yield
 
 

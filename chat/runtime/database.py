@@ -45,7 +45,7 @@ def _in_thread() -> SyncToAsync[..., Any]:
 def _keeping_connection(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call `function` and keep the thread's connection: asking the pool each time costs as much as a query."""
     now = time.monotonic()
-    if connection.errors_occurred or now - _kept.used_at > KEEP_SECONDS or _kept.taken_at < _trouble.distrusted_at:
+    if connection.errors_occurred or now - _kept.used_at > KEEP_SECONDS or was_distrusted_since(_kept.taken_at):
         close_old_connections()  # gives it back; the pool checks the one it gives out
         _kept.taken_at = now
     try:
@@ -77,14 +77,21 @@ def note_refusal(trouble: Trouble | None) -> None:
 
     A connection to a read-only database is thrown away, and with it all others of the process.
     """
+    if trouble is Trouble.READ_ONLY:
+        if connection.in_atomic_block:
+            return
+        if getattr(connection, "pool", None) is not None and connection.connection is not None:
+            connection.connection.close()  # else the pool would keep it, because it still answers
+        connection.close()
+    note_trouble(trouble)
+
+
+def note_trouble(trouble: Trouble | None) -> None:
+    """As `note_refusal`, for the event loop, whose thread has no connection."""
     if trouble is Trouble.FULL:
         _trouble.full_at = time.monotonic()
-    if trouble is not Trouble.READ_ONLY or connection.in_atomic_block:
-        return
-    if getattr(connection, "pool", None) is not None and connection.connection is not None:
-        connection.connection.close()  # else the pool would keep it, because it still answers
-    connection.close()
-    distrust_connections()
+    if trouble is Trouble.READ_ONLY:
+        distrust_connections()
 
 
 def distrust_connections() -> None:
@@ -96,6 +103,11 @@ def distrust_connections() -> None:
         if pool := getattr(connection, "pool", None):
             pool.drain()
         _trouble.distrusted_at = time.monotonic()
+
+
+def was_distrusted_since(taken_at: float) -> bool:
+    """Whether a connection that was taken then, in monotonic time, is to be thrown away."""
+    return taken_at < _trouble.distrusted_at
 
 
 def was_full() -> bool:
@@ -153,8 +165,16 @@ def write_threads() -> ThreadPoolExecutor:
 
 
 def submit_write(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
-    """Run `function` in one of the writer's threads."""
-    return write_threads().submit(lambda: _keeping_connection(function, *args, **kwargs))
+    """Run `function` in one of the writer's threads. On PostgreSQL, where that is rare, it leaves no connection."""
+
+    def work() -> T:
+        try:
+            return _keeping_connection(function, *args, **kwargs)
+        finally:
+            if connection.vendor == "postgresql":
+                connection.close()
+
+    return write_threads().submit(work)
 
 
 def fetch(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:

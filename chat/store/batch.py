@@ -1,5 +1,6 @@
 """Stores a batch of messages in one transaction: with one statement on PostgreSQL, else with the ORM."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
@@ -16,7 +17,8 @@ from accounts.serializers import ProfileBody
 from chat.bus.events import MessagePosted
 from chat.errors import ClientError, UnavailableError, refusal
 from chat.models import Answer, Conversation, Message
-from chat.runtime.database import fetch, note_refusal
+from chat.runtime import loop_database
+from chat.runtime.database import fetch, note_refusal, submit_write
 from chat.runtime.database_errors import Trouble, count_trouble, temporary_trouble, trouble_of
 from chat.store.history import message_posted
 from chat.wire.server_frames import MessageBody
@@ -148,36 +150,65 @@ def store(batch: Sequence[Draft]) -> list[Outcome | None]:
     that is not known to be stored.
     """
     done: dict[Draft, Outcome | None] = {}
+    if connection.vendor == "postgresql" and not all(draft.given_up for draft in batch):
+        try:
+            done = _store_by_statement(batch)
+        except Error as error:
+            if _concerns_all(error):
+                note_refusal(trouble_of(error))
+                return _refused(batch, done, error)
+    return _store_rest(batch, done)
+
+
+async def store_in_loop(batch: Sequence[Draft]) -> list[Outcome | None]:
+    """As `store`, for the event loop: only what the statement leaves out, and everything on SQLite, takes a thread."""
+    if not loop_database.is_available():
+        return await asyncio.wrap_future(submit_write(store, batch))
+    done: dict[Draft, Outcome | None] = {}
+    first = _first_of_each(batch)
     try:
-        if all(draft.given_up for draft in batch):
-            raise AbandonedError
-        if connection.vendor == "postgresql":
-            done |= _store_by_statement(batch)
-            locked = {draft.conversation_id for draft, outcome in done.items() if outcome is None}
-            done |= dict.fromkeys((draft for draft in batch if draft.conversation_id in locked), None)
-        rest = [draft for draft in batch if draft not in done]
-        if rest:
-            _store_portably(rest, done)
-    except AbandonedError:
-        count_trouble(Trouble.GONE, "writer")
+        done = _stored(batch, first, await loop_database.fetch_in_loop(STATEMENT, _parameters(first)))
     except Error as error:
-        trouble = temporary_trouble(error, "writer")
-        note_refusal(trouble)
-        logger.warning("%s of %s messages not stored: %s", len(batch) - len(done), len(batch), trouble)
-    return [done[draft] if draft in done else UnavailableError() for draft in batch]
+        if _concerns_all(error):
+            return _refused(batch, done, error)
+    if len(done) == len(batch):
+        return [done[draft] for draft in batch]
+    return await asyncio.wrap_future(submit_write(_store_rest, batch, done))
 
 
 def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome | None]:
-    """Store the messages that need no special case, in one round trip; PostgreSQL only.
+    """Store the messages that need no special case, in one round trip; PostgreSQL only."""
+    first = _first_of_each(batch)
+    return _stored(batch, first, fetch(STATEMENT, _parameters(first)))
+
+
+def _concerns_all(error: Error) -> bool:
+    """Whether the database fails; else there is a bad row, or another process has just stored the same client_id."""
+    trouble = trouble_of(error)
+    return trouble is not None and trouble.concerns_all
+
+
+def _refused(batch: Sequence[Draft], done: dict[Draft, Outcome | None], error: Error) -> list[Outcome | None]:
+    trouble = temporary_trouble(error, "writer")
+    logger.warning("%s of %s messages not stored: %s", len(batch) - len(done), len(batch), trouble)
+    return [done[draft] if draft in done else UnavailableError() for draft in batch]
+
+
+def _first_of_each(batch: Sequence[Draft]) -> list[Draft]:
+    """Return the batch, but of several drafts with the same key only the first."""
+    first: dict[Any, Draft] = {}
+    for draft in batch:
+        first.setdefault(draft.key or draft, draft)
+    return list(first.values())
+
+
+def _parameters(batch: Sequence[Draft]) -> dict[str, Any]:
+    """Return the parameters of `STATEMENT`.
 
     A time-out cannot be checked between the statement and its COMMIT. If the database hangs there, messages that were
     given up are still stored, and delivered once it recovers.
     """
-    first: dict[Any, Draft] = {}  # of several drafts with the same key, only the first
-    for draft in batch:
-        first.setdefault(draft.key or draft, draft)
-    batch = list(first.values())
-    parameters = {
+    return {
         "n": list(range(len(batch))),
         "conversation": [draft.conversation_id for draft in batch],
         "sender": [draft.sender_id for draft in batch],
@@ -186,22 +217,25 @@ def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome | None]:
         "student": RoleChoices.STUDENT.value,
         "mentors": [role.value for role in MENTOR_ROLES],
     }
-    try:
-        rows = fetch(STATEMENT, parameters)
-    except Error as error:
-        if (trouble := trouble_of(error)) and trouble.concerns_all:
-            raise
-        return {}  # a bad row, or another process has just stored the same client_id
+
+
+def _stored(
+    batch: Sequence[Draft], first: Sequence[Draft], rows: Sequence[tuple[Any, ...]]
+) -> dict[Draft, Outcome | None]:
+    """Return what the statement, which was given `first`, has done of the batch."""
     done: dict[Draft, Outcome | None] = {}
     times: dict[int, datetime] = {}  # nearly always one
+    locked: set[int] = set()
     for n, pk, *row in rows:
-        draft, microseconds = batch[n], row[1]
+        draft, microseconds = first[n], row[1]
         if pk is None:
-            done[draft] = None
+            locked.add(draft.conversation_id)
             continue
         if microseconds not in times:
             times[microseconds] = EPOCH + timedelta(microseconds=microseconds)
         done[draft] = Sent(_posted(draft, times[microseconds], pk, row), created=True)
+    if locked:
+        done |= dict.fromkeys((draft for draft in batch if draft.conversation_id in locked), None)
     return done
 
 
@@ -218,6 +252,22 @@ def _posted(draft: Draft, timestamp: datetime, pk: int, row: Sequence[Any]) -> M
         is_own_message=False,
     )
     return MessagePosted(draft.conversation_id, seq, message, draft.client_id)
+
+
+def _store_rest(batch: Sequence[Draft], done: dict[Draft, Outcome | None]) -> list[Outcome | None]:
+    """Store what is not done yet with the ORM; return all outcomes."""
+    rest = [draft for draft in batch if draft not in done]
+    try:
+        if rest and all(draft.given_up for draft in rest):
+            raise AbandonedError
+        if rest:
+            _store_portably(rest, done)
+    except AbandonedError:
+        count_trouble(Trouble.GONE, "writer")
+    except Error as error:
+        note_refusal(trouble_of(error))
+        return _refused(batch, done, error)
+    return [done[draft] if draft in done else UnavailableError() for draft in batch]
 
 
 def _store_portably(batch: Sequence[Draft], done: dict[Draft, Outcome | None]) -> None:

@@ -23,10 +23,9 @@ from msgspec.structs import replace
 from chat.bus.event_bus import publish
 from chat.errors import UnavailableError
 from chat.runtime import metrics
-from chat.runtime.database import submit_write
 from chat.runtime.database_errors import Trouble, count_trouble
 from chat.runtime.event_loop import per_event_loop
-from chat.store.batch import Draft, Outcome, Sent, store
+from chat.store.batch import Draft, Outcome, Sent, store_in_loop
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +144,7 @@ class Writer:
     def _submit(self, batch: Sequence[Entry]) -> Stored:
         drafts = [entry.draft for entry in batch]
         self._busy.update([draft.conversation_id for draft in drafts])
-        future = asyncio.wrap_future(submit_write(store, drafts))
+        future = asyncio.get_running_loop().create_task(store_in_loop(drafts))
         self._under_way.add(future)
         future.add_done_callback(partial(self._finish, batch), context=self._context)
         return future

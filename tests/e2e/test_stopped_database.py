@@ -67,13 +67,13 @@ def connections_in_use(fault_cluster: FaultCluster, pair: Pair) -> int:
     with (
         psycopg.connect(url) as holder,
         psycopg.connect(url, autocommit=True) as observer,
-        ThreadPoolExecutor(2 * POOL_SIZE * len(fault_cluster.web)) as threads,
+        ThreadPoolExecutor(6 * POOL_SIZE * len(fault_cluster.web)) as threads,
     ):
         holder.execute("LOCK TABLE chat_conversation")
-        for server in fault_cluster.web * (2 * POOL_SIZE):
+        for server in fault_cluster.web * (6 * POOL_SIZE):
             headers = {"Cookie": pair.student.cookie}
             threads.submit(httpx.get, f"{server.url}/api/v1/chat/my-conversation/", headers=headers, trust_env=False)
-        deadline, found = time.monotonic() + 2, 0
+        deadline, found = time.monotonic() + 6, 0
         while found < POOL_SIZE * len(fault_cluster.web) and time.monotonic() < deadline:
             time.sleep(0.05)
             found = observer.execute(count, ["client backend"]).fetchall()[0][0] - 2

@@ -1,0 +1,183 @@
+"""Fixed statements in the event loop, without a thread; PostgreSQL only.
+
+The connections are those of the process's pool: made, checked, counted and replaced as all others. Only the wait for
+the answer differs: the event loop watches the connection, so that a statement takes no switch to a thread and back.
+"""
+
+import asyncio
+import functools
+import itertools
+import re
+import select
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import psycopg
+from django.db import Error, connection
+from psycopg.adapt import Transformer
+from psycopg.pq import ExecStatus, TransactionStatus
+
+from chat.runtime.database import distrust_connections, note_trouble, was_distrusted_since, write_threads
+from chat.runtime.database_errors import trouble_of
+
+ANSWER_SECONDS = 4.5  # PostgreSQL itself ends a statement after 4 (DATABASE_SERVER_OPTIONS)
+
+_idle: "list[LoopConnection]" = []
+_numbers = itertools.count()
+
+
+@functools.cache
+def is_available() -> bool:
+    """Whether the database is PostgreSQL. (Each new context of an event loop would make a new `connection`.)"""
+    return connection.vendor == "postgresql"
+
+
+async def fetch_in_loop(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Return the rows of a fixed statement, as `fetch` does; it has an own transaction. Raises Django's errors.
+
+    A parameter is a number, a text, None, or a list of these. A call that is cancelled, or not answered in
+    `ANSWER_SECONDS`, closes its connection.
+    """
+    taken = _take_idle() or await _in_write_thread(LoopConnection)
+    is_usable = False
+    try:
+        with taken.wrap_database_errors:
+            rows = await taken.fetch(statement, parameters)
+        is_usable = True
+        return rows
+    except Error as error:
+        trouble = trouble_of(error)
+        note_trouble(trouble)
+        # Not after a migration has changed a column: "cached plan must not change result type".
+        is_changed = isinstance(error.__cause__, psycopg.errors.FeatureNotSupported)
+        is_usable = not (trouble and trouble.concerns_all) and not is_changed and taken.is_idle
+        raise
+    finally:
+        if is_usable and not _idle:  # one is enough, unless a statement is stuck
+            _idle.append(taken)
+        else:
+            taken.close()
+
+
+def close_idle() -> None:
+    """Close the connections that wait for the next statement."""
+    while _idle:
+        _idle.pop().close()
+
+
+def _take_idle() -> "LoopConnection | None":
+    while _idle:
+        if (taken := _idle.pop()).can_be_trusted:
+            return taken
+        taken.close()
+    return None
+
+
+async def _in_write_thread(function: Any, *args: Any) -> Any:
+    return await asyncio.wrap_future(write_threads().submit(function, *args))
+
+
+class LoopConnection:
+    """A connection taken from the pool; to be created in a thread, since that may have to wait for the database."""
+
+    def __init__(self) -> None:
+        self._taken_at = time.monotonic()
+        self._django = connection.copy()
+        self._django.ensure_connection()
+        self.wrap_database_errors = self._django.wrap_database_errors
+        self._psycopg: psycopg.Connection[Any] = self._django.connection
+        self._libpq = self._psycopg.pgconn
+        self._transformer = Transformer(self._psycopg)
+        self._prepared: dict[str, bytes] = {}
+        self._poll = select.poll()
+        self._poll.register(self._libpq.socket, select.POLLIN)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for the next statement."""
+        return bool(self._libpq.transaction_status == TransactionStatus.IDLE)
+
+    @property
+    def can_be_trusted(self) -> bool:
+        """Whether the database has neither said goodbye nor failed since it was taken."""
+        return not self._poll.poll(0) and not was_distrusted_since(self._taken_at)
+
+    def close(self) -> None:
+        """Close it, and have the pool replace it."""
+        self._psycopg.close()
+        self._django.pool.putconn(self._psycopg)  # type: ignore[attr-defined]
+
+    async def fetch(self, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Return the rows of the statement, which is planned at the first time. Raises psycopg's errors."""
+        sql, names = _positional(statement)
+        if sql not in self._prepared:
+            await _in_write_thread(self._prepare, sql)
+        result = await self._ask(self._prepared[sql], [_text(parameters[name]) for name in names])
+        if result is None or result.status != ExecStatus.TUPLES_OK:
+            raise psycopg.errors.error_from_result(result) if result else psycopg.OperationalError("no answer")
+        self._transformer.set_pgresult(result)
+        return self._transformer.load_rows(0, result.ntuples, tuple)
+
+    def _prepare(self, sql: str) -> None:
+        name = f"in_loop_{next(_numbers)}"
+        self._psycopg.execute(f"PREPARE {name} AS {sql}".encode())
+        self._prepared[sql] = name.encode()
+
+    async def _ask(self, name: bytes, values: Sequence[bytes | None]) -> Any:
+        loop, libpq = asyncio.get_running_loop(), self._libpq
+        answer: asyncio.Future[Any] = loop.create_future()
+        timer = loop.call_later(ANSWER_SECONDS, self._time_out, answer)
+        loop.add_reader(libpq.socket, self._read, answer, [])
+        try:
+            libpq.send_query_prepared(name, values)
+            if libpq.flush():  # the rest of it, when the network has taken the beginning
+                loop.add_writer(libpq.socket, self._write, loop)
+            return await answer
+        finally:
+            timer.cancel()
+            loop.remove_reader(libpq.socket)
+            loop.remove_writer(libpq.socket)
+
+    def _write(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._libpq.flush():
+            loop.remove_writer(self._libpq.socket)
+
+    def _read(self, answer: "asyncio.Future[Any]", results: list[Any]) -> None:
+        try:
+            self._libpq.consume_input()
+            while not answer.done() and not self._libpq.is_busy():
+                if (result := self._libpq.get_result()) is None:
+                    answer.set_result(results[0] if results else None)
+                else:
+                    results.append(result)
+        except psycopg.Error as error:
+            if not answer.done():
+                answer.set_exception(error)
+
+    @staticmethod
+    def _time_out(answer: "asyncio.Future[Any]") -> None:
+        if not answer.done():
+            distrust_connections()
+            answer.set_exception(psycopg.OperationalError("the database did not answer in time"))
+
+
+@functools.cache
+def _positional(statement: str) -> tuple[str, list[str]]:
+    """Return a statement with $1, $2... instead of %(name)s, and the names in this order."""
+    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
+    return re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", statement), names
+
+
+def _text(value: Any) -> bytes | None:
+    """Return a parameter as PostgreSQL reads it. A text with NUL ends there: a list is then refused as malformed."""
+    if isinstance(value, list):
+        return f"{{{','.join(map(_element, value))}}}".encode()
+    return None if value is None else str(value).encode()
+
+
+def _element(value: str | int | None) -> str:
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return "NULL" if value is None else str(value)

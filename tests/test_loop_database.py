@@ -1,0 +1,164 @@
+"""Statements in the event loop: their parameters, their connections, and a database that fails; PostgreSQL only."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from django.db import DataError, OperationalError, connection
+
+from chat.errors import UnavailableError
+from chat.models import Conversation, Message
+from chat.runtime import loop_database
+from chat.runtime.loop_database import close_idle, fetch_in_loop
+from chat.store.batch import Draft, Sent, store_in_loop
+from tests.people import People
+from tests.queries import counted_queries
+from tests.service_results import entry, stored
+from tests.sockets import in_thread
+
+pytestmark = [
+    pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL has statements in the event loop"),
+    pytest.mark.django_db(transaction=True),
+]
+
+TEXTS = [
+    "",
+    " ",
+    '"',
+    "\\",
+    '\\"',
+    "{a,b}",
+    "NULL",
+    "null",
+    "'",
+    "%s",
+    "$1",
+    "a\nb\tc",
+    "مرحبا",
+    "🙂",
+    None,
+    "x" * 4000,
+]
+PID = "SELECT pg_backend_pid(), %(n)s::int"
+
+
+@pytest.fixture(autouse=True)
+async def _own_connections() -> AsyncIterator[None]:
+    """Each test begins and ends without a connection."""
+    close_idle()
+    yield
+    close_idle()
+
+
+async def pid() -> int:
+    """Return the server process of the connection that is used now."""
+    [(found, _)] = await fetch_in_loop(PID, {"n": 1})
+    return int(found)
+
+
+def execute(statement: str, *parameters: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
+
+
+async def test_parameters_arrive_as_they_are() -> None:
+    statement = "SELECT * FROM unnest(%(texts)s::text[]), (VALUES (%(n)s::bigint, %(text)s::text)) AS one"
+    rows = await fetch_in_loop(statement, {"texts": TEXTS, "n": -7, "text": 'one\\"'})
+    assert rows == [(text, -7, 'one\\"') for text in TEXTS]
+    numbers = [0, -1, 2**62, None]
+    assert await fetch_in_loop("SELECT unnest(%(n)s::bigint[])", {"n": numbers}) == [(number,) for number in numbers]
+
+
+async def test_a_text_with_nul_is_refused_and_the_connection_stays() -> None:
+    before = await pid()
+    with pytest.raises(DataError):
+        await fetch_in_loop("SELECT unnest(%(texts)s::text[])", {"texts": ["good", "bad\0", "good"]})
+    assert await pid() == before
+
+
+async def test_one_connection_serves_statement_after_statement_and_plans_each_once() -> None:
+    first = await pid()
+    assert {await pid() for _ in range(5)} == {first}
+    plans = "SELECT generic_plans FROM pg_prepared_statements WHERE statement LIKE %(like)s"
+    assert await fetch_in_loop(plans, {"like": "%pg_backend_pid()%"}) == [(6,)]
+
+
+async def test_a_connection_that_the_server_has_ended_is_replaced_before_its_next_use() -> None:
+    ended = await pid()
+    await in_thread(execute, "SELECT pg_terminate_backend(%s, 5000)", ended)
+    assert await pid() != ended
+
+
+async def test_a_connection_that_ends_during_a_statement_is_told_and_replaced() -> None:
+    ended = await pid()
+    slow = asyncio.create_task(fetch_in_loop("SELECT pg_sleep(%(seconds)s::int)", {"seconds": 20}))
+    with counted_queries() as queries:
+        while not queries:  # until it runs there
+            await in_thread(execute, "SELECT pg_terminate_backend(%s, 5000)", ended)
+    with pytest.raises(OperationalError):
+        await asyncio.wait_for(slow, 5)
+    assert await pid() != ended
+
+
+async def test_a_statement_without_an_answer_is_given_up_with_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = await pid()
+    monkeypatch.setattr(loop_database, "ANSWER_SECONDS", 0.1)
+    with pytest.raises(OperationalError):
+        await fetch_in_loop("SELECT pg_sleep(%(seconds)s::int)", {"seconds": 2})
+    monkeypatch.undo()
+    assert await pid() != before
+
+
+async def test_a_cancelled_statement_leaves_nothing_to_the_next_one() -> None:
+    before = await pid()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await fetch_in_loop("SELECT pg_sleep(%(seconds)s::int)", {"seconds": 2})
+    assert await pid() != before
+
+
+async def test_a_changed_column_is_read_as_it_is_then() -> None:
+    await in_thread(execute, "CREATE TABLE changing (word varchar(3))")
+    try:
+        await in_thread(execute, "INSERT INTO changing VALUES ('one')")
+        assert await fetch_in_loop("SELECT word FROM changing", {}) == [("one",)]
+        await in_thread(execute, "ALTER TABLE changing ALTER COLUMN word TYPE varchar(5)")
+        with pytest.raises(Exception, match="cached plan"):
+            await fetch_in_loop("SELECT word FROM changing", {})
+        assert await fetch_in_loop("SELECT word FROM changing", {}) == [("one",)]
+    finally:
+        await in_thread(execute, "DROP TABLE changing")
+
+
+async def test_a_batch_larger_than_the_networks_buffers_is_stored(
+    live_people: People, live_conversation: Conversation
+) -> None:
+    texts = [f"{number} {'🙂' * 20_000}" for number in range(100)]
+    batch = [entry(live_conversation, live_people.student, text) for text in texts]
+    outcomes = await store_in_loop(batch)
+    assert [outcome.event.seq for outcome in outcomes if isinstance(outcome, Sent)] == list(range(1, 101))
+    assert [row[2] for row in await in_thread(stored, live_conversation)] == texts
+
+
+async def test_batches_at_once_have_a_connection_each_and_leave_one(live_people: People) -> None:
+    pids = await asyncio.gather(*[pid() for _ in range(3)])
+    assert len(set(pids)) == 3
+    assert await pid() in pids
+    assert len(loop_database._idle) == 1
+
+
+async def test_only_what_the_statement_leaves_out_needs_a_thread(
+    live_people: People, live_conversation: Conversation
+) -> None:
+    conversation, student = live_conversation, live_people.student
+    first, again = Draft(conversation.pk, student.pk, "one", "a"), Draft(conversation.pk, student.pk, "one", "a")
+    with counted_queries() as queries:
+        assert [type(outcome) for outcome in await store_in_loop([first])] == [Sent]
+    assert len(queries) == 1
+    batch = [Draft(conversation.pk, student.pk, "two", "b"), again, entry(conversation, student, None)]
+    sent, repeated, bad = await store_in_loop(batch)
+    assert isinstance(sent, Sent)
+    assert isinstance(repeated, Sent)
+    assert (sent.created, repeated.created, type(bad)) == (True, False, UnavailableError)
+    assert await Message.objects.acount() == 2
