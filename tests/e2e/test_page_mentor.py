@@ -9,7 +9,7 @@ from tests.e2e.windows import NETWORK, PHONE, Window, Windows
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-# By their last message, newest first; those without one by when their conversation began, which is now.
+# By their last message, newest first; those without one come last.
 NEWEST_FIRST = sorted((name for name in STUDENTS if STUDENTS[name]), key=lambda name: abs(STUDENTS[name][-1]))
 WAITING = sorted((n for n, hours in STUDENTS.items() if hours and hours[-1] > 0), key=lambda n: -STUDENTS[n][-1])
 
@@ -31,7 +31,7 @@ async def test_students_are_listed_with_unread_counts_and_waiting_times(
     open_windows: Windows, page_data: PageData
 ) -> None:
     mentor = await open_windows.of(page_data.people["mentor"])
-    await listed(mentor, ["خالد الحربي", *NEWEST_FIRST, "Former Student"])
+    await listed(mentor, [*NEWEST_FIRST, "Former Student", "خالد الحربي"])
     badges = (
         "rows => rows.map((row) => [row.querySelector('.name').textContent, row.querySelector('.number').textContent])"
     )

@@ -196,7 +196,7 @@ export interface ChatSnapshot extends ConnectionSnapshot {
 }
 
 export interface InboxSnapshot extends ConnectionSnapshot {
-	/** Newest activity first. */
+	/** Newest activity first; those without a message come last. */
 	readonly conversations: readonly Conversation[];
 	/** The number of messages that this user has not read, in all conversations. */
 	readonly unreadTotal: number;
