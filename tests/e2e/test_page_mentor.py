@@ -45,7 +45,7 @@ async def test_students_are_listed_with_unread_counts_and_waiting_times(
     }
     await expect(chip_of(mentor, "ليان القحطاني")).to_have_text("Waiting: \u20682 days\u2069")
     await expect(mentor.get("#longest")).to_have_text("Waiting longest: \u2068ليان القحطاني\u2069, \u20682 days\u2069")
-    await expect(chip_of(mentor, "Omar Haddad")).to_have_text("Waiting: \u20682 hours\u2069")
+    await expect(chip_of(mentor, "Omar Haddad")).to_have_text("Waiting: \u20682 hrs\u2069")
     await expect(chip_of(mentor, "Maya Lindgren")).to_be_hidden()
     await expect(chip_of(mentor, "Former Student")).to_have_text("Closed")
     await expect(mentor.page).to_have_title("(5) Qader chat")
@@ -66,8 +66,14 @@ async def test_students_are_listed_with_unread_counts_and_waiting_times(
         await mentor.page.fill("#search", written)
         await listed(mentor, ["سارة العتيبي"])
     await mentor.page.fill("#search", "")
+    await mentor.page.set_viewport_size({"width": 1280, "height": 500})
+    top = "conversations.getBoundingClientRect().top"
+    before = await mentor.page.evaluate(top)
     await mentor.page.click("#longest")
     await expect(mentor.get("#with")).to_have_text("ليان القحطاني")
+    # The list stays where it is, under the pointer, and shows the row that is open.
+    assert await mentor.page.evaluate(top) == before
+    await expect(mentor.get("#conversations [aria-current=page]")).to_be_in_viewport(ratio=1)
 
 
 async def test_the_list_is_updated_live(open_windows: Windows, shared_cluster: Cluster, page_data: PageData) -> None:
@@ -184,7 +190,7 @@ async def test_a_second_question_keeps_the_place_of_the_first(
     await send(page_data.people["first"], shared_cluster, "chat/my-conversation/messages/", "and another one")
     await expect(mentor.get("#conversations .excerpt").first).to_have_text("and another one")
     await listed(mentor, ["First", "Second"])
-    await expect(chip_of(mentor, "First")).to_have_text("Waiting: \u20683 hours\u2069")
+    await expect(chip_of(mentor, "First")).to_have_text("Waiting: \u20683 hrs\u2069")
 
 
 @pytest.mark.parametrize("name", ["unread", "waiting"])

@@ -85,7 +85,7 @@ export function createInboxView() {
 	const sinceOf = ({ id }) => since.get(id) ?? keptSince;
 
 	function showLongest(longest) {
-		$("longest").hidden = !longest || longest.id === openId;
+		$("longest").hidden = !longest;
 		if (!longest) return;
 		$("longest").href = `#/conversations/${longest.id}`;
 		const values = { name: nameOf(longest.student_profile), duration: durationOf(Date.now() - sinceOf(longest)) };
@@ -145,7 +145,7 @@ export function createInboxView() {
 	function chipOf(conversation) {
 		if (!conversation.is_active) return gettext("Closed");
 		if (!isWaiting(conversation)) return "";
-		return gettext("Waiting: {duration}", { duration: durationOf(Date.now() - sinceOf(conversation)) });
+		return gettext("Waiting: {duration}", { duration: durationOf(Date.now() - sinceOf(conversation), "short") });
 	}
 
 	/** Move the focus through the list by the arrow keys, Home and End. */
@@ -181,7 +181,9 @@ export function createInboxView() {
 		mark(id) {
 			openId = id;
 			if (id) [kept, keptSince] = [id, since.get(id)];
-			if (inbox) show();
+			if (!inbox) return;
+			show();
+			rows.get(id)?.scrollIntoView({ block: "nearest" });
 		},
 		focus: (id) => rows.get(id)?.firstElementChild.focus(),
 		tick: () => inbox && show(),
