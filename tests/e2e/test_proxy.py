@@ -90,7 +90,7 @@ async def chat(front: Front, pair: Pair) -> None:
 
 
 def assert_compression(front: Front, pair: Pair) -> None:
-    """Histories, the page and static files are compressed on the way; what holds a token or is about a session is not."""
+    """Histories, the page and static files are compressed; what holds a token or is about a session is not."""
     history, text = "/api/v1/chat/my-conversation/messages/", "سؤال عن الدرس السابع. " * 50
     with front.client() as http:
         assert sign_in(http, pair.student).status_code == 200
