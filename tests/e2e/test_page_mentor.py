@@ -109,6 +109,11 @@ async def test_on_a_phone_list_and_conversation_are_two_screens(open_windows: Wi
     await expect(mentor.get("#conversation")).to_be_hidden()
     await expect(mentor.get("#nothing")).to_be_hidden()
     await mentor.shoot("students-en-360")
+    await mentor.page.set_viewport_size({"width": 360, "height": 400})
+    await mentor.page.evaluate("conversations.scrollTop = 100")
+    await mentor.get("#conversations a:has-text('Maya')").scroll_into_view_if_needed()
+    place = await mentor.page.evaluate("conversations.scrollTop")
+    assert place >= 100
     await mentor.get("#conversations a:has-text('Maya')").click()
     await mentor.connected()
     await expect(mentor.get("#inbox")).to_be_hidden()
@@ -120,6 +125,7 @@ async def test_on_a_phone_list_and_conversation_are_two_screens(open_windows: Wi
     await mentor.page.click("#back")
     await expect(mentor.get("#inbox")).to_be_visible()
     await expect(mentor.get("#conversations a:has-text('Maya')")).to_be_focused()
+    assert await mentor.page.evaluate("conversations.scrollTop") == place
     await mentor.page.go_forward()
     await expect(mentor.get("#with")).to_have_text("Maya Lindgren")
     await mentor.page.go_back()
