@@ -86,7 +86,7 @@ def test_answers_with_a_secret_are_never_compressed(people: People) -> None:
     people.student.profile.full_name = "x" * 150
     people.student.profile.save()
     student, admin = client_of(people.student), client_of(people.admin)
-    paths = ["/api/v1/auth/csrf/", "/api/v1/auth/me/", "/"]
+    paths = ["/api/v1/auth/csrf/", "/api/v1/auth/me/"]
     answers = [get(student, path) for path in paths]
     answers += [get(admin, path) for path in ("/admin/", "/admin/accounts/user/", "/admin/login/")]
     body = {"username": "student", "password": PASSWORD}
@@ -95,6 +95,13 @@ def test_answers_with_a_secret_are_never_compressed(people: People) -> None:
     for answer in [*answers, login]:
         assert answer.status_code in {200, 302}
         assert "Content-Encoding" not in answer.headers
+
+
+def test_the_page_is_compressed_because_it_is_the_same_for_all_who_are_signed_in(people: People) -> None:
+    student, teacher = (get(client_of(one), "/") for one in (people.student, people.teacher))
+    assert student["Content-Encoding"] == "gzip"
+    assert varies(student)
+    assert gzip.decompress(student.content) == gzip.decompress(teacher.content)
 
 
 async def test_a_server_compresses_the_same(live_people: People) -> None:

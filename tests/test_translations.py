@@ -54,7 +54,7 @@ def test_everything_is_translated() -> None:
         (("django", 'msgid "Password"', 'msgid "Pass word"'), "django.po: 'Pass word' is not said any more"),
         (("django", 'msgid "Password"', '#, fuzzy\nmsgid "Password"'), "django.po: 'Password' is not translated"),
         (("django", "%(minutes)d د", "د"), "has other values in it"),
-        (("djangojs", "بانتظار الرد: {duration}", "بانتظار الرد: {time}"), "has other values in it"),
+        (("djangojs", "انتظار: {duration}", "بانتظار الرد: {time}"), "has other values in it"),
         (("djangojs", "قيد الإرسال", "تُرسَل"), "djangojs.mo: is not made from djangojs.po"),
     ],
 )

@@ -1,10 +1,10 @@
-"""Compresses the long answers of the chat and the API documents, where the client accepts gzip.
+"""Compresses the long answers of the chat, its page and the API documents, where the client accepts gzip.
 
 All other answers stay as they are. Somebody who sees the length of compressed answers and chooses a part of their text
 can guess the rest letter by letter (BREACH, https://www.breachattack.com/). So nothing is compressed that holds a CSRF
-token or a session: log-in, page and admin. Proxies must not compress these either; they pass our answers on. The chat's
-answers have no secret but the messages themselves, and a random length makes these hard to guess. Static files are
-compressed by WhiteNoise when they are collected.
+token or a session: log-in and admin. Proxies must not compress these either; they pass our answers on. The chat's
+answers have no secret but the messages themselves, and a random length makes these hard to guess. The page is the same
+for all who are signed in. Static files are compressed by WhiteNoise when they are collected.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from django.utils.cache import patch_vary_headers
 from django.utils.decorators import sync_and_async_middleware
 
 PATHS = ("/api/v1/chat/", "/api/schema/", "/api/asyncapi.yaml")
+PAGE = "/"
 LEAST_BYTES = 1024  # a shorter answer fits into one packet anyway
 LEVEL = 3  # half the time of zlib's usual 6, for a fifth more bytes
 RANDOM_BYTES = 100  # as Django's GZipMiddleware, after https://ieeexplore.ieee.org/document/9754554
@@ -55,7 +56,8 @@ def accepts_gzip(accept_encoding: str) -> bool:
 
 def _is_wanted(request: HttpRequest, response: HttpResponse) -> bool:
     """Whether to compress this answer; notes in its headers that it depends on what the client accepts."""
-    if not request.path_info.startswith(PATHS) or response.streaming or "Content-Encoding" in response.headers:
+    is_ours = request.path_info == PAGE or request.path_info.startswith(PATHS)
+    if not is_ours or response.streaming or "Content-Encoding" in response.headers:
         return False
     patch_vary_headers(response, ["Accept-Encoding"])
     return len(response.content) >= LEAST_BYTES and accepts_gzip(request.headers.get("Accept-Encoding", ""))

@@ -2,10 +2,13 @@
 
 import sys
 from http import HTTPStatus
+from typing import Any
 
 from django.conf import settings
+from django.core.serializers.json import DjangoJSONEncoder
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.utils.html import json_script
 from django.utils.translation import get_language, gettext
 from django.views import defaults
 from django.views.decorators.cache import never_cache
@@ -47,6 +50,13 @@ MODULES = [
 ]
 
 
+class UnescapedEncoder(DjangoJSONEncoder):
+    """JSON with Arabic letters as they are: two bytes each in place of six."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options | {"ensure_ascii": False})
+
+
 @never_cache
 @require_safe
 def page(request: HttpRequest) -> HttpResponse:
@@ -63,7 +73,7 @@ def page(request: HttpRequest) -> HttpResponse:
         "modules": MODULES,
         "other_language": other,
         "other_language_name": dict(settings.LANGUAGES)[other],
-        "texts": script_texts(language),
+        "texts": json_script(script_texts(language), "texts", UnescapedEncoder),
     }
     response = render(request, "chat/page.html", context)
     host = request.get_host()

@@ -24,6 +24,8 @@ STUDENTS: dict[str, list[float]] = {
     "Ines Costa": [0.25, -0.2],
 }
 
+MISSED: list[float] = [-300, *range(150, 0, -1)]  # the same, of a student whose mentor was away for long
+
 
 def page_data() -> dict[str, Any]:
     from django.contrib.auth.hashers import make_password
@@ -32,16 +34,17 @@ def page_data() -> dict[str, Any]:
     from tests.e2e.seed import PASSWORD, make_profiles, person
 
     password = make_password(PASSWORD)
-    mentor, busy, successor, patient = make_profiles(
-        ["mona", "huda", "daniel", "patient"], password, RoleChoices.TEACHER
+    mentor, busy, successor, patient, absent = make_profiles(
+        ["mona", "huda", "daniel", "patient", "absent"], password, RoleChoices.TEACHER
     )
-    names = [f"pupil{number}" for number in range(2 * len(STUDENTS) + 5)]
-    *own, reader, former, alone, first, second = make_profiles(names, password, RoleChoices.STUDENT)
+    names = [f"pupil{number}" for number in range(2 * len(STUDENTS) + 6)]
+    *own, reader, former, alone, first, second, eager = make_profiles(names, password, RoleChoices.STUDENT)
     admin, staff = make_profiles(["principal", "operator"], password, RoleChoices.ADMIN)
     staff.user.is_staff = True
     staff.user.save()
     talk(first, patient, [3], full_name="First")
     talk(second, patient, [2], full_name="Second")
+    talk(eager, absent, MISSED, full_name="Eager")
     for student, (name, hours) in zip(own[len(STUDENTS) :], STUDENTS.items(), strict=True):
         talk(student, mentor, hours, full_name=name)
     ids = {}
@@ -62,6 +65,7 @@ def page_data() -> dict[str, Any]:
         "admin": (admin, "inbox/"),
         "staff": (staff, "inbox/"),
         "patient mentor": (patient, "inbox/"),  # of two students who wait
+        "missed": (absent, "inbox/"),  # of a student who has written more than a page
         "first": (first, "my-conversation/"),
         "former": (former, "my-conversation/"),
     }

@@ -1,18 +1,21 @@
 """A long conversation on the page: scrolling to its beginning and back, without jumps or losses."""
 
+import asyncio
 import re
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from playwright.async_api import Route, WebSocketRoute, expect
+from playwright.async_api import Error, Route, WebSocketRoute, expect
 
 from tests.e2e.cluster import Cluster, PageData, Pair
 from tests.e2e.load import tell
-from tests.e2e.page_data import HISTORY
+from tests.e2e.page_data import HISTORY, MISSED
 from tests.e2e.windows import NETWORK, PHONE, Window, Windows
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+SECONDS = 20  # until a mark must be stored
 PIXELS = 2  # that what is read may move while more is put above it
 # Scrolls up as fast as pages come. Whatever is on top of the window stays where it is while a page is put above it.
 TO_THE_TOP = """async (wanted) => {
@@ -172,6 +175,45 @@ async def test_who_comes_back_finds_where_the_new_messages_begin(
         await http.post(f"chat/teacher/{pair.teacher.path}messages/", json={"content": "follows"})
     await expect(student.bubbles.last).to_have_text("follows")
     await expect(student.bubbles.last).to_be_in_viewport()
+
+
+async def test_the_new_messages_begin_at_the_first_unread_one_although_they_are_more_than_a_page(
+    open_windows: Windows, page_data: PageData
+) -> None:
+    mentor = await open_windows.of(page_data.people["missed"], size=PHONE)
+    await mentor.get("#conversations a").click()
+    await mentor.connected()
+    await expect(mentor.get(".message:has(.divider:visible) .text")).to_have_text(f"Eager: {MISSED[1]}")
+    await expect(mentor.get(".divider:visible")).to_be_in_viewport()
+    await expect(mentor.bubbles).to_have_count(len(MISSED))
+
+
+# Leaves as soon as a message has been on the screen, which is long before read marks are sent together.
+LEAVE = """() => new Promise((done) => {
+    const seen = new IntersectionObserver((entries) => {
+        if (entries.some(({ isIntersecting }) => isIntersecting)) setTimeout(() => {
+            location.href = "about:blank";
+            done();
+        });
+    });
+    new MutationObserver(() => seen.observe(document.querySelector(".message")))
+        .observe(document.querySelector("#messages"), { childList: true });
+})"""
+
+
+async def test_what_was_seen_is_read_although_the_page_is_left_at_once(
+    open_windows: Windows, shared_cluster: Cluster, pair: Pair
+) -> None:
+    student = await (await open_windows.of(pair.student)).connected()
+    left = asyncio.create_task(student.page.evaluate(LEAVE))
+    async with pair.teacher.http(shared_cluster.servers[0]) as http:
+        await http.post(f"chat/teacher/{pair.teacher.path}messages/", json={"content": "seen"})
+    with suppress(Error):  # the page is gone
+        await left
+    await student.page.wait_for_url("about:blank")
+    async with asyncio.timeout(SECONDS):
+        while not all(await read_by(student, pair, shared_cluster)):
+            pass
 
 
 LOWEST = """() => {

@@ -1,10 +1,10 @@
 """How the page looks when it is translated, printed, in the user's own colours, and with odd texts."""
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import ViewportSize, expect
 
 from tests.e2e.cluster import Cluster, PageData, Pair
-from tests.e2e.windows import PHONE, Window, Windows
+from tests.e2e.windows import DESK, PHONE, Window, Windows
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -84,6 +84,8 @@ async def test_in_forced_colours_everything_that_has_a_meaning_is_visible(open_w
     await mentor.say("mine")
     await expect(mentor.bubbles).to_have_count(1)
     await mentor.page.evaluate("typing.hidden = false")
+    await mentor.get("#conversations a").hover()
+    await mentor.page.evaluate("document.querySelector('.chip').hidden = false")
     await mentor.shoot("forced-colours-en-1280")
     colours = await mentor.page.evaluate(
         """() => {
@@ -93,12 +95,16 @@ async def test_in_forced_colours_everything_that_has_a_meaning_is_visible(open_w
                 dots: of(".typing span", "backgroundColor"),
                 pressed: of("[aria-pressed=true]", "backgroundColor"),
                 current: of("#conversations [aria-current=page]", "backgroundColor"),
+                text: of("#conversations [aria-current=page] .chip", "color"),
+                behind: of("#conversations [aria-current=page] .chip", "backgroundColor"),
                 bubble: of(".bubble", "borderTopStyle"),
             };
         }"""
     )
     assert colours["bubble"] == "solid"
     assert colours["canvas"] not in {colours["dots"], colours["pressed"], colours["current"]}, colours
+    assert colours["current"] == colours["pressed"] != colours["text"], colours
+    assert colours["behind"] == "rgba(0, 0, 0, 0)"
 
 
 async def test_the_whole_loaded_conversation_is_printed_without_controls(
@@ -135,6 +141,9 @@ async def test_a_text_of_thousands_of_lines_is_folded(
     assert await long.evaluate(height) < PHONE["height"]
     await expect(mentor.bubbles.last).to_be_in_viewport()
     await expect(more).to_have_text("Show more")
+    inside = "one => one.querySelector('time').getBoundingClientRect().bottom <= one.getBoundingClientRect().bottom"
+    await expect(long.locator("time")).to_be_visible()
+    assert await long.evaluate(inside)
     await more.click()
     assert await long.evaluate(height) > 50 * PHONE["height"]
     await more.click()
@@ -188,6 +197,23 @@ async def test_the_time_stands_in_the_last_line(open_windows: Windows, shared_cl
     size = "one => getComputedStyle(one).fontSize"
     assert await mentor.bubbles.last.evaluate(size) == "40px"
     assert await mentor.bubbles.first.evaluate(size) == "16px"
+
+
+@pytest.mark.parametrize("size", [PHONE, DESK], ids=["phone", "desk"])
+async def test_the_filters_keep_to_one_line_and_the_note_stands_below_them(
+    open_windows: Windows, page_data: PageData, size: ViewportSize
+) -> None:
+    mentor = await open_windows.of(page_data.people["missed"], lang="ar", size=size)
+    await expect(mentor.get("[data-filter=unread] .count")).to_have_text("١")
+    await mentor.page.evaluate("for (const one of document.querySelectorAll('.count')) one.textContent = '٢٢٢'")
+    for button in await mentor.get("#filters button").all():
+        await button.evaluate("one => one.setAttribute('aria-pressed', 'true')")
+        fits = await button.evaluate("one => one.clientHeight <= 44 && one.scrollWidth <= one.clientWidth")
+        assert fits, await button.inner_text()
+    await mentor.page.fill("#search", "nobody")
+    await expect(mentor.get("#inbox-note")).to_be_visible()
+    gap = "document.querySelector('#inbox-note').getBoundingClientRect().top - longest.getBoundingClientRect().bottom"
+    assert await mentor.page.evaluate(gap) < TOUCH
 
 
 async def test_long_names_are_cut_at_their_end(open_windows: Windows, pair: Pair) -> None:

@@ -11,7 +11,7 @@ from tests.e2e.windows import DESK, NETWORK, PHONE, Window, Windows
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-# By their last message, newest first; those without one by when their conversation began, which is now.
+# By their last message, newest first; those without one come last.
 NEWEST_FIRST = sorted((name for name in STUDENTS if STUDENTS[name]), key=lambda name: abs(STUDENTS[name][-1]))
 # Since when each has waited: their first message after the mentor's last one.
 SINCE = {
@@ -39,7 +39,7 @@ async def test_students_are_listed_with_unread_counts_and_waiting_times(
     open_windows: Windows, page_data: PageData
 ) -> None:
     mentor = await open_windows.of(page_data.people["mentor"])
-    await listed(mentor, ["خالد الحربي", *NEWEST_FIRST, "Former Student"])
+    await listed(mentor, [*NEWEST_FIRST, "Former Student", "خالد الحربي"])
     badges = (
         "rows => rows.map((row) => [row.querySelector('.name').textContent, row.querySelector('.number').textContent])"
     )
@@ -53,7 +53,7 @@ async def test_students_are_listed_with_unread_counts_and_waiting_times(
     }
     await expect(chip_of(mentor, "ليان القحطاني")).to_have_text("Waiting: \u20682 days\u2069")
     await expect(mentor.get("#longest")).to_have_text("Waiting longest: \u2068ليان القحطاني\u2069, \u20682 days\u2069")
-    await expect(chip_of(mentor, "Omar Haddad")).to_have_text("Waiting: \u20682 hours\u2069")
+    await expect(chip_of(mentor, "Omar Haddad")).to_have_text("Waiting: \u20682 hrs\u2069")
     await expect(chip_of(mentor, "Maya Lindgren")).to_be_hidden()
     await expect(chip_of(mentor, "Former Student")).to_have_text("Closed")
     await expect(mentor.page).to_have_title("(5) Qader chat")
@@ -74,8 +74,14 @@ async def test_students_are_listed_with_unread_counts_and_waiting_times(
         await mentor.page.fill("#search", written)
         await listed(mentor, ["سارة العتيبي"])
     await mentor.page.fill("#search", "")
+    await mentor.page.set_viewport_size({"width": 1280, "height": 500})
+    top = "conversations.getBoundingClientRect().top"
+    before = await mentor.page.evaluate(top)
     await mentor.page.click("#longest")
     await expect(mentor.get("#with")).to_have_text("ليان القحطاني")
+    # The list stays where it is, under the pointer, and shows the row that is open.
+    assert await mentor.page.evaluate(top) == before
+    await expect(mentor.get("#conversations [aria-current=page]")).to_be_in_viewport(ratio=1)
 
 
 async def test_the_list_is_updated_live(open_windows: Windows, shared_cluster: Cluster, page_data: PageData) -> None:
@@ -111,6 +117,11 @@ async def test_on_a_phone_list_and_conversation_are_two_screens(open_windows: Wi
     await expect(mentor.get("#conversation")).to_be_hidden()
     await expect(mentor.get("#nothing")).to_be_hidden()
     await mentor.shoot("students-en-360")
+    await mentor.page.set_viewport_size({"width": 360, "height": 400})
+    await mentor.page.evaluate("conversations.scrollTop = 100")
+    await mentor.get("#conversations a:has-text('Maya')").scroll_into_view_if_needed()
+    place = await mentor.page.evaluate("conversations.scrollTop")
+    assert place >= 100
     await mentor.get("#conversations a:has-text('Maya')").click()
     await mentor.connected()
     await expect(mentor.get("#inbox")).to_be_hidden()
@@ -122,6 +133,7 @@ async def test_on_a_phone_list_and_conversation_are_two_screens(open_windows: Wi
     await mentor.page.click("#back")
     await expect(mentor.get("#inbox")).to_be_visible()
     await expect(mentor.get("#conversations a:has-text('Maya')")).to_be_focused()
+    assert await mentor.page.evaluate("conversations.scrollTop") == place
     await mentor.page.go_forward()
     await expect(mentor.get("#with")).to_have_text("Maya Lindgren")
     await mentor.page.go_back()
@@ -193,7 +205,7 @@ async def test_a_second_question_keeps_the_place_of_the_first(
     await expect(mentor.get("#conversations .excerpt").first).to_have_text("and another one")
     for _ in range(2):
         await listed(mentor, ["First", "Second"])
-        await expect(chip_of(mentor, "First")).to_have_text("Waiting: \u20683 hours\u2069")
+        await expect(chip_of(mentor, "First")).to_have_text("Waiting: \u20683 hrs\u2069")
         await mentor.page.reload()
         await mentor.page.click("[data-filter=waiting]")
 
@@ -208,7 +220,7 @@ async def test_a_mentor_says_that_no_reply_is_needed(
     await mentor.get("#conversations a").click()
     await mentor.connected()
     words = {
-        "en": ("Waiting: \u20681 minute\u2069", "No reply needed"),
+        "en": ("Waiting: \u20681 min\u2069", "No reply needed"),
         "ar": ("بانتظار الرد: \u2068دقيقة\u2069", "لا حاجة إلى رد"),
     }
     await expect(mentor.get("#waiting-text")).to_have_text(words[lang][0])

@@ -198,7 +198,7 @@ test("after a short absence a client gets the missed messages and read marks", a
 	assert.notEqual(first.state, back.messages.find(({ id }) => id === first.id).is_read);
 });
 
-test("a client that missed more than the server replays gets the newest page, and older ones on demand", async (t) => {
+test("a client that missed more than the server replays gets the newest pages, and older ones on demand", async (t) => {
 	const { student, teacher, conversation_id } = newPair();
 	const proxy = await proxyOf(t, backend);
 	const chat = chatOf(t, student, proxy);
@@ -206,20 +206,20 @@ test("a client that missed more than the server replays gets the newest page, an
 	chat.send("0");
 	await until(chat, arrived("0"));
 	await proxy.stop();
-	chat.send("602");
+	chat.send("802");
 	await django(`
 conversation = Conversation.objects.get(pk=${conversation_id})
 sender = conversation.teacher.user
-Message.objects.bulk_create(Message(conversation=conversation, sender=sender, content=str(n), seq=n + 1) for n in range(1, 602))
-Conversation.objects.filter(pk=conversation.pk).update(last_seq=602)
+Message.objects.bulk_create(Message(conversation=conversation, sender=sender, content=str(n), seq=n + 1) for n in range(1, 802))
+Conversation.objects.filter(pk=conversation.pk).update(last_seq=802)
 `);
 	await proxy.start();
 	await until(chat, (snapshot) => isOpen(snapshot) && settled(snapshot));
-	assert.deepEqual(texts(chat.getSnapshot()), numbers(51, 552));
+	assert.deepEqual(texts(chat.getSnapshot()), numbers(651, 152));
 	while (chat.getSnapshot().hasOlder) await chat.loadOlder();
-	assert.deepEqual(texts(chat.getSnapshot()), numbers(603, 0));
+	assert.deepEqual(texts(chat.getSnapshot()), numbers(803, 0));
 	check();
-	assert.equal((await stored(teacher, backend)).length, 603);
+	assert.equal((await stored(teacher, backend)).length, 803);
 });
 
 test("the rate limit delays messages, but changes neither their order nor their number", async (t) => {

@@ -59,12 +59,12 @@ test("many messages in a row arrive in order", async (t) => {
 });
 
 test("the history is fetched page by page", async (t) => {
-	const { student, teacher } = newPair();
+	const { student } = newPair();
 	const writer = chatOf(t, student, backend);
 	numbers(120).forEach(writer.send);
 	await until(writer, settled);
 
-	const reader = chatOf(t, teacher, backend);
+	const reader = chatOf(t, student, backend);
 	const check = watched(reader);
 	assert.deepEqual(texts(await until(reader, isOpen)), numbers(50, 71));
 	const calls = [reader.loadOlder(), reader.loadOlder()];
@@ -80,17 +80,36 @@ test("the history is fetched page by page", async (t) => {
 	check();
 });
 
+test("the history begins with all that is unread", async (t) => {
+	const { student, teacher } = newPair();
+	const [writer, answering] = [chatOf(t, student, backend), chatOf(t, teacher, backend)];
+	await until(answering, isOpen);
+	answering.send("before");
+	await until(answering, settled);
+	numbers(120).forEach(writer.send);
+	await until(writer, settled);
+	const reader = chatOf(t, teacher, backend);
+	const { messages, hasOlder } = await until(reader, isOpen);
+	assert.deepEqual([texts({ messages }), hasOlder], [["before", ...numbers(120)], false]);
+});
+
 test("messages that were read are also read on older pages", async (t) => {
 	const { student, teacher } = newPair();
-	const writer = chatOf(t, student, backend);
-	numbers(60).forEach(writer.send);
+	const [writer, answering] = [chatOf(t, student, backend), chatOf(t, teacher, backend)];
+	numbers(10).forEach(writer.send);
+	await until(answering, ({ messages }) => messages.length === 10);
+	answering.send("an answer, with which the newest page begins");
+	await until(answering, settled);
+	numbers(49, 11).forEach(writer.send);
+	await until(writer, settled);
 	const reader = chatOf(t, teacher, backend);
-	const { messages } = await until(reader, ({ messages }) => messages.at(-1)?.content === "60");
+	const { messages, hasOlder } = await until(reader, isOpen);
+	assert.deepEqual([messages.length, hasOlder], [50, true]);
 	reader.markVisible(messages.at(-1).id);
-	await until(writer, ({ messages }) => messages.every(({ state }) => state === "read"));
-	await until(reader, ({ messages }) => messages.every(({ is_read }) => is_read));
+	const isRead = ({ messages }) => messages.every(({ state, is_read }) => state !== "received" || is_read);
+	await until(reader, isRead);
 	await reader.loadOlder();
-	assert.ok(reader.getSnapshot().messages.every(({ is_read }) => is_read));
+	assert.deepEqual([reader.getSnapshot().messages.length, isRead(reader.getSnapshot())], [60, true]);
 });
 
 test("a message on a hidden page is not read", async (t) => {

@@ -531,6 +531,85 @@ test("read marks are combined, only go up, and wait until the page is visible", 
 	assert.deepEqual(marks(), [4]);
 });
 
+test("what was seen is marked at once when its reader leaves, and nothing else is", async (t) => {
+	const ways = {
+		"the page closes": ({ tab }) => tab.window.dispatchEvent(new Event("pagehide")),
+		"another page is shown": ({ tab }) => tab.hide(),
+		"the chat is closed": (_, chat) => chat.close(),
+	};
+	for (const [way, leave] of Object.entries(ways)) {
+		const script = new Script(t);
+		const chat = await script.openChat(theirs(1), theirs(2));
+		const { socket } = script;
+		const marks = () => socket.said.filter(({ type }) => type === "mark_read").map(({ message_id }) => message_id);
+		chat.markVisible(1);
+		leave(script, chat);
+		assert.deepEqual(marks(), [1], way);
+		await script.pass(200);
+		assert.deepEqual(marks(), [1], way);
+	}
+	const script = new Script(t);
+	const chat = await script.openChat(theirs(1));
+	script.tab.hide();
+	chat.markVisible(1);
+	script.tab.window.dispatchEvent(new Event("pagehide"));
+	chat.close();
+	assert.deepEqual(script.socket.said, [], "on a page that is hidden");
+});
+
+test("the first messages reach back to the first unread one", async (t) => {
+	const all = Array.from({ length: 1000 }, (_, index) => theirs(index + 1, { is_read: index < 700 }));
+	const historyOf = (script, messages) =>
+		Object.defineProperty(script.answers, "chat/my-conversation/messages/", {
+			get: () => {
+				const { searchParams } = new URL(script.requests.at(-1), "http://chat.test");
+				const before = messages.filter(({ id }) => id < Number(searchParams.get("before") ?? Infinity));
+				const results = before.slice(-Number(searchParams.get("limit")));
+				return { results, previous: results[0]?.id > 1 ? "..." : null, next: null };
+			},
+		});
+	const openedWith = async (messages) => {
+		const script = new Script(t);
+		historyOf(script, messages);
+		const chat = await script.chat();
+		script.socket.accept();
+		await settle();
+		const { messages: shown, hasOlder } = chat.getSnapshot();
+		return { first: shown[0].id, count: shown.length, hasOlder, asked: script.requests.slice(2) };
+	};
+	const page = (rest) => `chat/my-conversation/messages/?mark_read=false&limit=${rest}`;
+	assert.deepEqual(await openedWith(all), {
+		first: 551,
+		count: 450,
+		hasOlder: true,
+		asked: [page(50), page("200&before=951"), page("200&before=751")],
+	});
+	const unread = all.map((one) => ({ ...one, is_read: false }));
+	assert.deepEqual(await openedWith(unread), {
+		first: 351,
+		count: 650,
+		hasOlder: true,
+		asked: [page(50), page("200&before=951"), page("200&before=751"), page("200&before=551")],
+	});
+	const read = all.map((one) => ({ ...one, is_read: true }));
+	assert.deepEqual(await openedWith(read), { first: 951, count: 50, hasOlder: true, asked: [page(50)] });
+	assert.deepEqual((await openedWith(unread.slice(0, 60))).asked, [page(50), page("200&before=11")]);
+});
+
+test("the newest page is shown although the unread ones before it cannot be fetched", async (t) => {
+	const script = new Script(t);
+	Object.defineProperty(script.answers, "chat/my-conversation/messages/", {
+		get: () =>
+			script.requests.at(-1).includes("before")
+				? new Error("gone")
+				: { results: [theirs(9)], previous: "...", next: null },
+	});
+	const chat = await script.chat();
+	script.socket.accept();
+	await settle();
+	assert.deepEqual([...shown(chat), ...states(chat), chat.getSnapshot().hasOlder], ["open", "9 received", true]);
+});
+
 test("typing is sent sparingly, and a received one expires", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat();
@@ -585,6 +664,7 @@ test("an inbox is sorted, counted, and fetched again after each connection", asy
 	const conversation = (id, minute, unread) => ({
 		...CONVERSATION,
 		id,
+		last_message: message(id),
 		updated_at: `2026-01-01T00:0${minute}:00.000001Z`,
 		unread_message_count_for_user: unread,
 	});
@@ -644,6 +724,30 @@ test("a mentor says in the inbox that no reply is needed", async (t) => {
 	script.answers["chat/conversations/7/done/"] = { status: 403, body: { detail: "...", code: "not_a_participant" } };
 	await assert.rejects(inbox.done(7), new ApiError(403, { detail: "...", code: "not_a_participant" }));
 	assert.deepEqual(inbox.getSnapshot().conversations, [newer]);
+});
+
+test("conversations without a message come last, although they may just have been made", async (t) => {
+	const script = new Script(t);
+	const inbox = await script.inbox({ user: { ...ME, profile: CONVERSATION.teacher_profile } });
+	const conversation = (id, minute, last_message = null) => ({
+		...CONVERSATION,
+		id,
+		last_message,
+		updated_at: `2026-01-01T00:0${minute}:00Z`,
+	});
+	const results = [
+		conversation(1, 9),
+		conversation(2, 8),
+		conversation(3, 2, message(3)),
+		conversation(4, 3, message(4)),
+	];
+	script.answers["chat/teacher/conversations/"] = { results, next: null };
+	script.socket.say({ type: "inbox_established", unread_total: 0 });
+	await settle();
+	const order = () => inbox.getSnapshot().conversations.map(({ id }) => id);
+	assert.deepEqual(order(), [4, 3, 1, 2]);
+	script.socket.say({ type: "conversation_update", conversation: conversation(2, 9, message(5)) });
+	assert.deepEqual(order(), [2, 4, 3, 1]);
 });
 
 test("a student's inbox has their one conversation, or stops without a mentor", async (t) => {

@@ -38,6 +38,8 @@ const TYPING_IN = 6_000;
 // Messages.
 const PAGE = 50;
 const SMALLEST_PAGE = 5;
+const LARGEST_PAGE = 200;
+const FAR = 500; // so many are loaded at once to reach the first unread one
 const NEWEST = 10; // enough for news; a gap behind them is filled by a page
 
 const NOT_WRITABLE = ["account_locked", "conversation_closed", "conversation_locked"];
@@ -272,10 +274,10 @@ function createStore(parts) {
 /**
  * Keeps a WebSocket open; while there is none although REST answers, has `poll` called in its place. Unless `sure`,
  * `identify` asks REST who the participants are; a 404 stops it with `gone`. `address` returns the socket's path.
- * `onFrame`, `lost` and `stored` take a frame, a close code and a storage event.
+ * `onFrame`, `lost` and `stored` take a frame, a close code and a storage event; `leaving` comes before the page may end.
  */
 function createLine(env, store, options) {
-	const { identify, address, onFrame, lost, awake, stored, owns, gone, poll } = options;
+	const { identify, address, onFrame, lost, awake, leaving, stored, owns, gone, poll } = options;
 	const { set, getSnapshot, subscribe, batch, from, to } = store;
 	const stops = { 401: "signed_out", 403: "not_allowed", 404: gone };
 	const neighbour = { storage: env.storage, stored: from(stored), owns };
@@ -303,7 +305,8 @@ function createLine(env, store, options) {
 		});
 		listen(env.window, "offline", offline);
 		listen(env.window, "storage", stored);
-		listen(env.document, "visibilitychange", () => isHidden(env) || wake());
+		listen(env.document, "visibilitychange", () => (isHidden(env) ? leaving?.() : wake()));
+		listen(env.window, "pagehide", () => isHidden(env) || leaving?.());
 		neighbours.add(neighbour);
 		isOffline = env.window?.navigator?.onLine === false;
 		tries = 0;
@@ -683,7 +686,7 @@ export function createChat(options = {}) {
 	const outbox = createOutbox(env.storage, () => line.neighbour);
 	const gone = conversationId ? "not_allowed" : "no_mentor";
 	const sure = user && conversation;
-	const parts = { identify, address, onFrame, lost, awake: mark, stored, owns: outbox.owns, gone, poll, sure };
+	const parts = { identify, address, onFrame, lost, awake: mark, leaving, stored, owns: outbox.owns, gone, poll, sure };
 	const line = createLine(env, store, parts);
 	let entered; // id of the conversation
 	let messages = []; // the server's, in order, without gaps
@@ -779,7 +782,7 @@ export function createChat(options = {}) {
 		ready();
 		if (messages.every(({ state, is_read }) => state !== "received" || is_read)) return;
 		const isShown = ({ id }) => id <= lastOf(messages).id;
-		line.request(history(200), ({ results }) => show({}, results.filter(isShown))); // read in another tab?
+		line.request(history(LARGEST_PAGE), ({ results }) => show({}, results.filter(isShown))); // read in another tab?
 	}
 
 	async function history(limit, before = "") {
@@ -791,9 +794,21 @@ export function createChat(options = {}) {
 		return answer;
 	}
 
+	/** The newest messages, as far back as the first unread one. */
+	async function unread(limit) {
+		let { results, previous } = await history(limit);
+		while (previous !== null && results.length < FAR && results[0]?.is_own_message === false && !results[0].is_read) {
+			const older = await history(LARGEST_PAGE, `&before=${results[0].id}`).catch(() => null);
+			if (!older?.results.length) break; // the reader comes to them later
+			results = [...older.results, ...results];
+			previous = older.previous;
+		}
+		return { results, previous };
+	}
+
 	/** Fetch the newest messages; frames wait. If there is a gap before them, they replace the list. */
 	function load(limit = messages.length ? NEWEST : page) {
-		line.request(history(limit), ({ results, previous }) => {
+		line.request(limit < page ? history(limit) : unread(limit), ({ results, previous }) => {
 			const isGap = messages.length > 0 && !(results[0]?.id <= lastOf(messages).id);
 			if (isGap && limit < page) return load(page);
 			const isNew = isGap || !messages.length;
@@ -1026,17 +1041,33 @@ export function createChat(options = {}) {
 		if (!markTimer) markTimer = setTimeout(from(mark), COALESCE);
 	}
 
+	/** Mark at once what was seen: the timer may come too late. */
+	function leaving() {
+		if (markTimer) markSeen();
+	}
+
 	function mark() {
+		if (!isHidden(env)) markSeen();
+		else markTimer = null;
+	}
+
+	function markSeen() {
+		clearTimeout(markTimer);
 		markTimer = null;
 		const last = lastOf(messages.filter(({ id, state }) => id <= seen && state === "received"));
-		if (!last || last.is_read || isHidden(env)) return;
+		if (!last || last.is_read) return;
 		if (getSnapshot().status !== "polling") return line.send({ type: "mark_read", message_id: last.id });
 		const path = `chat/conversations/${entered}/mark-read/?message_id=${last.id}`;
 		const marked = () => apply([{ message_ids: [last.id], reader: getSnapshot().user.id }]);
 		api.post(path).then(from(marked), () => {}); // the next mark or poll tries again
 	}
 
-	const common = { ...line.common, open: to(open) };
+	function close() {
+		if (!isHidden(env)) leaving();
+		line.common.close();
+	}
+
+	const common = { ...line.common, open: to(open), close: to(close) };
 	return { ...common, send: to(send), retry: to(retry), discard: to(discard), loadOlder, setTyping, markVisible };
 }
 
@@ -1124,7 +1155,7 @@ export function createFormerChat({ user, conversation, ...options }) {
 
 // --- inbox
 
-/** All conversations of a user, newest activity first. */
+/** All conversations of a user, newest activity first; in the end those without a message, which may just have been made. */
 export function createInbox(options = {}) {
 	const env = surroundings(options);
 	const api = createApi(env);
@@ -1169,11 +1200,12 @@ export function createInbox(options = {}) {
 	}
 
 	const newest = () => getSnapshot().conversations[0]?.updated_at;
+	const activityOf = ({ last_message, updated_at }) => `${last_message ? 1 : 0} ${updated_at}`;
 
 	function show(news, old = getSnapshot().conversations) {
 		const known = news.filter((conversation) => conversation?.id > 0);
 		const byId = new Map([...old, ...known].map((conversation) => [conversation.id, conversation]));
-		const conversations = [...byId.values()].sort((one, other) => (one.updated_at < other.updated_at ? 1 : -1));
+		const conversations = [...byId.values()].sort((one, other) => (activityOf(one) < activityOf(other) ? 1 : -1));
 		const unreadTotal = conversations.reduce((sum, one) => sum + one.unread_message_count_for_user, 0);
 		set({ conversations, unreadTotal, isLoaded: true });
 	}

@@ -72,7 +72,7 @@ export function createInboxView() {
 	const sinceOf = ({ waiting_since }) => (waiting_since ? Date.parse(waiting_since) : keptSince);
 
 	function showLongest(longest) {
-		$("longest").hidden = !longest || longest.id === openId;
+		$("longest").hidden = !longest;
 		if (!longest) return;
 		$("longest").href = `#/conversations/${longest.id}`;
 		const values = { name: nameOf(longest.student_profile), duration: durationOf(Date.now() - sinceOf(longest)) };
@@ -133,7 +133,7 @@ export function createInboxView() {
 	function chipOf(conversation) {
 		if (!conversation.is_active) return gettext("Closed");
 		if (!isWaiting(conversation)) return "";
-		return gettext("Waiting: {duration}", { duration: durationOf(Date.now() - sinceOf(conversation)) });
+		return gettext("Waiting: {duration}", { duration: durationOf(Date.now() - sinceOf(conversation), "short") });
 	}
 
 	/** Move the focus through the list by the arrow keys, Home and End. */
@@ -169,7 +169,9 @@ export function createInboxView() {
 			openId = id;
 			const opened = id && inbox?.getSnapshot().conversations.find((one) => one.id === id);
 			if (id) [kept, keptSince] = [id, opened?.waiting_since && Date.parse(opened.waiting_since)];
-			if (inbox) show();
+			if (!inbox) return;
+			show();
+			rows.get(id)?.scrollIntoView({ block: "nearest" });
 		},
 		focus: (id) => rows.get(id)?.firstElementChild.focus(),
 		tick: () => inbox && show(),

@@ -147,7 +147,10 @@ function route() {
 	openId = null;
 	showWaiting();
 	if (isMentor())
-		explain(gettext("Choose a conversation"), gettext("Above the list is the one who has been waiting longest."));
+		explain(
+			gettext("Choose a conversation"),
+			gettext("Whoever has waited longest for an answer is named above the list."),
+		);
 	else leadToAdmin();
 	if (before) inboxView.focus(before);
 }

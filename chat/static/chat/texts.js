@@ -84,10 +84,10 @@ export function momentOf(date) {
 const UNITS = Object.entries({ year: 365 * DAY, month: 30 * DAY, day: DAY, hour: DAY / 24, minute: DAY / 1440 });
 
 /** 5 minutes, 3 hours, 2 days, 4 months or 1 year: in the largest unit that fits, at least one minute. */
-export function durationOf(milliseconds) {
+export function durationOf(milliseconds, unitDisplay = "long") {
 	const [unit, length] = UNITS.find(([, length]) => length <= milliseconds) ?? UNITS.at(-1);
 	const value = Math.max(1, milliseconds / length);
-	return new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay: "long" }).format(Math.floor(value));
+	return new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay }).format(Math.floor(value));
 }
 
 /** Reload the page in another language, and remember it for a year. */

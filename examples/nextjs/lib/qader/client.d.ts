@@ -204,7 +204,10 @@ export interface ChatSnapshot extends ConnectionSnapshot {
 }
 
 export interface InboxSnapshot extends ConnectionSnapshot {
-	/** Newest activity first. `waiting_since` of each is since when the student has waited for an answer. */
+	/**
+	 * Newest activity first; those without a message come last. `waiting_since` of each is since when the student has
+	 * waited for an answer.
+	 */
 	readonly conversations: readonly Conversation[];
 	/** The number of messages that this user has not read, in all conversations. */
 	readonly unreadTotal: number;
