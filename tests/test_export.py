@@ -77,6 +77,25 @@ def test_a_conversation_is_exported_with_all_its_messages(
     ]
 
 
+def test_the_standard_output_may_take_the_file(people: People, capfdbinary: Any) -> None:
+    say(people.conversation, people.student, "hello")
+    err = io.StringIO()
+    call_command("export_chat", "--user", "student", "--out", "-", stderr=err)
+    with ZipFile(io.BytesIO(capfdbinary.readouterr().out)) as archive:
+        assert archive.namelist() == FILES
+    assert err.getvalue() == "Exported 1 messages of 1 conversations.\n"
+
+
+def test_the_command_says_what_it_has_written(people: People, tmp_path: Path) -> None:
+    say(people.conversation, people.student, "hello")
+    file, out = tmp_path / "export.zip", io.StringIO()
+    file.write_text("of yesterday")
+    call_command("export_chat", "--user", "student", "--out", file, stdout=out)
+    size = file.stat().st_size
+    assert out.getvalue() == f"Exported 1 messages of 1 conversations to {file} ({size} bytes).\n"
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_the_checksums_are_those_of_the_files(people: People, tmp_path: Path) -> None:
     say(people.conversation, people.student, "hello")
     files = exported(tmp_path, "--user", "student")
