@@ -32,6 +32,7 @@ MODULES = [
         "conversation-view",
         "elements",
         "former",
+        "handoff-note",
         "inbox-view",
         "links",
         "menu",

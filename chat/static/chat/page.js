@@ -3,6 +3,7 @@
  *
  *     page.js                 sign-in.js | sign-out.js, menu.js, notices.js | inbox-view.js | conversation-view.js
  *     former.js               a student's former mentors, in the menu
+ *     handoff-note.js         what a mentor was told about a student
  *     conversation-view.js    message-list.js > scroll-place.js, message-view.js > links.js; composer.js
  *     all of them             connection.js, announcer.js, elements.js, texts.js; client.js has the messages
  *
@@ -14,6 +15,7 @@ import { createApi, createChat, createFormerChat, createInbox } from "./client.j
 import { createConversationView } from "./conversation-view.js";
 import { $, nameOf, setAvatar, setText } from "./elements.js";
 import { createFormer } from "./former.js";
+import { createHandoffNote } from "./handoff-note.js";
 import { createInboxView } from "./inbox-view.js";
 import { createMenu } from "./menu.js";
 import { createNotices } from "./notices.js";
@@ -38,6 +40,7 @@ const menu = createMenu(signOut.hide);
 const notices = createNotices();
 const view = createConversationView(stopped);
 const inboxView = createInboxView();
+const handoffNote = createHandoffNote();
 const former = createFormer(() => location.hash.startsWith("#/former/") && route());
 const chats = new Map(); // conversation id -> chat; a student's only chat has the key 0
 let user = null;
@@ -77,6 +80,8 @@ function leave(notice) {
 		view.close();
 		inboxView.close();
 		former.close();
+		handoffNote.close();
+		handoffNote.forget();
 		for (const store of [...chats.values(), inbox]) store?.close();
 		chats.clear();
 		user = inbox = openId = null;
@@ -123,6 +128,7 @@ function route() {
 		: former.idIn(location.hash);
 	const before = openId;
 	menu.close();
+	handoffNote.close();
 	$("back").hidden = !isMentor() && !id;
 	rest();
 	inboxView.mark(id);
@@ -145,6 +151,7 @@ function openChat(id) {
 	}
 	showScreen("conversation");
 	view.open(chats.get(id), user);
+	if (isMentor()) handoffNote.open(chats.get(id), id);
 	chats.get(id).open();
 	view.focus();
 }
