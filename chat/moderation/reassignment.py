@@ -65,7 +65,7 @@ def handoff_note(conversation: Conversation) -> HandoffNoteBody:
     last = Assignment.objects.filter(student=conversation.student).select_related("note").order_by("-pk").first()
     note = getattr(last, "note", None)
     if last is None or note is None or last.mentor_id != conversation.teacher_id or not conversation.is_active:
-        return HandoffNoteBody()
+        return HandoffNoteBody("", None)
     return HandoffNoteBody(note.text, last.created_at)
 
 

@@ -35,6 +35,7 @@ MODULES = [
         "conversation-view",
         "elements",
         "former",
+        "handoff-note",
         "inbox-view",
         "links",
         "menu",

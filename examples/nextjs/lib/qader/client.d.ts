@@ -46,9 +46,9 @@
  * * **Reading.** Neither connecting nor fetching marks anything as read; only `markVisible` does.
  */
 
-import type { Conversation, ErrorCode, FrameErrorCode, Me, Message, Presence } from "./types.js";
+import type { Conversation, ErrorCode, FrameErrorCode, HandoffNote, Me, Message, Presence } from "./types.js";
 
-export type { Conversation, Me, Message, Presence, Profile } from "./types.js";
+export type { Conversation, HandoffNote, Me, Message, Presence, Profile } from "./types.js";
 
 // ---------------------------------------------------------------------------------------------------------- REST
 
@@ -259,6 +259,9 @@ export interface Chat extends Store<ChatSnapshot> {
 	 */
 	markVisible(messageId: number | null): void;
 }
+
+/** What a mentor was told about the student when they were assigned. May reject with an `ApiError`. */
+export function fetchHandoffNote(conversationId: number, options?: Options): Promise<HandoffNote>;
 
 /** A student's conversations with former mentors, newest activity first. May reject with an `ApiError`. */
 export function listFormer(options?: Options): Promise<Conversation[]>;

@@ -1071,6 +1071,11 @@ export function createChat(options = {}) {
 	return { ...common, send: to(send), retry: to(retry), discard: to(discard), loadOlder, setTyping, markVisible };
 }
 
+/** What the mentor of a conversation was told about the student. */
+export function fetchHandoffNote(conversationId, options) {
+	return createApi(surroundings(options)).get(`chat/teacher/conversations/${conversationId}/handoff-note/`);
+}
+
 /** A stored message as a snapshot has it. */
 function dress(message, key) {
 	const state = !message.is_own_message ? "received" : message.is_read ? "read" : "sent";

@@ -184,8 +184,8 @@ export interface PageProblem {
 
 /** What a mentor was told about a student when they were assigned; an empty text and null if nothing. */
 export interface HandoffNote {
-	text?: string;
-	created_at?: string | null;
+	text: string;
+	created_at: string | null;
 }
 
 /** A message that is sent on a socket. As in v1 it needs no `type`, and an unknown `type` is ignored. */
