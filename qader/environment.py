@@ -2,9 +2,11 @@
 
 import re
 import sys
+from datetime import datetime, time
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import dj_database_url
 from environs import Env, EnvError
@@ -63,6 +65,29 @@ def between(least: float, most: float, name: str, default: float) -> float:
     if not least <= value <= most:
         raise EnvError(f"{name} must be between {least:g} and {most:g}, not {value:g}.")
     return value
+
+
+def hours(name: str, default: str) -> tuple[time, time] | None:
+    """Read hours of the day such as "21:00-07:00", which may pass midnight; None if it is empty."""
+    text: str = env.str(name, default).strip()
+    if not text:
+        return None
+    try:
+        begin, end = (datetime.strptime(part, "%H:%M").time() for part in text.split("-"))
+    except ValueError:
+        begin = end = time()
+    if begin == end:
+        raise EnvError(f'{name} must look like "21:00-07:00", or be empty for none, not "{text}".')
+    return begin, end
+
+
+def time_zone(name: str, default: str) -> ZoneInfo:
+    """Read the name of a time zone."""
+    text: str = env.str(name, default).strip()
+    try:
+        return ZoneInfo(text)
+    except (ValueError, OSError, ZoneInfoNotFoundError):  # OSError: the name of a directory
+        raise EnvError(f'{name} must be a time zone such as Asia/Riyadh, not "{text}".') from None
 
 
 def proxies(name: str) -> int:

@@ -18,6 +18,7 @@ from qader.environment import (
     cookie_domain,
     database,
     env,
+    hours,
     origins,
     proxies,
     rate,
@@ -27,6 +28,7 @@ from qader.environment import (
     secret_key,
     sentry_dsn,
     texts,
+    time_zone,
 )
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -248,6 +250,10 @@ CHAT_MAX_SOCKETS_PER_USER = at_least(1, "CHAT_MAX_SOCKETS_PER_USER", 20)
 CHAT_HEAL_SECONDS = at_least(1, "CHAT_HEAL_SECONDS", 30)
 CHAT_MAX_FRAME_BYTES = 64 * 1024  # one message of a client; a longer one closes the socket with 1009
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024  # a POST; enough for 4,000 escaped code points
+
+# The hours in which nobody needs to answer: they do not count in answer times. By the clock of the school.
+NOTIFY_QUIET_HOURS = hours("NOTIFY_QUIET_HOURS", "21:00-07:00")
+SCHOOL_TIME_ZONE = time_zone("SCHOOL_TIME_ZONE", "Asia/Riyadh")
 
 # /metrics requires this token; without one, only direct requests from this machine are allowed.
 METRICS_TOKEN = secret("METRICS_TOKEN", 16)

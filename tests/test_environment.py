@@ -1,5 +1,6 @@
 """Invalid settings stop the start with one line that names the setting."""
 
+from datetime import time
 from pathlib import Path
 from typing import Any
 
@@ -326,3 +327,26 @@ def test_a_cookie_domain_without_any_of_our_hosts_is_found(settings: Any) -> Non
         assert problems(settings, SESSION_COOKIE_DOMAIN=f".{domain}") == [line.format(domain)]
     assert problems(settings, ALLOWED_HOSTS=[".other.qader.vip"], SESSION_COOKIE_DOMAIN="other.qader.vip") == []
     assert problems(settings, SESSION_COOKIE_DOMAIN="example.org", DEBUG=True) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("", None), ("21:00-07:00", (time(21), time(7))), (" 12:30-13:05 ", (time(12, 30), time(13, 5)))],
+)
+def test_hours_may_pass_midnight_or_be_none(monkeypatch: pytest.MonkeyPatch, text: str, expected: object) -> None:
+    monkeypatch.setenv("NOTIFY_QUIET_HOURS", text)
+    assert environment.hours("NOTIFY_QUIET_HOURS", "01:00-02:00") == expected
+
+
+@pytest.mark.parametrize("text", ["21-7", "21:00", "21:00-24:00", "7:00-7:00", "21:00-07:00-08:00", "-", "night"])
+def test_hours_that_make_no_sense_are_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    line = told(monkeypatch, "NOTIFY_QUIET_HOURS", text, lambda: environment.hours("NOTIFY_QUIET_HOURS", ""))
+    assert line == f'NOTIFY_QUIET_HOURS must look like "21:00-07:00", or be empty for none, not "{text}".'
+
+
+@pytest.mark.parametrize("text", ["", "Riyadh", "Asia", "Asia/", "../etc/passwd", "/etc/localtime", "+03:00"])
+def test_an_unknown_time_zone_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    line = told(monkeypatch, "SCHOOL_TIME_ZONE", text, lambda: environment.time_zone("SCHOOL_TIME_ZONE", "UTC"))
+    assert line == f'SCHOOL_TIME_ZONE must be a time zone such as Asia/Riyadh, not "{text}".'
+    monkeypatch.setenv("SCHOOL_TIME_ZONE", "Europe/Berlin")
+    assert environment.time_zone("SCHOOL_TIME_ZONE", "UTC").key == "Europe/Berlin"
