@@ -1,6 +1,6 @@
 """Conversations and messages in the admin: they can be read, not changed, and each reading of texts is recorded."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin
 from django.core.paginator import Paginator
@@ -13,10 +13,11 @@ from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
-from accounts.admin_base import BaseAdmin
 from accounts.admin_names import name_column, shown_name
 from accounts.models import UserProfile
+from chat.admin_read_only import ReadOnlyAdmin
 from chat.admin_transcript import record_reading, transcript
+from chat.admin_waiting import WaitingFilter, waiting_since
 from chat.models import Conversation, Message
 
 MAX_LISTED = 10_000  # messages that can be paged through; counting and skipping more rows makes lists slow
@@ -33,25 +34,6 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
         return rows.order_by()[:MAX_LISTED].count()
 
 
-class ReadOnlyAdmin(BaseAdmin):
-    """Read-only: a change here would bypass the order and the delivery of messages."""
-
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER  # they would count the whole table once for each filter
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Nobody."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nobody."""
-        return False
-
-
 @admin.register(Conversation)
 class ConversationAdmin(ReadOnlyAdmin):
     """Conversations: their participants, and the numbers of messages and of unread messages."""
@@ -61,12 +43,13 @@ class ConversationAdmin(ReadOnlyAdmin):
         name_column("student", _("student"), "student__full_name"),
         name_column("teacher", _("teacher"), "teacher__full_name"),
         "updated_at",
+        waiting_since,
         "messages",
         "unread_count",
         "active",
     )
     list_select_related = ("student", "teacher")
-    list_filter = ("updated_at",)
+    list_filter = (WaitingFilter, "updated_at")
     search_fields = tuple(
         f"{side}__{field}"
         for side in ("student", "teacher")
@@ -81,8 +64,8 @@ class ConversationAdmin(ReadOnlyAdmin):
         """Return the conversations, each with its number of unread messages."""
         unread = Message.objects.filter(conversation=OuterRef("pk"), is_read=False).order_by().values("conversation")
         count = Subquery(unread.annotate(count=Count("pk")).values("count"))
-        rows: QuerySet[Conversation] = super().get_queryset(request)
-        return rows.annotate(unread_count=Coalesce(count, 0))
+        rows: Any = super().get_queryset(request)
+        return cast(QuerySet[Conversation], rows.with_waits_since().annotate(unread_count=Coalesce(count, 0)))
 
     def get_urls(self) -> list[URLPattern]:
         """Return the addresses of the pages; ours first, because Django's last one matches any text."""

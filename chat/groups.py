@@ -8,8 +8,8 @@ from django.apps.registry import Apps
 from django.contrib.auth.management import create_permissions
 from django.db.models.signals import post_migrate
 
-# Who mentors whom, who has written how much; no texts.
-SUPPORT = ("accounts.view_user", "accounts.view_userprofile", "chat.view_conversation")
+# Who mentors whom, who has written how much, who waits; no texts.
+SUPPORT = ("accounts.view_user", "accounts.view_userprofile", "chat.view_conversation", "chat.view_mentor")
 # They deactivate users, assign mentors, and read texts, each of which is recorded.
 LEADS = (*SUPPORT, "accounts.change_user", "accounts.change_userprofile", "chat.view_message")
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from django.db.models import F
 from django.http import QueryDict
 from rest_framework.exceptions import NotFound
 from rest_framework.pagination import PageNumberPagination
@@ -13,15 +14,37 @@ from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
 from chat.errors import ClientError
-from chat.models import Conversation, Message
+from chat.models import Conversation, ConversationQuerySet, Message
 from chat.store.history import Place, place_of
-from chat.wire.client_frames import parse_id, parse_query
+from chat.wire.client_frames import parse_flag, parse_id, parse_query
 from chat.wire.server_frames import ConversationBody, ConversationPage
 
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 200
 PAGE_PARAMETERS = ("page", "page_size")
 CURSOR_PARAMETERS = ("limit", "before", "after")
+
+
+# Of a mentor's conversations. Each ends in the id, so that no row is on two pages.
+ORDERINGS: dict[str, tuple[Any, ...]] = {
+    "-updated_at": ("-updated_at", "-pk"),
+    "waiting_since": (F("waits_since").asc(nulls_last=True), "-updated_at", "-pk"),
+}
+
+
+def ordered_conversations(rows: ConversationQuerySet, request: Request) -> ConversationQuerySet:
+    """Return those of the mentor's conversations that the request's `waiting` wants, in its `ordering`.
+
+    Raises `invalid_parameter`.
+    """
+    query = parse_query(_values(request), ("ordering", "waiting"))
+    ordering = query.get("ordering", "-updated_at")
+    if ordering not in ORDERINGS:
+        raise ClientError("invalid_parameter", f"{' or '.join(ORDERINGS)} is expected.", field="ordering")
+    rows = rows.with_waits_since().order_by(*ORDERINGS[ordering])
+    if "waiting" not in query:
+        return rows
+    return rows.waiting() if parse_flag(query, "waiting", default=True) else rows.not_waiting()
 
 
 class ConversationPagination(PageNumberPagination):

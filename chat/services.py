@@ -11,12 +11,13 @@ from django.db.models.functions import Greatest
 
 from accounts.models import User, UserProfile
 from chat.bus.event_bus import publish
-from chat.bus.events import ConversationStarted, MessagesRead
+from chat.bus.events import ConversationStarted, MessagesRead, WaitingChanged
 from chat.errors import ClientError
 from chat.models import Conversation, MessageQuerySet
 from chat.runtime.rate_limit import send_limit
 from chat.store.batch import Draft, Outcome, Sent
 from chat.store.overview import create_missing
+from chat.store.waiting import end_waiting
 from chat.store.writer import writer
 
 # Messages are marked in steps. Otherwise the reader would wait for all of them, and so would the conversation's
@@ -137,6 +138,12 @@ def _mark_oldest(conversation: Conversation, reader: User, unread: MessageQueryS
         messages = [(pk, seq) for pk, seq, _ in found]
         publish(MessagesRead(conversation.pk, reader.pk, before, newest, messages))
     return len(found), marked
+
+
+def mark_done(*, conversation: Conversation) -> None:
+    """Store that nothing so far needs a reply: nobody waits until the student writes again. Both inboxes are told."""
+    if end_waiting(conversation.pk):
+        publish(WaitingChanged(conversation.pk))
 
 
 async def send_message(*, conversation_id: int, sender_id: int, content: str, client_id: str | None) -> Sent:

@@ -32,4 +32,5 @@ urlpatterns = [
         views.MarkReadView.as_view(),
         name="conversation-mark-read",
     ),
+    path("conversations/<row_id:conversation_pk>/done/", views.DoneView.as_view(), name="conversation-done"),
 ]

@@ -16,7 +16,14 @@ from accounts.models import User
 from chat import services
 from chat.errors import ClientError
 from chat.models import Conversation
-from chat.pagination import MAX_PAGE_SIZE, PAGE_SIZE, ConversationPagination, history_page
+from chat.pagination import (
+    MAX_PAGE_SIZE,
+    ORDERINGS,
+    PAGE_SIZE,
+    ConversationPagination,
+    history_page,
+    ordered_conversations,
+)
 from chat.runtime.database import until_unlocked
 from chat.store.overview import conversation_bodies
 from chat.wire.client_frames import MessagePost, parse_flag, parse_id, parse_query, read
@@ -43,6 +50,16 @@ POSITIVE = {"type": "integer", "minimum": 1}
 PAGES = [
     OpenApiParameter("page", POSITIVE, description="From 1."),
     OpenApiParameter("page_size", POSITIVE, description=f"{PAGE_SIZE} by default, at most {MAX_PAGE_SIZE}."),
+]
+CONVERSATIONS = [
+    *PAGES,
+    OpenApiParameter(
+        "ordering",
+        enum=list(ORDERINGS),
+        default="-updated_at",
+        description="Newest activity first, or who has waited longest for an answer, then the others by activity.",
+    ),
+    OpenApiParameter("waiting", bool, description="`true`: those in which the student waits; `false`: the others."),
 ]
 HISTORY = [
     *PAGES,
@@ -74,20 +91,18 @@ class MentorConversationsView(APIView):
     refusals = {403: "Not a teacher or trainer."}
 
     @extend_schema(
-        parameters=PAGES, responses={200: ConversationPage, 400: (PageProblem, Problem), 404: "No such page."}
+        parameters=CONVERSATIONS, responses={200: ConversationPage, 400: (PageProblem, Problem), 404: "No such page."}
     )
     def get(self, request: Request) -> Response:
         """Return the conversations, newest activity first; one for every present student, made if missing."""
         user = _user(request)
         mentor = services.mentor_profile(user=user)
+        mine = ordered_conversations(Conversation.objects.filter(teacher=mentor), request)
         if not _is_preview(request):
             until_unlocked(services.create_missing_conversations, mentor=mentor)
-        mine = Conversation.objects.filter(teacher=mentor)
         paginator = ConversationPagination()
         # Select ids first: otherwise the overview would also be computed for skipped rows.
-        ids = paginator.paginate_queryset(
-            mine.order_by("-updated_at", "-pk").values_list("pk", flat=True), request, self
-        )
+        ids = paginator.paginate_queryset(mine.values_list("pk", flat=True), request, self)
         return paginator.get_paginated_response(conversation_bodies(ids or [], user))
 
 
@@ -186,6 +201,21 @@ class MarkReadView(APIView):
             mark = partial(services.mark_read_up_to, message_id=parse_id(request.query_params["message_id"]))
         count = until_unlocked(mark, conversation=conversation, reader=user)
         return Response(msgspec.to_builtins(MarkedBody(detail=f"{count} messages marked as read.")))
+
+
+class DoneView(APIView):
+    """Saying that a student needs no reply."""
+
+    @extend_schema(request=None, responses={200: ConversationBody, 403: "Not a conversation of this present mentor."})
+    def post(self, request: Request, conversation_pk: int) -> Response:
+        """End the student's waiting until they write again; returns the conversation."""
+        user = _user(request)
+        mine = Conversation.objects.for_user(user).with_people().filter(teacher__user=user, pk=conversation_pk)
+        conversation = mine.first()
+        if conversation is None or not conversation.is_active:
+            raise ClientError("not_a_participant", "You are not part of this conversation.", 403)
+        until_unlocked(services.mark_done, conversation=conversation)
+        return Response(msgspec.to_builtins(conversation_bodies([conversation.pk], user)[0]))
 
 
 # Browsers announce with these that nobody looks at the answer yet, maybe never: Sec-Purpose today, the others formerly.

@@ -1,6 +1,7 @@
 """The users that most tests share, and the objects that the contract shows for them."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
@@ -103,7 +104,7 @@ def message_object(message: Message, reader: User) -> dict[str, Any]:
         "sender": message.sender_id,
         "sender_profile": profile_object(message.sender),
         "content": message.content,
-        "timestamp": message.timestamp.isoformat().replace("+00:00", "Z"),
+        "timestamp": iso(message.timestamp),
         "is_read": message.is_read,
         "is_own_message": message.sender_id == reader.pk,
     }
@@ -118,12 +119,18 @@ def conversation_object(
         "id": conversation.pk,
         "student_profile": profile_object(conversation.student.user),
         "teacher_profile": profile_object(conversation.teacher.user),
-        "created_at": conversation.created_at.isoformat().replace("+00:00", "Z"),
-        "updated_at": conversation.updated_at.isoformat().replace("+00:00", "Z"),
+        "created_at": iso(conversation.created_at),
+        "updated_at": iso(conversation.updated_at),
         "last_message": message_object(last, reader) if last else None,
         "unread_message_count_for_user": unread,
         "is_active": is_active,
+        "waiting_since": iso(conversation.waiting_since) if is_active and conversation.waiting_since else None,
     }
+
+
+def iso(moment: datetime) -> str:
+    """Return a moment as it is on the wire."""
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def session_cookie(user: User) -> str:

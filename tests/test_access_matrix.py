@@ -29,40 +29,42 @@ COLUMNS = {
     "GET its messages": ("GET", "teacher/conversations/{its}/messages/"),
     "POST its messages": ("POST", "teacher/conversations/{its}/messages/"),
     "POST its mark-read": ("POST", "conversations/{its}/mark-read/"),
+    "POST its done": ("POST", "conversations/{its}/done/"),
     "GET no messages": ("GET", "teacher/conversations/{no}/messages/"),
     "POST no messages": ("POST", "teacher/conversations/{no}/messages/"),
     "POST no mark-read": ("POST", "conversations/{no}/mark-read/"),
+    "POST no done": ("POST", "conversations/{no}/done/"),
 }
 
 # What each is answered, in the order of the columns; "sees": whether the conversation's messages may be shown to them.
-#                           own            list  its            nobody's
-#                           get  get  post get   get  post mark get  post mark   sees
+#                           own            list  its                 nobody's
+#                           get  get  post get   get  post mark done get  post mark done  sees
 MATRIX = """
-student                     200  200  201  403   403  403  200  403  403  403    yes
-teacher                     403  403  403  200   200  201  200  404  404  403    yes
-former mentor               403  403  403  200   200  403  200  404  404  403    yes
-teacher made a trainer      403  403  403  200   200  201  200  404  404  403    yes
-student of another mentor   200  200  201  403   403  403  200  403  403  403    no
-student without mentor      404  404  404  403   403  403  200  403  403  403    no
-other student               200  200  201  403   403  403  403  403  403  403    no
-other student, no mentor    404  404  404  403   403  403  403  403  403  403    no
-other teacher               403  403  403  200   404  404  403  404  404  403    no
-new mentor                  403  403  403  200   404  404  403  404  404  403    no
-student turned teacher      403  403  403  200   404  404  403  404  404  403    no
-teacher turned student      404  404  404  403   403  403  403  403  403  403    no
-administrator by role       403  403  403  403   403  403  403  403  403  403    no
-admin without profile       403  403  403  403   403  403  403  403  403  403    no
-anonymous                   401  401  401  401   401  401  401  401  401  401    no
-junk cookie                 401  401  401  401   401  401  401  401  401  401    no
-cookie with NUL             401  401  401  401   401  401  401  401  401  401    no
-cookie too long             401  401  401  401   401  401  401  401  401  401    no
-cookie not ASCII            401  401  401  401   401  401  401  401  401  401    no
-expired session             401  401  401  401   401  401  401  401  401  401    no
-signed out                  401  401  401  401   401  401  401  401  401  401    no
-password changed            401  401  401  401   401  401  401  401  401  401    no
-deactivated student         401  401  401  401   401  401  401  401  401  401    no
-deactivated teacher         401  401  401  401   401  401  401  401  401  401    no
-deleted                     401  401  401  401   401  401  401  401  401  401    no
+student                     200  200  201  403   403  403  200  403  403  403  403  403   yes
+teacher                     403  403  403  200   200  201  200  200  404  404  403  403   yes
+former mentor               403  403  403  200   200  403  200  403  404  404  403  403   yes
+teacher made a trainer      403  403  403  200   200  201  200  200  404  404  403  403   yes
+student of another mentor   200  200  201  403   403  403  200  403  403  403  403  403   no
+student without mentor      404  404  404  403   403  403  200  403  403  403  403  403   no
+other student               200  200  201  403   403  403  403  403  403  403  403  403   no
+other student, no mentor    404  404  404  403   403  403  403  403  403  403  403  403   no
+other teacher               403  403  403  200   404  404  403  403  404  404  403  403   no
+new mentor                  403  403  403  200   404  404  403  403  404  404  403  403   no
+student turned teacher      403  403  403  200   404  404  403  403  404  404  403  403   no
+teacher turned student      404  404  404  403   403  403  403  403  403  403  403  403   no
+administrator by role       403  403  403  403   403  403  403  403  403  403  403  403   no
+admin without profile       403  403  403  403   403  403  403  403  403  403  403  403   no
+anonymous                   401  401  401  401   401  401  401  401  401  401  401  401   no
+junk cookie                 401  401  401  401   401  401  401  401  401  401  401  401   no
+cookie with NUL             401  401  401  401   401  401  401  401  401  401  401  401   no
+cookie too long             401  401  401  401   401  401  401  401  401  401  401  401   no
+cookie not ASCII            401  401  401  401   401  401  401  401  401  401  401  401   no
+expired session             401  401  401  401   401  401  401  401  401  401  401  401   no
+signed out                  401  401  401  401   401  401  401  401  401  401  401  401   no
+password changed            401  401  401  401   401  401  401  401  401  401  401  401   no
+deactivated student         401  401  401  401   401  401  401  401  401  401  401  401   no
+deactivated teacher         401  401  401  401   401  401  401  401  401  401  401  401   no
+deleted                     401  401  401  401   401  401  401  401  401  401  401  401   no
 """
 ROWS = [(line[:28].strip(), line[28:].split()) for line in MATRIX.strip().splitlines()]
 
@@ -158,5 +160,5 @@ async def test_everyone_sees_and_does_only_what_they_may(
     after = await rows(conversation)
     if sees == "no":
         assert [row["content"] for row in after[1]] == list(SECRET_TEXTS)
-    if "200" not in statuses[4:7]:
+    if "200" not in statuses[4:8]:
         assert after == before

@@ -47,11 +47,12 @@ def test_conversations_are_listed_with_activity_and_counts(people: People, brows
             "Other_Student",
             "Trainer",
             "March 4, 2026, 3:06 p.m.",
+            "-",
             "3",
             "3",
             "False",
         ],
-        [f"#{talks[0][0].pk}", "Student", "Teacher", "March 4, 2026, 3:06 p.m.", "3", "1", "True"],
+        [f"#{talks[0][0].pk}", "Student", "Teacher", "March 4, 2026, 3:06 p.m.", "-", "3", "1", "True"],
     ]
 
 

@@ -441,8 +441,9 @@ async def test_opening_and_updates_cost_a_constant_number_of_queries(
         pupil = await in_thread(make_user, f"pupil{number}", RoleChoices.STUDENT, mentor=live_people.teacher)
         await in_thread(conversation_of, pupil, live_people.teacher)
     assert await count() == few
-    # Session, user, states, total, and the look back; a look; a look, and what changed with its last messages.
-    assert few == (5, 1, 3)
+    # Session, user, states, total, and the look back; who waits, and a look; these, and what changed with its last
+    # messages.
+    assert few == (5, 2, 4)
 
 
 async def test_changes_during_the_handshake_are_sent(

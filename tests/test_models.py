@@ -13,7 +13,7 @@ from chat.models import Conversation, Message
 from tests.people import People, conversation_of, make_user, say
 from tests.queries import at_once
 
-COUNTERS = ("last_seq", "student_read_seq", "teacher_read_seq", "updated_at")
+COUNTERS = ("last_seq", "student_read_seq", "teacher_read_seq", "updated_at", "waiting_since", "answered_seq")
 
 
 def counters(conversation: Conversation) -> tuple[Any, ...]:
@@ -38,7 +38,7 @@ def test_a_message_moves_the_conversations_counters_and_nothing_else(people: Peo
     message = Message.objects.create(
         conversation=conversation, sender=people.student, content="later", timestamp=moment, client_id="a"
     )
-    assert counters(conversation) == (1, 0, 0, moment)
+    assert counters(conversation) == (1, 0, 0, moment, moment, 0)
     assert Message.objects.values().get() == {
         "id": message.pk,
         "conversation_id": conversation.pk,

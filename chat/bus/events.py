@@ -55,6 +55,10 @@ class MessagesRead(ConversationChanged, frozen=True):
     messages: list[tuple[int, int]]
 
 
+class WaitingChanged(ConversationChanged, frozen=True):
+    """Who waits for an answer changed, without a message; the receiver reads the present state."""
+
+
 class TypingChanged(ConversationEvent, frozen=True):
     """The user `user_id` began or stopped typing in this conversation; this is never stored."""
 
@@ -90,7 +94,15 @@ class PresenceChanged(Event, frozen=True):
     user_id: int
 
 
-AnyEvent = MessagePosted | MessagesRead | TypingChanged | AccessChanged | ConversationStarted | PresenceChanged
+AnyEvent = (
+    MessagePosted
+    | MessagesRead
+    | WaitingChanged
+    | TypingChanged
+    | AccessChanged
+    | ConversationStarted
+    | PresenceChanged
+)
 
 ACCESS_GROUP = AccessChanged.group  # every process with open sockets joins it
 

@@ -1,14 +1,14 @@
 """Healing: compares what was sent to each socket with the database, and sends what is missing.
 
 A round takes a few queries for all sockets. It compares `last_seq` and the read positions of a conversation, and the
-states of all entries of an inbox.
+states of all entries of an inbox. Before that it corrects who waits in the conversations that have sockets here.
 """
 
 import logging
 from collections.abc import Iterable
 
-from chat.bus.event_bus import event_bus
-from chat.bus.events import AccessChanged, ConversationStarted
+from chat.bus.event_bus import event_bus, publish
+from chat.bus.events import AccessChanged, ConversationStarted, WaitingChanged
 from chat.errors import UnavailableError
 from chat.live.conversation_feed import ConversationFeed
 from chat.live.inbox_feed import InboxFeed
@@ -20,6 +20,7 @@ from chat.runtime.database import in_database
 from chat.runtime.event_loop import Tasks, per_event_loop
 from chat.store.history import positions
 from chat.store.overview import entry_states
+from chat.store.waiting import correct_waiting
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,17 @@ class Healing:
 
     async def heal_all(self) -> None:
         """Heal all sockets."""
+        await self._correct_waiting(list(registry().by_conversation))
         await self._heal(registry())
+
+    async def _correct_waiting(self, conversation_ids: list[int]) -> None:
+        try:
+            for batch in batches(conversation_ids, CONVERSATIONS_PER_QUERY):
+                for pk in await in_database(correct_waiting, batch):
+                    logger.info("corrected who waits in conversation %s", pk)
+                    publish(WaitingChanged(pk))
+        except UnavailableError:
+            logger.warning("who waits is corrected later: the database is away")
 
     async def _heal_batch(self, subscribers: list[Subscriber]) -> bool:
         await self._heal(subscribers)

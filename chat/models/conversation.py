@@ -12,11 +12,15 @@ from typing import Any, Self
 
 from django.conf import settings
 from django.db import models, transaction
-from django.db.models import Count, F, OuterRef, Q, Subquery
+from django.db.models import Case, Count, F, OuterRef, Q, Subquery, When
 from django.db.models.functions import Coalesce, Greatest, Now
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import MENTOR_ROLES, RoleChoices, User, UserProfile
+from chat.models.answer import Answer
+
+# Conversations in which somebody could answer: `Conversation.is_answerable`, for queries.
+ANSWERABLE = Q(student__role=RoleChoices.STUDENT, teacher__role__in=MENTOR_ROLES, student__assigned_mentor=F("teacher"))
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
@@ -36,6 +40,18 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
     def with_people(self) -> Self:
         """Each with its two profiles and their users, as the objects on the wire need them."""
         return self.select_related("student__user", "teacher__user")
+
+    def waiting(self) -> Self:
+        """Those in which the student waits for an answer, and somebody could give it."""
+        return self.filter(ANSWERABLE, waiting_since__isnull=False)
+
+    def not_waiting(self) -> Self:
+        """The others."""
+        return self.exclude(ANSWERABLE, waiting_since__isnull=False)
+
+    def with_waits_since(self) -> Self:
+        """Each with `waits_since`, which is `shown_waiting_since` in the database."""
+        return self.annotate(waits_since=Case(When(ANSWERABLE, then="waiting_since")))
 
     def with_overview(self, reader: User) -> Self:
         """Each with `last_message_id` and with `unread_count`, the number of messages that `reader` has not read.
@@ -72,16 +88,30 @@ class Conversation(models.Model):
     # How far each participant has read: the other one's messages up to this seq have is_read. These seqs only grow.
     student_read_seq = models.PositiveBigIntegerField(default=0, editable=False)
     teacher_read_seq = models.PositiveBigIntegerField(default=0, editable=False)
+    # The time of the student's first message above `answered_seq`, null if there is none. It stays while nobody could
+    # answer, as after a change of mentor: `shown_waiting_since` and `waits_since` are what anybody is shown.
+    waiting_since = models.DateTimeField(_("waiting since"), null=True, editable=False)
+    # The seq of the mentor's last message, or of the last one for which they said that it needs no reply.
+    answered_seq = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
 
     objects = ConversationQuerySet.as_manager()
 
-    COUNTERS = frozenset({"updated_at", "last_seq", "student_read_seq", "teacher_read_seq"})
+    COUNTERS = frozenset(
+        {"updated_at", "last_seq", "student_read_seq", "teacher_read_seq", "waiting_since", "answered_seq"}
+    )
 
     class Meta:
         verbose_name = _("conversation")
         verbose_name_plural = _("conversations")
         constraints = [models.UniqueConstraint(fields=["student", "teacher"], name="chat_conversation_pair")]
-        indexes = [models.Index("teacher", F("updated_at").desc(), F("id").desc(), name="chat_conversation_inbox")]
+        indexes = [
+            models.Index("teacher", F("updated_at").desc(), F("id").desc(), name="chat_conversation_inbox"),
+            models.Index(
+                fields=["teacher", "waiting_since"],
+                condition=Q(waiting_since__isnull=False),
+                name="chat_conversation_waiting",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"#{self.pk}"
@@ -107,6 +137,30 @@ class Conversation(models.Model):
     def is_active(self) -> bool:
         """Whether this teacher is still the student's mentor. Messages stay readable after that."""
         return self.student.is_student and self.teacher.is_mentor and self.student.assigned_mentor_id == self.teacher_id
+
+    @property
+    def is_answerable(self) -> bool:
+        """Whether somebody could answer here; the same as `ANSWERABLE`."""
+        return self.is_active
+
+    @property
+    def shown_waiting_since(self) -> datetime | None:
+        """Since when the student has waited for an answer; None if they do not, or if nobody could answer."""
+        return self.waiting_since if self.is_answerable else None
+
+    def note_message(self, sender_id: int, seq: int, at: datetime) -> Answer | None:
+        """Set who waits after a new message, as the writer's statement does; the caller saves the row.
+
+        Returns the row to be stored if it is a mentor's first answer. A question that is stored in the same moment is
+        not what they answer.
+        """
+        if sender_id == self.teacher.user_id:
+            since, self.waiting_since, self.answered_seq = self.waiting_since, None, seq
+            if since is not None and since < at:
+                return Answer(conversation=self, waited_from=since, mentor_id=self.teacher_id, answered_at=at)
+        elif sender_id == self.student.user_id and self.waiting_since is None:
+            self.waiting_since = at
+        return None
 
     def member(self, user_id: int) -> UserProfile | None:
         """The profile of a participant who still has their role in this conversation; None for all other users."""
@@ -174,9 +228,7 @@ class Message(models.Model):
         if not self._state.adding or self.seq is not None:
             return super().save(*args, **kwargs)
         with transaction.atomic():
-            self.seq, updated_at = take_seq(self.conversation_id, self.timestamp)
-            if isinstance(self.timestamp, Now):
-                self.timestamp = updated_at
+            self.seq, self.timestamp = take_seq(self.conversation_id, self.sender_id, self.timestamp)
             super().save(*args, **kwargs)
 
 
@@ -196,11 +248,18 @@ class LastSeen(models.Model):
         return f"#{self.pk}"
 
 
-def take_seq(conversation_id: int, at: datetime | Now) -> tuple[int, datetime]:
-    """Reserve the next seq of a conversation for a message of this time; return it and the new `updated_at`.
+def take_seq(conversation_id: int, sender_id: int, at: datetime | Now) -> tuple[int, datetime]:
+    """Reserve the next seq of a conversation for a message; return it and the message's time: `at`, or the present.
 
-    Locks the row, so it needs a transaction.
+    Locks the row, so it needs a transaction. Also sets what else the message changes in it: the time, and who waits.
     """
-    rows = Conversation.objects.filter(pk=conversation_id)
-    rows.update(last_seq=F("last_seq") + 1, updated_at=Greatest("updated_at", at))
-    return rows.values_list("last_seq", "updated_at").get()
+    rows = Conversation.objects.with_profiles().select_for_update(of=("self",), no_key=True)
+    row: Any = rows.annotate(present=Greatest("updated_at", at)).get(pk=conversation_id)
+    row.last_seq, row.updated_at = row.last_seq + 1, row.present
+    sent_at = row.present if isinstance(at, Now) else at
+    answer = row.note_message(sender_id, row.last_seq, sent_at)
+    changed = ("last_seq", "updated_at", "waiting_since", "answered_seq")
+    Conversation.objects.filter(pk=row.pk).update(**{name: getattr(row, name) for name in changed})
+    if answer is not None:
+        Answer.objects.bulk_create([answer], ignore_conflicts=True)
+    return row.last_seq, sent_at

@@ -15,7 +15,7 @@ from accounts.models import MENTOR_ROLES, RoleChoices
 from accounts.serializers import ProfileBody
 from chat.bus.events import MessagePosted
 from chat.errors import ClientError, UnavailableError
-from chat.models import Conversation, Message
+from chat.models import Answer, Conversation, Message
 from chat.runtime.database import fetch, note_refusal
 from chat.runtime.database_errors import Trouble, count_trouble, temporary_trouble, trouble_of
 from chat.store.history import message_posted
@@ -30,7 +30,8 @@ EPOCH = datetime.fromtimestamp(0, UTC)
 # the others of the batch do not wait with it, no deadlock is possible, and what it reads of people is what was
 # committed when it had the lock. Each row is tried once, so that no message overtakes an earlier one that was left
 # out. The sender is locked as the message's foreign key would lock them at the COMMIT. A row without an id is a message
-# whose conversation is locked.
+# whose conversation is locked. All new messages of a conversation have one time, which makes it simple who waits since
+# when; `Conversation.note_message` says the same for one message.
 # OFFSET 0 keeps PostgreSQL from joining whole tables: for each message it reads a few rows, by their indexes.
 STATEMENT = """
 WITH given AS MATERIALIZED (
@@ -38,7 +39,7 @@ WITH given AS MATERIALIZED (
     FROM unnest(%(n)s::int[], %(conversation)s::bigint[], %(sender)s::bigint[], %(content)s::text[],
         %(client_id)s::text[]) AS given (n, conversation_id, sender_id, content, client_id)
 ), conversation AS MATERIALIZED (
-    SELECT id AS conversation_id, last_seq, updated_at, student_id, teacher_id FROM chat_conversation
+    SELECT id AS conversation_id, last_seq, updated_at, student_id, teacher_id, waiting_since FROM chat_conversation
     WHERE id = ANY(%(conversation)s::bigint[])
     FOR NO KEY UPDATE SKIP LOCKED
 ), "user" AS MATERIALIZED (
@@ -69,9 +70,23 @@ WITH given AS MATERIALIZED (
     INSERT INTO chat_message (id, conversation_id, sender_id, content, timestamp, is_read, seq, client_id)
     SELECT id, conversation_id, sender_id, content, sent_at, false, seq, client_id FROM allowed
 ), counted AS (
-    UPDATE chat_conversation SET last_seq = newest.seq, updated_at = newest.sent_at
-    FROM (SELECT conversation_id, max(seq) AS seq, max(sent_at) AS sent_at FROM allowed GROUP BY conversation_id) newest
+    UPDATE chat_conversation SET last_seq = newest.seq, updated_at = newest.sent_at,
+        answered_seq = coalesce(newest.answered, answered_seq),
+        waiting_since = CASE
+            WHEN newest.answered IS NULL THEN coalesce(waiting_since, newest.sent_at)
+            WHEN newest.answered < newest.seq THEN newest.sent_at
+        END
+    FROM (
+        SELECT conversation_id, max(seq) AS seq, max(sent_at) AS sent_at,
+            max(seq) FILTER (WHERE profile_id = teacher_id) AS answered
+        FROM allowed GROUP BY conversation_id
+    ) newest
     WHERE id = newest.conversation_id
+), answered AS (
+    INSERT INTO chat_answer (conversation_id, waited_from, mentor_id, answered_at)
+    SELECT conversation_id, waiting_since, teacher_id, sent_at FROM allowed
+    WHERE profile_id = teacher_id AND waiting_since < sent_at
+    ON CONFLICT DO NOTHING
 )
 SELECT n, id, seq, (extract(epoch FROM sent_at) * 1000000)::bigint, profile_id, full_name, username, email, role
 FROM allowed
@@ -233,6 +248,7 @@ def _store(batch: Sequence[Draft]) -> list[Outcome | None]:
         conversations = Conversation.objects.with_people().in_bulk({draft.conversation_id for draft in free})
         stored = _stored_before(free)
         new: dict[Draft, Message] = {}
+        answers: list[Answer | None] = []
         outcomes: dict[Draft, ClientError | None] = dict.fromkeys(locked)
         for draft in free:
             if draft.key is not None and draft.key in stored:
@@ -242,9 +258,10 @@ def _store(batch: Sequence[Draft]) -> list[Outcome | None]:
                 outcomes[draft] = message
                 continue
             new[draft] = message
+            answers.append(message.conversation.note_message(draft.sender_id, message.seq, message.timestamp))
             if draft.key is not None:
                 stored[draft.key] = message
-        _insert(list(new.values()))
+        _insert(list(new.values()), list(filter(None, answers)))
         if all(draft.given_up for draft in batch):
             raise AbandonedError
     return [outcomes[draft] if draft in outcomes else _sent(draft, new, stored) for draft in batch]
@@ -304,11 +321,14 @@ def _message(draft: Draft, conversation: Conversation | None, now: datetime) -> 
     )
 
 
-def _insert(messages: list[Message]) -> None:
-    """Store the messages, and the counters of their conversations, which `_message` has set."""
+def _insert(messages: list[Message], answers: list[Answer]) -> None:
+    """Store the messages, the first answers among them, and what both have changed in their conversations."""
     if messages:
         Message.objects.bulk_create(messages)
-        Conversation.objects.bulk_update({message.conversation for message in messages}, ["last_seq", "updated_at"])
+        changed = ["last_seq", "updated_at", "waiting_since", "answered_seq"]
+        Conversation.objects.bulk_update({message.conversation for message in messages}, changed)
+    if answers:
+        Answer.objects.bulk_create(answers, ignore_conflicts=True)
 
 
 def _sent(draft: Draft, new: dict[Draft, Message], stored: dict[tuple[int, int, str], Message]) -> Sent:

@@ -16,6 +16,7 @@ FINGERPRINT_FIELDS = (
     "last_seq",
     "student_read_seq",
     "teacher_read_seq",
+    "waiting_since",
     "student__assigned_mentor_id",
     *(
         f"{side}__{field}"

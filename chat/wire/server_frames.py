@@ -29,7 +29,11 @@ class MessageBody(msgspec.Struct, frozen=True):
 
 
 class ConversationBody(msgspec.Struct, frozen=True):
-    """A conversation as one of its two participants sees it."""
+    """A conversation as one of its two participants sees it.
+
+    `waiting_since` is the time of the student's first message after the mentor's last one; null when nobody waits, or
+    nobody could answer.
+    """
 
     id: int
     student_profile: ProfileBody
@@ -39,6 +43,7 @@ class ConversationBody(msgspec.Struct, frozen=True):
     last_message: MessageBody | None
     unread_message_count_for_user: int
     is_active: bool
+    waiting_since: Moment | None
 
 
 class MessagePage(msgspec.Struct, frozen=True):
@@ -51,7 +56,7 @@ class MessagePage(msgspec.Struct, frozen=True):
 
 
 class ConversationPage(msgspec.Struct, frozen=True):
-    """Conversations of a mentor, most recently active first."""
+    """Conversations of a mentor."""
 
     count: int
     next: str | None
@@ -90,6 +95,8 @@ class PageProblem(msgspec.Struct, frozen=True):
     before: list[str] | UnsetType = UNSET
     after: list[str] | UnsetType = UNSET
     mark_read: list[str] | UnsetType = UNSET
+    ordering: list[str] | UnsetType = UNSET
+    waiting: list[str] | UnsetType = UNSET
 
 
 class Frame(msgspec.Struct, frozen=True, tag_field="type"):
@@ -209,6 +216,7 @@ def conversation_body(
         last_message=message_body(last_message, reader_id) if last_message else None,
         unread_message_count_for_user=unread,
         is_active=conversation.is_active,
+        waiting_since=conversation.shown_waiting_since,
     )
 
 
@@ -228,5 +236,7 @@ SERVER_FRAME_EXAMPLES: tuple[msgspec.Struct, ...] = (
     Pong(),
     ErrorFrame("You are writing too fast.", "rate_limited", 0.2),
     InboxEstablished(unread_total=4),
-    ConversationUpdate(ConversationBody(123, _student, _teacher, _then, _then, _message, 1, is_active=True)),
+    ConversationUpdate(
+        ConversationBody(123, _student, _teacher, _then, _then, _message, 1, is_active=True, waiting_since=_then)
+    ),
 )

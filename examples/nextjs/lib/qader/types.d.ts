@@ -117,7 +117,13 @@ export interface MessagePost {
 	client_id?: string | null;
 }
 
-/** A conversation as one of its two participants sees it. */
+/**
+ * A conversation as one of its two participants sees it.
+ *
+ * `waiting_since` is the time of the student's first message after the mentor's last one; null when nobody
+ * waits, or
+ * nobody could answer.
+ */
 export interface Conversation {
 	id: number;
 	student_profile: Profile;
@@ -127,9 +133,10 @@ export interface Conversation {
 	last_message: Message | null;
 	unread_message_count_for_user: number;
 	is_active: boolean;
+	waiting_since: string | null;
 }
 
-/** Conversations of a mentor, most recently active first. */
+/** Conversations of a mentor. */
 export interface ConversationPage {
 	count: number;
 	next: string | null;
@@ -164,6 +171,8 @@ export interface PageProblem {
 	before?: Array<string>;
 	after?: Array<string>;
 	mark_read?: Array<string>;
+	ordering?: Array<string>;
+	waiting?: Array<string>;
 }
 
 /** A message that is sent on a socket. As in v1 it needs no `type`, and an unknown `type` is ignored. */
