@@ -41,6 +41,7 @@ MODULES = [
         "sign-in",
         "sign-out",
         "texts",
+        "waiting-note",
     )
 ]
 

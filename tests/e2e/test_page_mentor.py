@@ -1,17 +1,25 @@
 """A mentor with ten students on the page: order, unread counts, waiting times, all live."""
 
+from itertools import takewhile
+
 import pytest
 from playwright.async_api import Locator, Route, WebSocketRoute, expect
 
 from tests.e2e.cluster import Cluster, PageData, Pair, Person
 from tests.e2e.page_data import STUDENTS
-from tests.e2e.windows import NETWORK, PHONE, Window, Windows
+from tests.e2e.windows import DESK, NETWORK, PHONE, Window, Windows
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 # By their last message, newest first; those without one by when their conversation began, which is now.
 NEWEST_FIRST = sorted((name for name in STUDENTS if STUDENTS[name]), key=lambda name: abs(STUDENTS[name][-1]))
-WAITING = sorted((n for n, hours in STUDENTS.items() if hours and hours[-1] > 0), key=lambda n: -STUDENTS[n][-1])
+# Since when each has waited: their first message after the mentor's last one.
+SINCE = {
+    name: max(takewhile(lambda hours: hours > 0, reversed(hours)))
+    for name, hours in STUDENTS.items()
+    if hours and hours[-1] > 0
+}
+WAITING = sorted(SINCE, key=lambda name: -SINCE[name])
 
 
 async def listed(window: Window, names: list[str]) -> None:
@@ -183,8 +191,55 @@ async def test_a_second_question_keeps_the_place_of_the_first(
     await listed(mentor, ["First", "Second"])
     await send(page_data.people["first"], shared_cluster, "chat/my-conversation/messages/", "and another one")
     await expect(mentor.get("#conversations .excerpt").first).to_have_text("and another one")
-    await listed(mentor, ["First", "Second"])
-    await expect(chip_of(mentor, "First")).to_have_text("Waiting: \u20683 hours\u2069")
+    for _ in range(2):
+        await listed(mentor, ["First", "Second"])
+        await expect(chip_of(mentor, "First")).to_have_text("Waiting: \u20683 hours\u2069")
+        await mentor.page.reload()
+        await mentor.page.click("[data-filter=waiting]")
+
+
+@pytest.mark.parametrize("lang", ["en", "ar"])
+async def test_a_mentor_says_that_no_reply_is_needed(
+    open_windows: Windows, shared_cluster: Cluster, pair: Pair, lang: str
+) -> None:
+    size = PHONE if lang == "ar" else DESK
+    await send(pair.student, shared_cluster, "chat/my-conversation/messages/", "thank you!")
+    mentor = await open_windows.of(pair.teacher, lang=lang, size=size)
+    await mentor.get("#conversations a").click()
+    await mentor.connected()
+    words = {
+        "en": ("Waiting: \u20681 minute\u2069", "No reply needed"),
+        "ar": ("بانتظار الرد: \u2068١ دقيقة\u2069", "لا حاجة إلى رد"),
+    }
+    await expect(mentor.get("#waiting-text")).to_have_text(words[lang][0])
+    await expect(mentor.get("#done")).to_have_text(words[lang][1])
+    await mentor.shoot(f"waiting-{lang}-{size['width']}")
+    await mentor.page.click("#done")
+    await expect(mentor.get("#waiting")).to_be_hidden()
+    await expect(mentor.get("#draft")).to_be_focused()
+    await expect(mentor.get("#conversations .chip")).to_be_hidden()
+    await send(pair.student, shared_cluster, "chat/my-conversation/messages/", "and one more question")
+    await expect(mentor.get("#waiting")).to_be_visible()
+    await mentor.say("answer")
+    await expect(mentor.get("#waiting")).to_be_hidden()
+
+
+async def test_where_that_does_not_work_it_can_be_tried_again(
+    open_windows: Windows, shared_cluster: Cluster, pair: Pair
+) -> None:
+    await send(pair.student, shared_cluster, "chat/my-conversation/messages/", "thank you!")
+    mentor = await open_windows.of(pair.teacher)
+    mentor.may_fail = NETWORK
+    await mentor.get("#conversations a").click()
+    await mentor.page.route("**/done/", lambda route: route.abort())
+    await mentor.page.click("#done")
+    await expect(mentor.get("#waiting-error")).to_have_text("That did not work. Try again.")
+    await mentor.page.unroute("**/done/")
+    await mentor.page.click("#done")
+    await expect(mentor.get("#waiting")).to_be_hidden()
+    student = await open_windows.of(pair.student)
+    await student.connected()
+    await expect(student.get("#waiting")).to_be_hidden()
 
 
 @pytest.mark.parametrize("name", ["unread", "waiting"])

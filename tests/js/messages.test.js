@@ -579,6 +579,33 @@ test("an inbox is sorted, counted, and fetched again after each connection", asy
 	assert.deepEqual([order(), inbox.getSnapshot().unreadTotal, ...shown(inbox)], [[2, 3, 1], 3, "open"]);
 });
 
+test("a mentor says in the inbox that no reply is needed", async (t) => {
+	const script = new Script(t);
+	const at = (second, waiting_since, rest) => {
+		return { ...CONVERSATION, updated_at: `2026-01-01T00:00:0${second}.000001Z`, waiting_since, ...rest };
+	};
+	const [waiting, answer, newer] = [at(1, "2026-01-01T00:00:01.000001Z"), at(1, null), at(2, "2026-01-01T00:00:02Z")];
+	script.answers["auth/me/"] = { ...ME, profile: CONVERSATION.teacher_profile };
+	script.answers["chat/teacher/conversations/"] = { results: [waiting], previous: null, next: null };
+	script.answers["chat/conversations/7/done/"] = answer;
+	const inbox = await script.inbox();
+	await inbox.done(7);
+	assert.equal(inbox.getSnapshot().isLoaded, false); // the list is not there yet
+	script.socket.readyState = 1;
+	script.socket.say({ type: "inbox_established", unread_total: 0 });
+	await settle();
+	assert.deepEqual(inbox.getSnapshot().conversations, [waiting]);
+	await inbox.done(7);
+	assert.deepEqual(inbox.getSnapshot().conversations, [answer]);
+	assert.deepEqual(script.posts, Array(2).fill({ path: "chat/conversations/7/done/", body: {} }));
+	script.socket.say({ type: "conversation_update", conversation: newer });
+	await inbox.done(7); // the answer is older than what the socket has said
+	assert.deepEqual(inbox.getSnapshot().conversations, [newer]);
+	script.answers["chat/conversations/7/done/"] = { status: 403, body: { detail: "...", code: "not_a_participant" } };
+	await assert.rejects(inbox.done(7), new ApiError(403, { detail: "...", code: "not_a_participant" }));
+	assert.deepEqual(inbox.getSnapshot().conversations, [newer]);
+});
+
 test("a student's inbox has their one conversation, or stops without a mentor", async (t) => {
 	const script = new Script(t);
 	const inbox = await script.inbox();

@@ -16,6 +16,7 @@ export const CONVERSATION = {
 	last_message: null,
 	unread_message_count_for_user: 0,
 	is_active: true,
+	waiting_since: null,
 };
 
 /** A message as the student sees it: their own, or the teacher's. */

@@ -92,9 +92,11 @@ const { useChat, useInbox } = createUseChat(React);
 
 export function Component(properties: { conversationId: number }): string {
 	const { messages, send, loadOlder } = useChat(properties);
-	const { conversations } = useInbox();
+	const { conversations, done } = useInbox();
 	React.useEffect(() => void loadOlder(), [loadOlder]);
 	React.useCallback(() => send("text"), [send]);
+	const waiting = conversations.find(({ waiting_since }) => waiting_since !== null);
+	React.useCallback(() => waiting && done(waiting.id), [waiting, done]);
 	// @ts-expect-error a snapshot does not change
 	messages.push(messages[0]);
 	return `${conversations.length}`;

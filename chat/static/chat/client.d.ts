@@ -178,7 +178,7 @@ export interface ChatMessage extends Omit<Message, "id"> {
 }
 
 export interface ChatSnapshot extends ConnectionSnapshot {
-	/** Null until known. `is_active` is kept up to date; `last_message` and the unread count are not. */
+	/** Null until known. Only `is_active` is kept up to date; an inbox keeps all of it. */
 	readonly conversation: Conversation | null;
 	/** Oldest first, without gaps; unacknowledged messages come last. */
 	readonly messages: readonly ChatMessage[];
@@ -196,7 +196,7 @@ export interface ChatSnapshot extends ConnectionSnapshot {
 }
 
 export interface InboxSnapshot extends ConnectionSnapshot {
-	/** Newest activity first. */
+	/** Newest activity first. `waiting_since` of each is since when the student has waited for an answer. */
 	readonly conversations: readonly Conversation[];
 	/** The number of messages that this user has not read, in all conversations. */
 	readonly unreadTotal: number;
@@ -250,7 +250,13 @@ export interface Chat extends Store<ChatSnapshot> {
 }
 
 /** All conversations of a user: a mentor's students, a student's mentor. It sends what is kept of each. */
-export type Inbox = Store<InboxSnapshot>;
+export interface Inbox extends Store<InboxSnapshot> {
+	/**
+	 * A mentor says that a conversation needs no reply: its `waiting_since` is null until the student writes again. May
+	 * reject with an `ApiError`.
+	 */
+	done(conversationId: number): Promise<void>;
+}
 
 /** Connects only after `open()`, so a server may create it while rendering. */
 export function createChat(options?: ChatOptions): Chat;

@@ -7,11 +7,9 @@ import { durationOf, folded, gettext, momentOf, ngettext, number } from "./texts
 
 const EXCERPT = 160; // characters; a row shows no more
 
-/** A student waits if the last message is theirs, whether it was read or not. */
-const isWaiting = ({ is_active, last_message: last }) => is_active && last?.is_own_message === false;
+const isWaiting = ({ waiting_since }) => Boolean(waiting_since);
 const isUnread = (conversation) => conversation.unread_message_count_for_user > 0;
 const FILTERS = { all: () => true, unread: isUnread, waiting: isWaiting };
-const sentAt = ({ last_message }) => Date.parse(last_message.timestamp);
 
 const NOTES = {
 	all: () => gettext("No student is assigned to you yet. If one is missing, ask your administration."),
@@ -32,9 +30,6 @@ export function createInboxView() {
 	let kept = null; // the id of the last opened one, which stays in the list although it is read or answered now
 	let keptSince; // its place among those who wait
 	const rows = new Map(); // conversation id -> element
-	// Conversation id -> since when the student has waited: the time of the last message, which is all that the list
-	// tells, or an earlier one if this page has seen the student's next question come.
-	const since = new Map();
 	const connection = createConnection($("inbox-connection"), () => {
 		inbox.close();
 		inbox.open();
@@ -51,7 +46,7 @@ export function createInboxView() {
 
 	function show() {
 		const snapshot = inbox.getSnapshot();
-		const waiting = snapshot.conversations.filter(noteWaiting);
+		const waiting = snapshot.conversations.filter(isWaiting);
 		const longest = waiting.reduce((one, other) => (one && sinceOf(one) <= sinceOf(other) ? one : other), null);
 		const wanted = folded($("search").value.trim());
 		const isFound = ({ student_profile: person }) => folded(nameOf(person)).includes(wanted);
@@ -74,15 +69,7 @@ export function createInboxView() {
 		}
 	}
 
-	/** Returns whether the student waits, and remembers since when. */
-	function noteWaiting(conversation) {
-		const { id } = conversation;
-		if (!isWaiting(conversation)) return since.delete(id) && false;
-		since.set(id, Math.min(since.get(id) ?? Infinity, sentAt(conversation)));
-		return true;
-	}
-
-	const sinceOf = ({ id }) => since.get(id) ?? keptSince;
+	const sinceOf = ({ waiting_since }) => (waiting_since ? Date.parse(waiting_since) : keptSince);
 
 	function showLongest(longest) {
 		$("longest").hidden = !longest || longest.id === openId;
@@ -171,7 +158,6 @@ export function createInboxView() {
 			unsubscribe?.();
 			inbox = null;
 			kept = null;
-			since.clear();
 			rows.clear();
 			$("conversations").replaceChildren();
 			$("search").value = "";
@@ -180,7 +166,8 @@ export function createInboxView() {
 		/** Mark the conversation that is open beside the list. */
 		mark(id) {
 			openId = id;
-			if (id) [kept, keptSince] = [id, since.get(id)];
+			const opened = id && inbox?.getSnapshot().conversations.find((one) => one.id === id);
+			if (id) [kept, keptSince] = [id, opened?.waiting_since && Date.parse(opened.waiting_since)];
 			if (inbox) show();
 		},
 		focus: (id) => rows.get(id)?.firstElementChild.focus(),

@@ -3,6 +3,7 @@
  *
  *     page.js                 sign-in.js | sign-out.js, menu.js, notices.js | inbox-view.js | conversation-view.js
  *     conversation-view.js    message-list.js > scroll-place.js, message-view.js > links.js; composer.js
+ *     beside it               waiting-note.js
  *     all of them             connection.js, announcer.js, elements.js, texts.js; client.js has the messages
  *
  * For a mentor, the address names the open conversation: `#/conversations/7`.
@@ -17,6 +18,7 @@ import { createNotices } from "./notices.js";
 import { createSignIn, whoIsSignedIn } from "./sign-in.js";
 import { createSignOut } from "./sign-out.js";
 import { gettext, switchLanguage } from "./texts.js";
+import { createWaitingNote } from "./waiting-note.js";
 
 const MINUTE = 60_000;
 const MENTORS = ["TEACHER", "TRAINER"];
@@ -35,6 +37,10 @@ const menu = createMenu(signOut.hide);
 const notices = createNotices();
 const view = createConversationView(stopped);
 const inboxView = createInboxView();
+const waitingNote = createWaitingNote(
+	(id) => inbox.done(id),
+	() => view.focus(),
+);
 const chats = new Map(); // conversation id -> chat; a student's only chat has the key 0
 let user = null;
 let inbox = null;
@@ -85,9 +91,15 @@ function openInbox() {
 	inbox = createInbox({ user });
 	inboxView.open(inbox, ({ status, reason, isLoaded, conversations, unreadTotal }) => {
 		if (isLoaded) notices.show(unreadTotal, newestOf(conversations));
+		showWaiting();
 		if (status === "stopped" && reason !== "closed") stopped(reason);
 	});
 	inbox.open();
+}
+
+/** Show whether the student of the open conversation waits. */
+function showWaiting() {
+	waitingNote.show(inbox?.getSnapshot().conversations.find(({ id }) => id === openId));
 }
 
 /** The newest unread message of all conversations. */
@@ -118,6 +130,7 @@ function route() {
 	inboxView.mark(id);
 	if (isStudent() || id) return openChat(id);
 	openId = null;
+	showWaiting();
 	if (isMentor())
 		explain(gettext("Choose a conversation"), gettext("Above the list is the one who has been waiting longest."));
 	else leadToAdmin();
@@ -134,6 +147,7 @@ function openChat(id) {
 	showScreen("conversation");
 	view.open(chats.get(id), user);
 	chats.get(id).open();
+	showWaiting();
 	view.focus();
 }
 
@@ -232,6 +246,7 @@ window.visualViewport?.addEventListener("resize", () => {
 setInterval(() => {
 	view.tick();
 	inboxView.tick();
+	showWaiting();
 }, MINUTE);
 if ("hasSession" in document.body.dataset) start();
 else signIn.show();

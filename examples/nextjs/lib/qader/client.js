@@ -1061,6 +1061,14 @@ export function createInbox(options = {}) {
 		set({ conversations, unreadTotal, isLoaded: true });
 	}
 
+	/** Nobody waits there until the student writes again. A newer state may have come before the answer. */
+	async function done(id) {
+		const answer = await api.post(`chat/conversations/${id}/done/`);
+		const { isLoaded, conversations } = getSnapshot();
+		const known = conversations.find((one) => one.id === answer.id);
+		if (isLoaded && !(known?.updated_at > answer.updated_at)) show([answer]);
+	}
+
 	function stored({ key }) {
 		const { user } = getSnapshot();
 		if (!user || !/^qader-(chat|draft):/.test(key) || key.split(":")[1] !== `${user.id}`) return;
@@ -1082,5 +1090,5 @@ export function createInbox(options = {}) {
 		set({ kept });
 	}
 
-	return { ...line.common, open: to(open) };
+	return { ...line.common, open: to(open), done };
 }
