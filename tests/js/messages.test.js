@@ -587,6 +587,7 @@ test("a mentor says in the inbox that no reply is needed", async (t) => {
 	const [waiting, answer, newer] = [at(1, "2026-01-01T00:00:01.000001Z"), at(1, null), at(2, "2026-01-01T00:00:02Z")];
 	script.answers["auth/me/"] = { ...ME, profile: CONVERSATION.teacher_profile };
 	script.answers["chat/teacher/conversations/"] = { results: [waiting], previous: null, next: null };
+	script.answers["auth/csrf/"] = { csrfToken: "token" };
 	script.answers["chat/conversations/7/done/"] = answer;
 	const inbox = await script.inbox();
 	await inbox.done(7);
