@@ -13,7 +13,7 @@ from accounts.models import User, UserProfile
 from chat.bus.event_bus import publish
 from chat.bus.events import ConversationStarted, MessagesRead
 from chat.errors import ClientError
-from chat.models import Conversation, MessageQuerySet
+from chat.models import Conversation, MessageQuerySet, after_reading
 from chat.runtime.rate_limit import send_limit
 from chat.store.batch import Draft, Outcome, Sent
 from chat.store.overview import create_missing
@@ -130,7 +130,8 @@ def _mark_oldest(conversation: Conversation, reader: User, unread: MessageQueryS
     newest, before = found[-1][1], found[0][2]
     with transaction.atomic():
         # Update the conversation's row first, as everywhere: this takes its lock.
-        Conversation.objects.filter(pk=conversation.pk).update(**{counter: Greatest(F(counter), newest)})
+        row = Conversation.objects.filter(pk=conversation.pk)
+        row.update(**{counter: Greatest(F(counter), newest)}, **after_reading(counter, newest))
         marked = unread.filter(seq__lte=newest).update(is_read=True)
     setattr(conversation, counter, max(before, newest))
     if marked:

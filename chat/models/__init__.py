@@ -8,5 +8,15 @@ from chat.models.conversation import (
     MessageQuerySet,
     take_seq,
 )
+from chat.models.notice_times import after_reading, notice_delay
 
-__all__ = ["Conversation", "ConversationQuerySet", "LastSeen", "Message", "MessageQuerySet", "take_seq"]
+__all__ = [
+    "Conversation",
+    "ConversationQuerySet",
+    "LastSeen",
+    "Message",
+    "MessageQuerySet",
+    "after_reading",
+    "notice_delay",
+    "take_seq",
+]

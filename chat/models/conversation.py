@@ -17,6 +17,7 @@ from django.db.models.functions import Coalesce, Greatest, Now
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import MENTOR_ROLES, RoleChoices, User, UserProfile
+from chat.models.notice_times import notice_delay
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
@@ -72,16 +73,32 @@ class Conversation(models.Model):
     # How far each participant has read: the other one's messages up to this seq have is_read. These seqs only grow.
     student_read_seq = models.PositiveBigIntegerField(default=0, editable=False)
     teacher_read_seq = models.PositiveBigIntegerField(default=0, editable=False)
+    # When `manage.py notify_unread` looks at what each participant has not read; null: there is nothing to look at.
+    student_notify_at = models.DateTimeField(null=True, editable=False)
+    teacher_notify_at = models.DateTimeField(null=True, editable=False)
 
     objects = ConversationQuerySet.as_manager()
 
-    COUNTERS = frozenset({"updated_at", "last_seq", "student_read_seq", "teacher_read_seq"})
+    NOTICE_TIMES = ("student_notify_at", "teacher_notify_at")
+    COUNTERS = frozenset({"updated_at", "last_seq", "student_read_seq", "teacher_read_seq", *NOTICE_TIMES})
 
     class Meta:
         verbose_name = _("conversation")
         verbose_name_plural = _("conversations")
         constraints = [models.UniqueConstraint(fields=["student", "teacher"], name="chat_conversation_pair")]
-        indexes = [models.Index("teacher", F("updated_at").desc(), F("id").desc(), name="chat_conversation_inbox")]
+        indexes = [
+            models.Index("teacher", F("updated_at").desc(), F("id").desc(), name="chat_conversation_inbox"),
+            models.Index(
+                fields=["student_notify_at"],
+                condition=Q(student_notify_at__isnull=False),
+                name="chat_student_notify_at",
+            ),
+            models.Index(
+                fields=["teacher_notify_at"],
+                condition=Q(teacher_notify_at__isnull=False),
+                name="chat_teacher_notify_at",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"#{self.pk}"
@@ -107,6 +124,19 @@ class Conversation(models.Model):
     def is_active(self) -> bool:
         """Whether this teacher is still the student's mentor. Messages stay readable after that."""
         return self.student.is_student and self.teacher.is_mentor and self.student.assigned_mentor_id == self.teacher_id
+
+    def note_unread(self, sender_id: int, at: datetime) -> None:
+        """Have a notice of a new message of this time looked at in time, as the writer's statement does.
+
+        The caller saves the row.
+        """
+        delay = notice_delay()
+        if delay is None:
+            return
+        if sender_id == self.teacher.user_id:
+            self.student_notify_at = min(self.student_notify_at or at + delay, at + delay)
+        elif sender_id == self.student.user_id:
+            self.teacher_notify_at = min(self.teacher_notify_at or at + delay, at + delay)
 
     def member(self, user_id: int) -> UserProfile | None:
         """The profile of a participant who still has their role in this conversation; None for all other users."""
@@ -174,9 +204,7 @@ class Message(models.Model):
         if not self._state.adding or self.seq is not None:
             return super().save(*args, **kwargs)
         with transaction.atomic():
-            self.seq, updated_at = take_seq(self.conversation_id, self.timestamp)
-            if isinstance(self.timestamp, Now):
-                self.timestamp = updated_at
+            self.seq, self.timestamp = take_seq(self.conversation_id, self.sender_id, self.timestamp)
             super().save(*args, **kwargs)
 
 
@@ -196,11 +224,16 @@ class LastSeen(models.Model):
         return f"#{self.pk}"
 
 
-def take_seq(conversation_id: int, at: datetime | Now) -> tuple[int, datetime]:
-    """Reserve the next seq of a conversation for a message of this time; return it and the new `updated_at`.
+def take_seq(conversation_id: int, sender_id: int, at: datetime | Now) -> tuple[int, datetime]:
+    """Reserve the next seq of a conversation for a message; return it and the message's time: `at`, or the present.
 
-    Locks the row, so it needs a transaction.
+    Locks the row, so it needs a transaction. Also sets what else the message changes in it.
     """
-    rows = Conversation.objects.filter(pk=conversation_id)
-    rows.update(last_seq=F("last_seq") + 1, updated_at=Greatest("updated_at", at))
-    return rows.values_list("last_seq", "updated_at").get()
+    rows = Conversation.objects.with_profiles().select_for_update(of=("self",), no_key=True)
+    row: Any = rows.annotate(present=Greatest("updated_at", at)).get(pk=conversation_id)
+    row.last_seq, row.updated_at = row.last_seq + 1, row.present
+    sent_at = row.present if isinstance(at, Now) else at
+    row.note_unread(sender_id, sent_at)
+    changed = ("last_seq", "updated_at", *Conversation.NOTICE_TIMES)
+    Conversation.objects.filter(pk=row.pk).update(**{name: getattr(row, name) for name in changed})
+    return row.last_seq, sent_at

@@ -15,7 +15,7 @@ from accounts.models import MENTOR_ROLES, RoleChoices
 from accounts.serializers import ProfileBody
 from chat.bus.events import MessagePosted
 from chat.errors import ClientError, UnavailableError
-from chat.models import Conversation, Message
+from chat.models import Conversation, Message, notice_delay
 from chat.runtime.database import fetch, note_refusal
 from chat.runtime.database_errors import Trouble, count_trouble, temporary_trouble, trouble_of
 from chat.store.history import message_posted
@@ -69,8 +69,15 @@ WITH given AS MATERIALIZED (
     INSERT INTO chat_message (id, conversation_id, sender_id, content, timestamp, is_read, seq, client_id)
     SELECT id, conversation_id, sender_id, content, sent_at, false, seq, client_id FROM allowed
 ), counted AS (
-    UPDATE chat_conversation SET last_seq = newest.seq, updated_at = newest.sent_at
-    FROM (SELECT conversation_id, max(seq) AS seq, max(sent_at) AS sent_at FROM allowed GROUP BY conversation_id) newest
+    UPDATE chat_conversation SET last_seq = newest.seq, updated_at = newest.sent_at,
+        student_notify_at = least(student_notify_at, newest.to_student_at + %(notice_delay)s::interval),
+        teacher_notify_at = least(teacher_notify_at, newest.to_teacher_at + %(notice_delay)s::interval)
+    FROM (
+        SELECT conversation_id, max(seq) AS seq, max(sent_at) AS sent_at,
+            min(sent_at) FILTER (WHERE profile_id = teacher_id) AS to_student_at,
+            min(sent_at) FILTER (WHERE profile_id = student_id) AS to_teacher_at
+        FROM allowed GROUP BY conversation_id
+    ) newest
     WHERE id = newest.conversation_id
 )
 SELECT n, id, seq, (extract(epoch FROM sent_at) * 1000000)::bigint, profile_id, full_name, username, email, role
@@ -163,6 +170,7 @@ def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome | None]:
         "client_id": [draft.client_id for draft in batch],
         "student": RoleChoices.STUDENT.value,
         "mentors": [role.value for role in MENTOR_ROLES],
+        "notice_delay": notice_delay(),
     }
     try:
         rows = fetch(STATEMENT, parameters)
@@ -294,6 +302,7 @@ def _message(draft: Draft, conversation: Conversation | None, now: datetime) -> 
     if conversation is None or member is None or not member.user.is_active or not conversation.is_active:
         return ClientError("conversation_closed", "This conversation is closed.", 403)
     conversation.last_seq, conversation.updated_at = conversation.last_seq + 1, max(now, conversation.updated_at)
+    conversation.note_unread(draft.sender_id, conversation.updated_at)
     return Message(
         conversation=conversation,
         sender=member.user,
@@ -308,7 +317,8 @@ def _insert(messages: list[Message]) -> None:
     """Store the messages, and the counters of their conversations, which `_message` has set."""
     if messages:
         Message.objects.bulk_create(messages)
-        Conversation.objects.bulk_update({message.conversation for message in messages}, ["last_seq", "updated_at"])
+        changed = ["last_seq", "updated_at", *Conversation.NOTICE_TIMES]
+        Conversation.objects.bulk_update({message.conversation for message in messages}, changed)
 
 
 def _sent(draft: Draft, new: dict[Draft, Message], stored: dict[tuple[int, int, str], Message]) -> Sent:

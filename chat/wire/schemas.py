@@ -7,9 +7,10 @@ from typing import Any, get_args
 import msgspec
 from django.conf import settings
 
-from accounts.serializers import CsrfBody, LoginProblem, MeBody, ProfileBody
+from accounts.serializers import CsrfBody, LoginProblem, MeBody, MeChanges, ProfileBody
 from chat.errors import FrameCode, RestCode
 from chat.wire.client_frames import ClientFrame, MessagePost, Ping, SendMessage
+from chat.wire.notify_objects import PushKeyBody, PushSubscriptionPost, SubscriptionEnd
 from chat.wire.server_frames import (
     ConversationBody,
     ConversationFrame,
@@ -28,9 +29,10 @@ Struct = type[msgspec.Struct]
 
 # Objects in requests and answers of REST.
 OBJECTS: tuple[Struct, ...] = (
-    *(ProfileBody, MeBody, CsrfBody, LoginProblem),
+    *(ProfileBody, MeBody, MeChanges, CsrfBody, LoginProblem),
     *(MessageBody, MessagePage, MessagePost, ConversationBody, ConversationPage, MarkedBody),
     *(Problem, MessageProblem, PageProblem),
+    *(PushKeyBody, PushSubscriptionPost, SubscriptionEnd),
 )
 # Frames on a socket, by its kind and by the side that sends them.
 CONVERSATION_FRAMES: tuple[Struct, ...] = get_args(ConversationFrame)
