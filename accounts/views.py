@@ -137,7 +137,8 @@ FORM_VALUES = {"true": True, "1": True, "false": False, "0": False, "": None}
 def _changes(data: Any) -> dict[str, Any]:
     """Return what is to be changed; raises 400."""
     if isinstance(data, QueryDict):
-        data = {name: FORM_VALUES.get(data[name], data[name]) for name in data}
+        texts: dict[str, Any] = data.dict()
+        data = {name: FORM_VALUES.get(text, text) for name, text in texts.items()}
     try:
         given = msgspec.convert(data, MeChanges)
     except msgspec.ValidationError as error:

@@ -30,7 +30,7 @@ def addresses_of(host: str) -> list[Any]:
     A service that the operator has named may be anywhere.
     """
     found = socket.getaddrinfo(host, 443, type=socket.SOCK_STREAM)
-    if _is_below(host, settings.PUSH_SERVICES) and not all(_is_public(entry[4][0]) for entry in found):
+    if _is_below(host, settings.PUSH_SERVICES) and not all(_is_public(str(entry[4][0])) for entry in found):
         raise EndpointNotAllowedError
     return found
 

@@ -11,7 +11,8 @@ from django.template.loader import render_to_string
 from django.utils import translation
 from django.utils.translation import ngettext
 
-from notices.looks import Look, Side
+from notices.looks import Look
+from notices.models import Side
 from notices.push import PAUSE_SECONDS, Outcome
 from notices.unsubscribe import unsubscribe_url
 

@@ -21,7 +21,7 @@ from accounts.models import UserProfile
 from chat import services
 from chat.errors import ClientError
 from chat.runtime.database import until_unlocked
-from chat.wire.notify_objects import PushKeyBody, PushSubscriptionPost, SubscriptionEnd
+from chat.wire.notify_objects import PushKeyBody, PushSubscriptionPost, SubscriptionEndpoint
 from notices.encryption import auth_secret, browser_key
 from notices.endpoints import EndpointNotAllowedError, host_of
 from notices.keys import public_key
@@ -56,8 +56,8 @@ class SubscriptionsView(APIView):
     @extend_schema(
         request=PushSubscriptionPost,
         responses={
-            200: OpenApiResponse(None, "Known before; it takes pushes for this user now."),
-            201: OpenApiResponse(None, "It takes pushes for this user."),
+            200: OpenApiResponse(SubscriptionEndpoint, "Known before; it takes pushes for this user now."),
+            201: OpenApiResponse(SubscriptionEndpoint, "It takes pushes for this user."),
             400: "`endpoint_not_allowed` or `invalid_keys`.",
             404: NOT_CONFIGURED,
         },
@@ -70,18 +70,19 @@ class SubscriptionsView(APIView):
         created = until_unlocked(
             save_subscription,
             user=user,
-            session_key=request._request.session.session_key,
+            session_key=str(request._request.session.session_key),
             endpoint=given.endpoint,
             p256dh=given.keys.p256dh,
             auth=given.keys.auth,
         )
-        return Response(status=201 if created else 200)
+        body = msgspec.to_builtins(SubscriptionEndpoint(given.endpoint))
+        return Response(body, status=201 if created else 200)
 
-    @extend_schema(request=SubscriptionEnd, responses={204: None})
+    @extend_schema(request=SubscriptionEndpoint, responses={204: None})
     def delete(self, request: Request) -> Response:
         """Send nothing more to this browser; also where it was not subscribed."""
         try:
-            given = msgspec.convert(request.data, SubscriptionEnd)
+            given = msgspec.convert(request.data, SubscriptionEndpoint)
         except msgspec.ValidationError:
             raise ClientError("invalid_request", "`endpoint` must be text.") from None
         end_subscription(user=services.signed_in(request.user), endpoint=given.endpoint)

@@ -32,6 +32,9 @@ def me(client: Client) -> tuple[int, Any]:
     return response.status_code, response.json()
 
 
+CHOICES = {"language": None, "notify_push": True, "notify_email": True}
+
+
 def student_object(people: People) -> dict[str, Any]:
     return {
         "id": people.student.pk,
@@ -39,6 +42,7 @@ def student_object(people: People) -> dict[str, Any]:
         "email": "student@example.com",
         "profile": profile_object(people.student),
         "mentor": profile_object(people.teacher),
+        **CHOICES,
     }
 
 
@@ -130,11 +134,12 @@ def test_me_shows_mentors_without_a_mentor_and_administrators_without_a_profile(
             "email": "teacher@example.com",
             "profile": profile_object(teacher),
             "mentor": None,
+            **CHOICES,
         },
     )
     assert me(client_of(admin)) == (
         200,
-        {"id": admin.pk, "username": "admin", "email": "admin@example.com", "profile": None, "mentor": None},
+        {"id": admin.pk, "username": "admin", "email": "admin@example.com", "profile": None, "mentor": None} | CHOICES,
     )
 
 

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.core import mail
+from django.core.mail import EmailMultiAlternatives
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat import services
 from chat.models import Conversation, Message
 from chat.store.batch import store
+from chat.store.notice_times import recompute_notice_times
 from notices.models import PushSubscription, Start
+from notices.start import note_start
 from tests.notices import HOUR, MINUTE, emails, later, notify_times, run_round, sent, subscribe
 from tests.people import People, make_user, say, session_cookie
 from tests.push_service import Browser, PushService
@@ -285,8 +288,9 @@ def test_an_e_mail_in_the_readers_language_tells_how_many_and_never_what(people:
     write(people, "a secret", "another secret", sender=people.teacher)
     later(30 * MINUTE)
     assert run_round() == sent(e_mails=1)
-    [message] = mail.outbox
-    html = message.alternatives[0][0]  # type: ignore[attr-defined]
+    [message] = cast(list[EmailMultiAlternatives], mail.outbox)
+    assert isinstance(message.body, str)
+    html = str(message.alternatives[0][0])
     assert message.subject == "رسالتان جديدتان من عمر حسن"
     assert message.from_email == "Qader <chat@school.example>"
     assert 'lang="ar" dir="rtl"' in html
@@ -304,7 +308,7 @@ def test_a_mentors_link_leads_to_the_conversation(people: People) -> None:
     write(people, "one", sender=people.student)
     later(30 * MINUTE)
     assert run_round() == sent(e_mails=1)
-    assert f"https://chat.school.example/#/conversations/{people.conversation.pk}" in mail.outbox[0].body
+    assert f"https://chat.school.example/#/conversations/{people.conversation.pk}" in str(mail.outbox[0].body)
 
 
 def test_a_conversation_that_somebody_has_locked_is_told_of_in_the_next_round(holder: Any, live_people: People) -> None:
@@ -344,3 +348,25 @@ def test_a_session_that_has_ended_takes_no_pushes(people: People, phone: Browser
     assert service.to(third) == [payload(people, 1)]
     assert len(service.pushes) == 1
     assert PushSubscription.objects.count() == 1
+
+
+def test_what_an_old_process_has_stored_is_looked_at_after_a_recomputation(
+    people: People, service: PushService, phone: Browser
+) -> None:
+    note_start()
+    write(people, "one")
+    write(people, "two", sender=people.student)
+    say(people.other_conversation, people.trainer, "one")
+    before = notify_times(people.conversation)
+    Conversation.objects.update(student_notify_at=None, teacher_notify_at=None)
+    assert recompute_notice_times([people.conversation.pk]) == 1
+    assert notify_times(people.conversation) == before
+    assert notify_times(people.other_conversation) == (None, None)
+    later(2 * MINUTE)
+    assert run_round() == sent(pushes=1)
+    assert recompute_notice_times([people.conversation.pk]) == 0  # the e-mail's time is there
+    later(30 * MINUTE)
+    assert run_round() == sent(e_mails=2)
+    assert recompute_notice_times([people.conversation.pk]) == 1
+    assert run_round() == sent()  # everybody was told
+    assert notify_times(people.conversation) == (None, None)

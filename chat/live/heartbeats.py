@@ -131,7 +131,7 @@ class Heartbeats(Generic[Who]):
         return None if found is None else {users[n] for n in found}
 
     async def _call(self, script: str, users: Collection[Who]) -> list[Any] | None:
-        keys = [key_of(self._name, user) for user in users]
+        keys: list[str] = [key_of(self._name, user) for user in users]
         arguments = [self._process, STALE_SECONDS, KEPT_SECONDS]
         try:
             async with asyncio.timeout(REDIS_SECONDS):

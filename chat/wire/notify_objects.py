@@ -23,7 +23,7 @@ class PushSubscriptionPost(msgspec.Struct, frozen=True):
     keys: SubscriptionKeys
 
 
-class SubscriptionEnd(msgspec.Struct, frozen=True):
-    """The subscription that takes no more pushes."""
+class SubscriptionEndpoint(msgspec.Struct, frozen=True):
+    """Which subscription it is."""
 
     endpoint: str

@@ -10,7 +10,7 @@ from django.conf import settings
 from accounts.serializers import CsrfBody, LoginProblem, MeBody, MeChanges, ProfileBody
 from chat.errors import FrameCode, RestCode
 from chat.wire.client_frames import ClientFrame, MessagePost, Ping, SendMessage
-from chat.wire.notify_objects import PushKeyBody, PushSubscriptionPost, SubscriptionEnd
+from chat.wire.notify_objects import PushKeyBody, PushSubscriptionPost, SubscriptionEndpoint
 from chat.wire.server_frames import (
     ConversationBody,
     ConversationFrame,
@@ -32,7 +32,7 @@ OBJECTS: tuple[Struct, ...] = (
     *(ProfileBody, MeBody, MeChanges, CsrfBody, LoginProblem),
     *(MessageBody, MessagePage, MessagePost, ConversationBody, ConversationPage, MarkedBody),
     *(Problem, MessageProblem, PageProblem),
-    *(PushKeyBody, PushSubscriptionPost, SubscriptionEnd),
+    *(PushKeyBody, PushSubscriptionPost, SubscriptionEndpoint),
 )
 # Frames on a socket, by its kind and by the side that sends them.
 CONVERSATION_FRAMES: tuple[Struct, ...] = get_args(ConversationFrame)

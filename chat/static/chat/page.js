@@ -32,7 +32,7 @@ const signOut = createSignOut(api, {
 	stay: () => menu.close(),
 });
 const menu = createMenu(signOut.hide);
-const notices = createNotices();
+const notices = createNotices(api);
 const view = createConversationView(stopped);
 const inboxView = createInboxView();
 const chats = new Map(); // conversation id -> chat; a student's only chat has the key 0

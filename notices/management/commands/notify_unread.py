@@ -4,10 +4,13 @@ import logging
 import signal
 import threading
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand
-from django.db import Error, close_old_connections
+from django.db import Error, close_old_connections, connection
 from prometheus_client import start_http_server
 
 from chat.models import notice_delay
@@ -35,17 +38,21 @@ class Command(BaseCommand):
     def handle(self, *, once: bool, metrics_port: int | None, **_: Any) -> None:
         """Send until SIGTERM or SIGINT, or once."""
         stopping = threading.Event()
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: stopping.set())
+        with stopped_by_signals(stopping):
+            self._handle(stopping, once=once, metrics_port=metrics_port)
+
+    def _handle(self, stopping: threading.Event, *, once: bool, metrics_port: int | None) -> None:
         if metrics_port is not None:
             start_http_server(metrics_port)
         if notice_delay() is None:
             note_off()
             self.stdout.write(OFF)
+            self.stdout.flush()
             if not once:
                 stopping.wait()
             return
+        if not once and connection.vendor == "postgresql":  # nobody's lock may hold up all notices
+            connection.settings_dict["OPTIONS"]["options"] += f" {settings.DATABASE_SERVER_OPTIONS}"
         rounds = Rounds(stopping)
         try:
             sums = rounds.run() if once else self._run(rounds, stopping)
@@ -66,6 +73,20 @@ class Command(BaseCommand):
                     logger.warning("the database does not answer: %s", type(error).__name__)
                 is_away = True
         return sums
+
+
+@contextmanager
+def stopped_by_signals(stopping: threading.Event) -> Iterator[None]:
+    """Set the event at SIGTERM or SIGINT, in a process of its own: a notice is sent to its end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def told(sums: Sums) -> str:

@@ -201,8 +201,8 @@ export interface SubscriptionKeys {
 	auth: string;
 }
 
-/** The subscription that takes no more pushes. */
-export interface SubscriptionEnd {
+/** Which subscription it is. */
+export interface SubscriptionEndpoint {
 	endpoint: string;
 }
 
