@@ -12,6 +12,7 @@ from chat.models.conversation import (
 )
 from chat.models.mentor import Mentor
 from chat.models.moderation import Assignment, HandoffNote
+from chat.models.notice_times import after_reading, notice_delay
 
 __all__ = [
     "ANSWERABLE",
@@ -24,5 +25,7 @@ __all__ = [
     "Mentor",
     "Message",
     "MessageQuerySet",
+    "after_reading",
+    "notice_delay",
     "take_seq",
 ]

@@ -69,6 +69,7 @@ def page(request: HttpRequest) -> HttpResponse:
     context = {
         "demo_accounts": accounts if settings.DEBUG else [],
         "demo_password": PASSWORD,
+        "has_pushes": bool(settings.VAPID_PRIVATE_KEY),
         "has_session": settings.SESSION_COOKIE_NAME in request.COOKIES,  # else the page need not ask
         "limit": settings.CHAT_MAX_MESSAGE_LENGTH,
         "modules": MODULES,

@@ -39,7 +39,7 @@ const signOut = createSignOut(api, {
 	stay: () => menu.close(),
 });
 const menu = createMenu(signOut.hide);
-const notices = createNotices();
+const notices = createNotices(api);
 const view = createConversationView(stopped);
 const inboxView = createInboxView();
 const waitingNote = createWaitingNote(
