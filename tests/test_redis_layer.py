@@ -99,11 +99,14 @@ async def test_a_message_is_published_although_redis_has_closed_the_connection()
 
 
 async def test_own_copies_are_dropped_unread(monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[Any] = []
+    read: list[bytes] = []
     deserialize = RedisPubSubChannelLayer.deserialize
-    monkeypatch.setattr(
-        RedisPubSubChannelLayer, "deserialize", lambda self, data: read.append(data) or deserialize(self, data)
-    )
+
+    def noted(self: RedisPubSubChannelLayer, message: bytes) -> Any:
+        read.append(message)
+        return deserialize(self, message)
+
+    monkeypatch.setattr(RedisPubSubChannelLayer, "deserialize", noted)
     bus, received = EventBus(), asyncio.Queue[AccessChanged]()
     bus.on(AccessChanged, received.put_nowait)
     await bus.join(["chat_access"])

@@ -13,7 +13,6 @@ import msgpack
 from channels_redis import pubsub
 from channels_redis.utils import create_pool
 from hiredis import pack_command
-from redis.asyncio.connection import Connection
 from redis.exceptions import ConnectionError
 
 from chat.runtime.event_loop import start_for_all
@@ -116,7 +115,7 @@ class Shard(pubsub.RedisSingleShardConnection):  # type: ignore[misc]
         super().__init__(host, channel_layer)
         # Without a timeout of its own: each would be a task. The callers have one.
         self._publishers = create_pool(self.host | {"socket_timeout": None})
-        self._publisher: Connection = self._publishers.make_connection()
+        self._publisher: Any = self._publishers.make_connection()
         self._publishing = asyncio.Lock()
 
     async def publish(self, channel: str, message: bytes) -> None:
@@ -141,6 +140,8 @@ class Shard(pubsub.RedisSingleShardConnection):  # type: ignore[misc]
 
     async def _exchange(self, command: bytes) -> None:
         """Send a command and read its answer; any failure closes the connection, so that no answer is left over."""
+        if not self._publisher.is_connected:
+            await self._publisher.connect()  # asks the Sentinels; sending alone would go to the server of before
         await self._publisher.send_packed_command(command, check_health=False)
         await self._publisher.read_response()
 
