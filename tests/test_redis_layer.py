@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgpack
 import msgspec
 import pytest
 from django.conf import settings as django_settings
@@ -13,6 +14,7 @@ from chat.bus import redis_layer as layers
 from chat.bus.event_bus import EventBus
 from chat.bus.events import AccessChanged
 from chat.bus.redis_layer import RedisPubSubChannelLayer
+from tests.queries import connected_redis
 
 LAYER = "chat.bus.redis_layer.RedisPubSubChannelLayer"
 
@@ -79,3 +81,43 @@ async def test_a_silently_dead_subscription_is_renewed(network: Network) -> None
     assert await says() == AccessChanged(7)
     bus.leave(["here"])
     await asyncio.gather(*(layer.flush() for layer in (other, bus._layer)))
+
+
+async def test_a_message_is_published_although_redis_has_closed_the_connection() -> None:
+    bus, redis = EventBus(), connected_redis()
+    other = RedisPubSubChannelLayer(hosts=[django_settings.REDIS_URL], prefix="qader")
+    channel = await other.new_channel()
+    await other.group_add("chat_access", channel)
+    while (await redis.pubsub_numsub("qader__group__chat_access"))[0][1] == 0:  # noqa: ASYNC110 - until it is subscribed
+        await asyncio.sleep(0.01)
+    for number in range(3):
+        bus.publish(AccessChanged(number))
+        received = await asyncio.wait_for(other.receive(channel), 5)
+        assert msgspec.msgpack.decode(received["body"], type=AccessChanged) == AccessChanged(number)
+        await redis.client_kill_filter(_type="normal", skipme=True)
+    await asyncio.gather(other.flush(), bus._layer.flush(), redis.aclose())
+
+
+async def test_own_copies_are_dropped_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[bytes] = []
+    deserialize = RedisPubSubChannelLayer.deserialize
+
+    def noted(self: RedisPubSubChannelLayer, message: bytes) -> Any:
+        read.append(message)
+        return deserialize(self, message)
+
+    monkeypatch.setattr(RedisPubSubChannelLayer, "deserialize", noted)
+    bus, received = EventBus(), asyncio.Queue[AccessChanged]()
+    bus.on(AccessChanged, received.put_nowait)
+    await bus.join(["chat_access"])
+    await asyncio.sleep(0)
+    bus.publish(AccessChanged(1))
+    await bus.settle()
+    body = msgspec.msgpack.encode(AccessChanged(2))
+    message = {"group": "chat_access", "from": "another process", "body": body}
+    async with asyncio.timeout(5):
+        assert await received.get() == AccessChanged(1)
+        await bus._layer.group_send("chat_access", message)
+        assert await received.get() == AccessChanged(2)
+    assert [msgpack.unpackb(data)["from"] for data in read] == ["another process"]
+    await bus._layer.flush()

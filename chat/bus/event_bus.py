@@ -70,7 +70,7 @@ class EventBus:
         metrics.LAYER_UP.set(1)
         self.on_gap: Callable[[], None] = lambda: None  # called when events of other processes may have been lost
         if isinstance(self._layer, RedisPubSubChannelLayer):
-            self._layer.call_after_gaps(self._gap_found)
+            self._layer.serve(self._name.encode(), self._gap_found)
 
     @property
     def has_groups(self) -> bool:
@@ -124,7 +124,7 @@ class EventBus:
     async def _publish(self) -> None:
         while self._outgoing:
             outgoing = [
-                (group, {"type": "event", "group": group, "from": self._name, "body": body, "at": time.time()})
+                (group, {"from": self._name, "type": "event", "group": group, "body": body, "at": time.time()})
                 for group, body in self._outgoing
             ]
             self._outgoing.clear()

@@ -5,12 +5,15 @@ It may lose, repeat and reorder messages; see `event_bus`.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any, cast
 
 import msgpack
 from channels_redis import pubsub
+from channels_redis.utils import create_pool
+from hiredis import pack_command
+from redis.exceptions import ConnectionError
 
 from chat.runtime.event_loop import start_for_all
 
@@ -19,6 +22,7 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS = 1.0  # pause after Redis failed, before it is tried again
 # One command for all messages. A pipeline of PUBLISH would cost this process twice as much: each has an answer.
 PUBLISH = "for i = 1, #ARGV, 2 do redis.call('PUBLISH', ARGV[i], ARGV[i + 1]) end"
+MARK_BYTES = 64  # the part of a message that names its sender, before anything that a client has written
 QUIET_SECONDS = 5.0  # without a message; then Redis is pinged, and has as long to answer
 
 
@@ -39,9 +43,13 @@ class RedisPubSubChannelLayer(pubsub.RedisPubSubChannelLayer):  # type: ignore[m
         except (ValueError, TypeError, msgpack.UnpackException):
             return {}
 
-    def call_after_gaps(self, call: Callable[[], None]) -> None:
-        """Have this called in the running event loop when a lost subscription is restored."""
-        self._get_layer().on_gap = call
+    def serve(self, own_mark: bytes, on_gap: Callable[[], None]) -> None:
+        """Drop messages that begin with this mark, unread: they are this process's own.
+
+        `on_gap` is called in the running event loop when a lost subscription is restored.
+        """
+        layer = self._get_layer()
+        layer.own_mark, layer.on_gap = own_mark, on_gap
 
     async def group_send_many(self, messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
         """Send each message to its group."""
@@ -63,6 +71,7 @@ class LoopLayer(pubsub.RedisPubSubLoopLayer):  # type: ignore[misc]
         super().__init__(hosts=hosts, **kwargs)
         self._shards = [Shard(host, self) for host in pubsub.decode_hosts(hosts)]
         self.on_gap: Callable[[], None] = lambda: None
+        self.own_mark = b"no mark"
 
     async def group_send_many(self, messages: Iterable[tuple[str, dict[str, Any]]]) -> None:
         """Send each message to its group."""
@@ -100,12 +109,46 @@ class LoopLayer(pubsub.RedisPubSubLoopLayer):  # type: ignore[misc]
 
 
 class Shard(pubsub.RedisSingleShardConnection):  # type: ignore[misc]
-    """The connections to one Redis."""
+    """The connections to one Redis: one that publishes, and one that receives."""
 
-    async def publish_many(self, messages: Iterable[tuple[str, bytes]]) -> None:
-        """Publish each message in its channel, in one command. It does not take the lock that subscribing holds."""
-        self._ensure_redis()
-        await self._redis.eval(PUBLISH, 0, *chain.from_iterable(messages))
+    def __init__(self, host: Any, channel_layer: LoopLayer) -> None:
+        super().__init__(host, channel_layer)
+        # Without a timeout of its own: each would be a task. The callers have one.
+        self._publishers = create_pool(self.host | {"socket_timeout": None})
+        self._publisher: Any = self._publishers.make_connection()
+        self._publishing = asyncio.Lock()
+
+    async def publish(self, channel: str, message: bytes) -> None:
+        """Publish the message."""
+        await self.publish_many([(channel, message)])
+
+    async def publish_many(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Publish each message in its channel, in one command. It does not take the lock that subscribing holds.
+
+        The client would take a connection from its pool, and give it back, for each command: four times the work.
+        """
+        words: Any = ("PUBLISH", *messages[0]) if len(messages) == 1 else ("EVAL", PUBLISH, 0, *chain(*messages))
+        command = pack_command(words)
+        async with self._publishing:
+            was_connected = self._publisher.is_connected
+            try:
+                await self._exchange(command)
+            except ConnectionError:
+                if not was_connected:
+                    raise
+                await self._exchange(command)  # Redis had closed the connection
+
+    async def _exchange(self, command: bytes) -> None:
+        """Send a command and read its answer; any failure closes the connection, so that no answer is left over."""
+        if not self._publisher.is_connected:
+            await self._publisher.connect()  # asks the Sentinels; sending alone would go to the server of before
+        await self._publisher.send_packed_command(command, check_health=False)
+        await self._publisher.read_response()
+
+    async def flush(self) -> None:
+        """Forget everything, and close the connections."""
+        await super().flush()
+        await self._publisher.disconnect()
 
     async def subscribe_many(self, channels: Iterable[str]) -> None:
         """Subscribe, in one command, to the channels that are not subscribed to."""
@@ -154,7 +197,7 @@ class Shard(pubsub.RedisSingleShardConnection):  # type: ignore[misc]
                 raise TimeoutError
             if pinged := message is None:
                 await self._pubsub.ping()
-            elif message["type"] == "message":
+            elif message["type"] == "message" and self.channel_layer.own_mark not in message["data"][:MARK_BYTES]:
                 self._receive_message(message)
             if lost and message is not None:  # subscribed again: Redis has confirmed it
                 lost = False
