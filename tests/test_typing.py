@@ -165,9 +165,12 @@ async def test_only_the_newest_typing_state_waits_for_a_slow_client(
 ) -> None:
     harness = DeliveryHarness(live_conversation, live_people)
     harness.start()
+    harness.gate.clear()
     for number in range(2 * subscriber.MAX_WAITING + 1):
         harness.feed.on_event(TypingChanged(live_conversation.pk, live_people.teacher.pk, number % 2 == 0))
     harness.feed.send(Pong())
+    harness.gate.set()
+    assert await harness.next() == typing(live_people.teacher, True), "the first is under way already"
     assert await harness.next() == {"type": "pong"}
     assert await harness.next() == typing(live_people.teacher, True)
     await harness.nothing_more()

@@ -1,14 +1,15 @@
 """The subscriber of one open socket: its user, the events that it receives, and its queue of frames.
 
-Senders never wait for the client: frames are queued, and a task writes them until the queue is empty. The queue is
-bounded; the socket of a client that does not read is closed.
+Senders never wait for the client: frames are queued and written at once, or by a task when the client takes no more for
+a moment. The queue is bounded; the socket of a client that does not read is closed.
 """
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable
+import types
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Hashable, Iterable
 from contextvars import copy_context
+from typing import Any
 
 import msgspec
 
@@ -47,9 +48,10 @@ class Subscriber:
         self.frames_written = 0
         self._wants_presence, self._write = wants_presence, write
         self._started = self._stopped = False
-        self._waiting: deque[str] = deque()
+        self._waiting: list[str] = []  # not a deque, whose 760 bytes would idle with each socket
         self._latest: dict[Hashable, str] = {}
-        self._writing: asyncio.Task[None] | None = None
+        self._is_writing = False
+        self._writing: asyncio.Task[None] | None = None  # if the client does not take a frame at once
         self._reading: asyncio.Task[None] | None = None
         self._write_began = 0.0  # of the frame that is being written, in the loop's time
         self._timer: asyncio.TimerHandle | None = None
@@ -99,31 +101,42 @@ class Subscriber:
 
     def _start(self, frames: Iterable[Frame]) -> None:
         """Start writing, with these frames first."""
-        self._started = True
         for frame in frames:
             self.send(frame)
+        self._started = True  # not before: what has come meanwhile is behind these frames
         self._wake()
 
     def _wake(self) -> None:
-        if self._started and not self._stopped and self._writing is None:
-            self._writing = asyncio.get_running_loop().create_task(self._write_frames(), context=self.context)
+        """Write what is ready, at once; a task goes on when the client takes no more for a moment."""
+        if not self._started or self._stopped or self._is_writing:
+            return
+        self._is_writing = True
+        writing = self._write_frames()
+        try:
+            waits_for = writing.send(None)
+        except StopIteration:
+            return
+        self._writing = asyncio.get_running_loop().create_task(_go_on(writing, waits_for), context=self.context)
+        self._watch()
 
     async def _write_frames(self) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while (text := self._next()) is not None:
-                self._watch()
+                self._write_began = loop.time()
                 await self._write(text)
                 self.frames_written += 1
         except Exception as error:
             # The frame was taken off the queue and is not sent again, so the socket ends here.
-            self._give_up(type(error).__name__)
+            self._stopped = True
+            loop.call_soon(self._give_up, type(error).__name__, context=self.context)
         finally:
-            self._writing = None
+            self._is_writing, self._writing = False, None
 
     def _next(self) -> str | None:
         """Return the next frame to write, or None if none is ready."""
         if self._waiting:
-            return self._waiting.popleft()
+            return self._waiting.pop(0)
         if self._latest:
             return self._latest.pop(next(iter(self._latest)))
         return None
@@ -149,15 +162,14 @@ class Subscriber:
         raise NotImplementedError
 
     def _watch(self) -> None:
-        """Note when the write begins. One timer watches all writes of `SEND_SECONDS`: a timer for each costs 4 µs."""
-        loop = asyncio.get_running_loop()
-        self._write_began = loop.time()
+        """Watch a write that waits. One timer watches all writes of `SEND_SECONDS`: a timer for each costs 4 µs."""
         if self._timer is None:
+            loop = asyncio.get_running_loop()
             self._timer = loop.call_at(self._write_began + SEND_SECONDS, self._check_write, context=self.context)
 
     def _check_write(self) -> None:
         self._timer = None
-        if self._writing is None:
+        if not self._is_writing:
             return
         loop, due = asyncio.get_running_loop(), self._write_began + SEND_SECONDS
         if loop.time() < due:
@@ -168,6 +180,21 @@ class Subscriber:
     def _give_up(self, why: str) -> None:
         logger.info("socket closed, frame not sent: %s", why)
         self.close(CloseCode.TRY_LATER)
+
+
+async def _go_on(begun: Coroutine[Any, Any, None], waits_for: Any) -> None:
+    """Run a coroutine to its end that was begun without a task, and waits for this future."""
+    await _rest(begun, waits_for)  # type: ignore[misc] # types.coroutine makes it awaitable
+
+
+@types.coroutine
+def _rest(begun: Coroutine[Any, Any, None], waits_for: Any) -> Generator[Any, Any, None]:
+    try:
+        yield waits_for
+    except BaseException:
+        begun.close()
+        raise
+    yield from begun
 
 
 def encode(frame: Frame | ErrorFrame) -> str:
