@@ -43,7 +43,8 @@ def AuthMiddlewareStack(inner: Any) -> Any:  # noqa: N802 - the name that Channe
 
     async def with_user(scope: dict[str, Any], receive: Any, send: Any) -> Any:
         session = SessionStore(scope["cookies"].get(settings.SESSION_COOKIE_NAME))
-        user = SimpleLazyObject(lambda: session_user(session))
-        return await inner(scope | {"session": session, "user": user}, receive, send)
+        # In the copy that Channels has made: a second one would stay as long as the socket.
+        scope |= {"session": session, "user": SimpleLazyObject(lambda: session_user(session))}
+        return await inner(scope, receive, send)
 
     return CookieMiddleware(with_user)

@@ -73,7 +73,7 @@ class SocketConsumer(SocketLifecycle):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
-        self.refused: deque[float] = deque(maxlen=MAX_REFUSED)
+        self.refused: deque[float] | None = None  # when frames were refused
         self.small_frames = Bucket(*SMALL_FRAMES)
 
     async def dispatch(self, message: dict[str, Any]) -> None:
@@ -139,6 +139,8 @@ class SocketConsumer(SocketLifecycle):
 
     def _is_flood(self) -> bool:
         now = time.monotonic()
+        if self.refused is None:
+            self.refused = deque(maxlen=MAX_REFUSED)
         full = len(self.refused) == MAX_REFUSED and now - self.refused[0] < REFUSED_SECONDS
         self.refused.append(now)
         return full

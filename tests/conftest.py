@@ -4,7 +4,7 @@ import asyncio
 import io
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -138,6 +138,10 @@ def holder(live_people: People) -> Iterator[Holder]:
 
 class Socket(WebsocketCommunicator):
     """The in-process client: a socket of the whole ASGI application. Fails on undocumented frames and close codes."""
+
+    def __init__(self, application: Any, path: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        super().__init__(application, path, list(headers))
+        self.headers = dict(headers)  # the application forgets them
 
     async def receive_output(self, timeout: float = 1) -> Any:  # noqa: ASYNC109 - channels' own
         """Return what the server does next."""

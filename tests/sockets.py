@@ -103,7 +103,7 @@ def socket_of(user: User, path: Conversation | str | None = None, query: str = "
 
 def key_of(socket: Socket) -> str:
     """Return the key of the session that the socket came with."""
-    return dict(socket.scope["headers"])[b"cookie"].decode().removeprefix("sessionid=")
+    return socket.headers[b"cookie"].decode().removeprefix("sessionid=")
 
 
 async def still_works(socket: Socket, people: People) -> None:

@@ -34,7 +34,7 @@ def OriginGuard(validator: OriginValidator) -> Any:  # noqa: N802 - named like A
     async def guard(scope: dict[str, Any], receive: Any, send: Any) -> None:
         origin = single_header(scope, b"origin")
         if origin is not None and is_origin(origin) and validator.valid_origin(urlparse(origin)):
-            await validator(scope, receive, send)
+            await validator.application(scope, receive, send)  # it would only ask once more
         else:
             await _refuse(scope, receive, send, host_allowed=False)
 

@@ -31,6 +31,7 @@ from twisted.logger import (
 )
 
 from qader.server.daphne_http import HttpFactory
+from qader.server.event_queue import EventQueue
 from qader.server.inflow import FLOOD, Inflow
 from qader.server.lifecycle import run
 from qader.server.options import ServerOptions
@@ -52,7 +53,7 @@ class Socket(WebSocketProtocol):  # type: ignore[misc] # daphne has no types
     # which sends but never reads is never pinged.
     autoPingRestartOnAnyTraffic = False
 
-    application_queue: "asyncio.Queue[Any]"  # exists from the handshake on
+    application_queue: EventQueue  # exists from the handshake on
     _writable: asyncio.Event | None = None  # exists while the write buffer is full
 
     def onConnect(self, request: Any) -> Any:
@@ -131,7 +132,7 @@ class Socket(WebSocketProtocol):  # type: ignore[misc] # daphne has no types
             self.serverClose(FLOOD)
             self.muted = True
 
-    def receive_from(self, queue: "asyncio.Queue[Any]") -> Callable[[], Any]:
+    def receive_from(self, queue: EventQueue) -> Callable[[], Any]:
         """Return the application's `receive`, after which the inflow goes on when the queue is empty."""
 
         async def receive() -> Any:
@@ -249,12 +250,12 @@ class DaphneServer(Server):  # type: ignore[misc]
     def _start(self) -> None:
         self._task = asyncio.ensure_future(self._run())
 
-    def create_application(self, protocol: Any, scope: dict[str, Any]) -> "asyncio.Queue[Any] | None":
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> EventQueue | None:
         """Start the application and return its queue, as daphne does, with back-pressure and `application_ended`."""
         if protocol not in self.connections:
             return None
         scope["root_path"] = self.root_path  # daphne lets a client set it by a header
-        queue: asyncio.Queue[Any] = asyncio.Queue()
+        queue = EventQueue()
         receive = protocol.receive_from(queue) if isinstance(protocol, Socket) else queue.get
         scope.setdefault("asgi", {"version": "3.0"})
         arguments = scope, receive, partial(self.handle_reply, protocol)

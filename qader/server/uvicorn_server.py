@@ -17,6 +17,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 
 from qader.observability.log_filters import make_warning
+from qader.server.event_queue import EventQueue
 from qader.server.inflow import FLOOD, Inflow
 from qader.server.lifecycle import run
 from qader.server.options import Limits, ServerOptions
@@ -245,6 +246,7 @@ def _socket(limits: Limits, **arguments: Any) -> Socket:
     protocol = Socket(**arguments)
     protocol.state = arguments["server_state"]
     protocol.close_timeout = limits.close_seconds
+    protocol.queue = EventQueue()  # type: ignore[assignment] # what uvicorn uses of a queue
     protocol.inflow = Inflow(protocol, limits)
     return protocol
 
