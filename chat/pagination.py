@@ -41,7 +41,9 @@ def ordered_conversations(rows: ConversationQuerySet, request: Request) -> Conve
     ordering = query.get("ordering", "-updated_at")
     if ordering not in ORDERINGS:
         raise ClientError("invalid_parameter", f"{' or '.join(ORDERINGS)} is expected.", field="ordering")
-    rows = rows.with_waits_since().order_by(*ORDERINGS[ordering])
+    if ordering == "waiting_since":
+        rows = rows.with_waits_since()  # the default order reads no profiles
+    rows = rows.order_by(*ORDERINGS[ordering])
     if "waiting" not in query:
         return rows
     return rows.waiting() if parse_flag(query, "waiting", default=True) else rows.not_waiting()

@@ -9,6 +9,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from tests.e2e.client import Client
@@ -37,13 +38,22 @@ class View:
         """The conversation object: the snapshot with all frames since applied."""
         messages = shown(self.client)
         unread = [message for message in messages if not message["is_own_message"] and not message["is_read"]]
+        is_active = self.snapshot["is_active"] and self.client.connection.close_code != 4403
         told = {
             "last_message": messages[-1] if messages else None,
             "updated_at": messages[-1]["timestamp"] if messages else self.snapshot["updated_at"],
             "unread_message_count_for_user": len(unread),
-            "is_active": self.snapshot["is_active"] and self.client.connection.close_code != 4403,
+            "is_active": is_active,
+            "waiting_since": waiting_since(messages) if is_active else None,
         }
         return {**self.snapshot, **told}
+
+
+def waiting_since(messages: list[dict[str, Any]]) -> str | None:
+    """The time of the student's first message after the mentor's last one."""
+    is_students = lambda message: message["sender_profile"]["role"] == "STUDENT"  # noqa: E731
+    unanswered = list(takewhile(is_students, reversed(messages)))
+    return unanswered[-1]["timestamp"] if unanswered else None
 
 
 @dataclass
