@@ -13,7 +13,7 @@ from accounts.models import RoleChoices, User
 from chat import admin_erasure
 from chat.models import Message
 from chat.moderation import erasure
-from tests.admin import USERS, act, told
+from tests.admin import CONVERSATIONS, MESSAGES, USERS, act, rows, told
 from tests.people import People, client_of, make_user, say
 
 
@@ -103,6 +103,16 @@ def test_the_page_is_in_arabic(people: People, browser: Client) -> None:
     page = act(browser, "erase_people", people.student).content.decode()
     assert "لا يمكن التراجع عن ذلك" in page
     assert 'dir="rtl"' in page
+
+
+def test_no_search_finds_an_erased_text_or_name(people: People, browser: Client) -> None:
+    say(people.conversation, people.student, "our secret")
+    found = [(MESSAGES, "secret"), (USERS, "student@example.com"), (USERS, "Student"), (CONVERSATIONS, "student@")]
+    before = [len(rows(browser, path, {"q": term})) for path, term in found]
+    assert before == [1, 2, 2, 1]
+    erase(browser, people.student)
+    after = [len(rows(browser, path, {"q": term})) for path, term in found]
+    assert after == [0, 1, 1, 0]
 
 
 def test_a_conversation_shows_erased_messages_as_such(people: People, browser: Client) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -434,6 +435,8 @@ def test_a_batch_leaves_out_what_is_locked_and_the_next_round_takes_it(holder: H
         seen.append(count)
         holder.commit()
 
+    assert not erase_person(person=live_people.student, until=time.monotonic())
+    assert mine.exclude(content="").count() == 1
     assert erase_person(person=live_people.student, on_batch=let_go)
     assert seen == [1, 1]
     assert not mine.exclude(content="").exists()

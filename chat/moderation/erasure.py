@@ -49,6 +49,8 @@ def erase_person(
                 return False
         if until_unlocked(_erase_name, person.pk):
             return True
+        if time.monotonic() > until:
+            return False
         messages = messages.filter(is_erased=False)  # those that somebody had locked
         time.sleep(LOCKED_SECONDS)
 

@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
+from chat.moderation.old_messages import old_messages, purge_messages
 from chat.moderation.progress import progress_bar
-from chat.moderation.retention import old_messages, purge_messages
 
 LEAST_DAYS = 30
 

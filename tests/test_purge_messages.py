@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from chat.models import Conversation, Message
-from chat.moderation import retention
+from chat.moderation import old_messages as purging
 from tests.conftest import Connect
 from tests.holder import Holder
 from tests.people import People, client_of, fill, message_object, say
@@ -20,8 +20,8 @@ YEAR = "365d"
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "PURGED_AT_ONCE", 3)
-    monkeypatch.setattr(retention, "IDS_AT_ONCE", 4)
+    monkeypatch.setattr(purging, "PURGED_AT_ONCE", 3)
+    monkeypatch.setattr(purging, "IDS_AT_ONCE", 4)
 
 
 def purge(age: str = YEAR, *options: str) -> str:
@@ -87,7 +87,7 @@ def test_the_least_and_the_greatest_age_are_taken(people: People, age: str) -> N
 
 def test_a_killed_purge_is_ended_by_the_next_one(people: People) -> None:
     aged(people.conversation, 10, 5)
-    batches = retention.purge_messages(retention.old_messages(timezone.now() - timedelta(days=365)))
+    batches = purging.purge_messages(purging.old_messages(timezone.now() - timedelta(days=365)))
     assert next(batches) == 3
     del batches
     assert Message.objects.count() == 12
