@@ -25,7 +25,7 @@ PRODUCTION := DEBUG=0 SECURE_SSL=1 ALLOWED_HOSTS=chat.example.org DATABASE_URL=s
 # What the tests and the checks need from npm.
 JS := tests/js/node_modules/.installed
 BIOME := $(BIN)/python -m tests.node biome
-CLIENT := $(addprefix chat/static/chat/,client.js client.d.ts use-chat.js use-chat.d.ts types.d.ts)
+CLIENT := $(addprefix chat/static/chat/,client.js client.d.ts use-chat.js use-chat.d.ts push.js push.d.ts types.d.ts)
 STATIC_FILES := $(shell find accounts chat notices qader -path '*/static/*' -type f)
 
 .PHONY: help install run serve test prove trace check format generate bench lock

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db.models import Exists, F, FilteredRelation, OuterRef, Q, Subquery
@@ -30,8 +30,7 @@ class Channel(Enum):
     EMAIL = "email"
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """What a reader was told of over one channel; the fields are those of `Notice`."""
 
     seq: int
@@ -39,8 +38,7 @@ class Told:
     at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """One participant of a conversation, the reader, as they were at `now`, by the database's clock."""
 
     conversation_id: int

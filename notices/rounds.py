@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 
 from chat.live.readers import ReaderLookUp
+from chat.runtime.batch_queue import batches
 from notices.looks import Channel, Look, Plan, due, look_at, plan
 from notices.models import Side
 from notices.push import Outcome
@@ -19,7 +20,8 @@ from notices.start import started_at
 
 logger = logging.getLogger(__name__)
 
-AT_ONCE = 200  # conversations that are looked at together
+AT_ONCE = 1000  # conversations that are looked at together: asking once costs as much as 500 of them
+SETTLED_AT_ONCE = 100  # of these, where nothing is sent: they are locked meanwhile
 
 Sums = Counter[tuple[Channel, Outcome]]
 
@@ -59,7 +61,8 @@ class Rounds:
 
     def _tell(self, ids: Sequence[int], side: Side) -> Sums:
         plans = self._plans(ids, side)
-        settle([one for one in plans if one.channel is None])
+        for quiet in batches([one for one in plans if one.channel is None], SETTLED_AT_ONCE):
+            settle(quiet)
         to_send = [one.look.conversation_id for one in plans if one.channel is not None]
         random.shuffle(to_send)  # so that two processes seldom want the same one
         sums: Sums = Counter()

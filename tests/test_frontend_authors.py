@@ -13,8 +13,8 @@ from tests.node import environment, installed, node, npm
 ROOT = Path(__file__).resolve().parent.parent
 APPLICATION = ROOT / "examples" / "nextjs"
 STATIC = ROOT / "chat" / "static" / "chat"
-TYPES = ["client.d.ts", "types.d.ts", "use-chat.d.ts"]
-CLIENT = ["client.js", "use-chat.js", *TYPES]
+TYPES = ["client.d.ts", "push.d.ts", "types.d.ts", "use-chat.d.ts"]
+CLIENT = ["client.js", "push.js", "use-chat.js", *TYPES]
 V1 = section("Coming from v1")
 TEXTS = {
     "docs/frontend.md": PAGE.replace(V1, ""),
@@ -124,6 +124,4 @@ def test_the_client_can_be_packed_installed_and_compiled_against(tmp_path: Path)
         run(node(), modules / "typescript/bin/tsc")
     said = run(node(), "--input-type=module", "-e", "console.log(Object.keys(await import('qader-chat')).join())")
     stores = "createApi,createChat,createFormerChat,createInbox"
-    assert said == (
-        f"ApiError,{stores},draftKey,endPushes,fetchHandoffNote,keepDraft,listFormer,listUnsent,readDraft,startPushes\n"
-    )
+    assert said == f"ApiError,{stores},draftKey,fetchHandoffNote,keepDraft,listFormer,listUnsent,readDraft\n"

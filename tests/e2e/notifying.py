@@ -11,6 +11,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import django
@@ -107,8 +108,8 @@ def steps() -> None:
 
     assert in_child(lambda: seed(CONVERSATIONS)) == 0
     for step in range(1000):
-        assert in_child(lambda step=step: make_due(step)) == 0
-        ended = in_child(lambda step=step: kill_at(step))
+        assert in_child(partial(make_due, step)) == 0
+        ended = in_child(partial(kill_at, step))
         assert ended in {0, -signal.SIGKILL}, ended
         assert in_child(lambda: notify("--once")) == 0
         if ended == 0:

@@ -101,9 +101,13 @@ def test_three_at_once_share_the_work_and_end_when_they_are_told_to(cluster: Clu
     assert sum(numbers) == len(pairs)
 
 
+def count(cluster: Cluster, rows: str) -> int:
+    code = f"from chat.models import Conversation; from notices.models import Start; print({rows}.count())"
+    return int(cluster.run("manage.py", "shell", "--no-imports", "-c", code))
+
+
 def nothing_due(cluster: Cluster) -> bool:
-    code = "from chat.models import Conversation as C; print(C.objects.exclude(student_notify_at=None).count())"
-    return cluster.run("manage.py", "shell", "--no-imports", "-c", code).strip() == "0"
+    return count(cluster, "Conversation.objects.exclude(student_notify_at=None)") == 0
 
 
 def test_without_settings_it_says_so_once_and_waits(cluster: Cluster, service: PushService) -> None:
@@ -127,3 +131,10 @@ def test_the_keys_that_the_command_makes_are_taken(cluster: Cluster) -> None:
     answer = httpx.get(f"{server.url}/api/v1/notify/push-key/", headers={"Cookie": pair.student.cookie})
     assert name == "VAPID_PRIVATE_KEY"
     assert public.endswith(f": {answer.json()['public_key']}")
+
+
+def test_a_server_notes_since_when_notices_are_on_and_that_they_are_off(cluster: Cluster) -> None:
+    for settings, expected in ((SETTINGS, 1), (SETTINGS, 1), ({}, 0)):
+        server = cluster.start(**settings)
+        assert count(cluster, "Start.objects") == expected
+        server.close()

@@ -187,16 +187,7 @@ export function createApi(options = {}) {
 	}
 
 	const get = (path) => request(path);
-	return {
-		get,
-		post: (path, body) => post(path, body),
-		login,
-		logout,
-		me: () => get("auth/me/"),
-		changeMe: (changes) => send("PATCH", "auth/me/", changes),
-		subscribe: (subscription) => post("notify/subscriptions/", subscription),
-		unsubscribe: (endpoint) => send("DELETE", "notify/subscriptions/", { endpoint }),
-	};
+	return { get, post: (path, body) => post(path, body), send, login, logout, me: () => get("auth/me/") };
 }
 
 const FORMER = "chat/my-conversation/former/";
@@ -1256,27 +1247,4 @@ export function createInbox(options = {}) {
 	}
 
 	return { ...line.common, open: to(open), done };
-}
-
-// ---------------------------------------------------------------------------------------------------- Web Push
-
-/** Have this browser take pushes for who is signed in. Call it at each start: it ends with the session. */
-export async function startPushes(api, registration) {
-	const { public_key } = await api.get("notify/push-key/");
-	const ask = { userVisibleOnly: true, applicationServerKey: public_key };
-	const old = await registration.pushManager.getSubscription();
-	const subscription = await registration.pushManager.subscribe(ask).catch(async (error) => {
-		if (!old) throw error;
-		await old.unsubscribe(); // it was made for another key
-		return registration.pushManager.subscribe(ask);
-	});
-	await api.subscribe(subscription.toJSON());
-}
-
-/** Have this browser take no more pushes, for anybody. */
-export async function endPushes(api, registration) {
-	const subscription = await registration.pushManager.getSubscription();
-	if (!subscription) return;
-	await subscription.unsubscribe();
-	await api.unsubscribe(subscription.endpoint);
 }

@@ -3,7 +3,6 @@
  * also by a sound and by a notification of the system, if the user switched these on.
  */
 
-import { endPushes, startPushes } from "./client.js";
 import { $, storage, tell } from "./elements.js";
 import { gettext, number } from "./texts.js";
 
@@ -69,19 +68,26 @@ export function createNotices(api) {
 		worker ??= registered().catch(() => null);
 		const registration = await worker;
 		// Where the server or the browser has no pushes, the page tells of messages while it is open.
-		if (hasPushes(registration)) await startPushes(api, registration).catch(() => {});
+		if (hasPushes(registration)) await pushes("startPushes", registration);
+	}
+
+	/** Loaded when it is needed: most people never switch notifications on. */
+	async function pushes(verb, registration) {
+		try {
+			await (await import("./push.js"))[verb](api, registration);
+		} catch {} // the page tells while it is open
 	}
 
 	async function stopPushes() {
 		const registration = await worker;
-		if (hasPushes(registration)) await endPushes(api, registration).catch(() => {});
+		if (hasPushes(registration)) await pushes("endPushes", registration);
 	}
 
 	async function saveEmail() {
 		const isWanted = $("notice-email").checked;
 		tell($("notice-hint"), "");
 		try {
-			await api.changeMe({ notify_email: isWanted });
+			await api.send("PATCH", "auth/me/", { notify_email: isWanted });
 		} catch {
 			$("notice-email").checked = !isWanted;
 			tell($("notice-hint"), gettext("That was not saved. Try again."));
