@@ -308,6 +308,7 @@ async def test_what_a_killed_erasure_has_told_nobody_is_told_by_the_next_one(
     ids = [row.pk async for row in Message.objects.filter(sender=live_people.student).order_by("seq")]
     await Message.objects.filter(pk=ids[0]).aupdate(**erasure.EMPTY)
     async with connected(connect, live_people.teacher, conversation, "?events=1&mark_read=false") as socket:
+        assert (await socket.receive_json())["type"] == "conversation_state"
         await in_thread(erase, live_people.student)
         assert await socket.receive_json() == {"type": "messages_erased", "message_ids": ids}
 
@@ -323,7 +324,7 @@ async def test_a_frame_names_at_most_500_messages(live_people: People, live_conv
     reader = live_people.student
     feed = ConversationFeed(live_conversation, user_id=reader.pk, write=write_frame, **options)
     feed.start(handshake_of(live_conversation, reader, 0, (), {}))
-    assert (await sent.get())["type"] == "connection_established"
+    assert [(await sent.get())["type"] for _ in range(2)] == ["connection_established", "conversation_state"]
     feed.on_event(TextsErased(live_conversation.pk, live_people.teacher.pk, list(range(1, 1002))))
     frames = [await asyncio.wait_for(sent.get(), 5) for _ in range(3)]
     assert [len(frame["message_ids"]) for frame in frames] == [500, 500, 1]
