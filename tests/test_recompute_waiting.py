@@ -39,12 +39,12 @@ def run(*arguments: str, **options: Any) -> tuple[str, str]:
 
 def test_it_corrects_all_conversations_and_says_how_many(talks: list[Conversation]) -> None:
     out, progress = run(verbosity=2)
-    assert out == "7 conversations compared, 7 corrected.\n"
+    assert out == "7 conversations compared, 7 corrected, notices to look at in 0.\n"
     assert [line.split(",")[0] for line in progress.splitlines()] == [f"{n} of 7 conversations" for n in (2, 4, 6, 7)]
     for number, talk in enumerate(talks):
         assert since_of(talk) == true_waiting(talk)[0]
         assert (since_of(talk) is None) == bool(number % 2)
-    assert run() == ("7 conversations compared, 0 corrected.\n", "")
+    assert run() == ("7 conversations compared, 0 corrected, notices to look at in 0.\n", "")
 
 
 def test_what_was_corrected_before_it_was_killed_stays(
@@ -61,10 +61,10 @@ def test_what_was_corrected_before_it_was_killed_stays(
         patch.setattr(waiting, "_correct", die)
         run()
     assert [since_of(talk) is not None for talk in talks] == [True, False, True, False, False, False, False]
-    assert run("--from", str(talks[3].pk)) == ("4 conversations compared, 4 corrected.\n", "")
-    assert run() == ("7 conversations compared, 0 corrected.\n", "")
+    assert run("--from", str(talks[3].pk)) == ("4 conversations compared, 4 corrected, notices to look at in 0.\n", "")
+    assert run() == ("7 conversations compared, 0 corrected, notices to look at in 0.\n", "")
 
 
 @pytest.mark.usefixtures("db")
 def test_it_needs_no_conversation() -> None:
-    assert run() == ("0 conversations compared, 0 corrected.\n", "")
+    assert run() == ("0 conversations compared, 0 corrected, notices to look at in 0.\n", "")
