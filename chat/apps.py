@@ -14,8 +14,10 @@ class ChatConfig(AppConfig):
         """Connect the receivers of signals."""
         from chat import groups
         from chat.bus import signals
+        from chat.moderation import report_metrics
         from chat.store import deletion
 
         signals.connect()
         deletion.connect()
         groups.connect(self)
+        report_metrics.register()

@@ -8,10 +8,22 @@ from django.apps.registry import Apps
 from django.contrib.auth.management import create_permissions
 from django.db.models.signals import post_migrate
 
-# Who mentors whom, who has written how much; no texts.
-SUPPORT = ("accounts.view_user", "accounts.view_userprofile", "chat.view_conversation")
-# They deactivate users, assign mentors, and read texts, each of which is recorded.
-LEADS = (*SUPPORT, "accounts.change_user", "accounts.change_userprofile", "chat.view_message")
+# Who mentors whom, who has written how much; texts and reports, of which each look is recorded.
+SUPPORT = (
+    "accounts.view_user",
+    "accounts.view_userprofile",
+    "chat.view_conversation",
+    "chat.view_message",
+    "chat.view_report",
+)
+# They deactivate users, assign mentors, handle reports, and see who has looked at what.
+LEADS = (
+    *SUPPORT,
+    "accounts.change_user",
+    "accounts.change_userprofile",
+    "chat.change_report",
+    "chat.view_auditentry",
+)
 
 GROUPS = {"support": SUPPORT, "leads": LEADS}
 

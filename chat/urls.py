@@ -4,6 +4,7 @@ from django.urls import path, register_converter
 from django.urls.converters import IntConverter
 
 from chat import views
+from chat.report_view import ReportView
 from chat.wire.client_frames import parse_id
 
 
@@ -32,4 +33,5 @@ urlpatterns = [
         views.MarkReadView.as_view(),
         name="conversation-mark-read",
     ),
+    path("messages/<row_id:message_pk>/report/", ReportView.as_view(), name="message-report"),
 ]

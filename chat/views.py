@@ -17,6 +17,7 @@ from chat import services
 from chat.errors import ClientError
 from chat.models import Conversation
 from chat.pagination import MAX_PAGE_SIZE, PAGE_SIZE, ConversationPagination, history_page
+from chat.previews import is_preview
 from chat.runtime.database import until_unlocked
 from chat.store.overview import conversation_bodies
 from chat.wire.client_frames import MessagePost, parse_flag, parse_id, parse_query, read
@@ -64,7 +65,7 @@ class StudentConversationView(APIView):
     def get(self, request: Request) -> Response:
         """Return the conversation, made if missing."""
         user = _user(request)
-        conversation = services.student_conversation(user=user, create=not _is_preview(request))
+        conversation = services.student_conversation(user=user, create=not is_preview(request))
         return Response(msgspec.to_builtins(conversation_bodies([conversation.pk], user)[0]))
 
 
@@ -80,7 +81,7 @@ class MentorConversationsView(APIView):
         """Return the conversations, newest activity first; one for every present student, made if missing."""
         user = _user(request)
         mentor = services.mentor_profile(user=user)
-        if not _is_preview(request):
+        if not is_preview(request):
             until_unlocked(services.create_missing_conversations, mentor=mentor)
         mine = Conversation.objects.filter(teacher=mentor)
         paginator = ConversationPagination()
@@ -104,7 +105,7 @@ class MessagesView(APIView):
         user = _user(request)
         conversation = self.conversation(request, **kwargs)
         query = parse_query(dict(request.query_params.lists()), ["mark_read"])
-        mark = parse_flag(query, "mark_read", default=True) and not _is_preview(request)
+        mark = parse_flag(query, "mark_read", default=True) and not is_preview(request)
         page = history_page(conversation, request)
         if mark and until_unlocked(
             services.mark_read, conversation=conversation, reader=user, up_to=conversation.last_seq
@@ -146,7 +147,7 @@ class StudentMessagesView(MessagesView):
 
     def conversation(self, request: Request, **kwargs: Any) -> Conversation:
         """Return the student's conversation."""
-        return services.student_conversation(user=_user(request), create=not _is_preview(request))
+        return services.student_conversation(user=_user(request), create=not is_preview(request))
 
 
 class MentorMessagesView(MessagesView):
@@ -186,14 +187,3 @@ class MarkReadView(APIView):
             mark = partial(services.mark_read_up_to, message_id=parse_id(request.query_params["message_id"]))
         count = until_unlocked(mark, conversation=conversation, reader=user)
         return Response(msgspec.to_builtins(MarkedBody(detail=f"{count} messages marked as read.")))
-
-
-# Browsers announce with these that nobody looks at the answer yet, maybe never: Sec-Purpose today, the others formerly.
-PREVIEW_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
-PREVIEWS = {"prefetch", "prerender", "preview"}
-
-
-def _is_preview(request: Request) -> bool:
-    """Whether the request must change nothing: HEAD, and what a browser fetches before anybody asks for it."""
-    purposes = {request.headers.get(name, "").partition(";")[0].strip().lower() for name in PREVIEW_HEADERS}
-    return request.method == "HEAD" or not purposes.isdisjoint(PREVIEWS)

@@ -48,6 +48,7 @@ def test_a_message_moves_the_conversations_counters_and_nothing_else(people: Peo
         "is_read": False,
         "seq": 1,
         "client_id": "a",
+        "search_text": "later",
     }
 
 

@@ -19,7 +19,7 @@ from tests.people import PASSWORD
 STATIC = Path("chat/static/chat")
 SCRIPTS = sorted({path.name for path in STATIC.glob("*.js")} - {"use-chat.js"})
 STYLES = sorted(path.name for path in STATIC.glob("*.css"))
-FIRST_LOAD_BYTES = 35_000  # as they go over the line, compressed
+FIRST_LOAD_BYTES = 36_000  # as they go over the line, compressed
 LATER = {"apple-touch-icon", "manifest"}  # links that a browser follows when the page is installed
 
 

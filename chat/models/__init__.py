@@ -1,5 +1,6 @@
 """The tables of conversations, and the queries on them: one module for what changes together."""
 
+from chat.models.audit import AuditAction, AuditEntry
 from chat.models.conversation import (
     Conversation,
     ConversationQuerySet,
@@ -8,5 +9,19 @@ from chat.models.conversation import (
     MessageQuerySet,
     take_seq,
 )
+from chat.models.reports import Report, ReportedMessage, ReportOutcome, ReportState
 
-__all__ = ["Conversation", "ConversationQuerySet", "LastSeen", "Message", "MessageQuerySet", "take_seq"]
+__all__ = [
+    "AuditAction",
+    "AuditEntry",
+    "Conversation",
+    "ConversationQuerySet",
+    "LastSeen",
+    "Message",
+    "MessageQuerySet",
+    "Report",
+    "ReportOutcome",
+    "ReportState",
+    "ReportedMessage",
+    "take_seq",
+]

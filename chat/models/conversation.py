@@ -17,6 +17,7 @@ from django.db.models.functions import Coalesce, Greatest, Now
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import MENTOR_ROLES, RoleChoices, User, UserProfile
+from accounts.names import search_text
 
 
 class ConversationQuerySet(models.QuerySet["Conversation"]):
@@ -134,6 +135,15 @@ class MessageQuerySet(models.QuerySet["Message"]):
         return self.select_related("sender__profile")
 
 
+class MessageManager(models.Manager.from_queryset(MessageQuerySet)):  # type: ignore[misc]
+    """Messages without what only searches read."""
+
+    def get_queryset(self) -> MessageQuerySet:
+        """Return all messages; `search_text` is as long as the text, and is not loaded."""
+        rows: MessageQuerySet = super().get_queryset()
+        return rows.defer("search_text")
+
+
 class Message(models.Model):
     """A message of a conversation. It never changes, except that it becomes read."""
 
@@ -148,8 +158,10 @@ class Message(models.Model):
     is_read = models.BooleanField(_("read"), default=False)
     seq = models.PositiveBigIntegerField(_("number"), editable=False)
     client_id = models.CharField(max_length=64, null=True, blank=True, editable=False)  # noqa: DJ001 - nulls never clash
+    # What searches compare, see `accounts.names.search_text`. Null: not filled yet, see `manage.py fold_search_texts`.
+    search_text = models.TextField(null=True, blank=True, editable=False)  # noqa: DJ001
 
-    objects = MessageQuerySet.as_manager()
+    objects = MessageManager()
 
     class Meta:
         verbose_name = _("message")
@@ -163,7 +175,8 @@ class Message(models.Model):
         indexes = [
             models.Index(
                 fields=["conversation", "sender", "seq"], condition=Q(is_read=False), name="chat_message_unread"
-            )
+            ),
+            models.Index(fields=["id"], condition=Q(search_text=None), name="chat_message_unfolded"),
         ]
 
     def __str__(self) -> str:
@@ -173,6 +186,7 @@ class Message(models.Model):
         """Save; a new message without a `seq` gets the next one of its conversation, and the time unless it has one."""
         if not self._state.adding or self.seq is not None:
             return super().save(*args, **kwargs)
+        self.search_text = search_text(self.content)
         with transaction.atomic():
             self.seq, updated_at = take_seq(self.conversation_id, self.timestamp)
             if isinstance(self.timestamp, Now):

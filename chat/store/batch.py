@@ -12,6 +12,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import MENTOR_ROLES, RoleChoices
+from accounts.names import search_text
 from accounts.serializers import ProfileBody
 from chat.bus.events import MessagePosted
 from chat.errors import ClientError, UnavailableError
@@ -36,7 +37,8 @@ STATEMENT = """
 WITH given AS MATERIALIZED (
     SELECT *
     FROM unnest(%(n)s::int[], %(conversation)s::bigint[], %(sender)s::bigint[], %(content)s::text[],
-        %(client_id)s::text[]) AS given (n, conversation_id, sender_id, content, client_id)
+        %(client_id)s::text[], %(search_text)s::text[])
+        AS given (n, conversation_id, sender_id, content, client_id, search_text)
 ), conversation AS MATERIALIZED (
     SELECT id AS conversation_id, last_seq, updated_at, student_id, teacher_id FROM chat_conversation
     WHERE id = ANY(%(conversation)s::bigint[])
@@ -66,8 +68,9 @@ WITH given AS MATERIALIZED (
         OFFSET 0
     )
 ), inserted AS (
-    INSERT INTO chat_message (id, conversation_id, sender_id, content, timestamp, is_read, seq, client_id)
-    SELECT id, conversation_id, sender_id, content, sent_at, false, seq, client_id FROM allowed
+    INSERT INTO chat_message
+        (id, conversation_id, sender_id, content, timestamp, is_read, seq, client_id, search_text)
+    SELECT id, conversation_id, sender_id, content, sent_at, false, seq, client_id, search_text FROM allowed
 ), counted AS (
     UPDATE chat_conversation SET last_seq = newest.seq, updated_at = newest.sent_at
     FROM (SELECT conversation_id, max(seq) AS seq, max(sent_at) AS sent_at FROM allowed GROUP BY conversation_id) newest
@@ -161,6 +164,7 @@ def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome | None]:
         "sender": [draft.sender_id for draft in batch],
         "content": [draft.content for draft in batch],
         "client_id": [draft.client_id for draft in batch],
+        "search_text": [draft.content and search_text(draft.content) for draft in batch],
         "student": RoleChoices.STUDENT.value,
         "mentors": [role.value for role in MENTOR_ROLES],
     }
@@ -299,6 +303,7 @@ def _message(draft: Draft, conversation: Conversation | None, now: datetime) -> 
         sender=member.user,
         content=draft.content,
         client_id=draft.client_id,
+        search_text=search_text(draft.content),
         seq=conversation.last_seq,
         timestamp=conversation.updated_at,
     )

@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from accounts.serializers import ProfileBody, profile_body
 from chat.errors import ClientError, Code, FrameCode
-from chat.models import Conversation, Message
+from chat.models import Conversation, Message, Report
 
 STATUS_IDS_PER_FRAME = 500
 
@@ -65,6 +65,15 @@ class MarkedBody(msgspec.Struct, frozen=True):
     detail: str
 
 
+class ReportBody(msgspec.Struct, frozen=True):
+    """A report of the message with the id `message`, as the person sees it who made it."""
+
+    id: int
+    message: int
+    state: Literal["open", "handling", "closed"]
+    created_at: Moment
+
+
 class Problem(msgspec.Struct, frozen=True):
     """An error over REST."""
 
@@ -78,6 +87,13 @@ class MessageProblem(msgspec.Struct, frozen=True):
     code: FrameCode
     content: list[str] | UnsetType = UNSET
     client_id: list[str] | UnsetType = UNSET
+
+
+class ReportProblem(msgspec.Struct, frozen=True):
+    """Why a report was refused: the error of its reason."""
+
+    code: Code
+    reason: list[str]
 
 
 class PageProblem(msgspec.Struct, frozen=True):
@@ -194,6 +210,12 @@ def message_body(message: Message, reader_id: int | None = None) -> MessageBody:
         is_read=message.is_read,
         is_own_message=message.sender_id == reader_id,
     )
+
+
+def report_body(report: Report) -> ReportBody:
+    """Return a report."""
+    state = cast(Literal["open", "handling", "closed"], str(report.state))
+    return ReportBody(id=report.pk, message=report.message_id, state=state, created_at=report.created_at)
 
 
 def conversation_body(

@@ -21,13 +21,13 @@ from chat.runtime.rate_limit import address_limit, read_limit
 from qader.http.plain_page import plain_page
 
 READS = ("/api/v1/chat/", "/api/schema/", "/api/docs/", "/api/asyncapi.yaml")
-MARK_READ = "/mark-read/"
+WRITES = ("/mark-read/", "/report/")
 LOGINS = ("/api/v1/auth/login/", "/admin/login/")
 
 
 def is_read(method: str, path: str) -> bool:
-    """Whether this request costs a token of the reads; marking as read costs as much."""
-    return path.startswith(READS) and (method in {"GET", "HEAD"} or path.endswith(MARK_READ))
+    """Whether this request costs a token of the reads; the small changes that are no sends cost as much."""
+    return path.startswith(READS) and (method in {"GET", "HEAD"} or path.endswith(WRITES))
 
 
 def is_login(method: str, path: str) -> bool:
