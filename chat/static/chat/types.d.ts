@@ -49,8 +49,12 @@ export type RestErrorCode =
 	| "not_authenticated"
 	/** There is nothing at this path. */
 	| "not_found"
+	/** Only what the other side wrote can be reported. */
+	| "own_message"
 	/** The list has no such page. */
 	| "page_not_found"
+	/** The reason of a report has more than 1,000 code points. */
+	| "reason_too_long"
 	/** Too many open sockets of this user. */
 	| "too_many_sockets"
 	/** The body is neither JSON nor a form. */
@@ -142,6 +146,20 @@ export interface Marked {
 	detail: string;
 }
 
+/** A report of a message. */
+export interface ReportPost {
+	/** Why, for the staff alone; at most 1,000 code points. */
+	reason?: string | null;
+}
+
+/** A report of the message with the id `message`, as the person sees it who made it. */
+export interface Report {
+	id: number;
+	message: number;
+	state: "closed" | "handling" | "open";
+	created_at: string;
+}
+
 /** An error over REST. */
 export interface Problem {
 	detail: string;
@@ -164,6 +182,12 @@ export interface PageProblem {
 	before?: Array<string>;
 	after?: Array<string>;
 	mark_read?: Array<string>;
+}
+
+/** Why a report was refused: the error of its reason. */
+export interface ReportProblem {
+	code: FrameErrorCode | RestErrorCode;
+	reason: Array<string>;
 }
 
 /** A message that is sent on a socket. As in v1 it needs no `type`, and an unknown `type` is ignored. */

@@ -1001,7 +1001,9 @@ export function createChat(options = {}) {
 		api.post(path).then(from(marked), () => {}); // the next mark or poll tries again
 	}
 
-	const common = { ...line.common, open: to(open) };
+	const reportMessage = (messageId, reason = null) => api.post(`chat/messages/${messageId}/report/`, { reason });
+
+	const common = { ...line.common, open: to(open), report: reportMessage };
 	return { ...common, send: to(send), retry: to(retry), discard: to(discard), loadOlder, setTyping, markVisible };
 }
 
