@@ -40,6 +40,7 @@ MODULES = [
         "menu",
         "message-list",
         "message-view",
+        "report-dialog",
         "notices",
         "scroll-place",
         "sign-in",

@@ -46,9 +46,9 @@
  * * **Reading.** Neither connecting nor fetching marks anything as read; only `markVisible` does.
  */
 
-import type { Conversation, ErrorCode, FrameErrorCode, Me, Message, Presence } from "./types.js";
+import type { Conversation, ErrorCode, FrameErrorCode, Me, Message, Presence, Report } from "./types.js";
 
-export type { Conversation, Me, Message, Presence, Profile } from "./types.js";
+export type { Conversation, Me, Message, Presence, Profile, Report } from "./types.js";
 
 // ---------------------------------------------------------------------------------------------------------- REST
 
@@ -258,6 +258,11 @@ export interface Chat extends Store<ChatSnapshot> {
 	 * read as soon as the page is visible. Calls are combined, so call it as often as you like.
 	 */
 	markVisible(messageId: number | null): void;
+	/**
+	 * Report a message of the other side to the school's staff, with a reason of up to 1,000 characters. The same message
+	 * again is answered with the first report. May reject with an `ApiError`: 429 after 20 reports in a day.
+	 */
+	report(messageId: number, reason?: string | null): Promise<Report>;
 }
 
 /** A student's conversations with former mentors, newest activity first. May reject with an `ApiError`. */

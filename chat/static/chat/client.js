@@ -1062,12 +1062,14 @@ export function createChat(options = {}) {
 		api.post(path).then(from(marked), () => {}); // the next mark or poll tries again
 	}
 
+	const reportMessage = (messageId, reason = null) => api.post(`chat/messages/${messageId}/report/`, { reason });
+
 	function close() {
 		if (!isHidden(env)) leaving();
 		line.common.close();
 	}
 
-	const common = { ...line.common, open: to(open), close: to(close) };
+	const common = { ...line.common, open: to(open), close: to(close), report: reportMessage };
 	return { ...common, send: to(send), retry: to(retry), discard: to(discard), loadOlder, setTyping, markVisible };
 }
 
