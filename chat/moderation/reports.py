@@ -27,7 +27,7 @@ def report_message(*, user: User, message_id: int, body: object) -> tuple[Report
     mine = Conversation.objects.for_user(user)
     message = Message.objects.filter(pk=message_id, conversation__in=mine).first()
     if message is None:
-        raise ClientError("message_not_found", "No such message.", 404)
+        raise _not_found()
     if message.sender_id == user.pk:
         raise ClientError("own_message", "Your own message cannot be reported.")
     reason = read(body, ReportPost).reason or ""
@@ -35,13 +35,22 @@ def report_message(*, user: User, message_id: int, body: object) -> tuple[Report
         text = f"The reason is longer than {MAX_REASON_LENGTH} characters."
         raise ClientError("reason_too_long", text, field="reason")
     with transaction.atomic():
-        # The reports of one person wait for each other: so the limit holds, and there is one for a message.
-        User.objects.select_for_update(no_key=True).get(pk=user.pk)
+        # The reports of one person wait for each other: so the limit holds, and there is one for a message. Whoever is
+        # being erased makes none.
+        if not User.objects.select_for_update(no_key=True).filter(pk=user.pk, is_active=True):
+            raise _not_found()
         found = Report.objects.filter(message_id=message.pk, reporter_id=user.pk).first()
         if found is not None:
             return found, False
         _check_limit(user.pk)
-        return _store(message, user.pk, reason), True
+        copied = _lock_with_neighbours(message)
+        if message not in copied:
+            raise _not_found()
+        return _store(message, copied, user.pk, reason), True
+
+
+def _not_found() -> ClientError:
+    return ClientError("message_not_found", "No such message.", 404)
 
 
 def _check_limit(user_id: int) -> None:
@@ -53,7 +62,7 @@ def _check_limit(user_id: int) -> None:
         raise ClientError("rate_limited", "Too many reports.", 429, retry_after=max(1.0, wait))
 
 
-def _store(message: Message, reporter_id: int, reason: str) -> Report:
+def _store(message: Message, copied: list[Message], reporter_id: int, reason: str) -> Report:
     report = Report.objects.create(
         message_id=message.pk,
         conversation_id=message.conversation_id,
@@ -70,18 +79,22 @@ def _store(message: Message, reporter_id: int, reason: str) -> Report:
             content=near.content,
             timestamp=near.timestamp,
         )
-        for near in _with_neighbours(message)
+        for near in copied
     )
     report.refresh_from_db(fields=["created_at"])  # as the database has set it
     return report
 
 
-def _with_neighbours(message: Message) -> list[Message]:
-    """Return the message and up to `NEIGHBOURS` on each side, although some in between may be gone."""
+def _lock_with_neighbours(message: Message) -> list[Message]:
+    """Return the message, if it is still there, and up to `NEIGHBOURS` on each side; some in between may be gone.
+
+    Locked, so that erasing and purging, which leave out what is locked, come back when the report is stored.
+    """
     others = Message.objects.filter(conversation=message.conversation_id)
     before = others.filter(seq__lt=message.seq).order_by("-seq")[:NEIGHBOURS]
     after = others.filter(seq__gt=message.seq).order_by("seq")[:NEIGHBOURS]
-    return [*reversed(before), message, *after]
+    ids = [message.pk, *(near.pk for near in (*before, *after))]
+    return list(others.filter(pk__in=ids).order_by("pk").select_for_update(no_key=True))
 
 
 def handle_report(

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import User
 from chat.models import Conversation
-from chat.moderation.export import Export, export_of_conversations, export_of_person, export_parts
+from chat.moderation.export import Export, export_of_conversations, export_of_person, export_parts, record_export
 from chat.moderation.progress import progress_bar
 
 
@@ -28,6 +28,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, conversation: int | None, user: str | None, out: Path, **options: Any) -> None:
         """Write the file; under another name until it is complete."""
         export = _export(conversation, user)
+        record_export([export], by=None)
         unfinished = out.with_name(f"{out.name}.part")
         try:
             with progress_bar(2 * export.count, "rows") as bar, open(unfinished, "wb", opener=_private) as file:
