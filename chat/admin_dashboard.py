@@ -1,11 +1,11 @@
-"""What those who lead look at every morning: how much is written, and which reports wait."""
+"""What those who lead look at every morning: who waits, how much is written, and which reports wait."""
 
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from django.contrib.admin import AdminSite
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count
+from django.db.models import Count, F
 from django.db.models.functions import TruncDate
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
@@ -15,10 +15,12 @@ from django.utils.translation import get_language_bidi, gettext
 
 from chat.admin_audit import name_of
 from chat.admin_plots import bar_plot
-from chat.models import Conversation, Message, Report, ReportState
+from chat.admin_waiting import shown_times
+from chat.models import Conversation, Mentor, Message, Report, ReportState
+from chat.store.answer_times import answer_times
 
 DAYS = 14  # that are shown, today included
-LISTED = 10  # reports
+LISTED = 10  # reports, conversations and mentors
 
 
 def dashboard(request: HttpRequest, site: AdminSite) -> TemplateResponse:
@@ -30,12 +32,29 @@ def dashboard(request: HttpRequest, site: AdminSite) -> TemplateResponse:
     context = site.each_context(request) | {
         "title": gettext("Dashboard"),
         "opts": Conversation._meta,
+        "waiting": waiting_longest(),
+        "mentors": slowest_mentors(),
         "days": list(reversed(days)),
         "plot": bar_plot(labels, right_to_left=get_language_bidi()),
         "reports": waiting_reports(),
         "states": report_states(),
     }
     return TemplateResponse(request, "admin/chat/dashboard.html", context)
+
+
+def waiting_longest() -> list[Conversation]:
+    """Return the conversations in which students have waited longest, each with its people."""
+    return list(Conversation.objects.waiting().with_people().order_by("waiting_since", "pk")[:LISTED])
+
+
+def slowest_mentors() -> list[Any]:
+    """Return the mentors who have kept somebody waiting longest, each with their answer times."""
+    rows = Mentor.objects.with_waiting().select_related("user")
+    mentors: list[Any] = list(rows.order_by(F("longest").asc(nulls_last=True), "full_name", "pk")[:LISTED])
+    times = answer_times([mentor.pk for mentor in mentors])
+    for mentor in mentors:
+        mentor.answers, mentor.median, mentor.nine_in_ten = shown_times(times.get(mentor.pk))
+    return mentors
 
 
 def messages_a_day() -> list[tuple[date, int]]:

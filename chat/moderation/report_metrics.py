@@ -23,11 +23,12 @@ class ReportsCollector(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Return what is known, and ask the database for the next time; nothing until it has answered."""
+        known = self._known
         if self._asked is None or self._asked.done():
             self._asked = submit_read(self.ask)
-        if self._known is None:
+        if known is None:
             return
-        count, oldest = self._known
+        count, oldest = known
         age = max(0.0, time.time() - oldest.timestamp()) if oldest else 0.0
         yield GaugeMetricFamily("qader_reports_unfinished", "Reports of messages that are not closed.", count)
         yield GaugeMetricFamily(
