@@ -62,6 +62,6 @@ def bar_plot(values: Sequence[tuple[str, int]], *, right_to_left: bool) -> BarPl
 
 def _round_up(value: int) -> int:
     """Return the next even number of one digit and zeros, so that the half of it is whole, too."""
-    zeros = 10 ** max(0, len(str(value)) - 1)
+    zeros: int = 10 ** max(0, len(str(value)) - 1)
     top = -(-value // zeros) * zeros
     return max(2, top + top % 2)
