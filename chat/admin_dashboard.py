@@ -28,7 +28,7 @@ def dashboard(request: HttpRequest, site: AdminSite) -> TemplateResponse:
     if not request.user.has_perm("chat.change_report"):
         raise PermissionDenied
     days = messages_a_day()
-    labels = [(date_format(day, "j M"), count) for day, count in days]
+    labels = [(date_format(day, "j/n"), count) for day, count in days]
     context = site.each_context(request) | {
         "title": gettext("Dashboard"),
         "opts": Conversation._meta,

@@ -13,7 +13,10 @@ class AnyRequest(Protocol):
     """Django's request or DRF's."""
 
     method: str | None
-    headers: HttpHeaders
+
+    @property
+    def headers(self) -> HttpHeaders:
+        """The headers by name, in any letter case."""
 
 
 def is_preview(request: AnyRequest) -> bool:

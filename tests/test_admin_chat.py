@@ -264,7 +264,7 @@ def test_texts_are_escaped(people: People, browser: Client) -> None:
         assert "<script>alert(1)" not in browser.get(url).content.decode()
 
 
-def looks() -> list[tuple[int, int, str]]:
+def looks() -> list[tuple[Any, ...]]:
     """Return who viewed what of which conversation, oldest first."""
     entries = AuditEntry.objects.filter(action="opened").order_by("pk")
     return list(entries.values_list("actor_id", "conversation_id", "detail"))

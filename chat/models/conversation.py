@@ -8,7 +8,7 @@ that clock does, as after a fail-over: `updated_at` is never before its newest m
 """
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from django.conf import settings
 from django.db import models, transaction
@@ -208,13 +208,15 @@ class MessageQuerySet(models.QuerySet["Message"]):
         return self.select_related("sender__profile")
 
 
-class MessageManager(models.Manager.from_queryset(MessageQuerySet)):  # type: ignore[misc]
+AllMessages = models.Manager.from_queryset(MessageQuerySet)
+
+
+class MessageManager(AllMessages["Message"]):
     """Messages without what only searches read."""
 
     def get_queryset(self) -> MessageQuerySet:
         """Return all messages; `search_text` is as long as the text, and is not loaded."""
-        rows: MessageQuerySet = super().get_queryset()
-        return rows.defer("search_text")
+        return cast(MessageQuerySet, super().get_queryset().defer("search_text"))
 
 
 class Message(models.Model):
