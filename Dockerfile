@@ -10,10 +10,11 @@ RUN pip install --no-cache-dir --disable-pip-version-check --only-binary :all: -
 COPY manage.py ./
 COPY accounts/ accounts/
 COPY chat/ chat/
+COPY notices/ notices/
 COPY qader/ qader/
 COPY locale/ locale/
 # The key is for this command alone; the process gets its own from the environment.
-RUN SECRET_KEY=of-collectstatic-alone-0123456789-0123456789-0123456789 python manage.py collectstatic --noinput && python -m compileall -q accounts chat qader
+RUN SECRET_KEY=of-collectstatic-alone-0123456789-0123456789-0123456789 python manage.py collectstatic --noinput && python -m compileall -q accounts chat notices qader
 
 USER qader
 EXPOSE 8000

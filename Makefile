@@ -26,7 +26,7 @@ PRODUCTION := DEBUG=0 SECURE_SSL=1 ALLOWED_HOSTS=chat.example.org DATABASE_URL=s
 JS := tests/js/node_modules/.installed
 BIOME := $(BIN)/python -m tests.node biome
 CLIENT := $(addprefix chat/static/chat/,client.js client.d.ts use-chat.js use-chat.d.ts types.d.ts)
-STATIC_FILES := $(shell find accounts chat qader -path '*/static/*' -type f)
+STATIC_FILES := $(shell find accounts chat notices qader -path '*/static/*' -type f)
 
 .PHONY: help install run serve test prove trace check format generate bench lock
 
@@ -64,7 +64,7 @@ check: install $(VENV)/.dev $(JS) ## Formatters and linters (Python, JavaScript,
 	@$(PRODUCTION) $(BIN)/mypy
 	$(BIN)/lint-imports
 	@echo bandit
-	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml qader accounts chat manage.py
+	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml qader notices accounts chat manage.py
 	@echo pip check
 	@$(BIN)/python -m pip --disable-pip-version-check check
 	@echo manage.py generate --check

@@ -13,14 +13,14 @@ def shown_name(name: object) -> str:
     return format_html('<span class="name" dir="auto" title="{0}">{0}</span>', name)
 
 
-def name_column(path: str, description: Any, ordering: str) -> Callable[[Any], str | None]:
-    """Return a column for a list: the attribute at `path`, such as "student.full_name", of each row; empty for None."""
+def name_column(path: str, description: Any, ordering: str) -> Callable[[Any], str]:
+    """Return a column for a list: the attribute at `path`, such as "student.full_name", of each row; else a dash."""
     value = attrgetter(path)
 
     @admin.display(description=description, ordering=ordering)
-    def column(row: Any) -> str | None:
+    def column(row: Any) -> str:
         name = value(row)
-        return None if name is None else shown_name(name)
+        return "-" if name is None else shown_name(name)
 
     column.__name__ = path.replace(".", "_")
     return column

@@ -20,6 +20,13 @@ class RoleChoices(models.TextChoices):
     ADMIN = "ADMIN", _("Administrator")
 
 
+class Language(models.TextChoices):
+    """The languages of the page and of e-mails, each by its own name."""
+
+    ARABIC = "ar", "العربية"
+    ENGLISH = "en", "English"
+
+
 MENTOR_ROLES = (RoleChoices.TEACHER, RoleChoices.TRAINER)
 
 
@@ -58,6 +65,12 @@ class UserProfile(models.Model):
         verbose_name=_("assigned mentor"),
     )
     is_locked = models.BooleanField(_("locked"), default=False, db_default=False, editable=False)
+    # Null: the language that the browser asks for.
+    language = models.CharField(  # noqa: DJ001 - null is a choice of its own
+        _("language"), max_length=2, choices=Language.choices, null=True, blank=True
+    )
+    notify_push = models.BooleanField(_("notices on devices"), default=True, db_default=True)
+    notify_email = models.BooleanField(_("notices by e-mail"), default=True, db_default=True)
 
     changed_by: User | None = None  # who has this instance saved, for those who record it; never stored here
 

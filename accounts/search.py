@@ -2,6 +2,9 @@
 
 Both sides are folded at query time, as `accounts.names.folded_text` does. So no column has to follow the names, and
 names that an older release saves meanwhile are found. Ten thousand names take about 0.1 s; an admin searches rarely.
+
+An autovacuum that analyzes the tables while a transaction is still filling them finds no rows. Until the next one,
+PostgreSQL then compares each user with each profile, for minutes: run ANALYZE after such an import, or in such a test.
 """
 
 from typing import Any

@@ -6,6 +6,7 @@ import msgspec
 
 from accounts.models import RoleChoices, User, UserProfile
 
+LanguageCode = Literal["ar", "en"]
 Role = Annotated[str, msgspec.Meta(extra_json_schema={"enum": RoleChoices.values})]
 
 
@@ -28,6 +29,17 @@ class MeBody(msgspec.Struct, frozen=True):
     profile: ProfileBody | None
     mentor: ProfileBody | None
     is_locked: bool
+    language: LanguageCode | None
+    notify_push: bool
+    notify_email: bool
+
+
+class MeChanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What people may change about themselves; what is not given stays. `language`: null for the browser's."""
+
+    language: LanguageCode | msgspec.UnsetType | None = msgspec.UNSET
+    notify_push: bool | msgspec.UnsetType = msgspec.UNSET
+    notify_email: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class CsrfBody(msgspec.Struct, frozen=True, rename="camel"):
@@ -72,4 +84,7 @@ def me_body(user: User) -> MeBody:
         profile=profile_body(profile) if profile else None,
         mentor=profile_body(mentor) if mentor else None,
         is_locked=profile is not None and profile.is_locked,
+        language=profile.language if profile else None,
+        notify_push=profile.notify_push if profile else True,
+        notify_email=profile.notify_email if profile else True,
     )

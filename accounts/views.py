@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 from django.contrib.auth import login, logout
+from django.http import QueryDict
 from django.middleware.csrf import get_token
 from django.utils.decorators import method_decorator
 from django.views.decorators.debug import sensitive_variables
@@ -16,9 +17,9 @@ from rest_framework.views import APIView
 
 from accounts.authentication import SessionAuthentication
 from accounts.devices import set_cookie
-from accounts.models import User
+from accounts.models import User, UserProfile
 from accounts.names import visible_part
-from accounts.serializers import CsrfBody, LoginProblem, MeBody, me_body
+from accounts.serializers import CsrfBody, LoginProblem, MeBody, MeChanges, me_body
 from accounts.throttling import TooManyFailuresError, throttled_authenticate
 
 
@@ -113,6 +114,37 @@ class MeView(APIView):
         """Return who is signed in, with profile and mentor."""
         assert isinstance(request.user, User)  # noqa: S101 - nobody else is authenticated
         return _me(request.user)
+
+    @extend_schema(request=MeChanges, responses={200: MeBody, 403: "The user has no profile."})
+    def patch(self, request: Request) -> Response:
+        """Change the language, and how one is told of messages while away; another key or a wrong value: 400."""
+        assert isinstance(request.user, User)  # noqa: S101 - nobody else is authenticated
+        changes = _changes(request.data)
+        profile: UserProfile | None = getattr(request.user, "profile", None)
+        if changes and profile is None:
+            return Response({"detail": "The user has no profile.", "code": "no_profile"}, status=403)
+        if changes and profile is not None:
+            UserProfile.objects.filter(pk=profile.pk).update(**changes)  # no event: nobody else sees these
+            for name, value in changes.items():
+                setattr(profile, name, value)
+        return _me(request.user)
+
+
+# How a form says what JSON has words for.
+FORM_VALUES = {"true": True, "1": True, "false": False, "0": False, "": None}
+
+
+def _changes(data: Any) -> dict[str, Any]:
+    """Return what is to be changed; raises 400."""
+    if isinstance(data, QueryDict):
+        texts: dict[str, Any] = data.dict()
+        data = {name: FORM_VALUES.get(text, text) for name, text in texts.items()}
+    try:
+        given = msgspec.convert(data, MeChanges)
+    except msgspec.ValidationError as error:
+        raise exceptions.ValidationError({"detail": f"{error}."}) from None
+    found = msgspec.structs.asdict(given)
+    return {name: value for name, value in found.items() if value is not msgspec.UNSET}
 
 
 def _me(user: User) -> Response:

@@ -157,7 +157,9 @@ class ChatConsumer(SocketConsumer):
         """Subscribe to the conversation that the path names."""
         handshake = await in_database(self._look_up, partial(check_handshake, registry(), connect_limit()))
         self.user, self.user_id, self.conversation = handshake.user, handshake.user.pk, handshake.conversation
-        feed = ConversationFeed(self.conversation, user_id=self.user_id, **self.subscription)
+        feed = ConversationFeed(
+            self.conversation, is_read=self._marks_read(), user_id=self.user_id, **self.subscription
+        )
         await self.join(feed)
         return partial(feed.start, handshake)
 
@@ -167,10 +169,13 @@ class ChatConsumer(SocketConsumer):
             user=self.scope.get("user"),
             session=self.scope.get("session"),
             conversation_id=None if conversation_id is None else parse_id(conversation_id),
-            mark=parse_flag(self.query, "mark_read", default=True),
+            mark=self._marks_read(),
             after=self._after(),
             check=check,
         )
+
+    def _marks_read(self) -> bool:
+        return parse_flag(self.query, "mark_read", default=True)
 
     def _after(self) -> int | None:
         text = self.query.get("after")

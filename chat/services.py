@@ -13,7 +13,7 @@ from accounts.models import User, UserProfile
 from chat.bus.event_bus import publish
 from chat.bus.events import ConversationStarted, MessagesRead, WaitingChanged
 from chat.errors import ClientError, refusal
-from chat.models import Conversation, ConversationQuerySet, MessageQuerySet
+from chat.models import Conversation, ConversationQuerySet, MessageQuerySet, after_reading
 from chat.moderation.locks import lock_conversation, lock_person, unlock_conversation, unlock_person
 from chat.moderation.reassignment import handoff_note, reassign_mentor
 from chat.runtime.rate_limit import send_limit
@@ -179,7 +179,8 @@ def _mark_oldest(conversation: Conversation, reader: User, unread: MessageQueryS
     newest, before = found[-1][1], found[0][2]
     with transaction.atomic():
         # Update the conversation's row first, as everywhere: this takes its lock.
-        Conversation.objects.filter(pk=conversation.pk).update(**{counter: Greatest(F(counter), newest)})
+        row = Conversation.objects.filter(pk=conversation.pk)
+        row.update(**{counter: Greatest(F(counter), newest)}, **after_reading(counter, newest))
         marked = unread.filter(seq__lte=newest).update(is_read=True)
     setattr(conversation, counter, max(before, newest))
     if marked:

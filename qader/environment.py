@@ -1,11 +1,14 @@
 """Reads and checks environment variables for `settings.py`; a value that cannot be right raises `environs.EnvError`."""
 
+import base64
 import re
 import sys
 from datetime import datetime, time
 from difflib import get_close_matches
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import dj_database_url
@@ -21,6 +24,8 @@ DEVELOPMENT_KEY = "insecure-key-for-development-only"  # too short for DEBUG=0
 HOST_NAME = r"[^\x00-\x20\x7f\[\]/?#@:,\\*]+"  # any script; no port, user, path or pattern
 # A host name or an IPv6 address, and an optional port.
 ORIGIN = re.compile(rf"https?://(?:\[[0-9a-f:.]+\]|{HOST_NAME})(?::[0-9]{{1,5}})?", re.IGNORECASE)
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of the curve of Web Push's keys
+SMTP_PORTS = {"smtp": 25, "smtp+tls": 587, "smtp+ssl": 465}
 MAX_NOTICE_SECONDS = 2.5  # a process must end within 10 s of SIGTERM, and after the notice it needs up to 7.25 s
 SIMILAR = 0.85  # from this likeness on an unknown variable is taken for a misspelt one of ours
 
@@ -212,6 +217,81 @@ def _checked_hosts(options: dict[str, Any]) -> dict[str, Any]:
     if len(ports) not in {1, len(hosts)}:
         raise EnvError("DATABASE_URL must name one port, or one for each host.")
     return {"target_session_attrs": "read-write"} | options if len(hosts) > 1 else options
+
+
+def vapid_key() -> str:
+    """Return the private key of Web Push, as `manage.py make_vapid_keys` prints it; empty for none."""
+    text: str = env.str("VAPID_PRIVATE_KEY", "").strip()
+    if not text:
+        return ""
+    try:
+        number = int.from_bytes(base64.urlsafe_b64decode(f"{text}=")) if re.fullmatch(r"[\w-]{43}", text, re.A) else 0
+    except ValueError:
+        number = 0
+    if not 0 < number < P256_ORDER:
+        raise EnvError("VAPID_PRIVATE_KEY is no key: take what manage.py make_vapid_keys prints.")
+    return text
+
+
+def vapid_subject(key: str) -> str:
+    """Return whom a push service can write to; with a key it is required."""
+    text: str = env.str("VAPID_SUBJECT", "").strip()
+    if (text or key) and not re.fullmatch(r"mailto:[^@\s]+@[^@\s.]+(\.[^@\s.]+)+", text):
+        raise EnvError(f'VAPID_SUBJECT must be an address such as mailto:it@school.example, not "{text}".')
+    return text
+
+
+def host_names(name: str, default: list[str]) -> list[str]:
+    """Read a list of names of hosts, in lower case. A number would be an address."""
+    found = [text.lower().removeprefix(".") for text in texts(name, default)]
+    for host in found:
+        labels = host.split(".")
+        if not all(re.fullmatch(r"(?!-)[a-z0-9-]{1,63}(?<!-)", label) for label in labels) or labels[-1].isdigit():
+            raise EnvError(f'{name} takes names of hosts such as push.example.org, not "{host}".')
+    return found
+
+
+def email(url: str, sender: str) -> dict[str, Any]:
+    """Return Django's settings for the mail server at EMAIL_URL; with one, DEFAULT_FROM_EMAIL is required."""
+    if not url:
+        return {"EMAIL_BACKEND": "django.core.mail.backends.dummy.EmailBackend"}
+    try:
+        parts = urlsplit(url)
+        port, default = parts.port, SMTP_PORTS[parts.scheme]
+    except (ValueError, KeyError):
+        parts, port, default = urlsplit(""), None, 0
+    if not parts.hostname or parts.path not in ("", "/") or parts.query or parts.fragment or port == 0:
+        raise EnvError(
+            "EMAIL_URL must look like smtp://user:password@host:587, smtp+tls:// (STARTTLS) or smtp+ssl:// (TLS)."
+        )
+    if not sender:
+        raise EnvError("DEFAULT_FROM_EMAIL is required with EMAIL_URL: the address that e-mails come from.")
+    return {
+        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": port or default,
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_TLS": parts.scheme == "smtp+tls",
+        "EMAIL_USE_SSL": parts.scheme == "smtp+ssl",
+    }
+
+
+def sender_address() -> str:
+    """Return the address that e-mails come from, with or without a name; empty for none."""
+    text: str = env.str("DEFAULT_FROM_EMAIL", "").strip()
+    address = parseaddr(text)[1]
+    if text and not re.fullmatch(r"[^@\s]+@[^@\s]+", address):
+        raise EnvError(f'DEFAULT_FROM_EMAIL must be an address such as "Qader <chat@school.example>", not "{text}".')
+    return text
+
+
+def address_of(name: str, default: str) -> str:
+    """Read the http or https address of a site, without a slash at its end; empty for none."""
+    text: str = env.str(name, "").strip() or default
+    if text and not (re.fullmatch(r"https?://[^\s?#@]+", text) and urlsplit(text).hostname):
+        raise EnvError(f'{name} must be an address such as https://chat.school.example, not "{text}".')
+    return text.rstrip("/")
 
 
 def secret(name: str, least: int) -> str:

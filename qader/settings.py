@@ -8,16 +8,21 @@ import os
 from pathlib import Path
 from typing import Any
 
+from environs import EnvError
+
 from chat.runtime.redis_address import redis_host
 from qader.environment import (
     MAX_NOTICE_SECONDS,
+    address_of,
     allowed_hosts,
     at_least,
     between,
     choice,
     cookie_domain,
     database,
+    email,
     env,
+    host_names,
     hours,
     origins,
     proxies,
@@ -26,9 +31,12 @@ from qader.environment import (
     refuse_misspelt,
     secret,
     secret_key,
+    sender_address,
     sentry_dsn,
     texts,
     time_zone,
+    vapid_key,
+    vapid_subject,
 )
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -51,6 +59,7 @@ INSTALLED_APPS = [
     "qader",
     "accounts",
     "chat",
+    "notices",
     "accounts.apps.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -252,7 +261,25 @@ AUDIT_KEEP_DAYS = at_least(30, "AUDIT_KEEP_DAYS", 1095)
 CHAT_MAX_FRAME_BYTES = 64 * 1024  # one message of a client; a longer one closes the socket with 1009
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024  # a POST; enough for 4,000 escaped code points
 
-# The hours in which nobody needs to answer: they do not count in answer times. By the clock of the school.
+# Notices for people who are away: Web Push with the keys, e-mail with a server. Without both, none are sent.
+VAPID_PRIVATE_KEY = vapid_key()
+VAPID_SUBJECT = vapid_subject(VAPID_PRIVATE_KEY)
+# Of Chrome, Firefox, Safari and Edge; each with the names below it.
+PUSH_SERVICES = ["fcm.googleapis.com", "push.services.mozilla.com", "push.apple.com", "notify.windows.com"]
+PUSH_ALLOWED_HOSTS = host_names("PUSH_ALLOWED_HOSTS", PUSH_SERVICES)
+EMAIL_URL: str = env.str("EMAIL_URL", "").strip()
+DEFAULT_FROM_EMAIL = sender_address()
+globals().update(email(EMAIL_URL, DEFAULT_FROM_EMAIL))
+EMAIL_TIMEOUT = 10  # s, for each answer of the mail server
+FRONTEND_URL = address_of("FRONTEND_URL", "http://localhost:8000" if DEBUG else "")
+BACKEND_URL = address_of("BACKEND_URL", FRONTEND_URL)
+if EMAIL_URL and not FRONTEND_URL:
+    raise EnvError("FRONTEND_URL is required with EMAIL_URL: the address that the e-mails' links lead to.")
+# Seconds after the oldest unread message, and after the last notice.
+NOTIFY_PUSH_AFTER = at_least(0, "NOTIFY_PUSH_AFTER", 120)
+NOTIFY_EMAIL_AFTER = at_least(0, "NOTIFY_EMAIL_AFTER", 1800)
+NOTIFY_AGAIN_AFTER = at_least(0, "NOTIFY_AGAIN_AFTER", 6 * 3600)
+# The hours in which students are not disturbed, and which do not count in mentors' answer times; by the school's clock.
 NOTIFY_QUIET_HOURS = hours("NOTIFY_QUIET_HOURS", "21:00-07:00")
 SCHOOL_TIME_ZONE = time_zone("SCHOOL_TIME_ZONE", "Asia/Riyadh")
 

@@ -10,6 +10,7 @@ from qader.observability import metrics_view
 v1: list[URLPattern | URLResolver] = [
     path("auth/", include("accounts.urls")),
     path("chat/", include("chat.urls")),
+    path("notify/", include("notices.urls")),
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [

@@ -40,6 +40,7 @@ PROOFS: Sequence[tuple[str, Sequence[str]]] = [
     ("a person erased while they write", ["tests/test_erasure.py", f"{E2E}erasure.py"]),
     ("every kind of frame", [f"{E2E}fuzz.py", "tests/test_socket_frames.py"]),
     ("old state and events equal a fresh fetch", [f"{E2E}convergence.py", f"{E2E}inbox.py"]),
+    ("notices: killed at every step, three at once", [f"{E2E}notices.py"]),
     ("hostile clients", [f"{E2E}hostile_clients.py"]),
     ("docs/frontend.md leads to a chat in 5 minutes", [f"{E2E}fresh_application.py"]),
     ("everything fails at random and at once", [f"{E2E}nemesis.py"]),

@@ -18,6 +18,7 @@ from django.utils import timezone
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
 from tests.people import People, conversation_of, make_user, say, session_cookie
+from tests.push_service import Browser
 
 SECRET_TEXTS = ("said by the student", "said by the teacher")
 
@@ -149,6 +150,33 @@ def person(kind: str, people: People) -> str | None:
         case _:
             raise AssertionError(kind)
     return key
+
+
+# Everybody who is signed in has a browser and choices of their own; nobody else has.
+NOTIFY = {
+    "GET notify/push-key/": (200, None),
+    "POST notify/subscriptions/": (201, Browser("phone").subscription),
+    "DELETE notify/subscriptions/": (204, {"endpoint": Browser("phone").endpoint}),
+    "PATCH auth/me/": (200, {"language": "ar"}),
+}
+
+
+@pytest.mark.usefixtures("notices_on")
+@pytest.mark.parametrize(("kind", "expected"), ROWS, ids=[kind for kind, _ in ROWS])
+async def test_whoever_is_signed_in_has_notices_and_nobody_else(
+    live_people: People, kind: str, expected: list[str]
+) -> None:
+    client = AsyncClient()
+    if key := await sync_to_async(person)(kind, live_people):
+        client.cookies["sessionid"] = key
+    is_signed_in = expected[0] != "401"
+    for request, (status, body) in NOTIFY.items():
+        verb, path = request.split()
+        answer = await client.generic(verb, f"/api/v1/{path}", json.dumps(body), content_type="application/json")
+        has_no_choice = kind == "admin without profile" and verb == "PATCH"
+        may = 403 if has_no_choice else status
+        assert (request, answer.status_code) == (request, may if is_signed_in else 401)
+    assert await UserProfile.objects.filter(language="ar").acount() <= is_signed_in
 
 
 @sync_to_async

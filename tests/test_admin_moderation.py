@@ -32,7 +32,7 @@ def browser(lead: User) -> Client:
 
 def mentors(*students: User) -> list[User | None]:
     profiles = [UserProfile.objects.select_related("assigned_mentor__user").get(user=student) for student in students]
-    return [profile.assigned_mentor and profile.assigned_mentor.user for profile in profiles]
+    return [profile.assigned_mentor.user if profile.assigned_mentor else None for profile in profiles]
 
 
 def confirm(browser: Client, *students: User, **fields: Any) -> Any:

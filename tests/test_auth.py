@@ -32,6 +32,9 @@ def me(client: Client) -> tuple[int, Any]:
     return response.status_code, response.json()
 
 
+CHOICES = {"language": None, "notify_push": True, "notify_email": True}
+
+
 def student_object(people: People) -> dict[str, Any]:
     return {
         "id": people.student.pk,
@@ -40,6 +43,7 @@ def student_object(people: People) -> dict[str, Any]:
         "profile": profile_object(people.student),
         "mentor": profile_object(people.teacher),
         "is_locked": False,
+        **CHOICES,
     }
 
 
@@ -132,11 +136,13 @@ def test_me_shows_mentors_without_a_mentor_and_administrators_without_a_profile(
             "profile": profile_object(teacher),
             "mentor": None,
             "is_locked": False,
+            **CHOICES,
         },
     )
     assert me(client_of(admin)) == (
         200,
         {"id": admin.pk, "username": "admin", "email": "admin@example.com", "profile": None, "mentor": None}
+        | CHOICES
         | {"is_locked": False},
     )
 

@@ -173,10 +173,10 @@ def test_each_service_reaches_only_its_neighbours():
         for network in compose["networks"]
     }
     assert members == {
-        "front": {"web-1", "web-2", "proxy"},
-        "database": {"web-1", "web-2", "migrate", "postgres"},
-        "redis": {"web-1", "web-2", "redis"},
-        "metrics": {"web-1", "web-2", "prometheus"},
+        "front": {"web-1", "web-2", "notify", "proxy"},
+        "database": {"web-1", "web-2", "notify", "migrate", "postgres"},
+        "redis": {"web-1", "web-2", "notify", "redis"},
+        "metrics": {"web-1", "web-2", "notify", "prometheus"},
         "monitoring": {"prometheus", "grafana"},
     }
     internal = {network for network, options in compose["networks"].items() if options and options.get("internal")}
@@ -197,10 +197,11 @@ def test_each_service_knows_only_its_own_passwords():
         "migrate": {"SECRET_KEY", "POSTGRES_OWNER_PASSWORD", "REDIS_PASSWORD"},
         "web-1": web,
         "web-2": web,
+        "notify": web,
         "proxy": set(),
         "grafana": set(),
     }
-    for name in ("web-1", "web-2", "migrate"):  # whatever .env brings is set anew
+    for name in ("web-1", "web-2", "notify", "migrate"):  # whatever .env brings is set anew
         assert set(SECRETS) <= set(services[name]["environment"])
 
 

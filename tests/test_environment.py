@@ -350,3 +350,105 @@ def test_an_unknown_time_zone_is_refused(monkeypatch: pytest.MonkeyPatch, text: 
     assert line == f'SCHOOL_TIME_ZONE must be a time zone such as Asia/Riyadh, not "{text}".'
     monkeypatch.setenv("SCHOOL_TIME_ZONE", "Europe/Berlin")
     assert environment.time_zone("SCHOOL_TIME_ZONE", "UTC").key == "Europe/Berlin"
+
+
+KEY = "q1dXpw3UpT5VOmu_cf_v6ih07Aems3njxI-JWgLcM94"
+
+
+def test_a_key_of_web_push_is_what_the_command_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAPID_PRIVATE_KEY", f" {KEY} ")
+    assert environment.vapid_key() == KEY
+    monkeypatch.delenv("VAPID_PRIVATE_KEY")
+    assert environment.vapid_key() == ""
+
+
+@pytest.mark.parametrize("key", ["key", KEY[:-1], f"{KEY}A", "A" * 43, "_" * 43, f"{KEY[:-1]}!", "ä" * 43])
+def test_another_key_is_refused_and_not_told(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    line = told(monkeypatch, "VAPID_PRIVATE_KEY", key, environment.vapid_key)
+    assert line == "VAPID_PRIVATE_KEY is no key: take what manage.py make_vapid_keys prints."
+
+
+def test_a_key_needs_somebody_to_write_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAPID_SUBJECT", "mailto:it@school.example")
+    assert environment.vapid_subject(KEY) == environment.vapid_subject("") == "mailto:it@school.example"
+    for subject in ("", "it@school.example", "mailto:it", "mailto:it@localhost", "https://school.example"):
+        line = told(monkeypatch, "VAPID_SUBJECT", subject, lambda: environment.vapid_subject(KEY))
+        assert line == f'VAPID_SUBJECT must be an address such as mailto:it@school.example, not "{subject}".'
+    monkeypatch.delenv("VAPID_SUBJECT")
+    assert environment.vapid_subject("") == ""
+
+
+def test_push_services_are_names_of_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUSH_ALLOWED_HOSTS", "Push.Example.org, .services.example")
+    found = environment.host_names("PUSH_ALLOWED_HOSTS", ["default"])
+    assert found == ["push.example.org", "services.example"]
+    for text in (
+        "https://a.example",
+        "a.example:443",
+        "10.0.0.1",
+        "*.example",
+        "a..example",
+        "[::1]",
+        "user@a.example",
+    ):
+        line = told(monkeypatch, "PUSH_ALLOWED_HOSTS", text, lambda: environment.host_names("PUSH_ALLOWED_HOSTS", []))
+        assert line == f'PUSH_ALLOWED_HOSTS takes names of hosts such as push.example.org, not "{text}".'
+
+
+SMTP = "django.core.mail.backends.smtp.EmailBackend"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("smtp://mail.example", ("mail.example", 25, "", "", False, False)),
+        ("smtp://me:p%40ss@mail.example:587", ("mail.example", 587, "me", "p@ss", False, False)),
+        ("smtp+tls://me:pw@mail.example", ("mail.example", 587, "me", "pw", True, False)),
+        ("smtp+ssl://me:pw@mail.example/", ("mail.example", 465, "me", "pw", False, True)),
+    ],
+)
+def test_a_mail_server_is_one_address(url: str, expected: tuple[Any, ...]) -> None:
+    found = environment.email(url, "chat@school.example")
+    assert found.pop("EMAIL_BACKEND") == SMTP
+    assert tuple(found.values()) == expected
+    names = ["HOST", "PORT", "HOST_USER", "HOST_PASSWORD", "USE_TLS", "USE_SSL"]
+    assert list(found) == [f"EMAIL_{name}" for name in names]
+
+
+@pytest.mark.parametrize(
+    "url", ["mail.example", "http://mail.example", "smtp://", "smtp://a:x", "smtp://a:0", "smtp://a/b", "smtp://a?b=c"]
+)
+def test_another_address_of_a_mail_server_is_refused_and_not_told(url: str) -> None:
+    with pytest.raises(EnvError) as refused:
+        environment.email(url, "chat@school.example")
+    form = "smtp://user:password@host:587, smtp+tls:// (STARTTLS) or smtp+ssl:// (TLS)"
+    assert str(refused.value) == f"EMAIL_URL must look like {form}."
+
+
+def test_a_mail_server_needs_a_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(EnvError, match=r"^DEFAULT_FROM_EMAIL is required with EMAIL_URL: "):
+        environment.email("smtp://mail.example", "")
+    assert environment.email("", "") == {"EMAIL_BACKEND": "django.core.mail.backends.dummy.EmailBackend"}
+    for address in ("Qader <chat@school.example>", "chat@school.example", ""):
+        monkeypatch.setenv("DEFAULT_FROM_EMAIL", address)
+        assert environment.sender_address() == address
+    line = told(monkeypatch, "DEFAULT_FROM_EMAIL", "Qader", environment.sender_address)
+    assert line == 'DEFAULT_FROM_EMAIL must be an address such as "Qader <chat@school.example>", not "Qader".'
+
+
+def test_the_addresses_of_links_are_those_of_sites(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRONTEND_URL", "https://chat.school.example/app/")
+    assert environment.address_of("FRONTEND_URL", "") == "https://chat.school.example/app"
+    monkeypatch.setenv("FRONTEND_URL", "")
+    assert environment.address_of("FRONTEND_URL", "https://x.example") == "https://x.example"
+    for text in (
+        "chat.school.example",
+        "ftp://x",
+        "https://",
+        "https://x?y",
+        "https://x#y",
+        "https://a b",
+        "https://u@x",
+    ):
+        line = told(monkeypatch, "FRONTEND_URL", text, lambda: environment.address_of("FRONTEND_URL", ""))
+        assert line == f'FRONTEND_URL must be an address such as https://chat.school.example, not "{text}".'

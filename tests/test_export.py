@@ -78,6 +78,25 @@ def test_a_conversation_is_exported_with_all_its_messages(
     ]
 
 
+def test_the_standard_output_may_take_the_file(people: People, capfdbinary: Any) -> None:
+    say(people.conversation, people.student, "hello")
+    err = io.StringIO()
+    call_command("export_chat", "--user", "student", "--out", "-", stderr=err)
+    with ZipFile(io.BytesIO(capfdbinary.readouterr().out)) as archive:
+        assert archive.namelist() == FILES
+    assert err.getvalue() == "Exported 1 messages of 1 conversations.\n"
+
+
+def test_the_command_says_what_it_has_written(people: People, tmp_path: Path) -> None:
+    say(people.conversation, people.student, "hello")
+    file, out = tmp_path / "export.zip", io.StringIO()
+    file.write_text("of yesterday")
+    call_command("export_chat", "--user", "student", "--out", file, stdout=out)
+    size = file.stat().st_size
+    assert out.getvalue() == f"Exported 1 messages of 1 conversations to {file} ({size} bytes).\n"
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_the_checksums_are_those_of_the_files(people: People, tmp_path: Path) -> None:
     say(people.conversation, people.student, "hello")
     files = exported(tmp_path, "--user", "student")
@@ -109,6 +128,9 @@ def test_a_person_is_exported_with_former_conversations(people: People, tmp_path
             "profile": profile_object(people.student),
             "mentor": profile_object(people.teacher),
             "is_locked": False,
+            "language": None,
+            "notify_push": True,
+            "notify_email": True,
             "is_active": True,
             "date_joined": moment(people.student.date_joined),
             "last_login": None,

@@ -123,4 +123,7 @@ def test_the_client_can_be_packed_installed_and_compiled_against(tmp_path: Path)
             (tmp_path / "node_modules/@types/react").symlink_to(modules / "@types/react")
         run(node(), modules / "typescript/bin/tsc")
     said = run(node(), "--input-type=module", "-e", "console.log(Object.keys(await import('qader-chat')).join())")
-    assert said == "ApiError,createApi,createChat,createInbox,draftKey,keepDraft,listUnsent,readDraft\n"
+    stores = "createApi,createChat,createFormerChat,createInbox"
+    assert said == (
+        f"ApiError,{stores},draftKey,endPushes,fetchHandoffNote,keepDraft,listFormer,listUnsent,readDraft,startPushes\n"
+    )

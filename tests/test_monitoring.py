@@ -11,6 +11,7 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
+import notices.metrics  # noqa: F401 - registers what only `manage.py notify_unread` would import
 import qader.observability.metrics  # noqa: F401 - registers what only the server would import
 from tests.compose import SECRETS, load_compose
 from tests.debian import program
@@ -143,7 +144,7 @@ def test_grafana_finds_prometheus_and_the_dashboard() -> None:
 
 def test_prometheus_scrapes_each_web_process_with_the_token() -> None:
     compose = load_compose(VARIABLES)
-    (job,) = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["scrape_configs"]
+    job, notify = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["scrape_configs"]
     web = compose["services"]["web-1"]["command"]
     port = web[web.index("--port") + 1]
     names = [name for name in compose["services"] if name.startswith("web-")]
@@ -154,6 +155,8 @@ def test_prometheus_scrapes_each_web_process_with_the_token() -> None:
     for alert in ALERTS:
         assert 'job="qader"' in alert["expr"] or "up{" not in alert["expr"]
     assert job["job_name"] == "qader"
+    *_, notify_port = compose["services"]["notify"]["command"]
+    assert notify == {"job_name": "qader-notify", "static_configs": [{"targets": [f"notify:{notify_port}"]}]}
 
 
 def test_monitoring_is_an_optional_pinned_profile() -> None:

@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from accounts.models import User
-from chat.models import AuditEntry, Conversation, Message, Report, ReportState
+from chat.models import AuditEntry, Conversation, Message, Report, ReportOutcome, ReportState
 from chat.moderation import retention
 from chat.moderation.reports import handle_report, report_message
 from tests.conftest import Connect
@@ -113,14 +113,14 @@ def test_what_an_unfinished_report_is_about_stays_until_the_report_is_closed(peo
     reports = [report_of(messages[number], people.student) for number in (1, 3, 5)]
     by = people.admin
     handle_report(reports[1], by=by, state=ReportState.HANDLING)
-    handle_report(reports[2], by=by, state=ReportState.CLOSED, outcome="unfounded")
+    handle_report(reports[2], by=by, state=ReportState.CLOSED, outcome=ReportOutcome.UNFOUNDED)
     assert purge(YEAR, "--dry-run").startswith("8 messages of 1 conversations")
     assert purge() == "Purged 8 messages older than 365 days.\n"
     left = Message.objects.order_by("pk").values_list("pk", flat=True)
     assert list(left) == [messages[1].pk, messages[3].pk]
     assert {report.copies.count() for report in reports} == {7, 9, 10}
     for report in reports[:2]:
-        handle_report(report, by=by, state=ReportState.CLOSED, outcome="talked")
+        handle_report(report, by=by, state=ReportState.CLOSED, outcome=ReportOutcome.TALKED)
     assert purge() == "Purged 2 messages older than 365 days.\n"
 
 

@@ -49,8 +49,9 @@ MAX_READS = 10_000  # the most messages that one query reads whose becoming read
 class ConversationFeed(Subscriber):
     """A participant's socket in one conversation."""
 
-    def __init__(self, conversation: Conversation, **subscriber: Any) -> None:
+    def __init__(self, conversation: Conversation, *, is_read: bool = True, **subscriber: Any) -> None:
         super().__init__(**subscriber)
+        self.is_read = is_read  # whether its user reads what it is sent; not with `mark_read=false`
         self.conversation_id = conversation.pk
         self.student_user_id, self.teacher_user_id = conversation.student.user_id, conversation.teacher.user_id
         # As of the last check of its access; and as last sent to the client.

@@ -1,4 +1,4 @@
-"""Heartbeats: which users have a socket in any process, as a sorted set per user in Redis.
+"""Heartbeats: who has a socket in any process, as a sorted set in Redis for each user, or reader of a conversation.
 
 The members of a set are processes, scored by the time of their last heartbeat. A process whose last heartbeat is old
 counts as dead. Without Redis there is only one process, and its registry is enough.
@@ -10,11 +10,13 @@ import time
 import uuid
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from chat.runtime.redis import REDIS_SECONDS, redis_client
 
 logger = logging.getLogger(__name__)
+
+Who = TypeVar("Who", int, str)
 
 BEAT_SECONDS = 12.0  # between two heartbeats of a process
 STALE_SECONDS = 32.0  # a process without a heartbeat for this long counts as dead: one may be lost and the next late
@@ -71,10 +73,16 @@ def _heartbeat(at: bytes, age: bytes) -> Heartbeat | None:
         return None
 
 
-class Heartbeats:
+def key_of(name: str, who: int | str) -> str:
+    """Return the key of the set of this user or reader."""
+    return f"qader:{name}:{who}"
+
+
+class Heartbeats(Generic[Who]):
     """The heartbeats of this process. Methods never raise: if Redis does not answer in time, they return None."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "presence") -> None:
+        self._name = name  # of the keys
         self._process = uuid.uuid4().hex
         self._redis = redis_client()
         self._memory: bytes | None = None  # the last value of KEYS[1]
@@ -98,15 +106,15 @@ class Heartbeats:
         """
         return self._away_since is None and time.monotonic() >= self._incomplete_until
 
-    async def beat(self, users: Sequence[int]) -> set[int] | None:
+    async def beat(self, users: Sequence[Who]) -> set[Who] | None:
         """Send a heartbeat for these users; returns the users who were in no process before."""
         return await self._numbered(BEAT, users)
 
-    async def leave(self, users: Sequence[int]) -> set[int] | None:
+    async def leave(self, users: Sequence[Who]) -> set[Who] | None:
         """Remove these users from this process; returns the users who are now in no process."""
         return await self._numbered(LEAVE, users)
 
-    async def last_heartbeats(self, users: Sequence[int]) -> dict[int, Heartbeat] | None:
+    async def last_heartbeats(self, users: Sequence[Who]) -> dict[Who, Heartbeat] | None:
         """Return the last heartbeat of each of these users who has one."""
         if self._redis is None:
             return {}
@@ -116,21 +124,21 @@ class Heartbeats:
         heartbeats = {users[n]: _heartbeat(at, age) for n, at, age in found}
         return {user: heartbeat for user, heartbeat in heartbeats.items() if heartbeat is not None}
 
-    async def _numbered(self, script: str, users: Sequence[int]) -> set[int] | None:
+    async def _numbered(self, script: str, users: Sequence[Who]) -> set[Who] | None:
         if self._redis is None:
             return set(users)
         found = await self._call(script, users)
         return None if found is None else {users[n] for n in found}
 
-    async def _call(self, script: str, users: Collection[int]) -> list[Any] | None:
-        keys = [f"qader:presence:{user}" for user in users]
+    async def _call(self, script: str, users: Collection[Who]) -> list[Any] | None:
+        keys: list[str] = [key_of(self._name, user) for user in users]
         arguments = [self._process, STALE_SECONDS, KEPT_SECONDS]
         try:
             async with asyncio.timeout(REDIS_SECONDS):
-                memory, found = await self._scripts[script](keys=["qader:presence", *keys], args=arguments)
+                memory, found = await self._scripts[script](keys=[f"qader:{self._name}", *keys], args=arguments)
         except Exception as error:
             if self._away_since is None:
-                logger.warning("presence is frozen, Redis does not answer: %s", type(error).__name__)
+                logger.warning("%s is frozen, Redis does not answer: %s", self._name, type(error).__name__)
                 self._away_since = time.monotonic()
             return None
         self._answered(memory)

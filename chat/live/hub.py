@@ -11,6 +11,7 @@ from chat.errors import ClientError
 from chat.live.access_checks import access_checks
 from chat.live.healing import healing
 from chat.live.presence import presence
+from chat.live.readers import readers
 from chat.live.registry import Registry, registry
 from chat.live.subscriber import Subscriber
 from chat.runtime.event_loop import Tasks, per_event_loop
@@ -47,6 +48,7 @@ class Hub:
         check_socket_limit(registry(), subscriber.user_id)
         registry().add(subscriber)
         presence().arrive(subscriber.user_id)
+        readers().changed(subscriber)
         self._tasks.run("healing", self._healing_rounds)
         self._tasks.run("presence", self._presence_rounds)
         await registry().update_conversations(subscriber)
@@ -63,6 +65,7 @@ class Hub:
             presence().unwatch(subscriber)
             registry().remove(subscriber)
             presence().leave(subscriber.user_id)
+            readers().changed(subscriber)
             access_checks().forget(subscriber)
         if not registry():
             self._tasks.cancel("healing")
@@ -78,6 +81,7 @@ class Hub:
         while presence().is_needed:
             await asyncio.sleep(presence().round_seconds * random.uniform(0.8, 1.0))  # noqa: S311 - not a secret
             await presence().run_round()
+            await readers().run_round()
 
 
 # The hub of the running event loop.

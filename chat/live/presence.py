@@ -49,7 +49,7 @@ class Presence:
     """The presence of one event loop. The registry holds who is online here, and who watches whom."""
 
     def __init__(self) -> None:
-        self._heartbeats = Heartbeats()
+        self._heartbeats = Heartbeats[int]()
         self._leaving: dict[int, asyncio.TimerHandle] = {}  # users whose last socket was closed a moment ago
         self._came: set[int] = set()  # Redis does not know of them yet
         self._went: dict[int, datetime] = {}

@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import MENTOR_ROLES, RoleChoices, User, UserProfile
 from accounts.names import search_text
 from chat.models.answer import Answer
+from chat.models.notice_times import notice_delay
 
 # Conversations in which somebody could answer: `Conversation.is_answerable`, for queries.
 ANSWERABLE = Q(
@@ -100,20 +101,16 @@ class Conversation(models.Model):
     waiting_since = models.DateTimeField(_("waiting since"), null=True, editable=False)
     # The seq of the mentor's last message, or of the last one for which they said that it needs no reply.
     answered_seq = models.PositiveBigIntegerField(default=0, db_default=0, editable=False)
+    # When `manage.py notify_unread` looks at what each participant has not read; null: there is nothing to look at.
+    student_notify_at = models.DateTimeField(null=True, editable=False)
+    teacher_notify_at = models.DateTimeField(null=True, editable=False)
 
     objects = ConversationQuerySet.as_manager()
 
-    COUNTERS = frozenset(
-        {
-            "updated_at",
-            "last_seq",
-            "student_read_seq",
-            "teacher_read_seq",
-            "waiting_since",
-            "answered_seq",
-            "is_locked",
-        }
-    )
+    NOTICE_TIMES = ("student_notify_at", "teacher_notify_at")
+    # What a new message changes, beside `last_seq`.
+    SET_BY_MESSAGES = ("updated_at", "waiting_since", "answered_seq", *NOTICE_TIMES)
+    COUNTERS = frozenset({"last_seq", "student_read_seq", "teacher_read_seq", "is_locked", *SET_BY_MESSAGES})
 
     class Meta:
         verbose_name = _("conversation")
@@ -126,6 +123,16 @@ class Conversation(models.Model):
                 fields=["teacher", "waiting_since"],
                 condition=Q(waiting_since__isnull=False),
                 name="chat_conversation_waiting",
+            ),
+            models.Index(
+                fields=["student_notify_at"],
+                condition=Q(student_notify_at__isnull=False),
+                name="chat_student_notify_at",
+            ),
+            models.Index(
+                fields=["teacher_notify_at"],
+                condition=Q(teacher_notify_at__isnull=False),
+                name="chat_teacher_notify_at",
             ),
         ]
 
@@ -181,6 +188,19 @@ class Conversation(models.Model):
         elif sender_id == self.student.user_id and self.waiting_since is None:
             self.waiting_since = at
         return None
+
+    def note_unread(self, sender_id: int, at: datetime) -> None:
+        """Have a notice of a new message of this time looked at in time, as the writer's statement does.
+
+        The caller saves the row.
+        """
+        delay = notice_delay()
+        if delay is None:
+            return
+        if sender_id == self.teacher.user_id:
+            self.student_notify_at = min(self.student_notify_at or at + delay, at + delay)
+        elif sender_id == self.student.user_id:
+            self.teacher_notify_at = min(self.teacher_notify_at or at + delay, at + delay)
 
     def member(self, user_id: int) -> UserProfile | None:
         """The profile of a participant who still has their role in this conversation; None for all other users."""
@@ -287,14 +307,16 @@ class LastSeen(models.Model):
 def take_seq(conversation_id: int, sender_id: int, at: datetime | Now) -> tuple[int, datetime]:
     """Reserve the next seq of a conversation for a message; return it and the message's time: `at`, or the present.
 
-    Locks the row, so it needs a transaction. Also sets what else the message changes in it: the time, and who waits.
+    Locks the row, so it needs a transaction. Also sets what else the message changes in it: the time, who waits, and
+    when a notice is looked at.
     """
     rows = Conversation.objects.with_profiles().select_for_update(of=("self",), no_key=True)
     row: Any = rows.annotate(present=Greatest("updated_at", at)).get(pk=conversation_id)
     row.last_seq, row.updated_at = row.last_seq + 1, row.present
     sent_at = row.present if isinstance(at, Now) else at
     answer = row.note_message(sender_id, row.last_seq, sent_at)
-    changed = ("last_seq", "updated_at", "waiting_since", "answered_seq")
+    row.note_unread(sender_id, sent_at)
+    changed = ("last_seq", *Conversation.SET_BY_MESSAGES)
     Conversation.objects.filter(pk=row.pk).update(**{name: getattr(row, name) for name in changed})
     if answer is not None:
         Answer.objects.bulk_create([answer], ignore_conflicts=True)

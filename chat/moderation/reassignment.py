@@ -66,7 +66,7 @@ def handoff_note(conversation: Conversation) -> HandoffNoteBody:
     last = Assignment.objects.filter(student=conversation.student).select_related("note").order_by("-pk").first()
     note = getattr(last, "note", None)
     if last is None or note is None or last.mentor_id != conversation.teacher_id or not conversation.is_active:
-        return HandoffNoteBody()
+        return HandoffNoteBody("", None)
     return HandoffNoteBody(note.text, last.created_at)
 
 
@@ -117,10 +117,9 @@ def _record(student: UserProfile, former_id: int | None) -> Assignment:
 
 def _change(student: UserProfile, former_id: int | None) -> str:
     """Return which users were and are the mentor, for the audit trail."""
-    former = UserProfile.objects.filter(pk=former_id).values_list("user", flat=True).first()
-    present = student.mentor.user_id if student.mentor else None
-    return f"mentor: {_number(former)} before, {_number(present)} now"
+    former = UserProfile.objects.filter(pk=former_id).first() if former_id else None
+    return f"mentor: {_number(former)} before, {_number(student.mentor)} now"
 
 
-def _number(user_id: int | None) -> str:
-    return "nobody" if user_id is None else f"user {user_id}"
+def _number(profile: UserProfile | None) -> str:
+    return f"user {profile.user_id}" if profile else "nobody"

@@ -17,7 +17,7 @@ from accounts.names import search_text
 from accounts.serializers import ProfileBody
 from chat.bus.events import MessagePosted
 from chat.errors import ClientError, UnavailableError, refusal
-from chat.models import Answer, Conversation, Message
+from chat.models import Answer, Conversation, Message, notice_delay
 from chat.runtime import loop_database
 from chat.runtime.database import fetch, note_refusal, submit_write
 from chat.runtime.database_errors import Trouble, count_trouble, temporary_trouble, trouble_of
@@ -87,10 +87,14 @@ WITH given AS MATERIALIZED (
         waiting_since = CASE
             WHEN newest.answered IS NULL THEN coalesce(waiting_since, newest.sent_at)
             WHEN newest.answered < newest.seq THEN newest.sent_at
-        END
+        END,
+        student_notify_at = least(student_notify_at, newest.to_student_at + %(notice_delay)s::interval),
+        teacher_notify_at = least(teacher_notify_at, newest.to_teacher_at + %(notice_delay)s::interval)
     FROM (
         SELECT conversation_id, max(seq) AS seq, max(sent_at) AS sent_at,
-            max(seq) FILTER (WHERE profile_id = teacher_id) AS answered
+            max(seq) FILTER (WHERE profile_id = teacher_id) AS answered,
+            min(sent_at) FILTER (WHERE profile_id = teacher_id) AS to_student_at,
+            min(sent_at) FILTER (WHERE profile_id = student_id) AS to_teacher_at
         FROM allowed GROUP BY conversation_id
     ) newest
     WHERE id = newest.conversation_id
@@ -211,6 +215,7 @@ def _parameters(batch: Sequence[Draft]) -> dict[str, Any]:
     A time-out cannot be checked between the statement and its COMMIT. If the database hangs there, messages that were
     given up are still stored, and delivered once it recovers.
     """
+    delay = notice_delay()
     return {
         "n": list(range(len(batch))),
         "conversation": [draft.conversation_id for draft in batch],
@@ -220,6 +225,7 @@ def _parameters(batch: Sequence[Draft]) -> dict[str, Any]:
         "search_text": [draft.content and search_text(draft.content) for draft in batch],
         "student": RoleChoices.STUDENT.value,
         "mentors": [role.value for role in MENTOR_ROLES],
+        "notice_delay": None if delay is None else f"{delay.total_seconds()} s",
     }
 
 
@@ -377,6 +383,7 @@ def _message(draft: Draft, conversation: Conversation | None, now: datetime) -> 
     if conversation.is_locked:
         return refusal("conversation_locked")
     conversation.last_seq, conversation.updated_at = conversation.last_seq + 1, max(now, conversation.updated_at)
+    conversation.note_unread(draft.sender_id, conversation.updated_at)
     return Message(
         conversation=conversation,
         sender=member.user,
@@ -392,7 +399,7 @@ def _insert(messages: list[Message], answers: list[Answer]) -> None:
     """Store the messages, the first answers among them, and what both have changed in their conversations."""
     if messages:
         Message.objects.bulk_create(messages)
-        changed = ["last_seq", "updated_at", "waiting_since", "answered_seq"]
+        changed = ["last_seq", *Conversation.SET_BY_MESSAGES]
         Conversation.objects.bulk_update({message.conversation for message in messages}, changed)
     if answers:
         Answer.objects.bulk_create(answers, ignore_conflicts=True)

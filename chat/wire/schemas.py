@@ -7,10 +7,11 @@ from typing import Any, get_args
 import msgspec
 from django.conf import settings
 
-from accounts.serializers import CsrfBody, LoginProblem, MeBody, ProfileBody
+from accounts.serializers import CsrfBody, LoginProblem, MeBody, MeChanges, ProfileBody
 from chat.errors import FrameCode, RestCode
 from chat.wire.client_frames import ClientFrame, MessagePost, Ping, ReportPost, SendMessage
 from chat.wire.moderation import HandoffNoteBody
+from chat.wire.notify_objects import PushKeyBody, PushSubscriptionPost, SubscriptionEndpoint
 from chat.wire.server_frames import (
     ConversationBody,
     ConversationFrame,
@@ -31,10 +32,11 @@ Struct = type[msgspec.Struct]
 
 # Objects in requests and answers of REST.
 OBJECTS: tuple[Struct, ...] = (
-    *(ProfileBody, MeBody, CsrfBody, LoginProblem),
+    *(ProfileBody, MeBody, MeChanges, CsrfBody, LoginProblem),
     *(MessageBody, MessagePage, MessagePost, ConversationBody, ConversationPage, MarkedBody),
     *(ReportPost, ReportBody, HandoffNoteBody),
     *(Problem, MessageProblem, PageProblem, ReportProblem),
+    *(PushKeyBody, PushSubscriptionPost, SubscriptionEndpoint),
 )
 # Frames on a socket, by its kind and by the side that sends them.
 CONVERSATION_FRAMES: tuple[Struct, ...] = get_args(ConversationFrame)

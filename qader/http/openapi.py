@@ -5,12 +5,15 @@ from inspect import cleandoc
 from typing import Any
 
 from drf_spectacular import openapi
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.permissions import AllowAny
 
 from chat.wire import schemas
 from chat.wire.server_frames import Problem
 from qader.http.budgets import is_login, is_read
+
+UNSAFE = {"POST", "PATCH", "DELETE"}
 
 Shape = type | tuple[type, ...]
 
@@ -56,7 +59,9 @@ class AutoSchema(openapi.AutoSchema):
                 both = isinstance(said, str) and isinstance(answer, str) and said != answer
                 answers[status] = f"{said} {answer}" if both else said
         return {
-            str(status): self._get_response_for_code(_response(answer), str(status), direction=direction)
+            str(status): self._get_response_for_code(
+                _response(answer), str(status), media_types=[_media_type(answer)], direction=direction
+            )
             for status, answer in sorted(answers.items())
         }
 
@@ -68,13 +73,19 @@ class AutoSchema(openapi.AutoSchema):
             yield 404
         if is_read(self.method, self.path) or is_login(self.method, self.path):
             yield 429
-        if self.method == "POST":
-            yield from (403, 413)
+        if self.method not in UNSAFE:
+            return
+        yield 413
+        if not self._needs_no_token():
+            yield 403
             if self.get_request_serializer():
                 yield 415
 
     def _is_open(self) -> bool:
         return AllowAny in self.view.permission_classes
+
+    def _needs_no_token(self) -> bool:
+        return self.view.authentication_classes == []
 
     def get_summary(self) -> str:
         """Return what the method does, in one line."""
@@ -95,7 +106,7 @@ class AutoSchema(openapi.AutoSchema):
     def get_auth(self) -> list[dict[str, Any]]:
         """Return what a request needs: the session cookie, and the CSRF token if it changes something."""
         cookie = [] if self._is_open() else ["cookieAuth"]
-        token = ["csrfToken"] if self.method == "POST" else []
+        token = ["csrfToken"] if self.method in UNSAFE and not self._needs_no_token() else []
         return [{scheme: [] for scheme in cookie + token}]
 
 
@@ -107,6 +118,11 @@ def _schema(shape: Shape) -> schemas.Schema:
     if isinstance(shape, tuple):
         return {"anyOf": [_schema(one) for one in shape]}
     return {"$ref": schemas.REF.format(name=schemas.name_of(shape))}
+
+
+def _media_type(answer: Any) -> str:
+    is_page = isinstance(answer, OpenApiResponse) and answer.response is OpenApiTypes.STR
+    return "text/html" if is_page else "application/json"
 
 
 def _response(answer: Any) -> Any:

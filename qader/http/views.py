@@ -35,6 +35,7 @@ MODULES = [
         "conversation-view",
         "elements",
         "former",
+        "handoff-note",
         "inbox-view",
         "links",
         "menu",
@@ -69,6 +70,7 @@ def page(request: HttpRequest) -> HttpResponse:
     context = {
         "demo_accounts": accounts if settings.DEBUG else [],
         "demo_password": PASSWORD,
+        "has_pushes": bool(settings.VAPID_PRIVATE_KEY),
         "has_session": settings.SESSION_COOKIE_NAME in request.COOKIES,  # else the page need not ask
         "limit": settings.CHAT_MAX_MESSAGE_LENGTH,
         "modules": MODULES,

@@ -59,6 +59,7 @@ def run_startup_checks() -> None:
         options["pool"]["connection_class"] = ServerConnection
     deadline = time.monotonic() + settings.START_WAIT_SECONDS
     _retry_until_reachable(_check_migrations, deadline)
+    _note_start()
     if not settings.REDIS_URL:
         _lock_database()
     elif settings.START_WAIT_SECONDS:  # with 0 the server starts without Redis
@@ -126,6 +127,18 @@ def warn_of_locale(database: BaseDatabaseWrapper) -> None:
                 "the locale of the database knows no Arabic letters, so staff search messages slowly: "
                 "see The search for texts in docs/operations.md"
             )
+
+
+def _note_start() -> None:
+    """Note whether notices are on. A database that refuses this is no reason not to start: reading works."""
+    from notices.start import note_start
+
+    try:
+        note_start()
+    except Error as error:
+        logger.warning("whether notices are on was not noted: %s", type(error).__name__)
+    finally:
+        connection.close()
 
 
 def _lock_database() -> None:

@@ -106,11 +106,11 @@ class Nginx:
             self._process.wait()
 
 
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Write a certificate of its own for localhost, and its key."""
+def make_certificate(folder: Path, *hosts: str) -> tuple[Path, Path]:
+    """Write a certificate of its own for localhost and these hosts, and its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names = [*map(x509.DNSName, ("localhost", *hosts)), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
     made = (
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - day, now + day)

@@ -68,6 +68,7 @@ async def test_the_admin_works_under_its_policy(cluster: Cluster, browser: Brows
     await context.close()
 
 
+MOST_LINES = 3  # of a text in a list
 NAME_PIXELS = 140  # as wide as a name may be in a list
 LONGEST = "\u200fمحمد" + "ـ" * 60 + " W" + "w" * 80  # 150 letters, in two directions, with hardly a place to break
 RENAME = f"""
@@ -76,7 +77,7 @@ from chat.models import Conversation, Message
 UserProfile.objects.filter(user__username="student1").update(full_name={LONGEST[:150]!r})
 talk = Conversation.objects.get(student__user__username="student1")
 for side in (talk.student, talk.teacher):
-    Message.objects.create(conversation=talk, sender=side.user, content={"n" * 500!r} + "\\n\\nسطر جديد")
+    Message.objects.create(conversation=talk, sender=side.user, content={"n" * 500!r} + "\\n" * 60 + "سطر جديد")
 """
 
 
@@ -93,6 +94,10 @@ async def _transcripts_read_like_the_chat(cluster: Cluster, page: Page) -> None:
             await shoot(page, f"admin-{name.replace('/', '-')}-{language}-1280")
             overflow = "document.documentElement.scrollWidth - innerWidth"
             assert await page.evaluate(overflow) <= 0, (name, language)
+            results = page.locator(".results")
+            assert await results.evaluate("list => list.scrollWidth <= list.clientWidth"), (name, language)
+            lines = "all => all.map((one) => one.offsetHeight / parseFloat(getComputedStyle(one).lineHeight))"
+            assert all(count < MOST_LINES + 0.5 for count in await page.locator(".excerpt").evaluate_all(lines))
             names = page.locator("#result_list .name")
             widest = await names.evaluate_all("names => Math.max(...names.map((name) => name.offsetWidth))")
             assert widest <= NAME_PIXELS, (name, language)

@@ -48,6 +48,30 @@ async def test_a_student_reads_the_conversation_with_a_former_mentor(
     await expect(student.bubbles.last).to_have_text("to the present mentor")
 
 
+NOTE = """
+from chat import services
+student, mentor = UserProfile.objects.get(user={student}), UserProfile.objects.get(user={mentor})
+for new in (None, mentor):
+    services.reassign_mentor(student, new, by=student.user, note="أخوها مريض" if new else "")
+"""
+
+
+async def test_the_new_mentor_reads_the_handoff_note_and_the_student_does_not(
+    open_windows: Windows, shared_cluster: Cluster, pair: Pair
+) -> None:
+    code = NOTE.format(student=pair.student.user_id, mentor=pair.teacher.user_id)
+    shared_cluster.run("manage.py", "shell", "--verbosity", "0", "-c", code)
+    mentor = await open_windows.of(pair.teacher, f"/#/conversations/{pair.conversation_id}", lang="ar", size=PHONE)
+    await mentor.connected()
+    await mentor.page.click("#handoff summary")
+    await expect(mentor.get("#handoff-text")).to_have_text("أخوها مريض")
+    await mentor.shoot("handoff-ar-360")
+    student = await (await open_windows.of(pair.student)).connected()
+    assert "مريض" not in await student.page.content()
+    await mentor.page.click("#back")
+    await expect(mentor.get("#handoff")).to_be_hidden()
+
+
 async def test_a_lock_of_the_conversation_shows_at_once_on_both_sides(
     open_windows: Windows, shared_cluster: Cluster, pair: Pair
 ) -> None:

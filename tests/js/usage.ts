@@ -10,6 +10,7 @@ import {
 	createFormerChat,
 	createInbox,
 	draftKey,
+	fetchHandoffNote,
 	type Kept,
 	keepDraft,
 	listFormer,
@@ -47,6 +48,11 @@ export async function signOut(): Promise<string[]> {
 	await api.logout();
 	return unsent;
 }
+
+export const handoffNote = async (conversationId: number): Promise<string> => {
+	const { text, created_at } = await fetchHandoffNote(conversationId);
+	return `${created_at ?? ""} ${text}`;
+};
 
 export async function formerMentors(): Promise<string[]> {
 	const user = await createApi().me();

@@ -1,7 +1,9 @@
 """Writes a conversation, or everything that is stored about a person, into a ZIP file."""
 
 import os
+import sys
 from argparse import ArgumentParser
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from accounts.models import User
 from chat.models import Conversation
 from chat.moderation.export import Export, export_of_conversations, export_of_person, export_parts, record_export
 from chat.moderation.progress import progress_bar
+
+STANDARD_OUTPUT = Path("-")
 
 
 class Command(BaseCommand):
@@ -23,22 +27,35 @@ class Command(BaseCommand):
         what = parser.add_mutually_exclusive_group(required=True)
         what.add_argument("--conversation", type=int, metavar="ID")
         what.add_argument("--user", metavar="NAME", help="the user name")
-        parser.add_argument("--out", type=Path, required=True, metavar="FILE.zip", help="an existing file is replaced")
+        file = "an existing file is replaced; - is the standard output"
+        parser.add_argument("--out", type=Path, required=True, metavar="FILE.zip", help=file)
 
     def handle(self, *args: Any, conversation: int | None, user: str | None, out: Path, **options: Any) -> None:
-        """Write the file; under another name until it is complete."""
+        """Write the file."""
         export = _export(conversation, user)
         record_export([export], by=None)
-        unfinished = out.with_name(f"{out.name}.part")
-        try:
-            with progress_bar(2 * export.count, "rows") as bar, open(unfinished, "wb", opener=_private) as file:
-                for part in export_parts([export], bar.update):
-                    file.write(part)
-            unfinished.replace(out)
-        except OSError as error:
-            raise CommandError(f"{out} cannot be written: {error.strerror}") from error
-        size, count = out.stat().st_size, len(export.ends)
-        self.stdout.write(f"Exported {export.count} messages of {count} conversations to {out} ({size} bytes).")
+        done = f"Exported {export.count} messages of {len(export.ends)} conversations"
+        with progress_bar(2 * export.count, "rows") as bar:
+            parts = export_parts([export], bar.update)
+            if out == STANDARD_OUTPUT:
+                sys.stdout.buffer.writelines(parts)
+            else:
+                _write(out, parts)
+        if out == STANDARD_OUTPUT:
+            self.stderr.write(f"{done}.")
+        else:
+            self.stdout.write(f"{done} to {out} ({out.stat().st_size} bytes).")
+
+
+def _write(out: Path, parts: Iterable[bytes]) -> None:
+    """Write a file; under another name until it is complete."""
+    unfinished = out.with_name(f"{out.name}.part")
+    try:
+        with open(unfinished, "wb", opener=_private) as file:
+            file.writelines(parts)
+        unfinished.replace(out)
+    except OSError as error:
+        raise CommandError(f"{out} cannot be written: {error.strerror}") from error
 
 
 def _private(path: str, flags: int) -> int:

@@ -19,7 +19,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.translation.template import templatize
 
-APPS = ("accounts", "chat", "qader")
+APPS = ("accounts", "chat", "notices", "qader")
 KEYWORDS = {"_": None, "gettext": None, "gettext_lazy": None, "ngettext": (1, 2)}
 WIDTH = 120
 # The calls into which Django turns the texts of a template; its other output is not Python.

@@ -77,7 +77,9 @@ export function createConversationView(stopped) {
 		tell($("presence"), presence);
 		$("presence").classList.toggle("is-lively", typing || Boolean(snapshot.presence?.is_online));
 		$("typing").hidden = !typing;
-		connection.show(snapshot);
+		// A locked person has no socket, which is no fault of the connection.
+		const isExpected = snapshot.user?.is_locked && (status === "connecting" || status === "polling");
+		connection.show(isExpected ? { ...snapshot, status: "open" } : snapshot);
 		const hasMore = list.show(snapshot);
 		tell($("beginning-note"), hasMore ? "" : beginningOf(snapshot));
 		$("beginning").classList.toggle("is-busy", hasMore || !isLoaded);
@@ -98,8 +100,10 @@ export function createConversationView(stopped) {
 		setAvatar($("avatar"), person);
 	}
 
-	function beginningOf({ isLoaded, messages }) {
+	function beginningOf({ isLoaded, messages, conversation, user: reader }) {
 		if (!isLoaded) return "";
+		if (!messages.length && conversation && whyClosed(conversation, reader ?? user))
+			return gettext("Nothing has been said here.");
 		if (messages.length) return gettext("This is where your conversation begins.");
 		return gettext("Nothing has been said yet. Write the first message.");
 	}

@@ -1,4 +1,9 @@
-/** The service worker of notices.js. It shows notifications, and leads to the page when one is clicked. */
+/**
+ * The service worker of notices.js. It shows notifications, also those that a push asks for while no page is open, and
+ * leads to the page when one is clicked. Its address ends with the text for the number of unread messages.
+ */
+
+const text = decodeURIComponent(self.location.search.slice(1));
 
 async function open(hash) {
 	const pages = await self.clients.matchAll({ type: "window", includeUncontrolled: true });
@@ -7,6 +12,13 @@ async function open(hash) {
 	page.postMessage(hash);
 	return page.focus();
 }
+
+self.addEventListener("push", (event) => {
+	const { conversation_id: id, name, count } = event.data.json();
+	const body = text.replace("{count}", count);
+	const options = { body, tag: "message", renotify: true, icon: "icon-192.png", data: `#/conversations/${id}` };
+	event.waitUntil(self.registration.showNotification(name, options));
+});
 
 self.addEventListener("notificationclick", (event) => {
 	event.notification.close();

@@ -3,6 +3,7 @@
  * also by a sound and by a notification of the system, if the user switched these on.
  */
 
+import { endPushes, startPushes } from "./client.js";
 import { $, storage, tell } from "./elements.js";
 import { gettext, number } from "./texts.js";
 
@@ -33,14 +34,17 @@ function play() {
 	tone.stop(audio.currentTime + 0.4);
 }
 
+const hasPushes = (registration) => "hasPushes" in document.body.dataset && registration?.pushManager;
+
 /** The service worker that shows notifications: on Android the page itself cannot. Null where there is none. */
 async function registered() {
-	const url = document.body.dataset.worker;
+	const text = gettext("Unread messages: {count}", { count: "{count}" }); // of pushes: the worker has no translations
+	const url = `${document.body.dataset.worker}?${encodeURIComponent(text)}`;
 	const policy = globalThis.trustedTypes?.createPolicy("notices", { createScriptURL: () => url });
 	return navigator.serviceWorker?.register(policy ? policy.createScriptURL("") : url);
 }
 
-export function createNotices() {
+export function createNotices(api) {
 	let worker = null;
 	let key = null; // of the user's choices in the storage: of this browser, and without any text, so they stay
 	let newest = null; // the id of the newest unread message that was shown
@@ -63,16 +67,35 @@ export function createNotices() {
 	async function prepare() {
 		tell($("notice-hint"), "");
 		worker ??= registered().catch(() => null);
-		await worker;
+		const registration = await worker;
+		// Where the server or the browser has no pushes, the page tells of messages while it is open.
+		if (hasPushes(registration)) await startPushes(api, registration).catch(() => {});
+	}
+
+	async function stopPushes() {
+		const registration = await worker;
+		if (hasPushes(registration)) await endPushes(api, registration).catch(() => {});
+	}
+
+	async function saveEmail() {
+		const isWanted = $("notice-email").checked;
+		tell($("notice-hint"), "");
+		try {
+			await api.changeMe({ notify_email: isWanted });
+		} catch {
+			$("notice-email").checked = !isWanted;
+			tell($("notice-hint"), gettext("That was not saved. Try again."));
+		}
 	}
 
 	for (const choice of CHOICES)
 		$(`notice-${choice}`).addEventListener("change", async () => {
 			if (choice === "sound" && isOn(choice)) play(); // also lets the browser play it later
-			if (choice === "notify" && isOn(choice)) await allow();
+			if (choice === "notify") await (isOn(choice) ? allow() : stopPushes());
 			$("notice-hide").disabled = !isOn("notify");
 			save();
 		});
+	$("notice-email").addEventListener("change", saveEmail);
 	navigator.serviceWorker?.addEventListener("message", ({ data }) => {
 		location.hash = data;
 	});
@@ -101,6 +124,8 @@ export function createNotices() {
 			const chosen = storage.get(key).split(" ");
 			for (const choice of CHOICES) $(`notice-${choice}`).checked = chosen.includes(choice);
 			$("notice-hide").disabled = !isOn("notify");
+			$("notice-email").checked = user.notify_email;
+			$("notice-email").closest("p").hidden = !user.profile;
 			if (isOn("notify")) prepare();
 		},
 		/** `news` is the newest unread message: `{id, name, text, hash}`, or null. */

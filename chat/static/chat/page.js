@@ -3,6 +3,7 @@
  *
  *     page.js                 sign-in.js | sign-out.js, menu.js, notices.js | inbox-view.js | conversation-view.js
  *     former.js               a student's former mentors, in the menu
+ *     handoff-note.js         what a mentor was told about a student
  *     conversation-view.js    message-list.js > scroll-place.js, message-view.js > links.js; composer.js
  *     beside it               waiting-note.js
  *     all of them             connection.js, announcer.js, elements.js, texts.js; client.js has the messages
@@ -15,6 +16,7 @@ import { createApi, createChat, createFormerChat, createInbox } from "./client.j
 import { createConversationView } from "./conversation-view.js";
 import { $, nameOf, setAvatar, setText, textOf } from "./elements.js";
 import { createFormer } from "./former.js";
+import { createHandoffNote } from "./handoff-note.js";
 import { createInboxView } from "./inbox-view.js";
 import { createMenu } from "./menu.js";
 import { createNotices } from "./notices.js";
@@ -37,13 +39,14 @@ const signOut = createSignOut(api, {
 	stay: () => menu.close(),
 });
 const menu = createMenu(signOut.hide);
-const notices = createNotices();
+const notices = createNotices(api);
 const view = createConversationView(stopped);
 const inboxView = createInboxView();
 const waitingNote = createWaitingNote(
 	(id) => inbox.done(id),
 	() => view.focus(),
 );
+const handoffNote = createHandoffNote();
 const former = createFormer(() => location.hash.startsWith("#/former/") && route());
 const chats = new Map(); // conversation id -> chat; a student's only chat has the key 0
 let user = null;
@@ -83,6 +86,8 @@ function leave(notice) {
 		view.close();
 		inboxView.close();
 		former.close();
+		handoffNote.close();
+		handoffNote.forget();
 		for (const store of [...chats.values(), inbox]) store?.close();
 		chats.clear();
 		user = inbox = openId = null;
@@ -140,6 +145,7 @@ function route() {
 		: former.idIn(location.hash);
 	const before = openId;
 	menu.close();
+	handoffNote.close();
 	$("back").hidden = !isMentor() && !id;
 	rest();
 	inboxView.mark(id);
@@ -166,6 +172,7 @@ function openChat(id) {
 	}
 	showScreen("conversation");
 	view.open(chats.get(id), user);
+	if (isMentor()) handoffNote.open(chats.get(id), id);
 	chats.get(id).open();
 	showWaiting();
 	view.focus();

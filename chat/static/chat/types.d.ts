@@ -31,8 +31,12 @@ export type RestErrorCode =
 	| "conversation_not_found"
 	/** The CSRF token is missing or wrong, or the page's origin is not ours: fetch a new token. */
 	| "csrf_failed"
+	/** No push may be sent to this address: it is none of the browsers' services. */
+	| "endpoint_not_allowed"
 	/** The server failed. */
 	| "internal_error"
+	/** The keys of the subscription are missing or wrong. */
+	| "invalid_keys"
 	/** A query parameter has a wrong value, contradicts another one, or is given twice. */
 	| "invalid_parameter"
 	/** The request is malformed, has too many parameters, or lacks a field. */
@@ -41,6 +45,8 @@ export type RestErrorCode =
 	| "method_not_allowed"
 	/** The student has no mentor now. */
 	| "no_mentor"
+	/** The user has no profile that could hold this. */
+	| "no_profile"
 	/** For teachers and trainers only. */
 	| "not_a_mentor"
 	/** The user is no participant of this conversation, or has no conversations. */
@@ -57,6 +63,8 @@ export type RestErrorCode =
 	| "own_message"
 	/** The list has no such page. */
 	| "page_not_found"
+	/** The server has no key for Web Push. */
+	| "push_not_configured"
 	/** The reason of a report has more than 1,000 code points. */
 	| "reason_too_long"
 	/** Too many open sockets of this user. */
@@ -83,6 +91,16 @@ export interface Me {
 	profile: Profile | null;
 	mentor: Profile | null;
 	is_locked: boolean;
+	language: "ar" | "en" | null;
+	notify_push: boolean;
+	notify_email: boolean;
+}
+
+/** What people may change about themselves; what is not given stays. `language`: null for the browser's. */
+export interface MeChanges {
+	language?: "ar" | "en" | null;
+	notify_push?: boolean;
+	notify_email?: boolean;
 }
 
 /** The token for `X-CSRFToken`. */
@@ -176,8 +194,8 @@ export interface Report {
 
 /** What a mentor was told about a student when they were assigned; an empty text and null if nothing. */
 export interface HandoffNote {
-	text?: string;
-	created_at?: string | null;
+	text: string;
+	created_at: string | null;
 }
 
 /** An error over REST. */
@@ -210,6 +228,28 @@ export interface PageProblem {
 export interface ReportProblem {
 	code: FrameErrorCode | RestErrorCode;
 	reason: Array<string>;
+}
+
+/** The key that `PushManager.subscribe` takes as `applicationServerKey`, in base64url. */
+export interface PushKey {
+	public_key: string;
+}
+
+/** A browser's `PushSubscription` as JSON; other keys are ignored. */
+export interface PushSubscriptionPost {
+	endpoint: string;
+	keys: SubscriptionKeys;
+}
+
+/** What payloads for a browser are encrypted with, in base64url. */
+export interface SubscriptionKeys {
+	p256dh: string;
+	auth: string;
+}
+
+/** Which subscription it is. */
+export interface SubscriptionEndpoint {
+	endpoint: string;
 }
 
 /** A message that is sent on a socket. As in v1 it needs no `type`, and an unknown `type` is ignored. */

@@ -46,9 +46,20 @@
  * * **Reading.** Neither connecting nor fetching marks anything as read; only `markVisible` does.
  */
 
-import type { Conversation, ErrorCode, FrameErrorCode, Me, Message, Presence, Report } from "./types.js";
+import type {
+	Conversation,
+	ErrorCode,
+	FrameErrorCode,
+	HandoffNote,
+	Me,
+	MeChanges,
+	Message,
+	Presence,
+	Report,
+	SubscriptionEndpoint,
+} from "./types.js";
 
-export type { Conversation, Me, Message, Presence, Profile, Report } from "./types.js";
+export type { Conversation, HandoffNote, Me, Message, Presence, Profile, Report } from "./types.js";
 
 // ---------------------------------------------------------------------------------------------------------- REST
 
@@ -67,7 +78,24 @@ export interface Api {
 	get<Answer = unknown>(path: string): Promise<Answer>;
 	/** Fetches the CSRF token, then posts `body` as JSON. */
 	post<Answer = unknown>(path: string, body?: unknown): Promise<Answer>;
+	/** Change the language, or how one is told of messages while away; what is not given stays. */
+	changeMe(changes: MeChanges): Promise<Me>;
+	/** Have a browser take pushes for who is signed in: `subscribe(subscription.toJSON())`; see `startPushes`. */
+	subscribe(subscription: PushSubscriptionJSON): Promise<SubscriptionEndpoint>;
+	/** Have it take no more pushes. */
+	unsubscribe(endpoint: string): Promise<void>;
 }
+
+/**
+ * Have this browser take pushes for who is signed in. The page must be allowed to show notifications:
+ * `Notification.requestPermission()`, when a user switches them on. Call this then, and at each start of the page,
+ * because a subscription ends with its session. Rejects with an `ApiError` of status 404 if the server sends no pushes.
+ * The service worker gets `{conversation_id, name, count}` with each push.
+ */
+export function startPushes(api: Api, registration: ServiceWorkerRegistration): Promise<void>;
+
+/** Have this browser take no more pushes, for anybody. */
+export function endPushes(api: Api, registration: ServiceWorkerRegistration): Promise<void>;
 
 export function createApi(options?: Options): Api;
 
@@ -264,6 +292,9 @@ export interface Chat extends Store<ChatSnapshot> {
 	 */
 	report(messageId: number, reason?: string | null): Promise<Report>;
 }
+
+/** What a mentor was told about the student when they were assigned. May reject with an `ApiError`. */
+export function fetchHandoffNote(conversationId: number, options?: Options): Promise<HandoffNote>;
 
 /** A student's conversations with former mentors, newest activity first. May reject with an `ApiError`. */
 export function listFormer(options?: Options): Promise<Conversation[]>;

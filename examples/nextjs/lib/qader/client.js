@@ -162,11 +162,13 @@ export function createApi(options = {}) {
 		throw new ApiError(status, body, Number(response.headers.get("Retry-After")) || null);
 	}
 
-	async function post(path, body = {}, silence = SILENCE) {
+	async function send(method, path, body = {}, silence = SILENCE) {
 		const { csrfToken } = await request("auth/csrf/"); // changed by each sign-in
 		const headers = { "Content-Type": "application/json", "X-CSRFToken": csrfToken };
-		return request(path, { method: "POST", headers, body: JSON.stringify(body) }, silence);
+		return request(path, { method, headers, body: JSON.stringify(body) }, silence);
 	}
+
+	const post = (path, body, silence) => send("POST", path, body, silence);
 
 	async function login(username, password) {
 		const user = await post("auth/login/", { username, password }, SIGN_IN);
@@ -185,7 +187,16 @@ export function createApi(options = {}) {
 	}
 
 	const get = (path) => request(path);
-	return { get, post: (path, body) => post(path, body), login, logout, me: () => get("auth/me/") };
+	return {
+		get,
+		post: (path, body) => post(path, body),
+		login,
+		logout,
+		me: () => get("auth/me/"),
+		changeMe: (changes) => send("PATCH", "auth/me/", changes),
+		subscribe: (subscription) => post("notify/subscriptions/", subscription),
+		unsubscribe: (endpoint) => send("DELETE", "notify/subscriptions/", { endpoint }),
+	};
 }
 
 const FORMER = "chat/my-conversation/former/";
@@ -1062,15 +1073,23 @@ export function createChat(options = {}) {
 		api.post(path).then(from(marked), () => {}); // the next mark or poll tries again
 	}
 
-	const reportMessage = (messageId, reason = null) => api.post(`chat/messages/${messageId}/report/`, { reason });
-
 	function close() {
 		if (!isHidden(env)) leaving();
 		line.common.close();
 	}
 
-	const common = { ...line.common, open: to(open), close: to(close), report: reportMessage };
+	const common = { ...line.common, open: to(open), close: to(close), report: reportBy(api) };
 	return { ...common, send: to(send), retry: to(retry), discard: to(discard), loadOlder, setTyping, markVisible };
+}
+
+/** What the mentor of a conversation was told about the student. */
+export function fetchHandoffNote(conversationId, options) {
+	return createApi(surroundings(options)).get(`chat/teacher/conversations/${conversationId}/handoff-note/`);
+}
+
+/** What reports a message to the school's staff. */
+function reportBy(api) {
+	return (messageId, reason = null) => api.post(`chat/messages/${messageId}/report/`, { reason });
 }
 
 /** A stored message as a snapshot has it. */
@@ -1152,7 +1171,7 @@ export function createFormerChat({ user, conversation, ...options }) {
 
 	const nothing = () => null;
 	const readOnly = { send: nothing, retry: nothing, discard: nothing, setTyping: nothing };
-	return { getSnapshot, subscribe, open, close, loadOlder, markVisible, ...readOnly };
+	return { getSnapshot, subscribe, open, close, loadOlder, markVisible, report: reportBy(api), ...readOnly };
 }
 
 // --- inbox
@@ -1242,4 +1261,27 @@ export function createInbox(options = {}) {
 	}
 
 	return { ...line.common, open: to(open), done };
+}
+
+// ---------------------------------------------------------------------------------------------------- Web Push
+
+/** Have this browser take pushes for who is signed in. Call it at each start: it ends with the session. */
+export async function startPushes(api, registration) {
+	const { public_key } = await api.get("notify/push-key/");
+	const ask = { userVisibleOnly: true, applicationServerKey: public_key };
+	const old = await registration.pushManager.getSubscription();
+	const subscription = await registration.pushManager.subscribe(ask).catch(async (error) => {
+		if (!old) throw error;
+		await old.unsubscribe(); // it was made for another key
+		return registration.pushManager.subscribe(ask);
+	});
+	await api.subscribe(subscription.toJSON());
+}
+
+/** Have this browser take no more pushes, for anybody. */
+export async function endPushes(api, registration) {
+	const subscription = await registration.pushManager.getSubscription();
+	if (!subscription) return;
+	await subscription.unsubscribe();
+	await api.unsubscribe(subscription.endpoint);
 }

@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
     atomic = False  # an index built concurrently is built in no transaction; each step may be repeated
 
     dependencies = [
-        ('chat', '0008_audit_and_reports'),
+        ('chat', '0011_audit_and_reports'),
     ]
 
     operations = [

@@ -45,7 +45,7 @@ def only_on_postgresql(statements):
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('chat', '0007_waiting_index'),
+        ('chat', '0010_teacher_notify_at'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

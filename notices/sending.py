@@ -1,0 +1,148 @@
+"""Sends one notice: writes first that it is being sent, so that nothing is ever sent twice.
+
+A process that is killed in between loses this notice, and no other.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Coalesce, Least
+from django.utils import timezone
+
+from accounts.authentication import session_fits
+from chat.models import Conversation, Message
+from notices import metrics
+from notices.looks import RETRY_SECONDS, Channel, Look, Plan
+from notices.mail import MailSender
+from notices.models import Notice, PushSubscription
+from notices.push import Outcome, PushSender
+
+logger = logging.getLogger(__name__)
+
+GIVE_UP_AFTER = timedelta(days=1)  # a notice that could not be sent for so long is not tried again
+FIELDS = tuple(field.name for field in Notice._meta.concrete_fields if not field.primary_key)
+
+
+def settle(plans: Sequence[Plan]) -> list[Plan]:
+    """Store what these plans of one side change; return those that were stored.
+
+    A plan is stored only while nothing has changed since its look, and if nobody has locked the conversation.
+    """
+    if not plans:
+        return []
+    side, by_id = plans[0].look.side, {plan.look.conversation_id: plan for plan in plans}
+    column = f"{side}_notify_at"
+    with transaction.atomic():
+        rows = Conversation.objects.filter(pk__in=by_id).order_by("pk")
+        locked = rows.select_for_update(skip_locked=True, no_key=True)
+        found = list(locked.values_list("pk", column, "last_seq", f"{side}_read_seq"))
+        same = [by_id[pk] for pk, *seen in found if seen == _seen(by_id[pk].look)]
+        _store_notices([plan for plan in same if plan.changes])
+        _store_times(column, same)
+    return same
+
+
+def _seen(look: Look) -> list[Any]:
+    return [look.notify_at, look.last_seq, look.read_seq]
+
+
+def _store_notices(plans: Sequence[Plan]) -> None:
+    rows = []
+    for plan in plans:
+        told = {
+            f"{channel.value}_{name}": getattr(plan.look.told[channel], name)
+            for channel in Channel
+            for name in ("seq", "read_seq", "at")
+        }
+        rows.append(Notice(conversation_id=plan.look.conversation_id, side=plan.look.side, **told | dict(plan.changes)))
+    updated = [name for name in FIELDS if name not in {"conversation", "side"}]
+    Notice.objects.bulk_create(
+        rows, update_conflicts=True, unique_fields=["conversation", "side"], update_fields=updated
+    )
+
+
+def _store_times(column: str, plans: Sequence[Plan]) -> None:
+    done = [plan.look.conversation_id for plan in plans if plan.next_at is None]
+    if done:
+        Conversation.objects.filter(pk__in=done).update(**{column: None})
+    later = [Conversation(pk=plan.look.conversation_id, **{column: plan.next_at}) for plan in plans if plan.next_at]
+    if later:
+        Conversation.objects.bulk_update(later, [column])
+
+
+class Sender:
+    """Sends notices over both channels."""
+
+    def __init__(self) -> None:
+        self._push, self._mail = PushSender(), MailSender()
+
+    def send(self, plan: Plan) -> Outcome:
+        """Send what this plan says, which `settle` has stored; if it certainly was not sent, it is tried again."""
+        send: dict[Channel | None, Callable[[Look], Outcome]]
+        send = {Channel.PUSH: self._send_push, Channel.EMAIL: self._send_email}
+        assert plan.channel is not None  # noqa: S101 - for mypy
+        try:
+            outcome = send[plan.channel](plan.look)
+        except Exception:  # such as an address that no e-mail can have: the others are sent all the same
+            logger.exception("a notice for user %s failed", plan.look.user_id)
+            outcome = Outcome.FAILED
+        if outcome is Outcome.NOT_SENT:
+            _give_back(plan)
+        metrics.NOTICES.labels(plan.channel.value, outcome.value).inc()
+        return outcome
+
+    def _send_email(self, look: Look) -> Outcome:
+        return self._mail.send(look, unread_count(look))
+
+    def _send_push(self, look: Look) -> Outcome:
+        """Send one push to each of the reader's browsers; it is `NOT_SENT` only if that holds for all."""
+        payload = {"conversation_id": look.conversation_id, "name": look.other_name, "count": unread_count(look)}
+        outcomes = set()
+        for subscription in subscriptions(look.user_id):
+            outcome = self._push.send(subscription, payload, f"conversation-{look.conversation_id}")
+            if outcome is Outcome.GONE:
+                subscription.delete()
+            else:
+                outcomes.add(outcome)
+        for outcome in (Outcome.SENT, Outcome.FAILED, Outcome.NOT_SENT):
+            if outcome in outcomes:
+                return outcome
+        return Outcome.FAILED  # no browser takes pushes any more
+
+
+def unread_count(look: Look) -> int:
+    """Return how many messages the reader has not read."""
+    return Message.objects.filter(conversation=look.conversation_id, sender=look.other_user_id, is_read=False).count()
+
+
+def subscriptions(user_id: int) -> list[PushSubscription]:
+    """Return the browsers that take this person's pushes; deletes those whose session has ended."""
+    rows = PushSubscription.objects.filter(user=user_id).select_related("user")
+    found = list(rows.filter(session__expire_date__gt=timezone.now()).select_related("session"))
+    ended = [row for row in found if not session_fits(row.session.get_decoded(), row.user)]
+    for row in ended:
+        row.delete()
+    return [row for row in found if row not in ended]
+
+
+def _give_back(plan: Plan) -> None:
+    """Undo what `settle` has stored, unless something newer was stored: in a minute it is tried again."""
+    look, channel = plan.look, plan.channel
+    assert channel is not None  # noqa: S101 - for mypy
+    if look.now - look.oldest[channel] > GIVE_UP_AFTER:
+        return
+    column, again = f"{look.side}_notify_at", look.now + timedelta(seconds=RETRY_SECONDS)
+    told = {
+        f"{one.value}_{name}": getattr(look.told[one], name) for one in Channel for name in ("seq", "read_seq", "at")
+    }
+    mine = {f"{channel.value}_seq": look.last_seq, f"{channel.value}_at": look.now}
+    with transaction.atomic():
+        row = Conversation.objects.select_for_update(no_key=True).filter(pk=look.conversation_id)
+        if not row.exists():
+            return
+        if Notice.objects.filter(conversation=look.conversation_id, side=look.side, **mine).update(**told):
+            row.update(**{column: Least(Coalesce(F(column), again), again)})

@@ -1,0 +1,141 @@
+"""Notices on the page: the device takes pushes once they are switched on, and e-mails can be switched off."""
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, expect
+
+from tests.e2e.cluster import Cluster, Databases, Pair
+from tests.e2e.windows import PHONE, Window, Windows, windows
+from tests.push_service import HOST, SUBJECT, VAPID_PRIVATE_KEY
+from tests.push_service import Browser as PushBrowser
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+# A browser whose push service is that of the tests: a real one would need the internet.
+SUBSCRIBING = """(subscription) => {
+    const made = {
+        ...subscription, toJSON: () => subscription,
+        unsubscribe: async () => { localStorage.removeItem("pushes"); return true; },
+    };
+    PushManager.prototype.getSubscription = async () => (localStorage.getItem("pushes") ? made : null);
+    PushManager.prototype.subscribe = async ({ userVisibleOnly, applicationServerKey }) => {
+        localStorage.setItem("pushes", JSON.stringify([userVisibleOnly, applicationServerKey]));
+        return made;
+    };
+}"""
+
+
+@pytest.fixture(scope="module")
+def push_cluster(databases: Databases) -> Iterator[Cluster]:
+    """A server with a key of Web Push."""
+    made = Cluster(databases.create(), None)
+    made.start(VAPID_PRIVATE_KEY=VAPID_PRIVATE_KEY, VAPID_SUBJECT=SUBJECT, PUSH_ALLOWED_HOSTS=HOST)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pair(push_cluster: Cluster) -> Pair:
+    return push_cluster.make_pairs(1)[0]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def opened(browser: Browser, push_cluster: Cluster) -> AsyncIterator[Windows]:
+    async with windows(browser, push_cluster.servers[0]) as made:
+        yield made
+
+
+async def phone_of(opened: Windows, pair: Pair, device: PushBrowser) -> Window:
+    window = await opened.new(pair.student, size=PHONE)
+    await window.context.grant_permissions(["notifications"], origin=window.server.url)
+    await window.page.add_init_script(f"({SUBSCRIBING})({json.dumps(device.subscription)})")
+    return await (await window.open()).connected()
+
+
+async def choose(window: Window, name: str) -> None:
+    await window.page.click("#conversation-menu")
+    await window.page.click(f"label[for=notice-{name}]")
+    await window.page.keyboard.press("Escape")
+
+
+def subscribed(cluster: Cluster) -> list[tuple[int, str]]:
+    code = (
+        "import json; from notices.models import PushSubscription as P;"
+        "print(json.dumps(list(P.objects.values_list('user', 'endpoint'))))"
+    )
+    found = json.loads(cluster.run("manage.py", "shell", "--no-imports", "-c", code))
+    return [(user, endpoint) for user, endpoint in found]
+
+
+async def until_subscribed(window: Window, cluster: Cluster, *expected: tuple[int, str]) -> None:
+    for _ in range(20):
+        if (found := subscribed(cluster)) == list(expected):
+            return
+        await window.page.wait_for_timeout(100)
+    assert found == list(expected)
+
+
+async def test_a_device_takes_pushes_when_they_are_switched_on_and_again_at_the_next_start(
+    opened: Windows, push_cluster: Cluster, pair: Pair
+) -> None:
+    device = PushBrowser(f"phone-{pair.conversation_id}")
+    phone = await phone_of(opened, pair, device)
+    assert subscribed(push_cluster) == []
+    await choose(phone, "notify")
+    mine = (pair.student.user_id, device.endpoint)
+    await until_subscribed(phone, push_cluster, mine)
+    key = await phone.page.evaluate("JSON.parse(localStorage.pushes)")
+    assert (key[0], len(key[1])) == (True, 87)
+
+    delete = "from notices.models import PushSubscription as P; P.objects.all().delete()"
+    push_cluster.run("manage.py", "shell", "--no-imports", "-c", delete)
+    await phone.page.reload()
+    await phone.connected()
+    await until_subscribed(phone, push_cluster, mine)
+    await choose(phone, "notify")
+    await until_subscribed(phone, push_cluster)
+
+
+async def test_a_push_shows_who_has_written_and_how_many_messages_are_unread(opened: Windows, pair: Pair) -> None:
+    phone = await phone_of(opened, pair, PushBrowser(f"shown-{pair.conversation_id}"))
+    await choose(phone, "notify")
+    devtools = await phone.context.new_cdp_session(phone.page)
+    registered: list[Any] = []
+    devtools.on("ServiceWorker.workerRegistrationUpdated", lambda event: registered.extend(event["registrations"]))
+    await devtools.send("ServiceWorker.enable")
+    await phone.page.evaluate("navigator.serviceWorker.getRegistrations().then(([one]) => one.active)")
+    payload = {"conversation_id": pair.conversation_id, "name": "Sara", "count": 3}
+    push = {"origin": phone.server.url, "registrationId": registered[0]["registrationId"], "data": json.dumps(payload)}
+    [worker] = phone.context.service_workers
+    # A browser without a screen allows no notifications.
+    await worker.evaluate("self.registration.showNotification = async (...told) => void (self.told = told)")
+    await devtools.send("ServiceWorker.deliverPushMessage", push)
+    for _ in range(50):
+        if found := await worker.evaluate("self.told"):
+            break
+        await phone.page.wait_for_timeout(100)
+    title, options = found
+    hash = f"#/conversations/{pair.conversation_id}"
+    assert (title, options["body"], options["data"]) == ("Sara", "Unread messages: \u20683\u2069", hash)
+
+
+async def test_e_mails_are_switched_off_and_on(opened: Windows, pair: Pair) -> None:
+    phone = await phone_of(opened, pair, PushBrowser(f"mail-{pair.conversation_id}"))
+    box = phone.get("#notice-email")
+    await phone.page.click("#conversation-menu")
+    await expect(box).to_be_checked()
+    for is_wanted in (False, True):
+        async with phone.page.expect_response("**/api/v1/auth/me/") as answered:
+            await phone.page.click("label[for=notice-email]")
+        answer = await answered.value
+        assert (answer.request.method, answer.status) == ("PATCH", 200)
+        assert answer.request.post_data_json == {"notify_email": is_wanted}
+        await phone.page.reload()
+        await phone.connected()
+        await phone.page.click("#conversation-menu")
+        await expect(box).to_be_checked(checked=is_wanted)
+    await phone.shoot("notices-menu")
