@@ -74,7 +74,7 @@ class BaseAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         """Search; nothing is found by NUL, which PostgreSQL refuses to look for, or by more than `MAX_WORDS`."""
-        if "\0" in search_term or len(search_term.split()) > MAX_WORDS:
+        if not may_search(search_term):
             return queryset.none(), False
         return super().get_search_results(request, queryset, search_term)
 
@@ -118,6 +118,11 @@ def lock_rows(model: type[Model], **which: Any) -> None:
     """Lock rows against other changes until the transaction ends; messages may still refer to them."""
     rows = model._default_manager.filter(**which).select_for_update(no_key=True)
     list(rows.order_by("pk").values_list("pk"))
+
+
+def may_search(term: str) -> bool:
+    """Whether anything can be found by this term, at a bearable price."""
+    return "\0" not in term and len(term.split()) <= MAX_WORDS
 
 
 def _is_id(field: "Field[Any, Any]", text: str) -> bool:

@@ -53,6 +53,11 @@ def folded_text(text: str) -> str:
     return unicodedata.normalize("NFKC", text).translate(_FOLDED)
 
 
+def search_text(text: str) -> str:
+    """Return `folded_text` without letter case: what the search compares, of a message and of what is looked for."""
+    return text.lower() if text.isascii() else folded_text(text).casefold()
+
+
 def spellings(text: str) -> list[str]:
     """Return how a typed name may be stored, the likeliest first: rows that we did not write are in any form."""
     if len(text) > MAX_TYPED:

@@ -1,44 +1,35 @@
-"""Conversations and messages in the admin: they can be read, not changed, and each reading of texts is recorded."""
+"""Conversations and messages in the admin: they can be read, not changed, and each look is recorded."""
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 from django.contrib import admin
-from django.core.paginator import Paginator
-from django.db.models import Count, Max, OuterRef, QuerySet, Subquery
+from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
-from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.text import Truncator
 from django.utils.translation import gettext_lazy as _
 
+from accounts.admin_base import may_search
 from accounts.admin_names import name_column, shown_name
 from accounts.models import UserProfile
 from chat import admin_people  # noqa: F401 - registers the list of users, with the chat's actions
+from chat.admin_audit import AuditedAdmin, CappedPaginator, chosen_conversation, record_opening, record_reading
+from chat.admin_dashboard import dashboard
 from chat.admin_exports import export_conversations, may_export
 from chat.admin_locks import lock_conversations
 from chat.admin_read_only import ReadOnlyAdmin
-from chat.admin_transcript import record_reading, transcript
+from chat.admin_reports import ReportedFilter
+from chat.admin_search import conversations_with, of_people, warn_if_not_folded, with_words, words_of
+from chat.admin_transcript import transcript
 from chat.admin_waiting import WaitingFilter, waiting_since
 from chat.models import Assignment, Conversation, Message
 
-MAX_LISTED = 10_000  # messages that can be paged through; counting and skipping more rows makes lists slow
-MAX_SEARCHED = 100_000  # newest messages that are searched where no conversation is chosen
-
-
-class CappedPaginator(Paginator):  # type: ignore[type-arg]
-    """Pages through the first `MAX_LISTED` rows and counts no further."""
-
-    @cached_property
-    def count(self) -> int:
-        """How many rows there are, or `MAX_LISTED`."""
-        rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
-        return rows.order_by()[:MAX_LISTED].count()
-
 
 @admin.register(Conversation)
-class ConversationAdmin(ReadOnlyAdmin):
+class ConversationAdmin(AuditedAdmin):
     """Conversations: their participants, and the numbers of messages and of unread messages."""
 
     list_display = (
@@ -52,13 +43,10 @@ class ConversationAdmin(ReadOnlyAdmin):
         "active",
     )
     list_select_related = ("student", "teacher")
-    list_filter = (WaitingFilter, "is_locked", "updated_at")
-    search_fields = tuple(
-        f"{side}__{field}"
-        for side in ("student", "teacher")
-        for field in ("full_name__folded", "user__username", "user__email")
-    )
-    search_help_text = _("Name, user name or e-mail address of either side.")
+    list_filter = (WaitingFilter, ReportedFilter, "is_locked", "updated_at")
+    paginator = CappedPaginator
+    search_fields = ("pk",)  # shows the field; `get_search_results` searches
+    search_help_text = _("Name, user name or e-mail address of either side, or words of a message.")
     ordering = ("-updated_at", "-pk")
     actions = ["export_conversations", "lock_conversations", "unlock_conversations"]
     fields = (
@@ -71,7 +59,7 @@ class ConversationAdmin(ReadOnlyAdmin):
         "messages",
         "unread_count",
     )
-    readonly_fields = fields
+    readonly_fields = (*fields, "trail")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
         """Return the conversations, each with its number of unread messages."""
@@ -94,15 +82,53 @@ class ConversationAdmin(ReadOnlyAdmin):
         """Accept messages in them again."""
         lock_conversations(self, request, queryset, False)
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Search people and, for those who may see messages, texts: of the newest messages with these words."""
+        if not search_term:
+            return queryset, False
+        if request.path == reverse("admin:autocomplete") or not may_search(search_term):
+            return queryset.none(), False
+        found = of_people(queryset, search_term)
+        if request.user.has_perm("chat.view_message"):
+            warn_if_not_folded(request)
+            found |= queryset.filter(pk__in=conversations_with(words_of(search_term)))
+        return found, False
+
+    def render_change_form(  # noqa: PLR0913, PLR0917 - as Django has it
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Conversation | None = None,
+    ) -> HttpResponse:
+        """Show one conversation without its texts."""
+        if obj is not None:
+            record_opening(request, obj, "people and numbers")
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def get_fields(self, request: HttpRequest, obj: Conversation | None = None) -> Any:
+        """Return what is shown; who has looked at it only to those who may see the audit trail."""
+        fields = super().get_fields(request, obj)
+        return (*fields, "trail") if request.user.has_perm("chat.view_auditentry") else fields
+
     def get_urls(self) -> list[URLPattern]:
         """Return the addresses of the pages; ours first, because Django's last one matches any text."""
         view = self.admin_site.admin_view(self.transcript)
         own = path("<int:conversation_id>/transcript/", view, name="chat_conversation_transcript")
-        return [own, *super().get_urls()]
+        board = path("dashboard/", self.admin_site.admin_view(self.dashboard), name="chat_dashboard")
+        return [own, board, *super().get_urls()]
 
     def transcript(self, request: HttpRequest, conversation_id: int) -> HttpResponse:
         """Show a conversation as a thread."""
         return transcript(request, conversation_id, self.admin_site)
+
+    def dashboard(self, request: HttpRequest) -> HttpResponse:
+        """Show what those who lead look at every morning."""
+        return dashboard(request, self.admin_site)
 
     def has_export_permission(self, request: HttpRequest) -> bool:
         """Leads and superusers."""
@@ -129,6 +155,12 @@ class ConversationAdmin(ReadOnlyAdmin):
         url = reverse("admin:chat_conversation_transcript", args=[conversation.pk])
         return format_html('<a href="{}">{}</a>', url, conversation.last_seq)
 
+    @admin.display(description=_("audit trail"))
+    def trail(self, conversation: Conversation) -> str:
+        """Return a link to who has looked at this conversation, and what was done."""
+        url = reverse("admin:chat_auditentry_changelist")
+        return format_html('<a href="{}?conversation_id__exact={}">{}</a>', url, conversation.pk, _("Show"))
+
     @admin.display(description=_("unread"))
     def unread_count(self, conversation: Any) -> int:
         """Return how many messages their recipients have not read."""
@@ -142,8 +174,8 @@ class ConversationAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Message)
-class MessageAdmin(ReadOnlyAdmin):
-    """Messages. The history of a conversation, and the log, record who was shown which of its messages."""
+class MessageAdmin(AuditedAdmin):
+    """Messages. The audit trail, and the log, record who was shown which of them."""
 
     list_display = (
         "__str__",
@@ -156,35 +188,32 @@ class MessageAdmin(ReadOnlyAdmin):
     )
     list_select_related = ("sender",)
     list_filter = ("is_read", "timestamp")
-    search_fields = ("content",)
-    search_help_text = _(
-        "Searches the texts of one conversation, if you came from there, else of the newest 100,000 messages."
-    )
+    search_fields = ("search_text",)
+    search_help_text = _("Words of a text, however their Arabic is written.")
+    sortable_by = ()  # no index has the other orders
     paginator = CappedPaginator
-    unfiltered = ("content",)
+    unfiltered = ("content", "search_text")
     fields = ("conversation_link", "seq", "sender_name", "timestamp", "is_read", "text")
     readonly_fields = fields
 
     def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
         """Newest first, by the index that serves it."""
-        return ("conversation", "-seq") if _conversation_chosen(request) else ("-pk",)
+        return ("-pk",) if chosen_conversation(request) is None else ("conversation", "-seq")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Search one conversation, or the newest messages: no search reads a whole table."""
-        if search_term and not _conversation_chosen(request):
-            newest = Message.objects.aggregate(newest=Max("pk"))["newest"] or 0
-            queryset = queryset.filter(pk__gt=newest - MAX_SEARCHED)
-        return super().get_search_results(request, queryset, search_term)
+        """Search the texts of one conversation, or all."""
+        if not search_term:
+            return queryset, False
+        if request.path == reverse("admin:autocomplete") or not may_search(search_term):
+            return queryset.none(), False
+        warn_if_not_folded(request)
+        return with_words(queryset, words_of(search_term), everything=chosen_conversation(request) is not None), False
 
-    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Show a page of the list."""
-        response = super().changelist_view(request, extra_context)
-        context = getattr(response, "context_data", None) or {}
-        if "cl" in context:
-            record_reading(request, context["cl"].result_list)
-        return response
+    def record_list(self, request: HttpRequest, rows: Iterable[Message]) -> None:
+        """Record that the beginnings of these messages are shown."""
+        record_reading(request, rows)
 
     def render_change_form(  # noqa: PLR0913, PLR0917 - as Django has it
         self,
@@ -265,10 +294,6 @@ class AssignmentAdmin(ReadOnlyAdmin):
 
 def _may_see_notes(request: HttpRequest) -> bool:
     return request.user.has_perm("chat.view_handoffnote")
-
-
-def _conversation_chosen(request: HttpRequest) -> bool:
-    return "conversation__id__exact" in request.GET
 
 
 def _profile_link(profile: UserProfile) -> str:

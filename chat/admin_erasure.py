@@ -13,6 +13,7 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext, ngettext
 
 from accounts.models import User
+from chat import services
 from chat.models import Message
 from chat.moderation.erasure import erase_person
 
@@ -56,9 +57,10 @@ def _page(modeladmin: "ModelAdmin[User]", request: HttpRequest, people: list[Use
 
 def _erase(modeladmin: "ModelAdmin[User]", request: HttpRequest, people: list[User]) -> None:
     until = time.monotonic() + SECONDS
+    by = services.signed_in(request.user)
     done = 0
     for person in people:
-        if time.monotonic() > until or not erase_person(person=person, until=until):
+        if time.monotonic() > until or not erase_person(person=person, by=by, until=until):
             break
         person.refresh_from_db()
         modeladmin.log_change(request, person, [{"changed": {"fields": ["Erased"]}}])

@@ -10,8 +10,16 @@ from django.utils import timezone
 from django.utils.translation import ngettext
 
 from accounts.models import User
+from chat import services
 from chat.models import Conversation
-from chat.moderation.export import Export, export_of_conversations, export_of_person, export_parts, stream
+from chat.moderation.export import (
+    Export,
+    export_of_conversations,
+    export_of_person,
+    export_parts,
+    record_export,
+    stream,
+)
 
 PEOPLE_AT_ONCE = 100
 CONVERSATIONS_AT_ONCE = 10_000
@@ -30,7 +38,9 @@ def export_people(request: HttpRequest, people: QuerySet[User]) -> StreamingHttp
         messages.error(request, words % PEOPLE_AT_ONCE)
         return None
     folders = [f"user-{person.pk}/" if len(chosen) > 1 else "" for person in chosen]
-    return _answer("people", [export_of_person(person, folder) for person, folder in zip(chosen, folders, strict=True)])
+    return _answer(
+        request, "people", [export_of_person(person, folder) for person, folder in zip(chosen, folders, strict=True)]
+    )
 
 
 def export_conversations(request: HttpRequest, conversations: QuerySet[Conversation]) -> StreamingHttpResponse | None:
@@ -40,10 +50,11 @@ def export_conversations(request: HttpRequest, conversations: QuerySet[Conversat
         words = ngettext("Choose at most %d conversation.", "Choose at most %d conversations.", CONVERSATIONS_AT_ONCE)
         messages.error(request, words % CONVERSATIONS_AT_ONCE)
         return None
-    return _answer("conversations", [export_of_conversations(chosen)])
+    return _answer(request, "conversations", [export_of_conversations(chosen)])
 
 
-def _answer(name: str, exports: Sequence[Export]) -> StreamingHttpResponse:
+def _answer(request: HttpRequest, name: str, exports: Sequence[Export]) -> StreamingHttpResponse:
+    record_export(exports, by=services.signed_in(request.user))
     content: Any = stream(export_parts(exports))
     response = StreamingHttpResponse(content, content_type="application/zip")
     response["Content-Disposition"] = f'attachment; filename="{name}-{timezone.now():%Y-%m-%d}.zip"'

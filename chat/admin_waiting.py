@@ -108,21 +108,26 @@ class MentorAdmin(ReadOnlyAdmin):
     @admin.display(description=_("answers"))
     def answers(self, mentor: Any) -> int:
         """Return how often they have answered."""
-        return mentor.times.count if mentor.times else 0
+        return shown_times(mentor.times)[0]
 
     @admin.display(description=_("median answer time"))
     def median(self, mentor: Any) -> str | None:
         """Return how long half of the answers took at most."""
-        return _duration(mentor.times, "median")
+        return shown_times(mentor.times)[1]
 
     @admin.display(description=_("nine in ten within"))
     def nine_in_ten(self, mentor: Any) -> str | None:
         """Return how long nine in ten of the answers took at most."""
-        return _duration(mentor.times, "nine_in_ten")
+        return shown_times(mentor.times)[2]
 
 
-def _duration(times: AnswerTimes | None, name: str) -> str | None:
+def shown_times(times: AnswerTimes | None) -> tuple[int, str | None, str | None]:
+    """Return how many answers there were, and in words how long half of them, and nine in ten, took at most."""
     if times is None:
-        return None
+        return 0, None, None
+    return times.count, _duration(times.median), _duration(times.nine_in_ten)
+
+
+def _duration(time: timedelta) -> str:
     now = timezone.now()
-    return timesince(now - getattr(times, name), now)
+    return timesince(now - time, now)

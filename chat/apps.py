@@ -14,10 +14,11 @@ class ChatConfig(AppConfig):
         """Connect the receivers of signals."""
         from chat import groups
         from chat.bus import signals
-        from chat.moderation import reassignment
+        from chat.moderation import reassignment, report_metrics
         from chat.store import deletion
 
         signals.connect()
         deletion.connect()
         reassignment.connect()
         groups.connect(self)
+        report_metrics.register()

@@ -8,25 +8,28 @@ from django.apps.registry import Apps
 from django.contrib.auth.management import create_permissions
 from django.db.models.signals import post_migrate
 
-# Who mentors and mentored whom, who has written how much, who waits; no texts.
+# Who mentors and mentored whom, who has written how much, who waits; texts and reports, of which each look is recorded.
 SUPPORT = (
     "accounts.view_user",
     "accounts.view_userprofile",
     "chat.view_conversation",
     "chat.view_assignment",
     "chat.view_mentor",
+    "chat.view_message",
+    "chat.view_report",
 )
-# They deactivate and lock users, assign mentors, lock conversations, read texts, each of which is recorded, and export.
+# They deactivate and lock users, assign mentors, lock and export conversations, handle reports, and see who has looked.
 LEADS = (
     *SUPPORT,
     "accounts.change_user",
     "accounts.change_userprofile",
-    "chat.view_message",
     "chat.export_conversation",
     "chat.view_handoffnote",
     "chat.reassign_mentor",
     "chat.lock_people",
     "chat.lock_conversations",
+    "chat.change_report",
+    "chat.view_auditentry",
 )
 
 GROUPS = {"support": SUPPORT, "leads": LEADS}

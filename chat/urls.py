@@ -4,6 +4,7 @@ from django.urls import path, register_converter
 from django.urls.converters import IntConverter
 
 from chat import former_views, handoff_views, views
+from chat.report_view import ReportView
 from chat.wire.client_frames import parse_id
 
 
@@ -46,4 +47,5 @@ urlpatterns = [
         name="conversation-mark-read",
     ),
     path("conversations/<row_id:conversation_pk>/done/", views.DoneView.as_view(), name="conversation-done"),
+    path("messages/<row_id:message_pk>/report/", ReportView.as_view(), name="message-report"),
 ]

@@ -24,6 +24,7 @@ from chat.pagination import (
     history_page,
     ordered_conversations,
 )
+from chat.previews import is_preview
 from chat.runtime.database import until_unlocked
 from chat.store.overview import conversation_bodies
 from chat.wire.client_frames import MessagePost, parse_flag, parse_id, parse_query, read
@@ -81,7 +82,7 @@ class StudentConversationView(APIView):
     def get(self, request: Request) -> Response:
         """Return the conversation, made if missing."""
         user = _user(request)
-        conversation = services.student_conversation(user=user, create=not _is_preview(request))
+        conversation = services.student_conversation(user=user, create=not is_preview(request))
         return Response(msgspec.to_builtins(conversation_bodies([conversation.pk], user)[0]))
 
 
@@ -98,7 +99,7 @@ class MentorConversationsView(APIView):
         user = _user(request)
         mentor = services.mentor_profile(user=user)
         mine = ordered_conversations(Conversation.objects.filter(teacher=mentor), request)
-        if not _is_preview(request):
+        if not is_preview(request):
             until_unlocked(services.create_missing_conversations, mentor=mentor)
         paginator = ConversationPagination()
         # Select ids first: otherwise the overview would also be computed for skipped rows.
@@ -119,7 +120,7 @@ class MessagesView(APIView):
         user = _user(request)
         conversation = self.conversation(request, **kwargs)
         query = parse_query(dict(request.query_params.lists()), ["mark_read"])
-        mark = parse_flag(query, "mark_read", default=True) and not _is_preview(request)
+        mark = parse_flag(query, "mark_read", default=True) and not is_preview(request)
         page = history_page(conversation, request)
         if mark and until_unlocked(
             services.mark_read, conversation=conversation, reader=user, up_to=conversation.last_seq
@@ -161,7 +162,7 @@ class StudentMessagesView(MessagesView):
 
     def conversation(self, request: Request, **kwargs: Any) -> Conversation:
         """Return the student's conversation."""
-        return services.student_conversation(user=_user(request), create=not _is_preview(request))
+        return services.student_conversation(user=_user(request), create=not is_preview(request))
 
 
 class MentorMessagesView(MessagesView):
@@ -216,14 +217,3 @@ class DoneView(APIView):
             raise ClientError("not_a_participant", "You are not part of this conversation.", 403)
         until_unlocked(services.mark_done, conversation=conversation)
         return Response(msgspec.to_builtins(conversation_bodies([conversation.pk], user)[0]))
-
-
-# Browsers announce with these that nobody looks at the answer yet, maybe never: Sec-Purpose today, the others formerly.
-PREVIEW_HEADERS = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
-PREVIEWS = {"prefetch", "prerender", "preview"}
-
-
-def _is_preview(request: Request) -> bool:
-    """Whether the request must change nothing: HEAD, and what a browser fetches before anybody asks for it."""
-    purposes = {request.headers.get(name, "").partition(";")[0].strip().lower() for name in PREVIEW_HEADERS}
-    return request.method == "HEAD" or not purposes.isdisjoint(PREVIEWS)

@@ -257,6 +257,7 @@ ADDRESS_LIMIT = rate("ADDRESS_LIMIT", "600/m burst 600", burst_seconds=60)
 CHAT_MAX_MESSAGE_LENGTH = at_least(1, "CHAT_MAX_MESSAGE_LENGTH", 4000)
 CHAT_MAX_SOCKETS_PER_USER = at_least(1, "CHAT_MAX_SOCKETS_PER_USER", 20)
 CHAT_HEAL_SECONDS = at_least(1, "CHAT_HEAL_SECONDS", 30)
+AUDIT_KEEP_DAYS = at_least(30, "AUDIT_KEEP_DAYS", 1095)
 CHAT_MAX_FRAME_BYTES = 64 * 1024  # one message of a client; a longer one closes the socket with 1009
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024  # a POST; enough for 4,000 escaped code points
 

@@ -42,42 +42,45 @@ COLUMNS = {
     "GET no note": ("GET", "teacher/conversations/{no}/handoff-note/"),
     "POST its done": ("POST", "conversations/{its}/done/"),
     "POST no done": ("POST", "conversations/{no}/done/"),
+    "POST report of the student's": ("POST", "messages/{student}/report/"),
+    "POST report of the teacher's": ("POST", "messages/{teacher}/report/"),
+    "POST report of nobody's": ("POST", "messages/{nobody}/report/"),
 }
 
 # What each is answered, in the order of the columns; "sees": whether the conversation's messages may be shown to them.
-#                         own         listits         nobody's    former              note    done
-#                         get get pst get get pst mrk get pst mrk lst get pst get pst its no  its no  sees
+#                         own         listits         nobody's    former              note    done    report of
+#                         get get pst get get pst mrk get pst mrk lst get pst get pst its no  its no  stu tea no  sees
 MATRIX = """
-student                   200 200 201 403 403 403 200 403 403 403 200 404 404 404 404 403 403 403 403 yes
-teacher                   403 403 403 200 200 201 200 404 404 403 403 403 403 403 403 200 404 200 403 yes
-former mentor             403 403 403 200 200 403 200 404 404 403 403 403 403 403 403 200 404 403 403 yes
-teacher made a trainer    403 403 403 200 200 201 200 404 404 403 403 403 403 403 403 200 404 200 403 yes
-student of another mentor 200 200 201 403 403 403 200 403 403 403 200 200 403 404 404 403 403 403 403 yes
-student without mentor    404 404 404 403 403 403 200 403 403 403 200 200 403 404 404 403 403 403 403 yes
-other student             200 200 201 403 403 403 403 403 403 403 200 404 404 404 404 403 403 403 403 no
-other student, no mentor  404 404 404 403 403 403 403 403 403 403 200 404 404 404 404 403 403 403 403 no
-other teacher             403 403 403 200 404 404 403 404 404 403 403 403 403 403 403 404 404 403 403 no
-new mentor                403 403 403 200 404 404 403 404 404 403 403 403 403 403 403 404 404 403 403 no
-student turned teacher    403 403 403 200 404 404 403 404 404 403 403 403 403 403 403 404 404 403 403 no
-teacher turned student    404 404 404 403 403 403 403 403 403 403 200 404 404 404 404 403 403 403 403 no
-administrator by role     403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 no
-admin without profile     403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 no
-locked student            200 200 403 403 403 403 200 403 403 403 200 404 404 404 404 403 403 403 403 yes
-locked former student     404 404 404 403 403 403 200 403 403 403 200 200 403 404 404 403 403 403 403 yes
-locked teacher            403 403 403 200 200 403 200 404 404 403 403 403 403 403 403 200 404 200 403 yes
-student, locked there     200 200 403 403 403 403 200 403 403 403 200 404 404 404 404 403 403 403 403 yes
-teacher, locked there     403 403 403 200 200 403 200 404 404 403 403 403 403 403 403 200 404 200 403 yes
-anonymous                 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
-junk cookie               401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
-cookie with NUL           401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
-cookie too long           401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
-cookie not ASCII          401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
-expired session           401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
-signed out                401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
-password changed          401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
-deactivated student       401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
-deactivated teacher       401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
-deleted                   401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+student                   200 200 201 403 403 403 200 403 403 403 200 404 404 404 404 403 403 403 403 400 201 404 yes
+teacher                   403 403 403 200 200 201 200 404 404 403 403 403 403 403 403 200 404 200 403 201 400 404 yes
+former mentor             403 403 403 200 200 403 200 404 404 403 403 403 403 403 403 200 404 403 403 201 400 404 yes
+teacher made a trainer    403 403 403 200 200 201 200 404 404 403 403 403 403 403 403 200 404 200 403 201 400 404 yes
+student of another mentor 200 200 201 403 403 403 200 403 403 403 200 200 403 404 404 403 403 403 403 400 201 404 yes
+student without mentor    404 404 404 403 403 403 200 403 403 403 200 200 403 404 404 403 403 403 403 400 201 404 yes
+other student             200 200 201 403 403 403 403 403 403 403 200 404 404 404 404 403 403 403 403 404 404 404 no
+other student, no mentor  404 404 404 403 403 403 403 403 403 403 200 404 404 404 404 403 403 403 403 404 404 404 no
+other teacher             403 403 403 200 404 404 403 404 404 403 403 403 403 403 403 404 404 403 403 404 404 404 no
+new mentor                403 403 403 200 404 404 403 404 404 403 403 403 403 403 403 404 404 403 403 404 404 404 no
+student turned teacher    403 403 403 200 404 404 403 404 404 403 403 403 403 403 403 404 404 403 403 404 404 404 no
+teacher turned student    404 404 404 403 403 403 403 403 403 403 200 404 404 404 404 403 403 403 403 404 404 404 no
+administrator by role     403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 404 404 404 no
+admin without profile     403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 403 404 404 404 no
+locked student            200 200 403 403 403 403 200 403 403 403 200 404 404 404 404 403 403 403 403 400 201 404 yes
+locked former student     404 404 404 403 403 403 200 403 403 403 200 200 403 404 404 403 403 403 403 400 201 404 yes
+locked teacher            403 403 403 200 200 403 200 404 404 403 403 403 403 403 403 200 404 200 403 201 400 404 yes
+student, locked there     200 200 403 403 403 403 200 403 403 403 200 404 404 404 404 403 403 403 403 400 201 404 yes
+teacher, locked there     403 403 403 200 200 403 200 404 404 403 403 403 403 403 403 200 404 200 403 201 400 404 yes
+anonymous                 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+junk cookie               401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+cookie with NUL           401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+cookie too long           401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+cookie not ASCII          401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+expired session           401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+signed out                401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+password changed          401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+deactivated student       401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+deactivated teacher       401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
+deleted                   401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 401 no
 """
 ROWS = [(line[:26].strip(), line[26:].split()) for line in MATRIX.strip().splitlines()]
 
@@ -190,6 +193,9 @@ async def test_everyone_sees_and_does_only_what_they_may(
     conversation = await sync_to_async(conversation_of)(live_people.student, live_people.teacher)
     for sender, text in zip((live_people.student, live_people.teacher), SECRET_TEXTS, strict=True):
         await sync_to_async(say)(conversation, sender, text)
+    newest = await Message.objects.alatest("pk")
+    ids = {"its": conversation.pk, "no": conversation.pk + 1000}
+    ids |= {"student": newest.pk - 1, "teacher": newest.pk, "nobody": newest.pk + 1000}
     before = await rows(conversation)
     client = AsyncClient()
     if key := await sync_to_async(person)(kind, live_people):
@@ -197,7 +203,7 @@ async def test_everyone_sees_and_does_only_what_they_may(
 
     answers, shown = [], []
     for verb, template in COLUMNS.values():
-        path = "/api/v1/chat/" + template.format(its=conversation.pk, no=conversation.pk + 1000)
+        path = "/api/v1/chat/" + template.format(**ids)
         body = json.dumps({"content": "written by whoever this is"}) if verb == "POST" else ""
         response = await client.generic(verb, path, body, content_type="application/json")
         answers.append(str(response.status_code))

@@ -13,8 +13,8 @@ from django.urls import reverse
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.groups import SUPPORT
-from chat.models import Conversation
-from tests.admin import MESSAGES, USERS, act, change_url, open_page, rows, told
+from chat.models import AuditEntry, Conversation
+from tests.admin import CONVERSATIONS, MESSAGES, PROFILES, USERS, act, change_url, open_page, rows, told
 from tests.people import PASSWORD, People, client_of, make_user, say
 
 ALL = ("add", "change", "delete", "view")
@@ -204,7 +204,12 @@ def test_no_list_tells_letters_of_texts_or_passwords(people: People, browser: Cl
     for name, lookups in {
         "accounts_user": ["password__startswith", f"profile__{prefix}{message}", "user_permissions__codename"],
         "accounts_userprofile": ["user__password__startswith", f"{prefix}{message}"],
-        "chat_conversation": [message, "messages__content__regex", "student__user__password__startswith"],
+        "chat_conversation": [
+            message,
+            "messages__search_text__contains",
+            "messages__content__regex",
+            "student__user__password__startswith",
+        ],
     }.items():
         for lookup in lookups:
             answers = [browser.get(reverse(f"admin:{name}_changelist"), {lookup: text}) for text in ("a", "z")]
@@ -241,14 +246,19 @@ def member(name: str) -> User:
     return user
 
 
-def test_support_sees_who_talks_with_whom_and_changes_nothing(people: People) -> None:
+def test_support_reads_with_a_record_and_changes_nothing(people: People) -> None:
     message = say(people.conversation, people.student, "a secret")[0]
-    browser = client_of(member("support"))
-    pages = [people.student, people.student.profile, people.conversation]
+    helper = member("support")
+    browser = client_of(helper)
+    pages = [people.student, people.student.profile, people.conversation, message]
     assert {browser.get(change_url(row)).status_code for row in pages} == {200}
     assert {browser.post(change_url(row), {"full_name": "x"}).status_code for row in pages} == {403}
-    assert {browser.get(path).status_code for path in (MESSAGES, change_url(message))} == {403}
-    assert "action" not in open_page(browser, USERS)
+    assert [row[4] for row in rows(browser, MESSAGES)] == ["a secret"]
+    assert AuditEntry.objects.filter(actor_id=helper.pk, detail=f"messages {message.pk}").count() == 1
+    for name in ("chat_auditentry_changelist", "chat_dashboard"):
+        assert browser.get(reverse(f"admin:{name}")).status_code == 403
+    for path in (USERS, PROFILES, CONVERSATIONS, MESSAGES):
+        assert "action" not in open_page(browser, path)
 
 
 def test_leads_assign_mentors_deactivate_and_read_with_a_record(people: People) -> None:
@@ -260,7 +270,8 @@ def test_leads_assign_mentors_deactivate_and_read_with_a_record(people: People) 
     assert UserProfile.objects.get(user=people.student).mentor == people.trainer.profile
     assert told(act(browser, "deactivate", people.stranger))[-1] == "1 user deactivated."
     assert [row[4] for row in rows(browser, MESSAGES)] == ["a secret"]
-    assert LogEntry.objects.filter(user=lead, change_message__startswith="Looked at messages").count() == 1
+    assert AuditEntry.objects.filter(actor_id=lead.pk, detail__startswith="messages").count() == 1
+    assert browser.get(reverse("admin:chat_auditentry_changelist")).status_code == 200
 
 
 def test_a_migration_restores_the_groups_and_keeps_their_members(people: People) -> None:

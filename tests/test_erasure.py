@@ -24,10 +24,12 @@ from django.utils import timezone
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.bus.events import TextsErased
+from chat.errors import ClientError
 from chat.live.conversation_feed import ConversationFeed
-from chat.models import Conversation, LastSeen, Message
+from chat.models import Conversation, LastSeen, Message, Report, ReportedMessage
 from chat.moderation import erasure
 from chat.moderation.erasure import erase_person
+from chat.moderation.reports import report_message
 from chat.store.batch import Sent, store
 from tests.conftest import Connect
 from tests.contract import check_frame
@@ -74,7 +76,7 @@ def killed_at(call: int) -> Iterator[list[str]]:
 
 def erase(person: User) -> None:
     """As the command does it."""
-    assert erase_person(person=User.objects.get(pk=person.pk))
+    assert erase_person(person=User.objects.get(pk=person.pk), by=None)
 
 
 def talk(people: People) -> Conversation:
@@ -123,7 +125,9 @@ def erased(before: dict[str, Any], person: User, sessions: list[str]) -> dict[st
         "user": nobody | dict.fromkeys(("is_active", "is_staff", "is_superuser", "password"), False),
         "profile": before["profile"] | {"full_name": ""},
         "messages": [
-            row | {"content": "", "client_id": None, "is_erased": True} if row["sender_id"] == mine else row
+            row | {"content": "", "client_id": None, "search_text": "", "is_erased": True}
+            if row["sender_id"] == mine
+            else row
             for row in before["messages"]
         ],
         "log": [row | {"object_repr": f"erased-{mine}", "change_message": ""} for row in before["log"]],
@@ -141,6 +145,20 @@ def test_texts_name_address_and_password_are_gone_and_the_rest_stays(people: Peo
     assert len(before["log"]) == 2
     erase(people.student)
     assert state(people) == erased(before, people.student, [kept])
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_copies_in_reports_are_gone_unless_they_are_to_be_kept(people: People, keep: bool) -> None:
+    [theirs] = say(people.conversation, people.teacher, "of the teacher")
+    [mine] = say(people.conversation, people.student, "our secret")
+    for user, message in ((people.student, theirs), (people.teacher, mine)):
+        report_message(user=user, message_id=message.pk, body={"reason": f"by {user.username}"})
+    call_command("erase_person", "student", "--yes", *(["--keep-reports"] if keep else []), stdout=io.StringIO())
+    gone = (lambda text: text) if keep else (lambda text: "")
+    copies = ReportedMessage.objects.order_by("report", "seq").values_list("content", flat=True)
+    assert list(copies) == ["of the teacher", gone("our secret")] * 2
+    assert list(Report.objects.order_by("pk").values_list("reason", flat=True)) == [gone("by student"), "by teacher"]
+    assert list(Message.objects.order_by("pk").values_list("search_text", flat=True)) == ["of the teacher", ""]
 
 
 def test_only_the_number_and_the_role_of_an_erased_person_are_shown(people: People) -> None:
@@ -222,10 +240,10 @@ def test_it_stops_at_its_time_and_goes_on_when_it_is_called_again(
     monkeypatch.setattr(erasure, "ERASED_AT_ONCE", 2)
     talk(people)
     counts: list[int] = []
-    assert not erase_person(person=people.student, until=0, on_batch=counts.append)
+    assert not erase_person(person=people.student, by=None, until=0, on_batch=counts.append)
     assert counts == [2]
     assert User.objects.get(pk=people.student.pk).username == "student"
-    assert erase_person(person=User.objects.get(pk=people.student.pk), on_batch=counts.append)
+    assert erase_person(person=User.objects.get(pk=people.student.pk), by=None, on_batch=counts.append)
     assert counts == [2, 2, 1]
     assert not Message.objects.filter(content="our secret").exists()
 
@@ -252,6 +270,33 @@ def test_a_message_that_the_person_sends_meanwhile_does_not_survive(live_people:
     assert refusal(refused) == CLOSED
 
 
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="on SQLite the report holds the whole database")
+def test_a_report_that_is_made_meanwhile_copies_no_text(live_people: People) -> None:
+    """It has found the message, and holds the row of who reports it; then the text is erased."""
+    people = live_people
+    [message] = say(people.conversation, people.student, "our secret")
+    body = {"reason": ""}
+    reporting = threading.Thread(
+        target=closing(lambda: report_message(user=people.teacher, message_id=message.pk, body=body))
+    )
+    with paused_after("FOR NO KEY UPDATE") as (made, go_on):
+        reporting.start()
+        assert made.wait(5)
+        erase(people.student)
+        go_on.set()
+        reporting.join(10)
+    assert list(ReportedMessage.objects.values_list("message_id", "content")) == [(message.pk, "")]
+
+
+def test_whoever_is_erased_reports_nothing_any_more(people: People) -> None:
+    [message] = say(people.conversation, people.teacher, "hello")
+    as_before = User.objects.select_related("profile").get(pk=people.student.pk)
+    erase(people.student)
+    with pytest.raises(ClientError, match="No such message"):
+        report_message(user=as_before, message_id=message.pk, body={"reason": "our secret"})
+    assert not Report.objects.exists()
+
+
 def closing(call: Any) -> Any:
     """Return the call, after which the thread's connection is closed."""
 
@@ -275,7 +320,7 @@ def test_somebody_who_is_let_in_again_meanwhile_is_shut_out_again(people: People
             User.objects.filter(pk=people.student.pk).update(is_active=True)
             say(people.conversation, people.student, "late")
 
-    assert erase_person(person=people.student, on_batch=let_in)
+    assert erase_person(person=people.student, by=None, on_batch=let_in)
     assert not User.objects.get(pk=people.student.pk).is_active
     assert not Message.objects.filter(sender=people.student).exclude(content="").exists()
 
@@ -436,8 +481,8 @@ def test_a_batch_leaves_out_what_is_locked_and_the_next_round_takes_it(holder: H
         seen.append(count)
         holder.commit()
 
-    assert not erase_person(person=live_people.student, until=time.monotonic())
+    assert not erase_person(person=live_people.student, by=None, until=time.monotonic())
     assert mine.exclude(content="").count() == 1
-    assert erase_person(person=live_people.student, on_batch=let_go)
+    assert erase_person(person=live_people.student, by=None, on_batch=let_go)
     assert seen == [1, 1]
     assert not mine.exclude(content="").exists()

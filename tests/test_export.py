@@ -22,6 +22,7 @@ from chat.models import Conversation, LastSeen, Message
 from chat.moderation import export as export_module
 from chat.moderation.erasure import erase_person
 from chat.moderation.export import COLUMNS, export_of_conversations, export_of_person, export_parts, shown_cell, stream
+from chat.moderation.reports import report_message
 from tests.people import People, conversation_object, conversation_of, fill, message_object, profile_object, say
 
 FILES = ["messages.json", "messages.csv", "SHA256SUMS"]
@@ -110,6 +111,8 @@ def test_a_person_is_exported_with_former_conversations(people: People, tmp_path
     [old] = say(former, people.trainer, "then")
     [new] = say(people.conversation, people.student, "now")
     say(people.other_conversation, people.trainer, "of others")
+    report, _ = report_message(user=people.student, message_id=old.pk, body={"reason": "not right"})
+    report_message(user=people.teacher, message_id=new.pk, body={})  # of which the student is not told
     LastSeen.objects.create(user=people.student, at=timezone.now())
     person = json.loads(exported(tmp_path, "--user", "student")["messages.json"])
     seen = LastSeen.objects.get(user=people.student).at
@@ -132,6 +135,16 @@ def test_a_person_is_exported_with_former_conversations(people: People, tmp_path
             "date_joined": moment(people.student.date_joined),
             "last_login": None,
             "last_seen": moment(seen),
+            "reports": [
+                {
+                    "id": report.pk,
+                    "message": old.pk,
+                    "state": "open",
+                    "created_at": moment(report.created_at),
+                    "conversation": former.pk,
+                    "reason": "not right",
+                }
+            ],
         },
         "conversations": [
             conversation_object(former, people.student, last=old, unread=1, is_active=False)
@@ -154,7 +167,7 @@ def test_a_mentor_and_somebody_without_a_profile_are_exported(people: People, tm
 def test_nothing_of_an_erased_person_is_exported_but_their_number_and_role(people: People, tmp_path: Path) -> None:
     say(people.conversation, people.student, "our secret")
     say(people.conversation, people.teacher, "answer")
-    assert erase_person(person=people.student)
+    assert erase_person(person=people.student, by=None)
     files = exported(tmp_path, "--conversation", people.conversation.pk)
     for content in files.values():
         assert not any(secret in content for secret in (b"our secret", b"Student", b"student@"))

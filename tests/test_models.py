@@ -49,6 +49,7 @@ def test_a_message_moves_the_conversations_counters_and_nothing_else(people: Peo
         "seq": 1,
         "client_id": "a",
         "is_erased": False,
+        "search_text": "later",
     }
 
 

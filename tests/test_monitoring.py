@@ -25,13 +25,16 @@ QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 VARIABLES = SECRETS | {"METRICS_TOKEN": "t" * 16}
 
-# What a scrape adds, and what the pool, which SQLite has not, tells: see test_metrics_of_http.py.
+# What a scrape adds, what the pool, which SQLite has not, tells (test_metrics_of_http.py), and what is told when the
+# database has answered (test_reports.py).
 ADDED = {
     "up": set(),
     "qader_database_pool_connections": {"state"},
     "qader_database_pool_max": set(),
     "qader_database_pool_waiting": set(),
     "qader_database_pool_timeouts_total": set(),
+    "qader_reports_unfinished": set(),
+    "qader_reports_oldest_seconds": set(),
 }
 OF_A_SCRAPE = {"job", "instance"}
 

@@ -35,6 +35,7 @@ OPERATIONS = {
     "GET /api/v1/chat/teacher/conversations/{conversation_pk}/handoff-note/": {200, 401, 403, 404, 429},
     "POST /api/v1/chat/conversations/{conversation_pk}/mark-read/": {200, 401, 403, 404, 413, 429},
     "POST /api/v1/chat/conversations/{conversation_pk}/done/": {200, 401, 403, 404, 413, 429},
+    "POST /api/v1/chat/messages/{message_pk}/report/": {200, 201, 401, 403, 404, 413, 415, 429},
     "GET /api/v1/notify/push-key/": {200, 401, 404},
     "POST /api/v1/notify/subscriptions/": {200, 201, 401, 403, 404, 413, 415},
     "DELETE /api/v1/notify/subscriptions/": {204, 401, 403, 413, 415},

@@ -8,8 +8,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from chat.models import Conversation, Message
+from accounts.models import User
+from chat.models import AuditEntry, Conversation, Message, Report, ReportOutcome, ReportState
 from chat.moderation import old_messages as purging
+from chat.moderation.reports import handle_report, report_message
 from tests.conftest import Connect
 from tests.holder import Holder
 from tests.people import People, client_of, fill, message_object, say
@@ -100,6 +102,39 @@ def test_what_is_locked_is_left_to_the_next_purge(holder: Holder, live_people: P
     assert purge() == "Purged 3 messages older than 365 days.\n"
     holder.commit()
     assert purge() == "Purged 1 messages older than 365 days.\n"
+
+
+def report_of(message: Message, reporter: User) -> Report:
+    return report_message(user=reporter, message_id=message.pk, body={})[0]
+
+
+def test_what_an_unfinished_report_is_about_stays_until_the_report_is_closed(people: People) -> None:
+    messages = aged(people.conversation, 10, 0)
+    reports = [report_of(messages[number], people.student) for number in (1, 3, 5)]
+    by = people.admin
+    handle_report(reports[1], by=by, state=ReportState.HANDLING)
+    handle_report(reports[2], by=by, state=ReportState.CLOSED, outcome=ReportOutcome.UNFOUNDED)
+    assert purge(YEAR, "--dry-run").startswith("8 messages of 1 conversations")
+    assert purge() == "Purged 8 messages older than 365 days.\n"
+    left = Message.objects.order_by("pk").values_list("pk", flat=True)
+    assert list(left) == [messages[1].pk, messages[3].pk]
+    assert {report.copies.count() for report in reports} == {7, 9, 10}
+    for report in reports[:2]:
+        handle_report(report, by=by, state=ReportState.CLOSED, outcome=ReportOutcome.TALKED)
+    assert purge() == "Purged 2 messages older than 365 days.\n"
+
+
+def test_a_purge_is_recorded_first_with_how_many_there_are(people: People) -> None:
+    aged(people.conversation, 10, 5)
+    purge(YEAR, "--dry-run")
+    assert not AuditEntry.objects.exists()
+    purge()
+    purge()  # finds nothing
+    day = timezone.now() - timedelta(days=365)
+    fields = ("actor_id", "action", "conversation_id", "person_id", "detail")
+    assert list(AuditEntry.objects.values_list(*fields)) == [
+        (None, "purged", None, None, f"messages before {day:%Y-%m-%d}: 10")
+    ]
 
 
 def test_history_count_and_cursors_go_on(people: People) -> None:

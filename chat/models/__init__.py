@@ -1,6 +1,7 @@
 """The tables of conversations, and the queries on them: one module for what changes together."""
 
 from chat.models.answer import Answer
+from chat.models.audit import AuditAction, AuditEntry
 from chat.models.conversation import (
     ANSWERABLE,
     Conversation,
@@ -13,11 +14,14 @@ from chat.models.conversation import (
 from chat.models.mentor import Mentor
 from chat.models.moderation import Assignment, HandoffNote
 from chat.models.notice_times import after_reading, notice_delay
+from chat.models.reports import Report, ReportedMessage, ReportOutcome, ReportState
 
 __all__ = [
     "ANSWERABLE",
     "Answer",
     "Assignment",
+    "AuditAction",
+    "AuditEntry",
     "Conversation",
     "ConversationQuerySet",
     "HandoffNote",
@@ -25,6 +29,10 @@ __all__ = [
     "Mentor",
     "Message",
     "MessageQuerySet",
+    "Report",
+    "ReportOutcome",
+    "ReportState",
+    "ReportedMessage",
     "after_reading",
     "notice_delay",
     "take_seq",

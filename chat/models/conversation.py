@@ -8,7 +8,7 @@ that clock does, as after a fail-over: `updated_at` is never before its newest m
 """
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from django.conf import settings
 from django.db import models, transaction
@@ -17,6 +17,7 @@ from django.db.models.functions import Coalesce, Greatest, Now
 from django.utils.translation import gettext_lazy as _
 
 from accounts.models import MENTOR_ROLES, RoleChoices, User, UserProfile
+from accounts.names import search_text
 from chat.models.answer import Answer
 from chat.models.notice_times import notice_delay
 
@@ -227,6 +228,17 @@ class MessageQuerySet(models.QuerySet["Message"]):
         return self.select_related("sender__profile")
 
 
+AllMessages = models.Manager.from_queryset(MessageQuerySet)
+
+
+class MessageManager(AllMessages["Message"]):
+    """Messages without what only searches read."""
+
+    def get_queryset(self) -> MessageQuerySet:
+        """Return all messages; `search_text` is as long as the text, and is not loaded."""
+        return cast(MessageQuerySet, super().get_queryset().defer("search_text"))
+
+
 class Message(models.Model):
     """A message of a conversation. It never changes, except that it becomes read, or is erased with its sender."""
 
@@ -242,8 +254,10 @@ class Message(models.Model):
     seq = models.PositiveBigIntegerField(_("number"), editable=False)
     client_id = models.CharField(max_length=64, null=True, blank=True, editable=False)  # noqa: DJ001 - nulls never clash
     is_erased = models.BooleanField(_("erased"), default=False, db_default=False, editable=False)  # without its text
+    # What searches compare, see `accounts.names.search_text`. Null: not filled yet, see `manage.py fold_search_texts`.
+    search_text = models.TextField(null=True, blank=True, editable=False)  # noqa: DJ001
 
-    objects = MessageQuerySet.as_manager()
+    objects = MessageManager()
 
     class Meta:
         verbose_name = _("message")
@@ -257,7 +271,8 @@ class Message(models.Model):
         indexes = [
             models.Index(
                 fields=["conversation", "sender", "seq"], condition=Q(is_read=False), name="chat_message_unread"
-            )
+            ),
+            models.Index(fields=["id"], condition=Q(search_text=None), name="chat_message_unfolded"),
         ]
 
     def __str__(self) -> str:
@@ -267,6 +282,7 @@ class Message(models.Model):
         """Save; a new message without a `seq` gets the next one of its conversation, and the time unless it has one."""
         if not self._state.adding or self.seq is not None:
             return super().save(*args, **kwargs)
+        self.search_text = search_text(self.content)
         with transaction.atomic():
             self.seq, self.timestamp = take_seq(self.conversation_id, self.sender_id, self.timestamp)
             super().save(*args, **kwargs)

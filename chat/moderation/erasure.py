@@ -18,26 +18,34 @@ from django.db.models import Q
 from accounts.models import User, UserProfile
 from chat.bus.event_bus import publish
 from chat.bus.events import TextsErased
-from chat.models import LastSeen, Message, MessageQuerySet
+from chat.models import AuditAction, LastSeen, Message, MessageQuerySet, Report, ReportedMessage
+from chat.moderation.audit import record
 from chat.runtime.database import LOCKED_SECONDS, until_unlocked
 
 ERASED_AT_ONCE = 500  # messages in one transaction, and in one event: about 20 ms
 SESSIONS_AT_ONCE = 1000
 # What is left of a message. Whatever else is ever made from a text belongs here.
-EMPTY = {"content": "", "client_id": None, "is_erased": True}
+EMPTY = {"content": "", "client_id": None, "search_text": "", "is_erased": True}
 
 
 def erase_person(
-    *, person: User, until: float = math.inf, on_batch: Callable[[int], object] = lambda count: None
+    *,
+    person: User,
+    by: User | None,
+    keep_reports: bool = False,
+    until: float = math.inf,
+    on_batch: Callable[[int], object] = lambda count: None,
 ) -> bool:
     """Erase this person; return whether nothing is left to be done. Otherwise call it again.
 
+    `by` is who does it, None for a command. With `keep_reports`, what reports have of their texts stays.
     No batch begins after `until`, a time of `time.monotonic()`. `on_batch` is called with the number of messages of
     each batch. A message that the person sends meanwhile is refused or erased, too. The sockets of their conversations
     receive an event after each batch, and the person's own are closed. Erasing somebody again changes nothing.
     """
     if person.is_erased:
         return True
+    record(AuditAction.ERASED, actor_id=by.pk if by else None, person_id=person.pk, detail="begun")
     # Also what is erased already: whoever was killed may have told nobody of their last batch.
     messages = messages_of(person)
     while True:
@@ -47,7 +55,7 @@ def erase_person(
             on_batch(count)
             if time.monotonic() > until:
                 return False
-        if until_unlocked(_erase_name, person.pk):
+        if until_unlocked(_erase_name, person.pk, by, keep_reports):
             return True
         if time.monotonic() > until:
             return False
@@ -113,7 +121,7 @@ def _erase_batch(messages: MessageQuerySet) -> list[Message]:
 
 
 @transaction.atomic
-def _erase_name(person_id: int) -> bool:
+def _erase_name(person_id: int, by: User | None, keep_reports: bool) -> bool:
     """Erase the rest, if no text is left and nobody has let the person in again; return whether it did."""
     profile = UserProfile.objects.select_for_update(no_key=True).filter(user=person_id).first()
     user = User.objects.select_for_update().get(pk=person_id)
@@ -125,11 +133,21 @@ def _erase_name(person_id: int) -> bool:
     _erase_account(user)
     _erase_log(user, profile)
     LastSeen.objects.filter(user=user).delete()
+    if not keep_reports:
+        _erase_reports(person_id)
+    detail = "done, reports kept" if keep_reports else "done"
+    record(AuditAction.ERASED, actor_id=by.pk if by else None, person_id=person_id, detail=detail)
     return True
 
 
 def _is_left(user: User) -> bool:
     return messages_of(user).filter(is_erased=False).exists()
+
+
+def _erase_reports(person_id: int) -> None:
+    """Take their texts out of reports; no new copy is made of them, because their messages are empty by now."""
+    ReportedMessage.objects.filter(sender_id=person_id).update(content="")
+    Report.objects.filter(reporter_id=person_id).update(reason="")
 
 
 def _erase_account(user: User) -> None:

@@ -12,10 +12,11 @@ from django.db.models import Q
 from accounts.models import User
 from accounts.serializers import me_body
 from chat.errors import UnavailableError
-from chat.models import Conversation, LastSeen, Message
+from chat.models import AuditAction, AuditEntry, Conversation, LastSeen, Message, Report
+from chat.moderation.audit import record_all
 from chat.moderation.zip_stream import zip_parts
 from chat.runtime.database import in_database
-from chat.wire.server_frames import MessageBody, conversation_body, message_body
+from chat.wire.server_frames import MessageBody, conversation_body, message_body, report_body
 
 MESSAGES_PER_PAGE = 200
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # without it, spreadsheets take UTF-8 for something else
@@ -54,6 +55,20 @@ def export_of_person(person: User, folder: str = "") -> Export:
 def export_of_conversations(ids: Collection[int]) -> Export:
     """Return the export of these conversations, as their students see them."""
     return Export(list(Conversation.objects.filter(pk__in=ids).order_by("pk").values_list("pk", "last_seq")))
+
+
+def record_export(exports: Iterable[Export], *, by: User | None) -> None:
+    """Record what is taken out, by whom, None for a command: each person, and each conversation."""
+    record_all(
+        AuditEntry(
+            action=AuditAction.EXPORTED,
+            actor_id=by.pk if by else None,
+            conversation_id=conversation_id,
+            person_id=export.person.pk if export.person else None,
+        )
+        for export in exports
+        for conversation_id in ([None] if export.person else []) + [found for found, _ in export.ends]
+    )
 
 
 def export_parts(exports: Sequence[Export], on_page: OnPage = lambda count: None) -> Iterator[bytes]:
@@ -169,4 +184,13 @@ def _stored_about(person: User | None) -> dict[str, Any] | None:
     account = {name: getattr(person, name) for name in ("is_active", "date_joined", "last_login")}
     seen = LastSeen.objects.filter(user=person).values_list("at", flat=True).first()
     me: dict[str, Any] = msgspec.to_builtins(me_body(person))
-    return me | account | {"last_seen": seen}
+    return me | account | {"last_seen": seen, "reports": _reports_by(person)}
+
+
+def _reports_by(person: User) -> list[dict[str, Any]]:
+    """Return the reports that they made, without what the staff noted. Nobody is told who reported them."""
+    rows = Report.objects.filter(reporter_id=person.pk).order_by("pk")
+    return [
+        msgspec.to_builtins(report_body(row)) | {"conversation": row.conversation_id, "reason": row.reason}
+        for row in rows
+    ]

@@ -8,7 +8,8 @@ from django.db import transaction
 from accounts.models import User, UserProfile
 from chat.bus.event_bus import publish
 from chat.bus.events import AccessChanged, ConversationLockChanged
-from chat.models import Conversation
+from chat.models import AuditAction, Conversation
+from chat.moderation.audit import record
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,8 @@ def _set_conversation(conversation: Conversation, is_locked: bool, by: User) -> 
     with transaction.atomic():
         changed = rows.update(is_locked=is_locked)
         if changed:
-            logger.info("user %s %s conversation %s", by.pk, _verb(is_locked), conversation.pk)
+            logger.info("user %s %s conversation %s", by.pk, _action(is_locked), conversation.pk)
+            record(_action(is_locked), actor_id=by.pk, conversation_id=conversation.pk)
             event = ConversationLockChanged(conversation.pk)
             transaction.on_commit(partial(publish, event), robust=True)
     conversation.is_locked = is_locked
@@ -50,11 +52,12 @@ def _set_person(person: UserProfile, is_locked: bool, by: User) -> bool:
     with transaction.atomic():
         changed = rows.update(is_locked=is_locked)
         if changed:
-            logger.info("user %s %s user %s", by.pk, _verb(is_locked), person.user_id)
+            logger.info("user %s %s user %s", by.pk, _action(is_locked), person.user_id)
+            record(_action(is_locked), actor_id=by.pk, person_id=person.user_id)
             transaction.on_commit(partial(publish, AccessChanged(person.user_id)), robust=True)
     person.is_locked = is_locked
     return bool(changed)
 
 
-def _verb(is_locked: bool) -> str:
-    return "locked" if is_locked else "unlocked"
+def _action(is_locked: bool) -> AuditAction:
+    return AuditAction.LOCKED if is_locked else AuditAction.UNLOCKED

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 
-from chat.models import Message, MessageQuerySet
+from chat.models import Message, MessageQuerySet, Report
 from chat.runtime.database import until_unlocked
 
 PURGED_AT_ONCE = 500  # messages in one transaction: about 10 ms
@@ -14,8 +15,12 @@ IDS_AT_ONCE = 20_000  # that one statement looks at
 
 
 def old_messages(before: datetime) -> MessageQuerySet:
-    """Return the messages that may go: those sent before this time. What is kept although it is old belongs here."""
-    return Message.objects.filter(timestamp__lt=before)
+    """Return the messages that may go: those sent before this time, except those that an unfinished report is about.
+
+    What else is kept although it is old belongs here.
+    """
+    reports = Report.objects.unfinished().filter(message_id=OuterRef("pk"))
+    return Message.objects.filter(~Exists(reports), timestamp__lt=before)
 
 
 def purge_messages(messages: MessageQuerySet) -> Iterator[int]:
@@ -41,6 +46,8 @@ def purge_messages(messages: MessageQuerySet) -> Iterator[int]:
 @transaction.atomic
 def _purge_batch(messages: MessageQuerySet) -> int:
     rows = messages.select_for_update(skip_locked=True).order_by("pk").values_list("pk", flat=True)
-    found = list(rows[:PURGED_AT_ONCE])
+    locked = list(rows[:PURGED_AT_ONCE])
+    # Asked again: what was reported before it was locked stays, and nobody can report it now.
+    found = list(messages.filter(pk__in=locked).values_list("pk", flat=True))
     Message.objects.filter(pk__in=found).delete()
     return len(found)

@@ -17,7 +17,8 @@ from django.utils.translation import gettext_lazy as _
 from accounts.models import User, UserProfile
 from chat.bus.event_bus import publish
 from chat.bus.events import AccessChanged
-from chat.models import Assignment, Conversation, HandoffNote
+from chat.models import Assignment, AuditAction, Conversation, HandoffNote
+from chat.moderation.audit import record
 from chat.wire.moderation import HandoffNoteBody
 
 logger = logging.getLogger(__name__)
@@ -108,5 +109,17 @@ def _record(student: UserProfile, former_id: int | None) -> Assignment:
     if student.mentor is not None:
         Conversation.get_or_create_conversation(student_profile=student, teacher_profile=student.mentor)
     by = student.changed_by
-    logger.info("mentor of user %s changed by user %s", student.user_id, by.pk if by else None)
+    by_id = by.pk if by else None
+    logger.info("mentor of user %s changed by user %s", student.user_id, by_id)
+    record(AuditAction.REASSIGNED, actor_id=by_id, person_id=student.user_id, detail=_change(student, former_id))
     return Assignment.objects.create(student=student, former_id=former_id, mentor=student.assigned_mentor, by=by)
+
+
+def _change(student: UserProfile, former_id: int | None) -> str:
+    """Return which users were and are the mentor, for the audit trail."""
+    former = UserProfile.objects.filter(pk=former_id).first() if former_id else None
+    return f"mentor: {_number(former)} before, {_number(student.mentor)} now"
+
+
+def _number(profile: UserProfile | None) -> str:
+    return f"user {profile.user_id}" if profile else "nobody"

@@ -177,6 +177,11 @@ def submit_write(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
     return write_threads().submit(work)
 
 
+def submit_read(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
+    """Run `function` in one of the threads for sockets; nobody waits for it."""
+    return threads().submit(lambda: _keeping_connection(function, *args, **kwargs))
+
+
 def fetch(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Return the rows of a fixed statement whose best plan does not depend on the parameters.
 

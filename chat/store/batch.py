@@ -13,6 +13,7 @@ from django.db.models import Q
 from django.utils import timezone
 
 from accounts.models import MENTOR_ROLES, RoleChoices
+from accounts.names import search_text
 from accounts.serializers import ProfileBody
 from chat.bus.events import MessagePosted
 from chat.errors import ClientError, UnavailableError, refusal
@@ -41,7 +42,8 @@ STATEMENT = """
 WITH given AS MATERIALIZED (
     SELECT *
     FROM unnest(%(n)s::int[], %(conversation)s::bigint[], %(sender)s::bigint[], %(content)s::text[],
-        %(client_id)s::text[]) AS given (n, conversation_id, sender_id, content, client_id)
+        %(client_id)s::text[], %(search_text)s::text[])
+        AS given (n, conversation_id, sender_id, content, client_id, search_text)
 ), conversation AS MATERIALIZED (
     SELECT *, version = (SELECT xmin FROM chat_conversation WHERE id = conversation_id) AS is_current FROM (
         SELECT id AS conversation_id, last_seq, updated_at, student_id, teacher_id, is_locked, waiting_since,
@@ -76,8 +78,9 @@ WITH given AS MATERIALIZED (
         OFFSET 0
     ))
 ), inserted AS (
-    INSERT INTO chat_message (id, conversation_id, sender_id, content, timestamp, is_read, seq, client_id)
-    SELECT id, conversation_id, sender_id, content, sent_at, false, seq, client_id FROM allowed
+    INSERT INTO chat_message
+        (id, conversation_id, sender_id, content, timestamp, is_read, seq, client_id, search_text)
+    SELECT id, conversation_id, sender_id, content, sent_at, false, seq, client_id, search_text FROM allowed
 ), counted AS (
     UPDATE chat_conversation SET last_seq = newest.seq, updated_at = newest.sent_at,
         answered_seq = coalesce(newest.answered, answered_seq),
@@ -219,6 +222,7 @@ def _parameters(batch: Sequence[Draft]) -> dict[str, Any]:
         "sender": [draft.sender_id for draft in batch],
         "content": [draft.content for draft in batch],
         "client_id": [draft.client_id for draft in batch],
+        "search_text": [draft.content and search_text(draft.content) for draft in batch],
         "student": RoleChoices.STUDENT.value,
         "mentors": [role.value for role in MENTOR_ROLES],
         "notice_delay": None if delay is None else f"{delay.total_seconds()} s",
@@ -385,6 +389,7 @@ def _message(draft: Draft, conversation: Conversation | None, now: datetime) -> 
         sender=member.user,
         content=draft.content,
         client_id=draft.client_id,
+        search_text=search_text(draft.content),
         seq=conversation.last_seq,
         timestamp=conversation.updated_at,
     )

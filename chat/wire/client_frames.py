@@ -46,6 +46,12 @@ class SendMessage(MessagePost, frozen=True, rename={"content": "message"}):
     content: Content
 
 
+class ReportPost(msgspec.Struct, frozen=True):
+    """A report of a message."""
+
+    reason: Annotated[str, Meta(description="Why, for the staff alone; at most 1,000 code points.")] | None = None
+
+
 class ClientFrame(msgspec.Struct, frozen=True, tag_field="type"):
     """Base of all other frames of clients. To add a kind of frame to the protocol, add a subclass."""
 
@@ -136,6 +142,7 @@ _WRONG = {
     "content": "Message content must be text.",
     "client_id": f"client_id must be text of 1 to {MAX_CLIENT_ID_LENGTH} characters.",
     "message_id": "message_id must be a number or a string.",
+    "reason": "reason must be text.",
     "is_typing": "is_typing must be true or false.",
 }
 
@@ -162,7 +169,11 @@ def _check_storable(text: str | None, field: str) -> None:
         raise ClientError("invalid_characters", "The text has characters that cannot be stored.", field=field)
 
 
-_CHECKS: dict[str, Callable[[Any, str], None]] = {"content": _check_content, "client_id": _check_storable}
+_CHECKS: dict[str, Callable[[Any, str], None]] = {
+    "content": _check_content,
+    "client_id": _check_storable,
+    "reason": _check_storable,
+}
 
 
 def parse_id(value: int | str) -> int:

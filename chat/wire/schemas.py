@@ -9,7 +9,7 @@ from django.conf import settings
 
 from accounts.serializers import CsrfBody, LoginProblem, MeBody, MeChanges, ProfileBody
 from chat.errors import FrameCode, RestCode
-from chat.wire.client_frames import ClientFrame, MessagePost, Ping, SendMessage
+from chat.wire.client_frames import ClientFrame, MessagePost, Ping, ReportPost, SendMessage
 from chat.wire.moderation import HandoffNoteBody
 from chat.wire.notify_objects import PushKeyBody, PushSubscriptionPost, SubscriptionEndpoint
 from chat.wire.server_frames import (
@@ -23,6 +23,8 @@ from chat.wire.server_frames import (
     MessageProblem,
     PageProblem,
     Problem,
+    ReportBody,
+    ReportProblem,
 )
 
 Schema = dict[str, Any]
@@ -32,8 +34,8 @@ Struct = type[msgspec.Struct]
 OBJECTS: tuple[Struct, ...] = (
     *(ProfileBody, MeBody, MeChanges, CsrfBody, LoginProblem),
     *(MessageBody, MessagePage, MessagePost, ConversationBody, ConversationPage, MarkedBody),
-    *(Problem, MessageProblem, PageProblem),
-    HandoffNoteBody,
+    *(ReportPost, ReportBody, HandoffNoteBody),
+    *(Problem, MessageProblem, PageProblem, ReportProblem),
     *(PushKeyBody, PushSubscriptionPost, SubscriptionEndpoint),
 )
 # Frames on a socket, by its kind and by the side that sends them.

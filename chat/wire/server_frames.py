@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from accounts.serializers import ProfileBody, nameless, profile_body
 from chat.errors import ClientError, Code, FrameCode
-from chat.models import Conversation, Message
+from chat.models import Conversation, Message, Report
 
 STATUS_IDS_PER_FRAME = 500
 ERASED_IDS_PER_FRAME = 500
@@ -73,6 +73,15 @@ class MarkedBody(msgspec.Struct, frozen=True):
     detail: str
 
 
+class ReportBody(msgspec.Struct, frozen=True):
+    """A report of the message with the id `message`, as the person sees it who made it."""
+
+    id: int
+    message: int
+    state: Literal["open", "handling", "closed"]
+    created_at: Moment
+
+
 class Problem(msgspec.Struct, frozen=True):
     """An error over REST."""
 
@@ -86,6 +95,13 @@ class MessageProblem(msgspec.Struct, frozen=True):
     code: FrameCode
     content: list[str] | UnsetType = UNSET
     client_id: list[str] | UnsetType = UNSET
+
+
+class ReportProblem(msgspec.Struct, frozen=True):
+    """Why a report was refused: the error of its reason."""
+
+    code: Code
+    reason: list[str]
 
 
 class PageProblem(msgspec.Struct, frozen=True):
@@ -238,6 +254,12 @@ def tombstone(message: MessageBody) -> MessageBody:
     return msgspec.structs.replace(
         message, content="", is_erased=True, sender_profile=sender and nameless(sender.user_id, sender.role)
     )
+
+
+def report_body(report: Report) -> ReportBody:
+    """Return a report."""
+    state = cast(Literal["open", "handling", "closed"], str(report.state))
+    return ReportBody(id=report.pk, message=report.message_id, state=state, created_at=report.created_at)
 
 
 def conversation_body(

@@ -33,6 +33,10 @@ FROM pg_proc
 WHERE pronamespace = 'public'::regnamespace \gexec
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO qader_web;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO qader_web;
+-- The audit trail can only be read and added to. In a new volume the migration that makes the table does the same.
+SELECT format('REVOKE UPDATE, DELETE ON %s FROM qader_web', oid::regclass)
+FROM pg_class
+WHERE relnamespace = 'public'::regnamespace AND relname = 'chat_auditentry' \gexec
 
 -- What later migrations make.
 ALTER DEFAULT PRIVILEGES FOR ROLE qader_owner IN SCHEMA public

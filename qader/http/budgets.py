@@ -21,7 +21,7 @@ from chat.runtime.rate_limit import address_limit, read_limit
 from qader.http.plain_page import plain_page
 
 READS = ("/api/v1/chat/", "/api/schema/", "/api/docs/", "/api/asyncapi.yaml")
-WRITES = ("/mark-read/", "/done/")
+WRITES = ("/mark-read/", "/done/", "/report/")
 LOGINS = ("/api/v1/auth/login/", "/admin/login/")
 
 

@@ -41,6 +41,7 @@ MODULES = [
         "menu",
         "message-list",
         "message-view",
+        "report-dialog",
         "notices",
         "scroll-place",
         "sign-in",

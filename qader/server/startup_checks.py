@@ -106,12 +106,27 @@ def _check_migrations() -> None:
     try:
         executor = MigrationExecutor(without_pool)
         missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        if not missing:
+            warn_of_locale(without_pool)
     except Error as error:
         raise UnreachableError("the database", error) from None
     finally:
         without_pool.close()
     if missing:
         raise NotReadyError(f"{len(missing)} migrations are missing in the database: run manage.py migrate first.")
+
+
+def warn_of_locale(database: BaseDatabaseWrapper) -> None:
+    """Warn if the database's locale knows no Arabic letters: the index of texts has no trigrams of them then."""
+    if database.vendor != "postgresql":
+        return
+    with database.cursor() as cursor:
+        cursor.execute("SELECT show_trgm('سؤال') = '{}'")
+        if cursor.fetchone() == (True,):
+            logger.warning(
+                "the locale of the database knows no Arabic letters, so staff search messages slowly: "
+                "see The search for texts in docs/operations.md"
+            )
 
 
 def _note_start() -> None:

@@ -178,6 +178,9 @@ REFUSED = {
     "a file is read": "SELECT pg_read_file('/etc/passwd')",
     "a program is run": "COPY chat_message TO PROGRAM 'cat'",
     "passwords are read": "SELECT rolpassword FROM pg_authid",
+    "a record of who looked is changed": "UPDATE chat_auditentry SET detail = ''",
+    "a record of who looked is deleted": "DELETE FROM chat_auditentry",
+    "records may be changed": "ALTER TABLE chat_auditentry DISABLE TRIGGER chat_auditentry_append_only",
     "ids are set back": "SELECT setval('chat_message_id_seq', 1)",
 }
 
@@ -186,6 +189,12 @@ REFUSED = {
 def test_the_web_role_cannot_more_than_read_and_write_rows(migrated, what):
     with as_web(migrated) as web, pytest.raises(psycopg.errors.InsufficientPrivilege):
         web.execute(REFUSED[what])
+
+
+def test_the_web_role_reads_and_adds_records_of_who_looked(migrated):
+    with as_web(migrated) as web:
+        web.execute("INSERT INTO chat_auditentry (action) VALUES ('opened')")
+        assert web.execute("SELECT count(*) > 0 FROM chat_auditentry").fetchone() == (True,)
 
 
 def test_the_roles_have_passwords(migrated):
@@ -244,8 +253,9 @@ def test_the_roles_come_to_an_older_volume_by_the_documented_command(stack, tmp_
             owner.execute("DROP FUNCTION of_later()")
         with as_web(older) as web:
             assert web.execute("INSERT INTO chat_later DEFAULT VALUES RETURNING id").fetchone() == (1,)
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                web.execute("DROP TABLE chat_message")
+            for statement in ("DROP TABLE chat_message", "DELETE FROM chat_auditentry"):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    web.execute(statement)
 
 
 def test_two_processes_are_alive_ready_and_healthy_and_stop_in_time(migrated):

@@ -88,6 +88,9 @@ test("a former conversation is fetched and read, page by page, and cannot be wri
 		script.posts.map(({ path }) => path),
 		["chat/conversations/7/mark-read/?message_id=4"],
 	);
+	script.answers["POST chat/messages/4/report/"] = { status: 201, body: { id: 5, message: 4 } };
+	assert.deepEqual(await chat.report(4, "not right"), { id: 5, message: 4 });
+	assert.deepEqual(script.posts.at(-1), { path: "chat/messages/4/report/", body: { reason: "not right" } });
 	chat.close();
 	assert.deepEqual(shown(chat).slice(0, 2), ["stopped", "closed"]);
 });

@@ -847,3 +847,20 @@ test("an ApiError has the status, the code and the seconds to wait", async () =>
 		{ name: "ApiError", status: 429, code: "rate_limited", retryAfter: 120, message: "Slowly." },
 	);
 });
+
+test("a report is posted with its reason, and a refusal is the caller's to show", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat(theirs(1));
+	const answer = { id: 4, message: 1, state: "open", created_at: "2026-01-01T00:00:00Z" };
+	script.answers["auth/csrf/"] = { csrfToken: "token" };
+	script.answers["POST chat/messages/1/report/"] = { status: 201, body: answer };
+	assert.deepEqual(await chat.report(1, "not right"), answer);
+	await chat.report(1);
+	assert.deepEqual(script.posts, [
+		{ path: "chat/messages/1/report/", body: { reason: "not right" } },
+		{ path: "chat/messages/1/report/", body: { reason: null } },
+	]);
+	script.answers["POST chat/messages/1/report/"] = { status: 429, body: { code: "rate_limited" } };
+	await assert.rejects(chat.report(1), { status: 429, code: "rate_limited" });
+	assert.deepEqual(states(chat), ["1 received"]);
+});

@@ -85,6 +85,7 @@ export function show(): () => void {
 	if (clientId) chat.discard(clientId);
 	chat.setTyping(true);
 	void chat.loadOlder();
+	void chat.report(7, "why").then(({ id, state }) => `${id} ${state}`);
 	return () => {
 		unsubscribe();
 		chat.close();

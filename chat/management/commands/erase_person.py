@@ -12,7 +12,7 @@ from chat.moderation.progress import progress_bar
 
 
 class Command(BaseCommand):
-    """`manage.py erase_person NAME [--yes]`: can be stopped at any moment and run again with the same name."""
+    """`manage.py erase_person NAME [--yes] [--keep-reports]`: can be stopped and run again with the same name."""
 
     help = "Erases a person for ever: their texts, name, e-mail address and password. Others' messages stay."
 
@@ -20,8 +20,9 @@ class Command(BaseCommand):
         """Take the name, and the answer to the question."""
         parser.add_argument("name", help="the user name")
         parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.add_argument("--keep-reports", action="store_true", help="keep the copies of their texts in reports")
 
-    def handle(self, *args: Any, name: str, yes: bool, **options: Any) -> None:
+    def handle(self, *args: Any, name: str, yes: bool, keep_reports: bool, **options: Any) -> None:
         """Ask, and erase."""
         person = User.objects.filter(username=User.normalize_username(name)).first()
         if person is None:
@@ -30,7 +31,7 @@ class Command(BaseCommand):
         if not yes:
             self._ask(f"Erase the {count} messages of user {person.pk}, their name, address and password for ever?")
         with progress_bar(count, "messages") as bar:
-            erase_person(person=person, on_batch=bar.update)
+            erase_person(person=person, by=None, keep_reports=keep_reports, on_batch=bar.update)
         self.stdout.write(f"User {person.pk} is erased, with the texts of {count} messages.")
 
     def _ask(self, question: str) -> None:

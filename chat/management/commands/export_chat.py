@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import User
 from chat.models import Conversation
-from chat.moderation.export import Export, export_of_conversations, export_of_person, export_parts
+from chat.moderation.export import Export, export_of_conversations, export_of_person, export_parts, record_export
 from chat.moderation.progress import progress_bar
 
 STANDARD_OUTPUT = Path("-")
@@ -33,6 +33,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, conversation: int | None, user: str | None, out: Path, **options: Any) -> None:
         """Write the file."""
         export = _export(conversation, user)
+        record_export([export], by=None)
         done = f"Exported {export.count} messages of {len(export.ends)} conversations"
         with progress_bar(2 * export.count, "rows") as bar:
             parts = export_parts([export], bar.update)

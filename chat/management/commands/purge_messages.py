@@ -8,6 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.utils import timezone
 
+from chat.models import AuditAction
+from chat.moderation.audit import record
 from chat.moderation.old_messages import old_messages, purge_messages
 from chat.moderation.progress import progress_bar
 
@@ -36,13 +38,16 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, older_than: int, dry_run: bool, **options: Any) -> None:
         """Delete, or count."""
-        messages = old_messages(timezone.now() - timedelta(days=older_than))
+        before = timezone.now() - timedelta(days=older_than)
+        messages = old_messages(before)
         found = messages.count()
         if dry_run:
             conversations = messages.order_by().values("conversation").distinct().count()
             old = f"{found} messages of {conversations} conversations are older than {older_than} days"
             self.stdout.write(f"{old}. Nothing was purged.")
             return
+        if found:
+            record(AuditAction.PURGED, actor_id=None, detail=f"messages before {before:%Y-%m-%d}: {found}")
         purged = 0
         with progress_bar(found, "messages") as bar:
             for count in purge_messages(messages):

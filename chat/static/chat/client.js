@@ -1069,13 +1069,18 @@ export function createChat(options = {}) {
 		line.common.close();
 	}
 
-	const common = { ...line.common, open: to(open), close: to(close) };
+	const common = { ...line.common, open: to(open), close: to(close), report: reportBy(api) };
 	return { ...common, send: to(send), retry: to(retry), discard: to(discard), loadOlder, setTyping, markVisible };
 }
 
 /** What the mentor of a conversation was told about the student. */
 export function fetchHandoffNote(conversationId, options) {
 	return createApi(surroundings(options)).get(`chat/teacher/conversations/${conversationId}/handoff-note/`);
+}
+
+/** What reports a message to the school's staff. */
+function reportBy(api) {
+	return (messageId, reason = null) => api.post(`chat/messages/${messageId}/report/`, { reason });
 }
 
 /** A stored message as a snapshot has it. */
@@ -1157,7 +1162,7 @@ export function createFormerChat({ user, conversation, ...options }) {
 
 	const nothing = () => null;
 	const readOnly = { send: nothing, retry: nothing, discard: nothing, setTyping: nothing };
-	return { getSnapshot, subscribe, open, close, loadOlder, markVisible, ...readOnly };
+	return { getSnapshot, subscribe, open, close, loadOlder, markVisible, report: reportBy(api), ...readOnly };
 }
 
 // --- inbox

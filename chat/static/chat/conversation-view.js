@@ -4,6 +4,7 @@ import { createComposer, draftKey } from "./composer.js";
 import { createConnection } from "./connection.js";
 import { $, nameOf, setAvatar, setText, tell } from "./elements.js";
 import { createMessageList } from "./message-list.js";
+import { createReportDialog } from "./report-dialog.js";
 import { dayOf, gettext, timeOf } from "./texts.js";
 
 /** The presence of the other participant, in words. */
@@ -33,6 +34,7 @@ export function createConversationView(stopped) {
 		retry: (clientId) => chat.retry(clientId),
 		discard: (clientId) => chat.discard(clientId),
 		edit,
+		report: createReportDialog((id, reason) => chat.report(id, reason)),
 	});
 	const composer = createComposer({
 		send: (text) => {
@@ -144,6 +146,7 @@ export function createConversationView(stopped) {
 			unsubscribe = chat = null;
 			list.clear();
 			composer.clear();
+			$("report").close();
 		},
 		focus: composer.focus,
 		tick() {

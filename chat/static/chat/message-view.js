@@ -37,8 +37,8 @@ async function copy(text, element) {
 	}
 }
 
-/** Calls `retry` and `discard` with the client id of a failed message, and `edit` with the message. */
-export function createMessageView({ retry, discard, edit }) {
+/** Calls `retry` and `discard` with the client id of a failed message, and `edit` and `report` with the message. */
+export function createMessageView({ retry, discard, edit, report }) {
 	const element = copyOf("message-template");
 	const part = (name) => element.querySelector(`.${name}`);
 	const [day, divider, bubble, more, failure] = ["day", "divider", "bubble", "more", "failure"].map(part);
@@ -48,6 +48,7 @@ export function createMessageView({ retry, discard, edit }) {
 	more.addEventListener("click", () => fold(!bubble.classList.contains("is-folded")));
 	part("edit").addEventListener("click", () => edit(view.message));
 	part("copy").addEventListener("click", () => copy(view.message.content, part("text")));
+	part("report").addEventListener("click", () => report(view.message));
 	part("retry").addEventListener("click", () => retry(view.message.clientId));
 	part("discard").addEventListener("click", () => discard(view.message.clientId));
 

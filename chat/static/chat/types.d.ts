@@ -59,10 +59,14 @@ export type RestErrorCode =
 	| "not_authenticated"
 	/** There is nothing at this path. */
 	| "not_found"
+	/** Only what the other side wrote can be reported. */
+	| "own_message"
 	/** The list has no such page. */
 	| "page_not_found"
 	/** The server has no key for Web Push. */
 	| "push_not_configured"
+	/** The reason of a report has more than 1,000 code points. */
+	| "reason_too_long"
 	/** Too many open sockets of this user. */
 	| "too_many_sockets"
 	/** The body is neither JSON nor a form. */
@@ -174,6 +178,26 @@ export interface Marked {
 	detail: string;
 }
 
+/** A report of a message. */
+export interface ReportPost {
+	/** Why, for the staff alone; at most 1,000 code points. */
+	reason?: string | null;
+}
+
+/** A report of the message with the id `message`, as the person sees it who made it. */
+export interface Report {
+	id: number;
+	message: number;
+	state: "closed" | "handling" | "open";
+	created_at: string;
+}
+
+/** What a mentor was told about a student when they were assigned; an empty text and null if nothing. */
+export interface HandoffNote {
+	text: string;
+	created_at: string | null;
+}
+
 /** An error over REST. */
 export interface Problem {
 	detail: string;
@@ -200,10 +224,10 @@ export interface PageProblem {
 	waiting?: Array<string>;
 }
 
-/** What a mentor was told about a student when they were assigned; an empty text and null if nothing. */
-export interface HandoffNote {
-	text: string;
-	created_at: string | null;
+/** Why a report was refused: the error of its reason. */
+export interface ReportProblem {
+	code: FrameErrorCode | RestErrorCode;
+	reason: Array<string>;
 }
 
 /** The key that `PushManager.subscribe` takes as `applicationServerKey`, in base64url. */

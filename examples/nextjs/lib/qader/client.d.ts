@@ -46,9 +46,18 @@
  * * **Reading.** Neither connecting nor fetching marks anything as read; only `markVisible` does.
  */
 
-import type { Conversation, ErrorCode, FrameErrorCode, HandoffNote, Me, Message, Presence } from "./types.js";
+import type {
+	Conversation,
+	ErrorCode,
+	FrameErrorCode,
+	HandoffNote,
+	Me,
+	Message,
+	Presence,
+	Report,
+} from "./types.js";
 
-export type { Conversation, HandoffNote, Me, Message, Presence, Profile } from "./types.js";
+export type { Conversation, HandoffNote, Me, Message, Presence, Profile, Report } from "./types.js";
 
 // ---------------------------------------------------------------------------------------------------------- REST
 
@@ -260,6 +269,11 @@ export interface Chat extends Store<ChatSnapshot> {
 	 * read as soon as the page is visible. Calls are combined, so call it as often as you like.
 	 */
 	markVisible(messageId: number | null): void;
+	/**
+	 * Report a message of the other side to the school's staff, with a reason of up to 1,000 characters. The same message
+	 * again is answered with the first report. May reject with an `ApiError`: 429 after 20 reports in a day.
+	 */
+	report(messageId: number, reason?: string | null): Promise<Report>;
 }
 
 /** What a mentor was told about the student when they were assigned. May reject with an `ApiError`. */
