@@ -46,16 +46,7 @@
  * * **Reading.** Neither connecting nor fetching marks anything as read; only `markVisible` does.
  */
 
-import type {
-	Conversation,
-	ErrorCode,
-	FrameErrorCode,
-	HandoffNote,
-	Me,
-	Message,
-	Presence,
-	Report,
-} from "./types.js";
+import type { Conversation, ErrorCode, FrameErrorCode, HandoffNote, Me, Message, Presence, Report } from "./types.js";
 
 export type { Conversation, HandoffNote, Me, Message, Presence, Profile, Report } from "./types.js";
 
