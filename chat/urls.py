@@ -3,8 +3,7 @@
 from django.urls import path, register_converter
 from django.urls.converters import IntConverter
 
-from chat import former_views, handoff_views, views
-from chat.report_view import ReportView
+from chat.views import conversations, former, handoff, reports
 from chat.wire.client_frames import parse_id
 
 
@@ -20,32 +19,34 @@ register_converter(RowIdConverter, "row_id")
 
 app_name = "chat"
 urlpatterns = [
-    path("my-conversation/", views.StudentConversationView.as_view(), name="student-my-conversation"),
-    path("my-conversation/messages/", views.StudentMessagesView.as_view(), name="student-my-conversation-messages"),
+    path("my-conversation/", conversations.StudentConversationView.as_view(), name="student-my-conversation"),
     path(
-        "my-conversation/former/", former_views.FormerConversationsView.as_view(), name="student-former-conversations"
+        "my-conversation/messages/",
+        conversations.StudentMessagesView.as_view(),
+        name="student-my-conversation-messages",
     ),
+    path("my-conversation/former/", former.FormerConversationsView.as_view(), name="student-former-conversations"),
     path(
         "my-conversation/former/<row_id:conversation_pk>/messages/",
-        former_views.FormerMessagesView.as_view(),
+        former.FormerMessagesView.as_view(),
         name="student-former-conversation-messages",
     ),
-    path("teacher/conversations/", views.MentorConversationsView.as_view(), name="teacher-conversations-list"),
+    path("teacher/conversations/", conversations.MentorConversationsView.as_view(), name="teacher-conversations-list"),
     path(
         "teacher/conversations/<row_id:conversation_pk>/messages/",
-        views.MentorMessagesView.as_view(),
+        conversations.MentorMessagesView.as_view(),
         name="teacher-conversation-messages",
     ),
     path(
         "teacher/conversations/<row_id:conversation_pk>/handoff-note/",
-        handoff_views.HandoffNoteView.as_view(),
+        handoff.HandoffNoteView.as_view(),
         name="teacher-conversation-handoff-note",
     ),
     path(
         "conversations/<row_id:conversation_pk>/mark-read/",
-        views.MarkReadView.as_view(),
+        conversations.MarkReadView.as_view(),
         name="conversation-mark-read",
     ),
-    path("conversations/<row_id:conversation_pk>/done/", views.DoneView.as_view(), name="conversation-done"),
-    path("messages/<row_id:message_pk>/report/", ReportView.as_view(), name="message-report"),
+    path("conversations/<row_id:conversation_pk>/done/", conversations.DoneView.as_view(), name="conversation-done"),
+    path("messages/<row_id:message_pk>/report/", reports.ReportView.as_view(), name="message-report"),
 ]

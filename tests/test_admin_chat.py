@@ -15,7 +15,8 @@ from django.test import Client, RequestFactory
 from django.urls import reverse
 
 from accounts.models import RoleChoices, User, UserProfile
-from chat import admin_audit, admin_transcript
+from chat.admin import audit as admin_audit
+from chat.admin import transcript as admin_transcript
 from chat.models import AuditEntry, Conversation, Message
 from tests.admin import CONVERSATIONS, MESSAGES, PROFILES, USERS, act, change_url, rows
 from tests.people import People, client_of, conversation_of, fill, make_user, say
@@ -274,7 +275,7 @@ def test_every_view_of_texts_is_recorded(people: People, browser: Client, caplog
     first, second = say(people.conversation, people.student, "a secret", "another secret")
     other = say(people.other_conversation, people.trainer, "a third secret")[0]
     mine, theirs = people.conversation.pk, people.other_conversation.pk
-    with caplog.at_level(logging.INFO, "chat.admin_audit"):
+    with caplog.at_level(logging.INFO, "chat.admin.audit"):
         rows(browser, MESSAGES, {"conversation__id__exact": mine})
         browser.get(change_url(other))
         rows(browser, MESSAGES, {"q": "secret", "is_read__exact": "0"})

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import RoleChoices
-from chat.admin_plots import HEIGHT, MARGIN, WIDTH, bar_plot
+from chat.admin.plots import HEIGHT, MARGIN, WIDTH, bar_plot
 from chat.models import Answer, Conversation, Message, Report, ReportOutcome, ReportState
 from chat.moderation.reports import handle_report
 from tests.people import People, client_of, conversation_of, fill, make_user, say

@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group
 from django.test import Client
 
 from accounts.models import RoleChoices, User
-from chat import admin_erasure
+from chat.admin import erasure as admin_erasure
 from chat.models import Message
 from chat.moderation import erasure
 from tests.admin import CONVERSATIONS, MESSAGES, USERS, act, rows, told

@@ -11,7 +11,7 @@ from django.contrib.auth.models import Group
 from django.test import AsyncClient, Client
 
 from accounts.models import RoleChoices, User
-from chat import admin_exports
+from chat.admin import exports as admin_exports
 from chat.models import Conversation
 from tests.admin import CONVERSATIONS, USERS, act, told
 from tests.people import People, client_of, conversation_of, make_user, message_object, say, session_cookie

@@ -7,7 +7,8 @@ import pytest
 from django.db import connection
 from django.test import Client
 
-from chat import admin_audit, admin_search
+from chat.admin import audit as admin_audit
+from chat.admin import search as admin_search
 from chat.models import AuditEntry, Message
 from tests.admin import CONVERSATIONS, MESSAGES
 from tests.people import People, client_of, fill

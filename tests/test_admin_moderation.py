@@ -8,7 +8,8 @@ from django.test import Client
 from django.urls import reverse
 
 from accounts.models import RoleChoices, User, UserProfile
-from chat import admin_reassignment, services
+from chat import services
+from chat.admin import reassignment as admin_reassignment
 from chat.models import Assignment, Conversation, HandoffNote
 from tests.admin import CONVERSATIONS, USERS, act, change_url, open_page, rows, told
 from tests.people import People, client_of, conversation_of, make_user, say

@@ -13,7 +13,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from chat import admin_audit
+from chat.admin import audit as admin_audit
 from chat.models import AuditAction, AuditEntry
 from chat.moderation import audit, audit_retention
 from chat.moderation.audit import record

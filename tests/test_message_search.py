@@ -12,8 +12,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.test import Client
 
 from accounts.names import search_text
-from chat import admin_search
-from chat.admin_search import NOT_FOLDED, with_words, words_of
+from chat.admin import search as admin_search
+from chat.admin.search import NOT_FOLDED, with_words, words_of
 from chat.models import Message
 from chat.store import search_texts
 from chat.store.batch import store

@@ -15,8 +15,8 @@ from django.utils.translation import gettext_lazy as _
 from accounts.admin_forms import PresentForm
 from accounts.models import User
 from chat import services
-from chat.admin_audit import CappedPaginator, conversation_link, name_of, named
-from chat.admin_read_only import ReadOnlyAdmin
+from chat.admin.audit import CappedPaginator, conversation_link, name_of, named
+from chat.admin.read_only import ReadOnlyAdmin
 from chat.models import AuditAction, Conversation, Report, ReportOutcome, ReportState
 from chat.moderation.audit import record
 from chat.moderation.reports import handle_report

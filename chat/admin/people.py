@@ -10,10 +10,10 @@ from django.utils.translation import gettext_lazy as _
 from accounts.admin import UserAdmin
 from accounts.admin_access import is_superuser
 from accounts.models import User
-from chat.admin_erasure import erase_people
-from chat.admin_exports import export_people, may_export
-from chat.admin_locks import lock_people
-from chat.admin_reassignment import reassign
+from chat.admin.erasure import erase_people
+from chat.admin.exports import export_people, may_export
+from chat.admin.locks import lock_people
+from chat.admin.reassignment import reassign
 
 admin.site.unregister(User)
 

@@ -17,7 +17,7 @@ from accounts.admin_base import may_search
 from accounts.admin_names import shown_name
 from accounts.models import User
 from chat import services
-from chat.admin_read_only import ReadOnlyAdmin
+from chat.admin.read_only import ReadOnlyAdmin
 from chat.models import AuditAction, AuditEntry, Conversation, Message
 from chat.moderation.audit import record, record_all
 from chat.previews import is_preview

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from accounts.admin_base import PatientChangeList
 from accounts.admin_names import name_column
-from chat.admin_read_only import ReadOnlyAdmin
+from chat.admin.read_only import ReadOnlyAdmin
 from chat.models import ConversationQuerySet, Mentor
 from chat.store.answer_times import AnswerTimes, answer_times
 

@@ -12,7 +12,7 @@ from chat.errors import refusal
 from chat.models import Conversation
 from chat.pagination import ConversationPagination
 from chat.store.overview import conversation_bodies
-from chat.views import PAGES, MessagesView
+from chat.views.conversations import PAGES, MessagesView
 from chat.wire.server_frames import ConversationPage, PageProblem, Problem
 
 

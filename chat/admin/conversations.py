@@ -15,16 +15,15 @@ from django.utils.translation import gettext_lazy as _
 from accounts.admin_base import may_search
 from accounts.admin_names import name_column, shown_name
 from accounts.models import UserProfile
-from chat import admin_people  # noqa: F401 - registers the list of users, with the chat's actions
-from chat.admin_audit import AuditedAdmin, CappedPaginator, chosen_conversation, record_opening, record_reading
-from chat.admin_dashboard import dashboard
-from chat.admin_exports import export_conversations, may_export
-from chat.admin_locks import lock_conversations
-from chat.admin_read_only import ReadOnlyAdmin
-from chat.admin_reports import ReportedFilter
-from chat.admin_search import conversations_with, of_people, warn_if_not_folded, with_words, words_of
-from chat.admin_transcript import transcript
-from chat.admin_waiting import WaitingFilter, waiting_since
+from chat.admin.audit import AuditedAdmin, CappedPaginator, chosen_conversation, record_opening, record_reading
+from chat.admin.dashboard import dashboard
+from chat.admin.exports import export_conversations, may_export
+from chat.admin.locks import lock_conversations
+from chat.admin.read_only import ReadOnlyAdmin
+from chat.admin.reports import ReportedFilter
+from chat.admin.search import conversations_with, of_people, warn_if_not_folded, with_words, words_of
+from chat.admin.transcript import transcript
+from chat.admin.waiting import WaitingFilter, waiting_since
 from chat.models import Assignment, Conversation, Message
 
 

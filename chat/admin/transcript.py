@@ -11,7 +11,7 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext
 
 from accounts.models import UserProfile
-from chat.admin_audit import record_opening, record_reading
+from chat.admin.audit import record_opening, record_reading
 from chat.models import Conversation
 from chat.previews import is_preview
 

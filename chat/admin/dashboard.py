@@ -13,9 +13,9 @@ from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import get_language_bidi, gettext
 
-from chat.admin_audit import name_of
-from chat.admin_plots import bar_plot
-from chat.admin_waiting import shown_times
+from chat.admin.audit import name_of
+from chat.admin.plots import bar_plot
+from chat.admin.waiting import shown_times
 from chat.models import Conversation, Mentor, Message, Report, ReportState
 from chat.store.answer_times import answer_times
 
