@@ -32,7 +32,8 @@ LEADS = (
     "chat.view_auditentry",
 )
 
-GROUPS = {"support": SUPPORT, "leads": LEADS}
+LEADS_GROUP = "leads"
+GROUPS = {"support": SUPPORT, LEADS_GROUP: LEADS}
 
 
 def connect(config: AppConfig) -> None:

@@ -9,3 +9,10 @@ class NoticesConfig(AppConfig):
 
     name = "notices"
     verbose_name = _("Notices")
+
+    def ready(self) -> None:
+        """Have exports of a person name their devices."""
+        from chat.moderation import export
+        from notices.subscriptions import devices_of
+
+        export.stored_elsewhere["devices"] = devices_of

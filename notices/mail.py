@@ -3,10 +3,11 @@
 import logging
 import smtplib
 import time
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.core.mail import EmailMultiAlternatives, get_connection
+from django.core.mail import EmailMessage, EmailMultiAlternatives, get_connection
 from django.template.loader import render_to_string
 from django.utils import translation
 from django.utils.translation import ngettext
@@ -27,6 +28,10 @@ class MailSender:
 
     def send(self, look: Look, count: int) -> Outcome:
         """Tell the reader of this look about so many unread messages."""
+        return self.deliver(look.user_id, lambda connection: compose(look, count, connection))
+
+    def deliver(self, user_id: int, make: Callable[[Any], EmailMessage]) -> Outcome:
+        """Send this user the e-mail that `make` returns for a connection."""
         if self._paused > time.monotonic():
             return Outcome.NOT_SENT
         connection = get_connection()
@@ -35,11 +40,11 @@ class MailSender:
         except (OSError, smtplib.SMTPException) as error:
             return self._unreachable(error)
         try:
-            compose(look, count, connection).send()
+            make(connection).send()
         except smtplib.SMTPResponseException as error:
             return self._refused(error)
         except (OSError, smtplib.SMTPException) as error:
-            logger.warning("e-mail to user %s: %s", look.user_id, type(error).__name__)
+            logger.warning("e-mail to user %s: %s", user_id, type(error).__name__)
             return Outcome.FAILED
         finally:
             connection.close()

@@ -13,8 +13,10 @@ from collections.abc import Callable, Collection, Sequence
 from chat.live.readers import ReaderLookUp
 from chat.runtime.batch_queue import batches
 from notices.looks import Channel, Look, Plan, due, look_at, plan
+from notices.mail import MailSender
 from notices.models import Side
 from notices.push import Outcome
+from notices.report_mail import ReportMail
 from notices.sending import Sender, settle
 from notices.start import started_at
 
@@ -31,9 +33,10 @@ class Rounds:
 
     def __init__(self, stopping: threading.Event) -> None:
         self._stopping = stopping
-        self._readers, self._sender = ReaderLookUp(), Sender()
+        mail = MailSender()
+        self._readers, self._sender, self._report_mail = ReaderLookUp(), Sender(mail), ReportMail(mail)
         # What each round does. Each returns how much it has sent over which channel.
-        self.duties: Sequence[Callable[[], Sums]] = [self._tell_unread]
+        self.duties: Sequence[Callable[[], Sums]] = [self._tell_unread, self._report_mail.tell_leads]
 
     def run(self) -> Sums:
         """Do everything that is due now; return what was sent."""

@@ -77,8 +77,8 @@ def _store_times(column: str, plans: Sequence[Plan]) -> None:
 class Sender:
     """Sends notices over both channels."""
 
-    def __init__(self) -> None:
-        self._push, self._mail = PushSender(), MailSender()
+    def __init__(self, mail: MailSender) -> None:
+        self._push, self._mail = PushSender(), mail
 
     def send(self, plan: Plan) -> Outcome:
         """Send what this plan says, which `settle` has stored; if it certainly was not sent, it is tried again."""

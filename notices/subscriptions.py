@@ -1,5 +1,8 @@
 """Stores which browsers take pushes, and for whom."""
 
+from typing import Any
+from urllib.parse import urlsplit
+
 from django.db import transaction
 from django.db.models.functions import Now
 
@@ -29,3 +32,12 @@ def end_subscription(*, user: User, endpoint: str) -> None:
     if not endpoint.isascii() or "\0" in endpoint:
         return  # none that is stored
     PushSubscription.objects.filter(user=user, endpoint=endpoint).delete()
+
+
+def devices_of(user: User) -> list[dict[str, Any]]:
+    """Return the browsers that take this user's pushes, as their export shows them: the service, and since when.
+
+    Not the whole address, with which somebody else could send pushes to the browser.
+    """
+    rows = PushSubscription.objects.filter(user=user).order_by("pk")
+    return [{"push_service": urlsplit(row.endpoint).hostname, "saved_at": row.saved_at} for row in rows]

@@ -12,18 +12,29 @@ from typing import Any
 from zipfile import ZipFile
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 from django.utils import timezone
 
-from accounts.models import UserProfile
+from accounts.models import User, UserProfile
 from chat.errors import UnavailableError
 from chat.models import Conversation, LastSeen, Message
 from chat.moderation import export as export_module
 from chat.moderation.erasure import erase_person
 from chat.moderation.export import COLUMNS, export_of_conversations, export_of_person, export_parts, shown_cell, stream
 from chat.moderation.reports import report_message
-from tests.people import People, conversation_object, conversation_of, fill, message_object, profile_object, say
+from notices.models import PushSubscription
+from tests.people import (
+    People,
+    conversation_object,
+    conversation_of,
+    fill,
+    message_object,
+    profile_object,
+    say,
+    session_cookie,
+)
 
 FILES = ["messages.json", "messages.csv", "SHA256SUMS"]
 
@@ -114,6 +125,10 @@ def test_a_person_is_exported_with_former_conversations(people: People, tmp_path
     report, _ = report_message(user=people.student, message_id=old.pk, body={"reason": "not right"})
     report_message(user=people.teacher, message_id=new.pk, body={})  # of which the student is not told
     LastSeen.objects.create(user=people.student, at=timezone.now())
+    session = Session.objects.get(session_key=session_cookie(people.student))
+    device = PushSubscription(user=people.student, session=session, endpoint="https://fcm.googleapis.com/send/secret")
+    device.save()
+    device.refresh_from_db()
     person = json.loads(exported(tmp_path, "--user", "student")["messages.json"])
     seen = LastSeen.objects.get(user=people.student).at
 
@@ -131,9 +146,10 @@ def test_a_person_is_exported_with_former_conversations(people: People, tmp_path
             "language": None,
             "notify_push": True,
             "notify_email": True,
+            "devices": [{"push_service": "fcm.googleapis.com", "saved_at": moment(device.saved_at)}],
             "is_active": True,
             "date_joined": moment(people.student.date_joined),
-            "last_login": None,
+            "last_login": moment(User.objects.get(pk=people.student.pk).last_login),
             "last_seen": moment(seen),
             "reports": [
                 {

@@ -174,6 +174,10 @@ def _pages(conversation: Conversation, end: int, on_page: OnPage) -> Iterator[li
         yield page
 
 
+# By key, what other apps store about a person; they add theirs when they are ready.
+stored_elsewhere: dict[str, Callable[[User], Any]] = {}
+
+
 def _stored_about(person: User | None) -> dict[str, Any] | None:
     """Return what is stored about a person beside their conversations. Whatever else is stored belongs here.
 
@@ -184,7 +188,8 @@ def _stored_about(person: User | None) -> dict[str, Any] | None:
     account = {name: getattr(person, name) for name in ("is_active", "date_joined", "last_login")}
     seen = LastSeen.objects.filter(user=person).values_list("at", flat=True).first()
     me: dict[str, Any] = msgspec.to_builtins(me_body(person))
-    return me | account | {"last_seen": seen, "reports": _reports_by(person)}
+    others = {key: stored_about(person) for key, stored_about in stored_elsewhere.items()}
+    return me | account | {"last_seen": seen, "reports": _reports_by(person)} | others
 
 
 def _reports_by(person: User) -> list[dict[str, Any]]:

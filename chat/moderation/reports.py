@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Count, Min, QuerySet
+from django.db.models import Count, Min
 from django.utils import timezone
 
 from accounts.models import User
@@ -14,6 +14,7 @@ from chat.models.reports import MAX_REASON_LENGTH, NEIGHBOURS
 from chat.moderation.audit import record
 from chat.wire.client_frames import ReportPost, read
 
+TOLD_AT_ONCE = 1000  # reports that one e-mail to the leads counts
 REPORT_LIMIT = 20  # reports of one person in `REPORT_PERIOD`
 REPORT_PERIOD = timedelta(hours=24)
 
@@ -116,14 +117,21 @@ def handle_report(
         )
 
 
-def reports_to_tell() -> QuerySet[Report]:
-    """Return the reports that the leads were not sent an e-mail about and that nobody handles, the oldest first."""
-    return Report.objects.filter(told_at=None, state=ReportState.OPEN).order_by("pk")
+def take_reports_to_tell() -> list[int]:
+    """Note that the leads are told now of the open reports that they were not told of; return their ids.
+
+    Two callers at once take different ones. Give back what could not be told.
+    """
+    with transaction.atomic():
+        waiting = Report.objects.filter(told_at=None, state=ReportState.OPEN).order_by("pk")
+        ids = list(waiting.select_for_update(skip_locked=True).values_list("pk", flat=True)[:TOLD_AT_ONCE])
+        Report.objects.filter(pk__in=ids).update(told_at=timezone.now())
+    return ids
 
 
-def mark_told(report_ids: Collection[int]) -> int:
-    """Note that the leads were told of these reports; return of how many of them they had not been told."""
-    return Report.objects.filter(pk__in=report_ids, told_at=None).update(told_at=timezone.now())
+def give_back_reports(ids: Collection[int]) -> None:
+    """Have the leads told of these reports again."""
+    Report.objects.filter(pk__in=ids).update(told_at=None)
 
 
 def unfinished_reports() -> tuple[int, datetime | None]:
