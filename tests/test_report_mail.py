@@ -7,7 +7,7 @@ from django.contrib.auth.models import Group
 from django.core import mail
 from django.core.mail.backends.locmem import EmailBackend
 
-from accounts.models import User, UserProfile
+from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Report
 from chat.moderation.reports import report_message
 from tests.notices import SITE, run_round, sent
@@ -21,7 +21,7 @@ QUEUE = f"{SITE}/admin/chat/report/"
 @pytest.fixture
 def leads(people: People) -> list[User]:
     """Two leads, one of whom reads Arabic; a third one is not active any more, and a fourth has no address."""
-    found = [make_user(f"lead{number}", "ADMIN") for number in range(4)]
+    found = [make_user(f"lead{number}", RoleChoices.ADMIN) for number in range(4)]
     Group.objects.get(name="leads").user_set.add(*found)
     UserProfile.objects.filter(user=found[1]).update(language="ar")
     User.objects.filter(pk=found[2].pk).update(is_active=False)
@@ -56,7 +56,7 @@ def test_each_lead_gets_one_e_mail_about_all_new_reports(people: People, leads: 
 def test_without_leads_nobody_is_told_until_there_are_some(people: People) -> None:
     reported(people, 1)
     assert run_round() == sent()
-    lead = make_user("lead", "ADMIN")
+    lead = make_user("lead", RoleChoices.ADMIN)
     Group.objects.get(name="leads").user_set.add(lead)
     assert run_round() == sent(e_mails=1)
     assert [to for *_, to in mails()] == [["lead@example.com"]]
