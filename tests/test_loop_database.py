@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from django.db import DataError, OperationalError, connection
+from django.db import DataError, IntegrityError, OperationalError, connection
 
 from chat.errors import UnavailableError
 from chat.models import Conversation, Message
@@ -99,6 +99,31 @@ async def test_a_connection_that_ends_during_a_statement_is_told_and_replaced() 
     with pytest.raises(OperationalError):
         await asyncio.wait_for(slow, 5)
     assert await pid() != ended
+
+
+AT_COMMIT = """
+CREATE TABLE written (n int UNIQUE DEFERRABLE INITIALLY DEFERRED);
+CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF NEW.n < 0 THEN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(1); END IF;
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON written
+    DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION at_commit();
+"""
+
+
+@pytest.mark.parametrize(("numbers", "error"), [([1, 1], IntegrityError), ([-1, -2], OperationalError)])
+async def test_rows_whose_commit_fails_are_not_returned(numbers: list[int], error: type[Exception]) -> None:
+    """The rows arrive before the COMMIT: it may break a constraint, or the connection may end there."""
+    await in_thread(execute, AT_COMMIT)
+    insert = "INSERT INTO written SELECT unnest(%(numbers)s::int[]) RETURNING n"
+    try:
+        assert await fetch_in_loop(insert, {"numbers": [3, 4]}) == [(3,), (4,)]
+        with pytest.raises(error):
+            await fetch_in_loop(insert, {"numbers": numbers})
+        assert await fetch_in_loop("SELECT n FROM written WHERE n <> %(n)s::int", {"n": 0}) == [(3,), (4,)]
+    finally:
+        await in_thread(execute, "DROP TABLE written; DROP FUNCTION at_commit")
 
 
 async def test_a_statement_without_an_answer_is_given_up_with_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,12 +148,18 @@ class LoopConnection:
             self._libpq.consume_input()
             while not answer.done() and not self._libpq.is_busy():
                 if (result := self._libpq.get_result()) is None:
-                    answer.set_result(results[0] if results else None)
+                    answer.set_result(self._outcome(results))
                 else:
                     results.append(result)
         except psycopg.Error as error:
             if not answer.done():
                 answer.set_exception(error)
+
+    @staticmethod
+    def _outcome(results: Sequence[Any]) -> Any:
+        """Return the rows, or what failed: the COMMIT, whose failure follows the rows, or the connection before it."""
+        failed = [result for result in results if result.status != ExecStatus.TUPLES_OK]
+        return (*failed, *results, None)[0]
 
     @staticmethod
     def _time_out(answer: "asyncio.Future[Any]") -> None:
