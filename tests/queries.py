@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from redis.asyncio import Redis
 
 from chat.runtime.database import threads, write_threads
-from chat.runtime.loop_database import LoopConnection, close_idle
+from chat.runtime.loop_database import LoopConnection, give_back_idle
 from chat.runtime.redis import redis_client
 
 
@@ -30,7 +30,7 @@ def wait_for_idle_threads(then: Callable[[], None] = lambda: None) -> None:
 
     The connections in the event loop are closed.
     """
-    close_idle()
+    give_back_idle()
     for pool in (threads(), write_threads()):
         everyone = threading.Barrier(pool._max_workers)
 

@@ -10,7 +10,7 @@ from django.db import DataError, IntegrityError, OperationalError, connection
 from chat.errors import UnavailableError
 from chat.models import Conversation, Message
 from chat.runtime import loop_database
-from chat.runtime.loop_database import close_idle, fetch_in_loop
+from chat.runtime.loop_database import fetch_in_loop, give_back_idle
 from chat.store.batch import Draft, Sent, store_in_loop
 from tests.people import People
 from tests.queries import counted_queries
@@ -46,9 +46,9 @@ PID = "SELECT pg_backend_pid(), %(n)s::int"
 @pytest.fixture(autouse=True)
 async def _own_connections() -> AsyncIterator[None]:
     """Each test begins and ends without a connection."""
-    close_idle()
+    give_back_idle()
     yield
-    close_idle()
+    give_back_idle()
 
 
 async def pid() -> int:

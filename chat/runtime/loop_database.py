@@ -57,20 +57,21 @@ async def fetch_in_loop(statement: str, parameters: Mapping[str, Any]) -> list[t
         if is_usable and not _idle:  # one is enough, unless a statement is stuck
             _idle.append(taken)
         else:
-            taken.close()
+            taken.give_back(is_usable)
 
 
-def close_idle() -> None:
-    """Close the connections that wait for the next statement."""
+def give_back_idle() -> None:
+    """Give the connections that wait for the next statement back to the pool."""
     while _idle:
-        _idle.pop().close()
+        taken = _idle.pop()
+        taken.give_back(taken.can_be_trusted)
 
 
 def _take_idle() -> "LoopConnection | None":
     while _idle:
         if (taken := _idle.pop()).can_be_trusted:
             return taken
-        taken.close()
+        taken.give_back(is_usable=False)
     return None
 
 
@@ -89,7 +90,8 @@ class LoopConnection:
         self._psycopg: psycopg.Connection[Any] = self._django.connection
         self._libpq = self._psycopg.pgconn
         self._transformer = Transformer(self._psycopg)
-        self._prepared: dict[str, bytes] = {}
+        # By statement, its name in the server; kept with the connection, which may come here again.
+        self._prepared: dict[str, bytes] = vars(self._psycopg).setdefault("prepared_in_loop", {})
         self._poll = select.poll()
         self._poll.register(self._libpq.socket, select.POLLIN)
 
@@ -103,9 +105,10 @@ class LoopConnection:
         """Whether the database has neither said goodbye nor failed since it was taken."""
         return not self._poll.poll(0) and not was_distrusted_since(self._taken_at)
 
-    def close(self) -> None:
-        """Close it, and have the pool replace it."""
-        self._psycopg.close()
+    def give_back(self, is_usable: bool) -> None:
+        """Give it back to the pool, which replaces one that is not usable."""
+        if not is_usable:
+            self._psycopg.close()
         self._django.pool.putconn(self._psycopg)  # type: ignore[attr-defined]
 
     async def fetch(self, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:

@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from django.db import connections
 
-from chat.runtime.loop_database import close_idle
+from chat.runtime.loop_database import give_back_idle
 from qader.observability import log_format, sentry
 from qader.server import lifecycle
 from qader.server.options import Limits, ServerOptions
@@ -89,7 +89,7 @@ def _serve(server: str, listener: socket.socket) -> None:
     try:
         module.serve(ServerOptions(application, listener, started, stopping, _settle, limits))
     finally:
-        close_idle()
+        give_back_idle()
         connections.close_all()
         for connection in connections.all(initialized_only=True):
             if hasattr(connection, "close_pool"):
