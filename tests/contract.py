@@ -123,6 +123,8 @@ def answers() -> Answers:
 def check_response(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     """Fail unless the document says that this request may be answered so."""
     if not response.streaming:  # static files; never REST
+        length = len(response.content)
+        assert request.method == "HEAD" or int(response.headers.get("Content-Length", length)) == length, request.path
         is_packed = response.headers.get("Content-Encoding") == "gzip"
         content = gzip.decompress(response.content) if is_packed else response.content
         answers().check(request.method or "", request.path, response.status_code, response.headers, content)

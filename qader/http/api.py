@@ -44,4 +44,5 @@ def as_api_answer(path: str, response: HttpResponse) -> HttpResponse:
     if response.status_code >= 400 and not response.headers.get("Content-Type", "").startswith("application/json"):
         response.content = problem_of(response.status_code)
         response.headers["Content-Type"] = "application/json"
+        response.headers["Content-Length"] = str(len(response.content))  # it may have that of the page
     return response
