@@ -73,6 +73,9 @@ async def test_student_and_teacher_chat_across_processes(processes: Processes, p
         "profile": student["profile"],
         "mentor": teacher["profile"],
         "is_locked": False,
+        "language": None,
+        "notify_push": True,
+        "notify_email": True,
     }
     assert student["profile"] == {
         "user_id": student["profile"]["user_id"],
