@@ -39,7 +39,7 @@ async def fetch_in_loop(statement: str, parameters: Mapping[str, Any]) -> list[t
     A parameter is a number, a text, None, or a list of these. A call that is cancelled, or not answered in
     `ANSWER_SECONDS`, closes its connection.
     """
-    taken = _take_idle() or await _in_write_thread(LoopConnection)
+    taken = _take_idle() or await _take_new()
     is_usable = False
     try:
         with taken.wrap_database_errors:
@@ -73,6 +73,16 @@ def _take_idle() -> "LoopConnection | None":
             return taken
         taken.give_back(is_usable=False)
     return None
+
+
+async def _take_new() -> "LoopConnection":
+    """Take a connection from the pool; one that comes after this was cancelled goes back."""
+    taking = write_threads().submit(LoopConnection)
+    try:
+        return await asyncio.shield(asyncio.wrap_future(taking))
+    except asyncio.CancelledError:
+        taking.add_done_callback(lambda done: done.exception() or done.result().give_back(is_usable=True))
+        raise
 
 
 async def _in_write_thread(function: Any, *args: Any) -> Any:
