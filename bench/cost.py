@@ -13,6 +13,8 @@ from unittest import mock
 import psycopg
 import uvloop
 
+from chat.runtime.loop_database import LoopConnection
+
 LIMIT_SECONDS = 900
 
 RECEIVE_SECONDS = 10
@@ -32,7 +34,16 @@ def statements() -> Iterator[list[str]]:
             made.append(text)
         return execute(cursor, query, *args, **kwargs)
 
-    with mock.patch.object(psycopg.Cursor, "execute", counted):
+    fetch = LoopConnection.fetch
+
+    def fetch_counted(loop_connection: LoopConnection, statement: str, parameters: Any) -> Any:
+        made.append(statement.lstrip())
+        return fetch(loop_connection, statement, parameters)
+
+    with (
+        mock.patch.object(psycopg.Cursor, "execute", counted),
+        mock.patch.object(LoopConnection, "fetch", fetch_counted),
+    ):
         yield made
 
 

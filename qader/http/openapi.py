@@ -81,6 +81,13 @@ class AutoSchema(openapi.AutoSchema):
             if self.get_request_serializer():
                 yield 415
 
+    def _get_request_body(self, direction: Any = "request") -> Any:
+        """Return the body; that of a PATCH may be left out, as each of its keys."""
+        body = super()._get_request_body(direction)
+        if body and self.method == "PATCH":
+            body["required"] = False
+        return body
+
     def _is_open(self) -> bool:
         return AllowAny in self.view.permission_classes
 
