@@ -171,9 +171,9 @@ function openChat(id) {
 		watch(chats.get(id));
 	}
 	showScreen("conversation");
+	chats.get(id).open(); // before it is shown: a student's own may have stopped, and the view shows why
 	view.open(chats.get(id), user);
 	if (isMentor()) handoffNote.open(chats.get(id), id);
-	chats.get(id).open();
 	showWaiting();
 	view.focus();
 }
