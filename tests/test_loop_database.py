@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import DataError, IntegrityError, OperationalError, connection
 
 from chat.errors import UnavailableError
@@ -78,10 +79,11 @@ async def test_a_text_with_nul_is_refused_and_the_connection_stays() -> None:
 
 
 async def test_one_connection_serves_statement_after_statement_and_plans_each_once() -> None:
-    first = await pid()
-    assert {await pid() for _ in range(5)} == {first}
     plans = "SELECT generic_plans FROM pg_prepared_statements WHERE statement LIKE %(like)s"
-    assert await fetch_in_loop(plans, {"like": "%pg_backend_pid()%"}) == [(6,)]
+    first = await pid()
+    [(planned,)] = await fetch_in_loop(plans, {"like": "%pg_backend_pid(), $1%"})
+    assert {await pid() for _ in range(5)} == {first}
+    assert await fetch_in_loop(plans, {"like": "%pg_backend_pid(), $1%"}) == [(planned + 5,)]
 
 
 async def test_a_connection_that_the_server_has_ended_is_replaced_before_its_next_use() -> None:
@@ -143,6 +145,16 @@ async def test_a_cancelled_statement_leaves_nothing_to_the_next_one() -> None:
     assert await pid() != before
 
 
+async def test_a_connection_that_comes_after_its_statement_was_cancelled_is_not_lost() -> None:
+    for _ in range(settings.DATABASE_POOL_SIZE + 1):
+        asking = asyncio.create_task(pid())
+        await asyncio.sleep(0)  # it has begun to take one
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    assert await pid()
+
+
 async def test_a_changed_column_is_read_as_it_is_then() -> None:
     await in_thread(execute, "CREATE TABLE changing (word varchar(3))")
     try:
@@ -167,8 +179,10 @@ async def test_a_batch_larger_than_the_networks_buffers_is_stored(
 
 
 async def test_batches_at_once_have_a_connection_each_and_leave_one(live_people: People) -> None:
-    pids = await asyncio.gather(*[pid() for _ in range(3)])
-    assert len(set(pids)) == 3
+    slow = "SELECT pg_backend_pid(), pg_sleep(%(seconds)s::int)"
+    rows = await asyncio.gather(*[fetch_in_loop(slow, {"seconds": 1}) for _ in range(3)])
+    pids = {found for [(found, _)] in rows}
+    assert len(pids) == 3
     assert await pid() in pids
     assert len(loop_database._idle) == 1
 

@@ -11,6 +11,7 @@ import re
 import select
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import psycopg
@@ -81,8 +82,13 @@ async def _take_new() -> "LoopConnection":
     try:
         return await asyncio.shield(asyncio.wrap_future(taking))
     except asyncio.CancelledError:
-        taking.add_done_callback(lambda done: done.exception() or done.result().give_back(is_usable=True))
+        taking.add_done_callback(_give_back_taken)
         raise
+
+
+def _give_back_taken(taking: "Future[LoopConnection]") -> None:
+    if taking.exception() is None:
+        taking.result().give_back(is_usable=True)
 
 
 async def _in_write_thread(function: Any, *args: Any) -> Any:
