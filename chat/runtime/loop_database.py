@@ -108,6 +108,7 @@ class LoopConnection:
         self._transformer = Transformer(self._psycopg)
         # By statement, its name in the server; kept with the connection, which may come here again.
         self._prepared: dict[str, bytes] = vars(self._psycopg).setdefault("prepared_in_loop", {})
+        self._watched: int | None = None  # the socket, while an answer is awaited
         self._poll = select.poll()
         self._poll.register(self._libpq.socket, select.POLLIN)
 
@@ -147,32 +148,51 @@ class LoopConnection:
         loop, libpq = asyncio.get_running_loop(), self._libpq
         answer: asyncio.Future[Any] = loop.create_future()
         timer = loop.call_later(ANSWER_SECONDS, self._time_out, answer)
-        loop.add_reader(libpq.socket, self._read, answer, [])
+        self._watched = libpq.socket
+        loop.add_reader(self._watched, self._read, loop, answer, [])
         try:
             libpq.send_query_prepared(name, values)
             if libpq.flush():  # the rest of it, when the network has taken the beginning
-                loop.add_writer(libpq.socket, self._write, loop)
+                loop.add_writer(self._watched, self._write, loop, answer)
             return await answer
         finally:
             timer.cancel()
-            loop.remove_reader(libpq.socket)
-            loop.remove_writer(libpq.socket)
+            self._unwatch(loop)
 
-    def _write(self, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._libpq.flush():
-            loop.remove_writer(self._libpq.socket)
+    def _unwatch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Stop watching the socket, once.
 
-    def _read(self, answer: "asyncio.Future[Any]", results: list[Any]) -> None:
+        libpq closes the socket of a connection that has ended, and the next one may get its number: the event loop
+        must have forgotten it before it does anything else.
+        """
+        if (socket := self._watched) is not None:
+            self._watched = None
+            loop.remove_reader(socket)
+            loop.remove_writer(socket)
+
+    def _write(self, loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[Any]") -> None:
+        try:
+            if not self._libpq.flush() and self._watched is not None:
+                loop.remove_writer(self._watched)
+        except psycopg.Error as error:
+            self._fail(loop, answer, error)
+
+    def _read(self, loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[Any]", results: list[Any]) -> None:
         try:
             self._libpq.consume_input()
             while not answer.done() and not self._libpq.is_busy():
                 if (result := self._libpq.get_result()) is None:
                     answer.set_result(self._outcome(results))
+                    self._unwatch(loop)
                 else:
                     results.append(result)
         except psycopg.Error as error:
-            if not answer.done():
-                answer.set_exception(error)
+            self._fail(loop, answer, error)
+
+    def _fail(self, loop: asyncio.AbstractEventLoop, answer: "asyncio.Future[Any]", error: psycopg.Error) -> None:
+        self._unwatch(loop)
+        if not answer.done():
+            answer.set_exception(error)
 
     @staticmethod
     def _outcome(results: Sequence[Any]) -> Any:
