@@ -39,6 +39,7 @@ MODULES = [
         "inbox-view",
         "links",
         "menu",
+        "message-keys",
         "message-list",
         "message-view",
         "report-dialog",

@@ -8,6 +8,7 @@ from playwright.async_api import expect
 
 from tests.e2e.cluster import Cluster, PageData, Pair
 from tests.e2e.seed import PASSWORD
+from tests.e2e.test_page_looks import say_over_rest
 from tests.e2e.windows import NETWORK, PHONE, Window, Windows
 from tests.node import installed
 
@@ -105,9 +106,17 @@ async def test_a_mentor_answers_by_the_keyboard_alone(
     await expect(window.get("#conversations a")).to_be_focused()
     await press("Enter")
     await expect(window.get("#draft")).to_be_focused()
+    await expect(window.get("#waiting")).to_be_visible()
+    await press("Shift+Tab")
+    await expect(window.get("#done")).to_be_focused()
+    await press("Tab")
+    await expect(window.get("#draft")).to_be_focused()
     await window.page.keyboard.type("answer")
     await press("Enter")
     await expect(window.bubbles).to_have_text(["question", "answer"])
+    await expect(window.get("#waiting")).to_be_hidden()
+    await press("Shift+Tab")
+    await expect(window.get(".message .report").first).to_be_focused()
     await press("Shift+Tab")
     await expect(window.get("#scroller")).to_be_focused()
 
@@ -121,7 +130,7 @@ async def test_a_mentor_answers_by_the_keyboard_alone(
     await expect(window.get("#menu")).to_be_hidden()
     await press("Enter")
     await expect(window.get("#menu .switch-language")).to_be_focused()
-    for _ in ("sound", "notifications", "sign out"):
+    for _ in ("sound", "notifications", "e-mails", "sign out"):
         await press("Tab")
     await expect(window.get("#sign-out")).to_be_focused()
     await press("Enter")
@@ -139,6 +148,36 @@ async def test_the_arrow_keys_go_through_the_students(open_windows: Windows, pag
     await window.page.keyboard.press("ArrowUp")
     await window.page.keyboard.press("Home")
     await expect(rows.first).to_be_focused()
+
+
+async def test_the_buttons_of_the_messages_are_one_stop_of_the_tab_key(
+    open_windows: Windows, pair: Pair, shared_cluster: Cluster
+) -> None:
+    await say_over_rest(pair, shared_cluster, "one", "two", "three")
+    window = await open_windows.of(pair.teacher, f"/#/conversations/{pair.conversation_id}")
+    await (await window.connected()).say("mine")
+    await expect(window.bubbles).to_have_count(4)
+    await expect(window.get("#waiting")).to_be_hidden()
+    press, buttons, draft = window.page.keyboard.press, window.get(".message .report:visible"), window.get("#draft")
+    await draft.focus()
+    await press("Shift+Tab")
+    await expect(buttons.nth(2)).to_be_focused()
+    for key, there in (("ArrowUp", 1), ("Home", 0), ("ArrowUp", 0), ("ArrowDown", 1)):
+        await press(key)
+        await expect(buttons.nth(there)).to_be_focused()
+    await press("Enter")
+    await expect(window.get("#report-text")).to_have_text("two")
+    await press("Escape")
+    await expect(buttons.nth(1)).to_be_focused()
+    await say_over_rest(pair, shared_cluster, "four")
+    await expect(window.bubbles).to_have_count(5)
+    await expect(buttons.nth(1)).to_be_focused()
+    await expect(buttons.nth(1)).to_have_attribute("tabindex", "0")
+    await draft.focus()
+    await say_over_rest(pair, shared_cluster, "five")
+    await expect(buttons).to_have_count(5)
+    await expect(buttons.last).to_have_attribute("tabindex", "0")
+    await expect(window.get(".message [tabindex='0']")).to_have_count(1)
 
 
 async def test_the_focus_is_always_visible(open_windows: Windows, page_data: PageData) -> None:

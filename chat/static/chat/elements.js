@@ -49,6 +49,15 @@ export function setAvatar(element, person) {
 	element.dataset.hue = person.user_id % 6;
 }
 
+/** Move the focus from one of these elements to another, by the arrow keys, Home and End. */
+export function walk(event, elements) {
+	const here = elements.indexOf(document.activeElement);
+	const there = { ArrowDown: here + 1, ArrowUp: here - 1, Home: 0, End: elements.length - 1 }[event.key];
+	if (there === undefined) return;
+	event.preventDefault();
+	elements[there]?.focus();
+}
+
 /** `localStorage`, if the browser allows it. */
 export const storage = {
 	get(key) {

@@ -2,7 +2,7 @@
 
 import { listUnsent } from "./client.js";
 import { createConnection } from "./connection.js";
-import { $, copyOf, nameOf, setAvatar, setMark, setText, tell, textOf } from "./elements.js";
+import { $, copyOf, nameOf, setAvatar, setMark, setText, tell, textOf, walk } from "./elements.js";
 import { durationOf, folded, gettext, momentOf, ngettext, number } from "./texts.js";
 
 const EXCERPT = 160; // characters; a row shows no more
@@ -42,7 +42,7 @@ export function createInboxView() {
 			show();
 		});
 	$("search").addEventListener("input", show);
-	$("conversations").addEventListener("keydown", walk);
+	$("conversations").addEventListener("keydown", (event) => walk(event, [...$("conversations").querySelectorAll("a")]));
 
 	function show() {
 		const snapshot = inbox.getSnapshot();
@@ -134,16 +134,6 @@ export function createInboxView() {
 		if (!conversation.is_active) return gettext("Closed");
 		if (!isWaiting(conversation)) return "";
 		return gettext("Waiting: {duration}", { duration: durationOf(Date.now() - sinceOf(conversation), "short") });
-	}
-
-	/** Move the focus through the list by the arrow keys, Home and End. */
-	function walk(event) {
-		const links = [...$("conversations").querySelectorAll("a")];
-		const here = links.indexOf(document.activeElement);
-		const there = { ArrowDown: here + 1, ArrowUp: here - 1, Home: 0, End: links.length - 1 }[event.key];
-		if (there === undefined) return;
-		event.preventDefault();
-		links[there]?.focus();
 	}
 
 	return {

@@ -2,6 +2,7 @@
 
 import { announce, forgetAnnouncements } from "./announcer.js";
 import { $, nameOf, tell, textOf } from "./elements.js";
+import { createMessageKeys } from "./message-keys.js";
 import { createMessageView } from "./message-view.js";
 import { createScrollPlace } from "./scroll-place.js";
 import { gettext, ngettext, number } from "./texts.js";
@@ -20,6 +21,7 @@ const isUnread = ({ state, is_read }) => state === "received" && !is_read;
 export function createMessageList({ seen, needOlder, again, ...actions }) {
 	const scroller = $("scroller");
 	const list = $("messages");
+	const keys = createMessageKeys(list);
 	const views = new Map(); // message key -> view
 	const viewOf = new WeakMap(); // element -> view
 	let snapshot = null;
@@ -142,6 +144,7 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 			before = view;
 		}
 		for (const key of gone) removed(key);
+		keys.update();
 	}
 
 	function added(key) {

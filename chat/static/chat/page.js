@@ -5,7 +5,7 @@
  *     former.js               a student's former mentors, in the menu
  *     handoff-note.js         what a mentor was told about a student
  *     conversation-view.js    message-list.js > scroll-place.js, message-view.js > links.js; composer.js
- *     beside it               waiting-note.js
+ *     beside it               message-keys.js; waiting-note.js
  *     all of them             connection.js, announcer.js, elements.js, texts.js; client.js has the messages
  *
  * For a mentor, the address names the open conversation: `#/conversations/7`; for a student, one with a former mentor:
