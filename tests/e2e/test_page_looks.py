@@ -130,6 +130,12 @@ async def test_the_whole_loaded_conversation_is_printed_without_controls(
     assert await window.page.evaluate("getComputedStyle(document.body).color") == "rgb(23, 33, 29)"
 
 
+async def to_the_newest(window: Window) -> None:
+    await window.page.evaluate("scroller.scrollTop = 0")
+    await window.page.click("#to-end")
+    await expect(window.bubbles.last).to_be_in_viewport()
+
+
 async def test_a_text_of_thousands_of_lines_is_folded(
     open_windows: Windows, shared_cluster: Cluster, pair: Pair
 ) -> None:
@@ -139,13 +145,15 @@ async def test_a_text_of_thousands_of_lines_is_folded(
     more = mentor.get(".more:visible")
     height = "one => one.getBoundingClientRect().height"
     assert await long.evaluate(height) < PHONE["height"]
-    await expect(mentor.bubbles.last).to_be_in_viewport()
+    await expect(mentor.get("#waiting")).to_be_visible()
+    await to_the_newest(mentor)
     await expect(more).to_have_text("Show more")
     inside = "one => one.querySelector('time').getBoundingClientRect().bottom <= one.getBoundingClientRect().bottom"
     await expect(long.locator("time")).to_be_visible()
     assert await long.evaluate(inside)
     await more.click()
     assert await long.evaluate(height) > 50 * PHONE["height"]
+    await to_the_newest(mentor)
     await more.click()
     assert await long.evaluate(height) < PHONE["height"]
 
