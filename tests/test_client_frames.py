@@ -178,6 +178,12 @@ def test_a_message_id_of_another_type_is_refused(value: Any) -> None:
     assert code_of(marked, value) == "invalid_frame"
 
 
+@pytest.mark.parametrize(("text", "expected"), [("7.0", 7), ("0.0", 0), ("7.5", 7.5), ("1e2", 100)])
+def test_a_whole_number_is_an_integer_however_it_is_written(text: str, expected: float) -> None:
+    _, frame = read_frame(f'{{"type": "mark_read", "message_id": {text}}}')
+    assert (frame["message_id"], type(frame["message_id"])) == (expected, type(expected))
+
+
 def test_no_message_id_means_all() -> None:
     assert marked(None) is None
 

@@ -66,6 +66,8 @@ def test_the_index_finds_what_is_due(people: People) -> None:
         assert f"Index Scan using chat_{side}_notify_at" in told, told
 
 
-def test_a_round_without_anything_due_asks_twice(people: People, django_assert_num_queries: Any) -> None:
-    with django_assert_num_queries(2):
+def test_a_round_without_anything_due_asks_for_both_sides_and_for_leads(
+    people: People, django_assert_num_queries: Any
+) -> None:
+    with django_assert_num_queries(3):
         assert run_round() == sent()

@@ -102,7 +102,12 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)  # NaN and Infinity are not JSON, though Python reads them
 
 
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+def _number(text: str) -> float | int:
+    value = float(text)
+    return int(value) if value.is_integer() else value  # 7.0 is an integer in JSON, as JSON Schema has it
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_number)
 
 _KINDS = {str(kind.__struct_config__.tag): kind for kind in ClientFrame.__subclasses__()}
 
