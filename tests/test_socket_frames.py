@@ -124,7 +124,7 @@ async def socket(connect: Connect, live_people: People) -> AsyncIterator[Socket]
         (json.dumps({"message": "x", "client_id": "x" * 65}), BAD_CLIENT_ID),
         # A message_id that cannot be one.
         ('{"type": "mark_read", "message_id": true}', BAD_MESSAGE_ID),
-        ('{"type": "mark_read", "message_id": 1.0}', BAD_MESSAGE_ID),
+        ('{"type": "mark_read", "message_id": 1.5}', BAD_MESSAGE_ID),
         ('{"type": "mark_read", "message_id": []}', BAD_MESSAGE_ID),
         ('{"type": "mark_read", "message_id": {}}', BAD_MESSAGE_ID),
         # An id of another conversation.
@@ -136,6 +136,7 @@ async def socket(connect: Connect, live_people: People) -> AsyncIterator[Socket]
         ('{"type": "mark_read", "message_id": -1}', NO_MESSAGE),
         ('{"type": "mark_read", "message_id": 0}', NO_MESSAGE),
         ('{"type": "mark_read", "message_id": 999999}', NO_MESSAGE),
+        ('{"type": "mark_read", "message_id": 999999.0}', NO_MESSAGE),
         ('{"type": "mark_read", "message_id": 9223372036854775807}', NO_MESSAGE),
         ('{"type": "mark_read", "message_id": 9223372036854775808}', NO_MESSAGE),
         ('{"type": "mark_read", "message_id": "' + "9" * 5000 + '"}', NO_MESSAGE),
