@@ -146,7 +146,7 @@ async def socket(connect: Connect, live_people: People) -> AsyncIterator[Socket]
         ('{"type": "mark_read", "message_id": "x", "message": "x"}', NO_MESSAGE),
         ('{"type": "ping", "type": "nonsense", "type": "ping"}', PONG),
     ],
-    ids=range(92),
+    ids=range(93),
 )
 async def test_a_frame_is_answered_by_name_and_the_socket_stays(
     socket: Socket, live_people: People, text: str, answer: dict[str, Any]
