@@ -4,8 +4,9 @@ import asyncio
 import io
 import json
 import logging
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from django.contrib.auth.models import Group, Permission
 from django.contrib.contenttypes.models import ContentType
 from django.core.cache import cache
 from django.core.management.color import no_style
-from django.db import connection, connections
+from django.db import OperationalError, connection, connections
 from django.test import AsyncClient, TransactionTestCase
 
 from accounts.models import User
@@ -84,13 +85,44 @@ def _static_files_found_once() -> Iterator[None]:
 KEPT = {model._meta.db_table for model in (ContentType, Permission, Group, Group.permissions.through)}
 
 
+@contextmanager
+def limited_lock_wait() -> Iterator[None]:
+    """Wait for 10 s, not for ever, for what a test before has left in a transaction."""
+    if connection.vendor != "postgresql":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW lock_timeout")
+        before = cursor.fetchone()[0]
+        cursor.execute("SET lock_timeout = '10s'")
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('lock_timeout', %s, false)", [before])
+
+
+def end_other_transactions() -> list[Any]:
+    """End the sessions of this database that are in a transaction; return what each was doing."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid, state, query, pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL"
+        )
+        return list(cursor.fetchall())
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _tables_emptied_quickly() -> Iterator[None]:
     """After a test with committed rows. Django would also make all permissions and groups anew, which takes longer."""
 
     def empty_tables(_: TransactionTestCase) -> None:
         tables = set(connection.introspection.django_table_names(only_existing=True, include_views=False)) - KEPT
-        connection.ops.execute_sql_flush(connection.ops.sql_flush(no_style(), sorted(tables)))
+        statements = connection.ops.sql_flush(no_style(), sorted(tables))
+        with limited_lock_wait():
+            try:
+                connection.ops.execute_sql_flush(statements)
+            except OperationalError:
+                sys.stderr.write(f"\nended what was still in a transaction: {end_other_transactions()}\n")
+                connection.ops.execute_sql_flush(statements)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", empty_tables)
