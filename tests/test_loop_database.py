@@ -155,6 +155,16 @@ async def test_a_connection_that_comes_after_its_statement_was_cancelled_is_not_
     assert await pid()
 
 
+async def test_a_plan_that_somebody_else_has_dropped_meanwhile_is_made_again() -> None:
+    before = await pid()
+    await in_thread(loop_database._idle[0]._psycopg.execute, "DEALLOCATE ALL")  # as psycopg does after a ROLLBACK
+    for _ in range(settings.DATABASE_POOL_SIZE):
+        give_back_idle()
+        if await pid() == before:
+            return
+    pytest.fail("the pool has not given it out again")
+
+
 async def test_a_changed_column_is_read_as_it_is_then() -> None:
     await in_thread(execute, "CREATE TABLE changing (word varchar(3))")
     try:

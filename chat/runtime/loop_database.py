@@ -108,6 +108,8 @@ class LoopConnection:
         self._transformer = Transformer(self._psycopg)
         # By statement, its name in the server; kept with the connection, which may come here again.
         self._prepared: dict[str, bytes] = vars(self._psycopg).setdefault("prepared_in_loop", {})
+        if self._prepared:
+            self._forget_dropped()
         self._watched: int | None = None  # the socket, while an answer is awaited
         self._poll = select.poll()
         self._poll.register(self._libpq.socket, select.POLLIN)
@@ -138,6 +140,12 @@ class LoopConnection:
             raise psycopg.errors.error_from_result(result) if result else psycopg.OperationalError("no answer")
         self._transformer.set_pgresult(result)
         return self._transformer.load_rows(0, result.ntuples, tuple)
+
+    def _forget_dropped(self) -> None:
+        """Forget what is not planned any more: after a ROLLBACK of others, psycopg drops all plans of a connection."""
+        planned = {name for (name,) in self._psycopg.execute("SELECT name FROM pg_prepared_statements")}
+        for sql in [sql for sql, name in self._prepared.items() if name.decode() not in planned]:
+            del self._prepared[sql]
 
     def _prepare(self, sql: str) -> None:
         name = f"in_loop_{next(_numbers)}"
