@@ -4,7 +4,6 @@ import asyncio
 import io
 import json
 import logging
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
@@ -121,8 +120,9 @@ def _tables_emptied_quickly() -> Iterator[None]:
             try:
                 connection.ops.execute_sql_flush(statements)
             except OperationalError:
-                sys.stderr.write(f"\nended what was still in a transaction: {end_other_transactions()}\n")
+                left = end_other_transactions()
                 connection.ops.execute_sql_flush(statements)
+                pytest.fail(f"this test, or one before, has left a transaction open: {left}")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", empty_tables)
