@@ -38,7 +38,37 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
         return rows.order_by().values("pk")[:MAX_LISTED].count()
 
 
-class AuditedAdmin(ReadOnlyAdmin):
+class AuditedPage(ReadOnlyAdmin):
+    """The page of a row, of which each look is recorded. HEAD and what browsers fetch in advance are refused."""
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        """Show the page of a row."""
+        if is_preview(request):
+            return HttpResponseForbidden()
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def render_change_form(  # noqa: PLR0913, PLR0917 - as Django has it
+        self,
+        request: HttpRequest,
+        context: dict[str, Any],
+        add: bool = False,
+        change: bool = False,
+        form_url: str = "",
+        obj: Any = None,
+    ) -> HttpResponse:
+        """Show the row, and record that it is shown."""
+        if obj is not None:
+            self.record_page(request, obj)
+        return super().render_change_form(request, context, add, change, form_url, obj)
+
+    def record_page(self, request: HttpRequest, shown: Any) -> None:
+        """Record that the page of this row is shown."""
+        raise NotImplementedError
+
+
+class AuditedAdmin(AuditedPage):
     """Lists and pages of which each search is recorded, and what subclasses record besides.
 
     HEAD and what browsers fetch in advance are refused: they would look without a record, or record a look that was
@@ -56,14 +86,6 @@ class AuditedAdmin(ReadOnlyAdmin):
                 self.record_search(request, context["cl"].paginator.count)
             self.record_list(request, context["cl"].result_list)
         return response
-
-    def changeform_view(
-        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
-    ) -> Any:
-        """Show the page of a row."""
-        if is_preview(request):
-            return HttpResponseForbidden()
-        return super().changeform_view(request, object_id, form_url, extra_context)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

@@ -95,19 +95,9 @@ class ConversationAdmin(AuditedAdmin):
             found |= queryset.filter(pk__in=conversations_with(words_of(search_term)))
         return found, False
 
-    def render_change_form(  # noqa: PLR0913, PLR0917 - as Django has it
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: Conversation | None = None,
-    ) -> HttpResponse:
-        """Show one conversation without its texts."""
-        if obj is not None:
-            record_opening(request, obj, "people and numbers")
-        return super().render_change_form(request, context, add, change, form_url, obj)
+    def record_page(self, request: HttpRequest, shown: Conversation) -> None:
+        """Record that a conversation is shown without its texts."""
+        record_opening(request, shown, "people and numbers")
 
     def get_fields(self, request: HttpRequest, obj: Conversation | None = None) -> Any:
         """Return what is shown; who has looked at it only to those who may see the audit trail."""
@@ -214,19 +204,9 @@ class MessageAdmin(AuditedAdmin):
         """Record that the beginnings of these messages are shown."""
         record_reading(request, rows)
 
-    def render_change_form(  # noqa: PLR0913, PLR0917 - as Django has it
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: Message | None = None,
-    ) -> HttpResponse:
-        """Show one message."""
-        if obj is not None:
-            record_reading(request, [obj])
-        return super().render_change_form(request, context, add, change, form_url, obj)
+    def record_page(self, request: HttpRequest, shown: Message) -> None:
+        """Record that a message is shown."""
+        record_reading(request, [shown])
 
     @admin.display(description=_("conversation"))
     def conversation_link(self, message: Message) -> str:

@@ -6,7 +6,7 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import ValidationError
 from django.db.models import Exists, F, OuterRef, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseForbidden
+from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
@@ -15,12 +15,10 @@ from django.utils.translation import gettext_lazy as _
 from accounts.admin_forms import PresentForm
 from accounts.models import User
 from chat import services
-from chat.admin.audit import CappedPaginator, conversation_link, name_of, named
-from chat.admin.read_only import ReadOnlyAdmin
+from chat.admin.audit import AuditedPage, CappedPaginator, conversation_link, name_of, named
 from chat.models import AuditAction, Conversation, Report, ReportOutcome, ReportState
 from chat.moderation.audit import record
 from chat.moderation.reports import handle_report
-from chat.previews import is_preview
 
 
 class ReportedFilter(admin.SimpleListFilter):
@@ -65,7 +63,7 @@ class ReportForm(PresentForm):
 
 
 @admin.register(Report)
-class ReportAdmin(ReadOnlyAdmin):
+class ReportAdmin(AuditedPage):
     """The queue: what is not closed first, the oldest first. The list shows no texts; opening a report is recorded."""
 
     form = ReportForm
@@ -91,32 +89,14 @@ class ReportAdmin(ReadOnlyAdmin):
         names = {name: name_of(f"{name}_id") for name in ("reporter", "sender", "handler")}
         return rows.annotate(**{f"{name}_name": found for name, found in names.items()})
 
-    def changeform_view(
-        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
-    ) -> Any:
-        """Show a report, or store what came of it."""
-        if is_preview(request):
-            return HttpResponseForbidden()
-        return super().changeform_view(request, object_id, form_url, extra_context)
-
-    def render_change_form(  # noqa: PLR0913, PLR0917 - as Django has it
-        self,
-        request: HttpRequest,
-        context: dict[str, Any],
-        add: bool = False,
-        change: bool = False,
-        form_url: str = "",
-        obj: Report | None = None,
-    ) -> HttpResponse:
-        """Show a report with its texts, and record that they are shown."""
-        if obj is not None:
-            record(
-                AuditAction.OPENED,
-                actor_id=request.user.pk,
-                conversation_id=obj.conversation_id,
-                detail=f"report {obj.pk}",
-            )
-        return super().render_change_form(request, context, add, change, form_url, obj)
+    def record_page(self, request: HttpRequest, shown: Report) -> None:
+        """Record that a report is shown with its texts."""
+        record(
+            AuditAction.OPENED,
+            actor_id=request.user.pk,
+            conversation_id=shown.conversation_id,
+            detail=f"report {shown.pk}",
+        )
 
     def save_model(self, request: HttpRequest, obj: Report, form: Any, change: bool) -> None:
         """Store what came of the report."""
