@@ -29,6 +29,7 @@ WITHOUT_E2E = ["--ignore=tests/e2e", "--deselect=tests/e2e/"]  # the second for 
 STOP_SECONDS = 60  # for cleaning up after an interrupt
 # More than processors: most tests wait, for processes, time-outs and the loop's next round.
 FAST_WORKERS, DATABASE_WORKERS, E2E_WORKERS = 4, 3, 5
+FAILURE = re.compile(r"^(?:FAILED|ERROR) .*", re.MULTILINE)  # of pytest's short summary
 OTHERS = "not quiet and not proof"
 # As in production, over plain HTTP: what only DEBUG hides must fail here.
 SETTINGS = {"DEBUG": "0", "SECURE_SSL": "0", "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver"}
@@ -59,6 +60,7 @@ class Lane:
     database_url: str = ""
     redis_urls: Sequence[str] = ()
     workers: int = 1
+    summary: Sequence[str] = ()  # once it has ended: how, and what failed
 
     def start(self) -> None:
         """Start it; its output is kept until it has ended."""
@@ -78,8 +80,10 @@ class Lane:
         """Wait for its end, print what it said, and return pytest's exit code."""
         code = self._process.wait()
         self._output.seek(0)
-        say(f"\n=== {self.title}\n{self._output.read().decode(errors='replace').rstrip()}")
-        say(f"=== {self.title}: {time.monotonic() - self._began:.1f} s, exit code {code}")
+        said = self._output.read().decode(errors="replace").rstrip()
+        ending = f"=== {self.title}: {time.monotonic() - self._began:.1f} s, exit code {code}"
+        self.summary = [ending, *FAILURE.findall(said)]
+        say(f"\n=== {self.title}\n{said}\n{ending}")
         return code
 
     def is_running(self) -> bool:
@@ -132,7 +136,11 @@ def run_all(arguments: list[str], fast: bool) -> list[int]:
         end_to_end = lane("end to end", ["-m", OTHERS, "--e2e-only"], E2E_WORKERS)
         alone = lane("alone", ["-m", "quiet and not proof"])
         together = [[sqlite], [on_postgresql]] if is_shared else [[sqlite, on_postgresql]]
-        return [code for lanes in [*together, [end_to_end], [alone]] for code in run(lanes)]
+        codes = [code for lanes in [*together, [end_to_end], [alone]] for code in run(lanes)]
+    # What failed in an early lane is pages above: all of it again, last.
+    for finished in [sqlite, on_postgresql, end_to_end, alone]:
+        say("\n".join(finished.summary))
+    return codes
 
 
 def exit_code(codes: list[int]) -> int:
