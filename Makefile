@@ -12,6 +12,7 @@ SERVER ?= daphne
 HOST := 127.0.0.1
 # make test
 FAST ?=
+SLOW ?=
 # make test, make lock, make bench
 ARGS ?=
 # make bench
@@ -47,8 +48,8 @@ run: install ## Serve http://127.0.0.1:8000/ (PORT=) for development, with demo 
 serve: $(if $(wildcard $(BIN)/python),,install) ## The production server: PORT=, HOST=, SERVER=daphne or uvicorn, the rest from the environment.
 	@exec $(BIN)/python -m qader.serve --host $(HOST) --port $(PORT) --server $(SERVER)
 
-test: install $(VENV)/.dev $(JS) ## Run every test; FAST=1 leaves out tests/e2e and PostgreSQL, ARGS= goes on to pytest.
-	@FAST=$(FAST) $(BIN)/python -m tests $(ARGS)
+test: install $(VENV)/.dev $(JS) ## Run the tests; FAST=1 leaves out tests/e2e and PostgreSQL, SLOW=1 adds the slow ones, ARGS= goes on to pytest.
+	@FAST=$(FAST) SLOW=$(SLOW) $(BIN)/python -m tests $(ARGS)
 
 prove: install $(VENV)/.dev ## The proofs of the promises, each with its seed, counts and time; SEED= repeats one, SECONDS= is how long all faults at once last.
 	@$(BIN)/python -m tests.prove

@@ -3,7 +3,8 @@
 One lane runs everything but `tests/e2e/` on SQLite and the in-memory layer. Beside it one runs what touches a database
 on PostgreSQL and Redis. After them `tests/e2e/` runs there. Each worker has a database and a Redis of its own.
 
-Arguments go on to pytest. FAST=1 runs the first lane alone. TEST_DATABASE_URL and TEST_REDIS_URL replace the servers
+Arguments go on to pytest. FAST=1 runs the first lane alone. SLOW=1 adds a lane with the tests that keep a processor
+busy for many seconds, on PostgreSQL and Redis. TEST_DATABASE_URL and TEST_REDIS_URL replace the servers
 that are started here otherwise; then the lanes run one after the other, with one worker each.
 """
 
@@ -28,9 +29,9 @@ ROOT = Path(__file__).resolve().parent.parent
 WITHOUT_E2E = ["--ignore=tests/e2e", "--deselect=tests/e2e/"]  # the second for files that ARGS names
 STOP_SECONDS = 60  # for cleaning up after an interrupt
 # More than processors: most tests wait, for processes, time-outs and the loop's next round.
-FAST_WORKERS, DATABASE_WORKERS, E2E_WORKERS = 4, 3, 5
+FAST_WORKERS, DATABASE_WORKERS, E2E_WORKERS, SLOW_WORKERS = 4, 3, 5, 3
 FAILURE = re.compile(r"^(?:FAILED|ERROR) .*", re.MULTILINE)  # of pytest's short summary
-OTHERS = "not quiet and not proof"
+OTHERS = "not slow and not quiet and not proof"
 # As in production, over plain HTTP: what only DEBUG hides must fail here.
 SETTINGS = {"DEBUG": "0", "SECURE_SSL": "0", "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver"}
 
@@ -117,8 +118,8 @@ def run(lanes: Sequence[Lane]) -> list[int]:
             lane.stop()
 
 
-def run_all(arguments: list[str], fast: bool) -> list[int]:
-    """Run all lanes, and then, alone, what is marked `quiet`."""
+def run_all(arguments: list[str], fast: bool, slow: bool) -> list[int]:
+    """Run the lanes, and then, alone, what is marked `quiet`."""
     sqlite = Lane("SQLite + in-memory", [*WITHOUT_E2E, "-m", OTHERS, *arguments], workers=DATABASE_WORKERS)
     if fast:
         return run([replace(sqlite, workers=FAST_WORKERS)])
@@ -134,11 +135,14 @@ def run_all(arguments: list[str], fast: bool) -> list[int]:
 
         on_postgresql = lane("PostgreSQL + Redis", [*WITHOUT_E2E, "-m", OTHERS, "--databases-only"], DATABASE_WORKERS)
         end_to_end = lane("end to end", ["-m", OTHERS, "--e2e-only"], E2E_WORKERS)
-        alone = lane("alone", ["-m", "quiet and not proof"])
+        last = [lane("alone", ["-m", "quiet and not proof"])]
+        if slow:
+            last.insert(0, lane("slow", ["-m", "slow and not quiet and not proof"], SLOW_WORKERS))
         together = [[sqlite], [on_postgresql]] if is_shared else [[sqlite, on_postgresql]]
-        codes = [code for lanes in [*together, [end_to_end], [alone]] for code in run(lanes)]
+        steps = [*together, [end_to_end], *([one] for one in last)]
+        codes = [code for lanes in steps for code in run(lanes)]
     # What failed in an early lane is pages above: all of it again, last.
-    for finished in [sqlite, on_postgresql, end_to_end, alone]:
+    for finished in [sqlite, on_postgresql, end_to_end, *last]:
         say("\n".join(finished.summary))
     return codes
 
@@ -158,6 +162,7 @@ def end(*_: object) -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, end)
     try:
-        sys.exit(exit_code(run_all(sys.argv[1:], fast=os.environ.get("FAST", "") not in {"", "0"})))
+        fast, slow = (os.environ.get(name, "") not in {"", "0"} for name in ("FAST", "SLOW"))
+        sys.exit(exit_code(run_all(sys.argv[1:], fast, slow)))
     except KeyboardInterrupt:
         sys.exit(130)

@@ -52,7 +52,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         selected = [item for item in items if item.path in files]
     else:
         return
-    config.hook.pytest_deselected(items=[item for item in items if item not in selected])
+    chosen = set(selected)
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
     items[:] = selected
 
 

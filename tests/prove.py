@@ -1,7 +1,7 @@
 """`make prove`: the proofs of the promises, each by itself, with its seed, its counts and its time.
 
-All but the last three run in `make test` too; here they are grouped by what they prove. SEED= repeats a run as well as
-timing allows, and SECONDS= says how long the last one takes.
+All but the last three run in `make test SLOW=1` too; here they are grouped by what they prove. SEED= repeats a run as
+well as timing allows, and SECONDS= says how long the last one takes.
 """
 
 import os

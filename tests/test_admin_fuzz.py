@@ -15,6 +15,8 @@ from accounts.admin_base import MAX_WORDS
 from tests.people import People, client_of, say
 from tests.queries import recorded_queries
 
+pytestmark = pytest.mark.slow
+
 HUGE = "9" * 30
 VALUES = [
     *(

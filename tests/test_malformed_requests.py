@@ -8,6 +8,8 @@ from asgiref.sync import sync_to_async
 from tests.http_requests import TOKEN, exchange, scope
 from tests.people import People, session_cookie
 
+pytestmark = pytest.mark.slow
+
 PATHS = [
     *("/healthz", "/", "/nowhere", "/static/x", "/i18n/setlang/", "/admin/", "/admin/login/"),
     *("/api/", "/api/v1/auth/login/", "/api/v1/chat/my-conversation/messages/", "/api/schema/", "/api/docs/"),

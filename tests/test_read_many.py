@@ -14,9 +14,14 @@ from tests.delivery_harness import DeliveryHarness, write
 from tests.people import People, client_of, fill
 from tests.sockets import connected, http, in_thread, message_status
 
-MANY = 30_000  # by both sides in turn
-STEP = services.MARKED_AT_ONCE
+MANY = 6_000  # by both sides in turn
+STEP = 1_000
 MINE = "/api/v1/chat/my-conversation/messages/"
+
+
+@pytest.fixture(autouse=True)
+def _smaller_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "MARKED_AT_ONCE", STEP)
 
 
 @pytest.fixture

@@ -99,6 +99,7 @@ async def said(acknowledged: list[dict[str, Any]], count: int, task: asyncio.Tas
             assert not task.done(), task.exception()
 
 
+@pytest.mark.slow
 async def test_a_chat_goes_on_from_its_backup(stack: Stack) -> None:
     (pair,) = await asyncio.to_thread(stack.cluster.make_pairs)
     async with talking(stack, pair) as acknowledged:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import psutil
+import pytest
 
 from tests.e2e.server import ROOT
 
@@ -13,6 +14,7 @@ SECONDS = 100  # on a machine that is busy with other tests; alone it takes a fi
 ROWS = ("10 pairs: messages/s", "connects/s", "middle page", "list, last 5", "send")
 
 
+@pytest.mark.slow
 def test_a_quick_run_prints_its_tables_and_leaves_nothing_behind() -> None:
     command = [sys.executable, "-m", "bench", "throughput", "growth"]
     mark = secrets.token_hex(8)  # which every process that it starts has in its environment

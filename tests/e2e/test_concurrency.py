@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
+import pytest
 
 from tests.e2e.chat_socket import connected
 from tests.e2e.client import Client
@@ -168,6 +169,7 @@ async def visit(person: Person, server: WebServer, talk: Talk, *, after: int | N
     return seen
 
 
+@pytest.mark.slow
 async def test_connecting_while_the_other_side_sends_never_misses_nor_doubles(fault_cluster: FaultCluster) -> None:
     rng = seeded()
     (pair,) = fault_cluster.cluster.make_pairs()

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
 
+import pytest
+
 from tests.e2e.client import Client
 from tests.e2e.cluster import Cluster, Pair, Person
 from tests.e2e.load import differences, seeded, shown, start_both, tell
@@ -156,6 +158,7 @@ TOLD: list[Action] = [sends, posts, marks_all, marks_some, marks_over_rest, read
 ACTIONS: list[Action] = [*TOLD, sends, posts, sends, reconnects]
 
 
+@pytest.mark.slow
 async def test_old_state_and_events_equal_a_fresh_fetch_after_every_action(cluster: Cluster) -> None:
     rng = seeded()
     web = start_both(cluster, **SETTINGS)

@@ -11,6 +11,7 @@ from zipfile import ZipFile
 
 import httpx
 import psycopg
+import pytest
 
 from tests.e2e.cluster import CSRF, Cluster, Pair, Person
 from tests.e2e.load import start_both
@@ -26,6 +27,7 @@ POST = "POST {path} HTTP/1.1\r\nHost: {host}\r\n{headers}\r\n"
 PATH = "/admin/chat/conversation/"
 
 
+@pytest.mark.slow
 async def test_downloads_that_nobody_reads_hold_no_connection_and_little_memory(cluster: Cluster) -> None:
     servers = start_both(cluster, DATABASE_POOL_SIZE=str(POOL))
     pair, others = cluster.make_pairs(2)

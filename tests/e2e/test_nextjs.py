@@ -164,6 +164,7 @@ async def test_the_server_renders_for_the_signed_in_user(site: Site, pair: Pair)
         assert f">{pair.teacher.username}</strong>" in (await http.get("/conversations")).text
 
 
+@pytest.mark.slow
 async def test_student_and_mentor_chat(site: Site, pair: Pair, tabs: Tabs) -> None:
     old = [f"السؤال {number}" for number in range(PAGE + 10)]
     await say(site.backend, pair.student, *old)
@@ -279,6 +280,7 @@ async def test_a_conversation_of_others_is_not_shown(site: Site, pair: Pair, tab
     await mentor.shows([])
 
 
+@pytest.mark.slow
 async def test_strict_mode_in_development_leaves_one_socket(lone_cluster: Cluster, prepared: None, tabs: Tabs) -> None:
     port = free_port()
     backend = await asyncio.to_thread(lone_cluster.start, CSRF_TRUSTED_ORIGINS=f"http://localhost:{port}")

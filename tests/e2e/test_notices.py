@@ -84,6 +84,7 @@ def send(cluster: Cluster, server: Any, service: PushService, pairs: list[Pair])
     return browsers
 
 
+@pytest.mark.slow
 def test_three_at_once_share_the_work_and_end_when_they_are_told_to(cluster: Cluster, service: PushService) -> None:
     server = cluster.start(**SETTINGS)
     browsers = send(cluster, server, service, pairs := cluster.make_pairs(20))

@@ -151,6 +151,7 @@ def last_seq(fault_cluster: FaultCluster, conversation_id: int) -> int:
     return int(seq)
 
 
+@pytest.mark.slow
 async def test_no_message_is_lost_or_slips_in_while_the_mentor_changes(fault_cluster: FaultCluster) -> None:
     async with asyncio.timeout(HUNG_SECONDS):
         await change_under_load(fault_cluster, seeded(), ROUNDS)

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 
 import httpx
+import pytest
 
 from tests.e2e.chat_socket import SETTLED_SECONDS, connected
 from tests.e2e.cluster import Cluster, Person
@@ -24,6 +25,7 @@ async def give_keys(servers: tuple[WebServer, ...], **keys: str) -> None:
     await asyncio.gather(*(asyncio.to_thread(server.restart) for server in servers))
 
 
+@pytest.mark.slow
 async def test_nobody_is_signed_out_by_a_new_key(cluster: Cluster) -> None:
     servers = await asyncio.to_thread(start_together, cluster.server("daphne"), cluster.server("uvicorn"))
     first, second = servers

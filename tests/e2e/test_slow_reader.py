@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 import psutil
+import pytest
 
 from tests.e2e.chat_socket import ChatSocket, connected
 from tests.e2e.cluster import Cluster, Pair
@@ -33,6 +34,7 @@ RATE, BURST = 5, 20
 REFUSALS = 100  # in 10 s; one more is a flood
 
 
+@pytest.mark.slow
 async def test_a_client_that_does_not_read_costs_little_and_delays_nobody(cluster: Cluster) -> None:
     await on_both_servers(cluster, a_reader_takes_nothing, CHAT_RATE_LIMIT="0")
 
