@@ -1,5 +1,6 @@
 """Notices on the page: the device takes pushes once they are switched on, and e-mails can be switched off."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -107,7 +108,9 @@ async def test_a_push_shows_who_has_written_and_how_many_messages_are_unread(ope
     registered: list[Any] = []
     devtools.on("ServiceWorker.workerRegistrationUpdated", lambda event: registered.extend(event["registrations"]))
     await devtools.send("ServiceWorker.enable")
-    await phone.page.evaluate("navigator.serviceWorker.getRegistrations().then(([one]) => one.active)")
+    async with asyncio.timeout(10):
+        while not registered:
+            await phone.page.wait_for_timeout(100)
     payload = {"conversation_id": pair.conversation_id, "name": "Sara", "count": 3}
     push = {"origin": phone.server.url, "registrationId": registered[0]["registrationId"], "data": json.dumps(payload)}
     [worker] = phone.context.service_workers

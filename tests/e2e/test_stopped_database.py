@@ -26,7 +26,7 @@ SETTINGS = {
     "DATABASE_POOL_SIZE": str(POOL_SIZE),
     "CHAT_RATE_LIMIT": "0",
 }
-ANSWER_SECONDS = 5.0  # what the contract gives the server
+ANSWER_SECONDS = 5.0 + 1.0  # what the contract gives the server, and what this busy machine takes to say and hear it
 OUTAGE_SECONDS = 10.0
 RECOVERY_SECONDS = 8.0  # after it; each try that fails has waited for a connection already
 
