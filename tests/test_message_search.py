@@ -1,5 +1,6 @@
 """The search for texts: however Arabic is written, in a column that every way of writing fills."""
 
+import time
 from collections.abc import Iterator
 from io import StringIO
 from typing import Any
@@ -16,12 +17,11 @@ from chat.admin import search as admin_search
 from chat.admin.search import NOT_FOLDED, with_words, words_of
 from chat.models import Message
 from chat.store import search_texts
-from chat.store.batch import store
 from qader.server.startup_checks import warn_of_locale
 from tests.admin import CONVERSATIONS, MESSAGES, rows, told
 from tests.people import People, client_of, fill, make_user, say
 from tests.queries import recorded_queries
-from tests.service_results import entry
+from tests.service_results import entry, store
 
 TEXT = "إلى مدرسةِ الأمل في ٢٠٢٦، Straße ﻣﺮﺣﺒﺎ ســلام"
 FOLDED = "الي مدرسه الامل في 2026، strasse مرحبا سلام"
@@ -44,6 +44,17 @@ def texts(browser: Client, term: str, **query: Any) -> list[str]:
 def test_a_text_is_folded_once_for_both_databases(text: str, folded: str) -> None:
     assert search_text(text) == folded
     assert search_text(folded) == folded
+
+
+@pytest.mark.parametrize(
+    "marks", ["\u0344" * 2000 + "\u0316" * 1999, "\u0f73\u0316" * 2000, "\u0301\uff9e" * 2000, "َِ" * 2000]
+)
+def test_no_text_takes_long_to_fold(marks: str) -> None:
+    """Unicode sorts the marks of a letter in quadratic time, and the event loop would stand still."""
+    begin = time.thread_time()
+    search_text("a" + marks)
+    assert time.thread_time() - begin < 0.02  # 0.2 s without a bound
+    assert search_text("سلام " + "e\u0301" * 31) == "سلام " + "é" * 31
 
 
 def test_every_way_of_writing_fills_the_column(live_people: People) -> None:
