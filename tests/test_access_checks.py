@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from django.contrib.sessions.models import Session
+from django.db import ProgrammingError
 from django.utils import timezone
 
 from accounts.models import RoleChoices, User, UserProfile
+from chat.live import healing
 from chat.models import Conversation
 from tests.conftest import Connect
 from tests.conversation_sockets import ConversationSockets, open_and_silent
@@ -40,6 +42,17 @@ async def test_a_deleted_session_closes_its_socket(sockets: ConversationSockets,
     await in_thread(lambda: Session.objects.filter(pk=key)._raw_delete("default"))
     assert await ending.close_code() == SIGNED_OUT
     await open_and_silent(*staying)
+
+
+async def test_healing_that_fails_does_not_keep_a_socket_open(
+    sockets: ConversationSockets, live_people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ProgrammingError("a column is missing")
+
+    monkeypatch.setattr(healing, "correct_waiting", fail)
+    monkeypatch.setattr(healing, "positions", fail)
+    await test_an_expired_session_closes_its_socket(sockets, live_people)
 
 
 async def test_a_user_deactivated_by_an_update_loses_the_socket(

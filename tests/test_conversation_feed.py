@@ -17,7 +17,7 @@ from tests.people import People, say
 from tests.queries import counted_queries, paused_after
 from tests.sockets import in_thread, new_message
 
-INTERNAL_ERROR, TOO_SLOW = 1011, 1013
+INTERNAL_ERROR, RESTARTING, TOO_SLOW = 1011, 1012, 1013
 
 
 @pytest.fixture
@@ -99,6 +99,39 @@ async def test_events_during_a_gap_fill_are_sent_after_it(harness: DeliveryHarne
         await asyncio.sleep(0)
     assert await harness.numbers(300) == list(range(1, 301))
     await harness.nothing_more()
+
+
+async def test_events_during_a_gap_fill_that_close_the_gap_leave_nothing_behind(harness: DeliveryHarness) -> None:
+    harness.start()
+    events = await write(harness, 3)
+    with paused_after('FROM "chat_message"') as (made, go_on):
+        harness.receive(events[2])
+        assert await asyncio.to_thread(made.wait, 5)
+        harness.receive(events[0], events[1])
+        assert await harness.numbers(3) == [1, 2, 3]
+        reading = harness.feed._reading
+        go_on.set()
+        assert reading is not None
+        await reading
+    assert harness.feed._ahead == {}
+    await harness.nothing_more()
+
+
+async def test_a_message_in_the_place_of_one_that_was_lost_closes_the_socket(harness: DeliveryHarness) -> None:
+    """After a fail-over to a standby that did not have the newest message: its seq is given again."""
+    harness.start()
+    events = await write(harness, 2)
+    harness.receive(*events)
+    assert await harness.numbers(2) == [1, 2]
+    await Message.objects.filter(seq=2).adelete()
+    await Conversation.objects.aupdate(last_seq=1)
+    again = await write(harness, 1)
+    harness.feed.answer_repeat(events[1])  # nothing new
+    assert harness.closed.empty()
+    harness.receive(*again)
+    assert harness.closed.get_nowait() == RESTARTING
+    harness.feed.answer_repeat(*again)
+    assert harness.closed.get_nowait() == RESTARTING
 
 
 async def test_deleted_rows_are_skipped(harness: DeliveryHarness) -> None:

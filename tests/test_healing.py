@@ -1,12 +1,13 @@
 """Open sockets recover what the channel layer loses, repeats or reorders."""
 
 import asyncio
+import time
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
-from chat.bus.event_bus import EventBus
+from chat.bus.event_bus import EventBus, event_bus
 from chat.bus.events import AccessChanged
 from chat.live import healing
 from chat.models import Conversation, Message
@@ -265,6 +266,37 @@ async def test_sockets_opened_during_a_layer_outage_receive_live_after_it(
         assert await student.receive_json() == await new_message(
             await Message.objects.alatest("seq"), live_people.student
         )
+
+
+async def test_what_is_lost_while_a_gap_is_healed_is_healed_too(
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
+) -> None:
+    settings.CHAT_HEAL_SECONDS = NEVER
+    async with connected(connect, live_people.student) as student:
+        await asyncio.to_thread(time.sleep, 0.2)  # it is healed when the layer has surely joined its groups
+        await settled()
+        with paused_after("student_read_seq") as (made, go_on):
+            event_bus().on_gap()
+            assert await asyncio.to_thread(made.wait, 5)
+            [late] = await in_thread(say, live_conversation, live_people.teacher, "lost meanwhile")
+            event_bus().on_gap()
+            go_on.set()
+        assert await student.receive_json() == await new_message(late, live_people.student)
+
+
+async def test_a_socket_that_is_ahead_of_the_database_is_closed(
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any
+) -> None:
+    settings.CHAT_HEAL_SECONDS = 0.2
+    async with connected(connect, live_people.student) as student:
+        await student.send_json({"message": "lost by a fail-over"})
+        await student.receive_json()
+        await in_thread(lambda: Message.objects.all()._raw_delete("default"))
+        await Conversation.objects.aupdate(last_seq=0)
+        assert await student.close_code() == 1012
+    async with connected(connect, live_people.student) as student:
+        await student.send_json({"message": "and again"})
+        assert (await student.receive_json())["message"]["content"] == "and again"
 
 
 async def test_events_queued_while_publishing_ends_are_sent(settings: Any) -> None:

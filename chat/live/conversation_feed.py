@@ -20,6 +20,7 @@ from chat.bus.events import (
     TypingChanged,
     conversation_group,
 )
+from chat.errors import CloseCode
 from chat.live.handshake import Handshake
 from chat.live.subscriber import Subscriber, encode
 from chat.models import Conversation
@@ -58,6 +59,7 @@ class ConversationFeed(Subscriber):
         self.is_active, self.is_locked = conversation.is_active, conversation.is_locked
         self._told: ConversationState | None = None
         self._first = self._last = 0  # seqs: messages above `first`, up to `last`, have been sent
+        self._last_id = 0  # the id of the message at `last`; 0 if it is not known
         self._known = 0  # the highest seq that exists
         self._committed = 0.0  # Unix time at which the message that is being written was committed
         # Previous seq -> the next (seq, message). The message is None where rows up to that seq were deleted.
@@ -85,6 +87,8 @@ class ConversationFeed(Subscriber):
         """Send the first frames and the missed messages; live messages follow."""
         self._first, self._last = handshake.first, handshake.last
         self._known = max(handshake.last, self._known)
+        self._last_id = handshake.missed[-1].message.id if handshake.missed else 0
+        self._drop_sent()
         self._reads = dict(handshake.reads)
         self._start(self._first_frames(handshake))
 
@@ -122,11 +126,24 @@ class ConversationFeed(Subscriber):
 
     def answer_repeat(self, event: MessagePosted) -> None:
         """Answer a repeated `client_id`: send its message, unless it was sent to this socket or is about to be."""
-        if event.seq > self._last:
+        if event.seq > self._first:
             self._take_message(event)
-        elif event.seq <= self._first and event.seq not in self._repeated:
+        elif event.seq not in self._repeated:
             self._repeated.add(event.seq)
             self.send(self._new_message(event))
+
+    @property
+    def last_sent(self) -> int:
+        """The seq up to which the client has been sent everything."""
+        return self._last
+
+    def close_ahead(self) -> None:
+        """Close the socket: its client was sent messages that the database, after a fail-over, does not have.
+
+        The next ones have the same seqs: they would pass for those that it has.
+        """
+        logger.warning("conversation %s has lost messages that were delivered: socket closed", self.conversation_id)
+        self.close(CloseCode.RESTARTING)
 
     def catch_up(self, last_seq: int, reads: Mapping[int, int]) -> bool:
         """Compare with the state of the database, and send what is missing. Returns whether anything was missing."""
@@ -140,6 +157,8 @@ class ConversationFeed(Subscriber):
 
     def _take_message(self, event: MessagePosted) -> None:
         if event.seq <= self._last:
+            if 0 < self._last_id < event.message.id:
+                self.close_ahead()
             return
         self._known = max(self._known, event.seq)
         if len(self._ahead) < MAX_AHEAD or event.seq == self._last + 1:
@@ -189,6 +208,7 @@ class ConversationFeed(Subscriber):
             return text
         while self._last < self._known and (found := self._ahead.pop(self._last, None)):
             self._last, event = found
+            self._last_id = event.message.id if event else 0
             if event is not None:
                 self._committed = event.committed
                 return encode(self._new_message(event))
@@ -214,6 +234,11 @@ class ConversationFeed(Subscriber):
             metrics.GAPS_HEALED.labels("messages").inc()
         if len(found) < MAX_AHEAD and previous < up_to:
             self._ahead[previous] = (up_to, None)
+        self._drop_sent()
+
+    def _drop_sent(self) -> None:
+        """Forget kept messages that have been sent: by the handshake, or by live events while a gap was read."""
+        self._ahead = {seq: entry for seq, entry in self._ahead.items() if seq >= self._last}
 
     async def _fill_reads(self, reader: int, up_to: int) -> None:
         mark = self._reads.get(reader, 0)

@@ -1,7 +1,7 @@
 """Healing: compares what was sent to each socket with the database, and sends what is missing.
 
 A round takes a few queries for all sockets. It compares `last_seq` and the read positions of a conversation, and the
-states of all entries of an inbox. Before that it corrects who waits in the conversations that have sockets here.
+states of all entries of an inbox. After that it corrects who waits in the conversations that have sockets here.
 """
 
 import logging
@@ -42,7 +42,8 @@ class Healing:
         event_bus().on(AccessChanged, self._access_changed)
         event_bus().on(ConversationLockChanged, self._lock_changed)
         event_bus().on(ConversationStarted, self._conversation_started)
-        event_bus().on_gap = lambda: self._tasks.run("gap", self.heal_all)
+        event_bus().on_gap = self._gap_found
+        self._gaps = 0
 
     def heal_new(self, subscriber: Subscriber) -> None:
         """Heal a socket now, and again when the layer has surely joined its groups."""
@@ -51,8 +52,20 @@ class Healing:
 
     async def heal_all(self) -> None:
         """Heal all sockets."""
-        await self._correct_waiting(list(registry().by_conversation))
         await self._heal(registry())
+        await self._correct_waiting(list(registry().by_conversation))
+
+    def _gap_found(self) -> None:
+        self._gaps += 1
+        self._tasks.run("gap", self._heal_gaps)
+
+    async def _heal_gaps(self) -> None:
+        """Heal all sockets, and again if events were lost meanwhile."""
+        healed = 0
+        while healed < self._gaps:
+            healed = self._gaps
+            await self.heal_all()
+        self._gaps = 0
 
     async def _correct_waiting(self, conversation_ids: list[int]) -> None:
         try:
@@ -77,11 +90,15 @@ class Healing:
 
     async def _heal_conversations(self, feeds: list[ConversationFeed]) -> None:
         for batch in batches(feeds, CONVERSATIONS_PER_QUERY):
+            sent = [feed.last_sent for feed in batch]
             rows = await in_database(positions, {feed.conversation_id for feed in batch})
-            for feed in batch:
+            for feed, last_sent in zip(batch, sent, strict=True):
                 if row := rows.get(feed.conversation_id):
                     last_seq, student_seq, teacher_seq = row
-                    if feed.catch_up(last_seq, {feed.student_user_id: student_seq, feed.teacher_user_id: teacher_seq}):
+                    reads = {feed.student_user_id: student_seq, feed.teacher_user_id: teacher_seq}
+                    if last_seq < last_sent:
+                        feed.context.run(feed.close_ahead)
+                    elif feed.catch_up(last_seq, reads):
                         feed.context.run(logger.info, "healed conversation %s", feed.conversation_id)
 
     async def _heal_inboxes(self, feeds: list[InboxFeed]) -> None:

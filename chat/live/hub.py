@@ -74,8 +74,8 @@ class Hub:
         while True:
             # Jittered, so that processes that started together do not all query at the same time.
             await asyncio.sleep(settings.CHAT_HEAL_SECONDS * random.uniform(0.7, 1.0))  # noqa: S311 - not a secret
+            access_checks().check(list(registry()))  # first: whatever happens to the healing, access ends in time
             await healing().heal_all()
-            access_checks().check(list(registry()))
 
     async def _presence_rounds(self) -> None:
         while presence().is_needed:
