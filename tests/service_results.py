@@ -4,12 +4,15 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from asgiref.sync import async_to_sync
+
 from accounts.models import User, UserProfile
 from accounts.serializers import ProfileBody
 from chat.bus.events import MessagePosted
 from chat.errors import ClientError
 from chat.models import Conversation, Message
-from chat.store.batch import Draft, Outcome, store
+from chat.store import batch as batches
+from chat.store.batch import Draft, Outcome
 from chat.wire.server_frames import MessageBody
 from tests.people import profile_object
 
@@ -18,14 +21,21 @@ UNAVAILABLE = ("temporarily_unavailable", "Temporarily unavailable. Try again.",
 
 
 def entry(conversation: Conversation, sender: User, content: Any, client_id: str | None = None) -> Draft:
-    """A message that waits to be stored."""
-    return Draft(conversation.pk, sender.pk, content, client_id)
+    """A message that waits to be stored; without content the database refuses its row."""
+    draft = Draft(conversation.pk, sender.pk, content or "", client_id)
+    draft.content = content
+    return draft
 
 
 def stored(conversation: Conversation) -> list[tuple[int, int, str, str | None]]:
     """Return what of each message of the conversation was given, in their order."""
     rows = Message.objects.filter(conversation_id=conversation.pk).order_by("seq")
     return list(rows.values_list("seq", "sender", "content", "client_id"))
+
+
+def store(batch: Sequence[Draft]) -> list[Outcome | None]:
+    """Store the batch, from a thread; on PostgreSQL it sees only what is committed."""
+    return async_to_sync(batches.store)(batch)
 
 
 def store_all(batch: Sequence[Draft]) -> list[Outcome]:

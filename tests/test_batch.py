@@ -10,12 +10,18 @@ from django.utils import timezone
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
-from chat.store.batch import Sent, store
+from chat.store.batch import Sent
 from tests.people import People, say
 from tests.queries import at_once
-from tests.service_results import CLOSED, UNAVAILABLE, entry, posted, reassign, refusal, store_all, stored
+from tests.service_results import CLOSED, UNAVAILABLE, entry, posted, reassign, refusal, store, store_all, stored
 
 SAME_CLOCK = timedelta(minutes=1)
+
+
+@pytest.fixture
+def people(live_people: People) -> People:
+    """What the writer stores is committed, and it sees only what is."""
+    return live_people
 
 
 def test_a_batch_numbers_each_conversations_messages_in_the_order_they_came(people: People) -> None:

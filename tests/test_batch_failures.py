@@ -10,11 +10,11 @@ from django.db import OperationalError, connection
 from accounts.models import RoleChoices
 from chat.errors import UnavailableError
 from chat.models import Conversation
-from chat.store.batch import Sent, store
+from chat.store.batch import Sent
 from tests.holder import Holder
 from tests.people import People, conversation_of, make_user
 from tests.queries import at_once, watched_statements
-from tests.service_results import CLOSED, UNAVAILABLE, entry, event_of, refusal, store_all, stored
+from tests.service_results import CLOSED, UNAVAILABLE, entry, event_of, refusal, store, store_all, stored
 
 
 def test_a_batch_without_waiting_senders_is_rolled_back(people: People) -> None:

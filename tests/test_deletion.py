@@ -11,11 +11,11 @@ from django.utils import timezone
 from accounts.models import RoleChoices, User, UserProfile
 from chat.errors import ClientError
 from chat.models import Conversation, Message
-from chat.store.batch import Outcome, Sent, store
+from chat.store.batch import Outcome, Sent
 from chat.store.last_seen import save_last_seen
 from tests.people import People, conversation_of, fill, make_user, say
 from tests.queries import at_once, paused_after
-from tests.service_results import CLOSED, entry, refusal
+from tests.service_results import CLOSED, entry, refusal, store
 
 DELETIONS: dict[str, Callable[[People], Any]] = {
     "instance": lambda people: User.objects.get(pk=people.student.pk).delete(),

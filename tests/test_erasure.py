@@ -30,7 +30,7 @@ from chat.models import Conversation, LastSeen, Message, Report, ReportedMessage
 from chat.moderation import erasure
 from chat.moderation.erasure import erase_person
 from chat.moderation.reports import report_message
-from chat.store.batch import Sent, store
+from chat.store.batch import Sent
 from tests.conftest import Connect
 from tests.contract import check_frame
 from tests.delivery_harness import DeliveryHarness, handshake_of, write
@@ -47,7 +47,7 @@ from tests.people import (
     session_cookie,
 )
 from tests.queries import paused_after
-from tests.service_results import CLOSED, entry, refusal
+from tests.service_results import CLOSED, entry, refusal, store
 from tests.sockets import connected, established, in_thread, new_message, receive_many, resume_complete
 
 SIGNED_OUT = 4401

@@ -9,19 +9,21 @@ from django.db import connection
 from django.utils import timezone
 
 from accounts.models import RoleChoices
+from accounts.names import search_text
 from chat import services
 from chat.errors import UnavailableError
 from chat.models import Conversation, Message
 from chat.runtime.database import WRITE_THREADS, in_database, threads
+from chat.store import batch as batches
 from chat.store import writer
-from chat.store.batch import Draft, Sent, store
+from chat.store.batch import Draft, Sent
 from chat.store.last_seen import load_last_seen, save_last_seen
 from chat.store.writer import Writer
 from tests.conftest import Connect, Post
 from tests.holder import Holder
 from tests.people import People, conversation_of, make_user, say
 from tests.queries import recorded_queries
-from tests.service_results import stored
+from tests.service_results import store, stored
 from tests.sockets import connected, in_thread
 
 pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite locks no rows")
@@ -76,6 +78,28 @@ def test_a_locked_conversation_costs_a_batch_no_statement_of_its_own(live_people
     assert (outcomes[:3], type(outcomes[3]), queries) == ([None] * 3, Sent, [])
     holder.commit()
     assert [type(outcome) for outcome in store(batch[:3])] == [Sent] * 3
+
+
+async def test_a_message_that_waits_for_a_row_is_folded_once(
+    live_conversation: Conversation, holder: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folded: list[str] = []
+
+    def fold(text: str) -> str:
+        folded.append(text)
+        return search_text(text)
+
+    monkeypatch.setattr(batches, "search_text", fold)
+    conversation = live_conversation
+    texts = [str(number) for number in range(20)]
+    busy = Writer()
+    await in_thread(holder.lock, conversation)
+    results = [write(busy, conversation, text) for text in texts]
+    done, _ = await asyncio.wait(results, timeout=0.2)  # it is tried again every 10 ms
+    assert not done
+    await in_thread(holder.commit)
+    assert [type(outcome) for outcome in await asyncio.gather(*results)] == [Sent] * len(texts)
+    assert folded == texts
 
 
 @pytest.mark.parametrize("locked", ["conversation", "sender"])

@@ -13,18 +13,23 @@ from django.core.management import call_command
 from accounts.models import RoleChoices, User, UserProfile
 from chat import services
 from chat.models import Conversation, Message
-from chat.store.batch import store
 from chat.store.notice_times import recompute_notice_times
 from notices.models import PushSubscription, Start
 from notices.start import note_start
 from tests.notices import HOUR, MINUTE, emails, later, notify_times, run_round, sent, subscribe
 from tests.people import People, make_user, say, session_cookie
 from tests.push_service import Browser, PushService
-from tests.service_results import entry, reassign
+from tests.service_results import entry, reassign, store
 
 pytestmark = pytest.mark.usefixtures("notices_on")
 
 TO_STUDENT = ("student@example.com", "1 new message from Teacher")
+
+
+@pytest.fixture
+def people(live_people: People) -> People:
+    """What the writer stores is committed, and it sees only what is."""
+    return live_people
 
 
 @pytest.fixture

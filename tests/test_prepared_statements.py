@@ -6,9 +6,6 @@ import pytest
 from django.db import connection
 
 from chat.runtime.database import fetch
-from chat.store.batch import STATEMENT, store
-from tests.people import People
-from tests.service_results import entry
 
 pytestmark = pytest.mark.skipif(connection.vendor != "postgresql", reason="only PostgreSQL keeps plans")
 
@@ -34,13 +31,6 @@ def test_a_statement_is_planned_once_per_connection() -> None:
     for number in range(10):
         assert fetch("SELECT %(number)s + 1", {"number": number}) == [(number + 1,)]
     assert plans("SELECT $1 + 1") == [(10, 0)]
-
-
-def test_messages_are_stored_by_a_statement_that_is_planned_once(live_people: People) -> None:
-    forget_plans()
-    for _ in range(10):
-        store([entry(live_people.conversation, live_people.student, "hello")])
-    assert plans(STATEMENT.partition("%")[0]) == [(10, 0)]
 
 
 @pytest.mark.django_db(transaction=True)

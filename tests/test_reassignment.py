@@ -14,18 +14,24 @@ from accounts.models import RoleChoices, User, UserProfile
 from chat import services
 from chat.models import Assignment, Conversation, HandoffNote
 from chat.models.moderation import MAX_NOTE_LENGTH
-from chat.store.batch import STATEMENT, Draft, Sent, store
+from chat.store.batch import STATEMENT, Draft, Sent
 from tests.admin import open_page
 from tests.conftest import Connect, Socket
 from tests.conversation_sockets import ConversationSockets, open_and_silent
 from tests.holder import Holder
 from tests.people import People, client_of, conversation_object, conversation_of, say
 from tests.queries import at_once, counted_queries
-from tests.service_results import CLOSED, reassign, refusal, stored
+from tests.service_results import CLOSED, reassign, refusal, store, stored
 from tests.sockets import connected, in_thread
 
 NOT_ALLOWED = 4403
 NEVER = 1000
+
+
+@pytest.fixture
+def people(live_people: People) -> People:
+    """What the writer stores is committed, and it sees only what is."""
+    return live_people
 
 
 def assigned(student: User) -> User | None:

@@ -13,12 +13,12 @@ from accounts.models import RoleChoices, User, UserProfile
 from chat import services
 from chat.models import Answer, Conversation, Message
 from chat.store import batch
-from chat.store.batch import Draft, store
+from chat.store.batch import Draft
 from chat.store.waiting import correct_waiting
 from tests.holder import Holder
 from tests.people import People, conversation_of, make_user, say
 from tests.queries import at_once, counted_queries, recorded_queries
-from tests.service_results import entry, reassign, store_all
+from tests.service_results import entry, reassign, store, store_all
 from tests.waiting import since_of, stored_waiting, true_waiting
 
 PORTABLY = pytest.mark.parametrize("portably", [False, True])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from chat.errors import UnavailableError
-from chat.models import Message
+from chat.models import Conversation, Message
 from chat.runtime.database import WRITE_THREADS, write_threads
 from chat.store import writer
 from chat.store.batch import Draft
@@ -89,6 +89,20 @@ async def test_the_order_of_each_conversation_survives_a_hanging_database(
     for conversation in (one, two):
         rows = Message.objects.filter(conversation=conversation).order_by("seq")
         assert [int(text) async for text in rows.values_list("content", flat=True)] == list(range(3 * BATCH))
+
+
+@pytest.mark.usefixtures("go_on")
+async def test_the_senders_of_a_batch_that_the_stop_cancels_are_told(
+    live_conversation: Conversation, sender: int
+) -> None:
+    busy = Writer()
+    told = write(busy, Draft(live_conversation.pk, sender, "text", None))
+    await asyncio.sleep(0)
+    [batch] = busy._under_way
+    batch.cancel()
+    await given_up([told])
+    await busy.settle()
+    assert not busy._under_way
 
 
 async def test_a_busy_sender_does_not_starve_the_others(live_people: People) -> None:

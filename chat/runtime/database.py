@@ -31,7 +31,7 @@ FULL_SECONDS = 5.0  # for so long `/readyz` is red after a write that found no s
 
 @functools.cache
 def threads() -> ThreadPoolExecutor:
-    """Return the threads for sockets: half of the connections that the writer leaves; HTTP has the other half."""
+    """Return the threads for sockets: half of the connections that the writer leaves. HTTP takes what it finds."""
     count = (settings.DATABASE_POOL_SIZE - WRITE_THREADS) // 2
     return ThreadPoolExecutor(count, thread_name_prefix="sockets-database")
 

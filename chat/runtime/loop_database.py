@@ -1,6 +1,6 @@
 """Fixed statements in the event loop, without a thread; PostgreSQL only.
 
-The connections are those of the process's pool: made, checked, counted and replaced as all others. Only the wait for
+The connections are those of the process's pool, which makes, counts and replaces them as all others. Only the wait for
 the answer differs: the event loop watches the connection, so that a statement takes no switch to a thread and back.
 """
 
@@ -10,7 +10,7 @@ import itertools
 import re
 import select
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -23,6 +23,10 @@ from chat.runtime.database import distrust_connections, note_trouble, was_distru
 from chat.runtime.database_errors import trouble_of
 
 ANSWER_SECONDS = 4.5  # PostgreSQL itself ends a statement after 4 (DATABASE_SERVER_OPTIONS)
+KEPT = 2  # idle connections: for the batch, and for what is tried again beside it
+MAX_AGE_SECONDS = 3600  # as old as the pool lets its other connections become
+
+Parameters = Mapping[str, Any]
 
 _idle: "list[LoopConnection]" = []
 _numbers = itertools.count()
@@ -34,17 +38,22 @@ def is_available() -> bool:
     return connection.vendor == "postgresql"
 
 
-async def fetch_in_loop(statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+async def fetch_in_loop(statement: str, parameters: Callable[[], Parameters | None]) -> list[tuple[Any, ...]]:
     """Return the rows of a fixed statement, as `fetch` does; it has an own transaction. Raises Django's errors.
 
-    A parameter is a number, a text, None, or a list of these. A call that is cancelled, or not answered in
-    `ANSWER_SECONDS`, closes its connection.
+    `parameters` is asked when the connection is there, which may take seconds; if it returns None, nothing is sent and
+    there are no rows. A parameter is a number, a text, None, or a list of these. A call that is cancelled, or not
+    answered in `ANSWER_SECONDS`, closes its connection.
     """
-    taken = _take_idle() or await _take_new()
+    sql, names = _positional(statement)
     is_usable = False
+    taken = None
     try:
-        with taken.wrap_database_errors:
-            rows = await taken.fetch(statement, parameters)
+        taken = await _take(sql)
+        rows = []
+        if (values := parameters()) is not None:
+            with taken.wrap_database_errors:
+                rows = await taken.fetch(sql, [_text(values[name]) for name in names])
         is_usable = True
         return rows
     except Error as error:
@@ -52,13 +61,14 @@ async def fetch_in_loop(statement: str, parameters: Mapping[str, Any]) -> list[t
         note_trouble(trouble)
         # Not after a migration has changed a column: "cached plan must not change result type".
         is_changed = isinstance(error.__cause__, psycopg.errors.FeatureNotSupported)
-        is_usable = not (trouble and trouble.concerns_all) and not is_changed and taken.is_idle
+        is_usable = taken is not None and taken.is_idle and not is_changed and not (trouble and trouble.concerns_all)
         raise
     finally:
-        if is_usable and not _idle:  # one is enough, unless a statement is stuck
-            _idle.append(taken)
-        else:
-            taken.give_back(is_usable)
+        if taken is not None:
+            if is_usable and len(_idle) < KEPT:
+                _idle.append(taken)
+            else:
+                taken.give_back(is_usable)
 
 
 def give_back_idle() -> None:
@@ -66,6 +76,19 @@ def give_back_idle() -> None:
     while _idle:
         taken = _idle.pop()
         taken.give_back(taken.can_be_trusted)
+
+
+async def _take(sql: str) -> "LoopConnection":
+    """Take a connection that has planned the statement; one that comes after this was cancelled goes back."""
+    taken = _take_idle()
+    if taken is not None and taken.has_planned(sql):
+        return taken
+    taking = write_threads().submit(_planned, taken, sql)
+    try:
+        return await asyncio.shield(asyncio.wrap_future(taking))
+    except asyncio.CancelledError:
+        taking.add_done_callback(_give_back_taken)
+        raise
 
 
 def _take_idle() -> "LoopConnection | None":
@@ -76,23 +99,21 @@ def _take_idle() -> "LoopConnection | None":
     return None
 
 
-async def _take_new() -> "LoopConnection":
-    """Take a connection from the pool; one that comes after this was cancelled goes back."""
-    taking = write_threads().submit(LoopConnection)
+def _planned(taken: "LoopConnection | None", sql: str) -> "LoopConnection":
+    """Return this connection, or one from the pool, when it has planned the statement; for a thread."""
+    taken = taken or LoopConnection()
     try:
-        return await asyncio.shield(asyncio.wrap_future(taking))
-    except asyncio.CancelledError:
-        taking.add_done_callback(_give_back_taken)
+        with taken.wrap_database_errors:
+            taken.plan(sql)
+    except BaseException:
+        taken.give_back(is_usable=False)
         raise
+    return taken
 
 
 def _give_back_taken(taking: "Future[LoopConnection]") -> None:
     if taking.exception() is None:
         taking.result().give_back(is_usable=True)
-
-
-async def _in_write_thread(function: Any, *args: Any) -> Any:
-    return await asyncio.wrap_future(write_threads().submit(function, *args))
 
 
 class LoopConnection:
@@ -107,12 +128,28 @@ class LoopConnection:
         self._libpq = self._psycopg.pgconn
         self._transformer = Transformer(self._psycopg)
         # By statement, its name in the server; kept with the connection, which may come here again.
-        self._prepared: dict[str, bytes] = vars(self._psycopg).setdefault("prepared_in_loop", {})
-        if self._prepared:
-            self._forget_dropped()
+        self._planned: dict[str, bytes] = vars(self._psycopg).setdefault("planned_in_loop", {})
+        self._is_known = not self._planned  # else psycopg, after a ROLLBACK of others, may have dropped all plans
         self._watched: int | None = None  # the socket, while an answer is awaited
         self._poll = select.poll()
         self._poll.register(self._libpq.socket, select.POLLIN)
+
+    def plan(self, sql: str) -> None:
+        """Have the server plan the statement; for a thread."""
+        if not self._is_known:
+            rows = self._psycopg.execute("SELECT name FROM pg_prepared_statements").fetchall()
+            kept = {name.encode() for (name,) in rows}
+            for dropped in [statement for statement, name in self._planned.items() if name not in kept]:
+                del self._planned[dropped]
+            self._is_known = True
+        if sql not in self._planned:
+            name = f"in_loop_{next(_numbers)}"
+            self._psycopg.execute(f"PREPARE {name} AS {sql}".encode())
+            self._planned[sql] = name.encode()
+
+    def has_planned(self, sql: str) -> bool:
+        """Whether the statement can be sent without a further wait."""
+        return sql in self._planned
 
     @property
     def is_idle(self) -> bool:
@@ -121,8 +158,9 @@ class LoopConnection:
 
     @property
     def can_be_trusted(self) -> bool:
-        """Whether the database has neither said goodbye nor failed since it was taken."""
-        return not self._poll.poll(0) and not was_distrusted_since(self._taken_at)
+        """Whether the database has neither said goodbye nor failed since it was taken, not too long ago."""
+        is_young = time.monotonic() - self._taken_at < MAX_AGE_SECONDS
+        return is_young and not self._poll.poll(0) and not was_distrusted_since(self._taken_at)
 
     def give_back(self, is_usable: bool) -> None:
         """Give it back to the pool, which replaces one that is not usable."""
@@ -130,27 +168,13 @@ class LoopConnection:
             self._psycopg.close()
         self._django.pool.putconn(self._psycopg)  # type: ignore[attr-defined]
 
-    async def fetch(self, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """Return the rows of the statement, which is planned at the first time. Raises psycopg's errors."""
-        sql, names = _positional(statement)
-        if sql not in self._prepared:
-            await _in_write_thread(self._prepare, sql)
-        result = await self._ask(self._prepared[sql], [_text(parameters[name]) for name in names])
+    async def fetch(self, sql: str, values: Sequence[bytes | None]) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement that is planned. Raises psycopg's errors."""
+        result = await self._ask(self._planned[sql], values)
         if result is None or result.status != ExecStatus.TUPLES_OK:
             raise psycopg.errors.error_from_result(result) if result else psycopg.OperationalError("no answer")
         self._transformer.set_pgresult(result)
         return self._transformer.load_rows(0, result.ntuples, tuple)
-
-    def _forget_dropped(self) -> None:
-        """Forget what is not planned any more: after a ROLLBACK of others, psycopg drops all plans of a connection."""
-        planned = {name for (name,) in self._psycopg.execute("SELECT name FROM pg_prepared_statements")}
-        for sql in [sql for sql, name in self._prepared.items() if name.decode() not in planned]:
-            del self._prepared[sql]
-
-    def _prepare(self, sql: str) -> None:
-        name = f"in_loop_{next(_numbers)}"
-        self._psycopg.execute(f"PREPARE {name} AS {sql}".encode())
-        self._prepared[sql] = name.encode()
 
     async def _ask(self, name: bytes, values: Sequence[bytes | None]) -> Any:
         loop, libpq = asyncio.get_running_loop(), self._libpq

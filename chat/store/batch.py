@@ -19,7 +19,7 @@ from chat.bus.events import MessagePosted
 from chat.errors import ClientError, UnavailableError, refusal
 from chat.models import Answer, Conversation, Message, notice_delay
 from chat.runtime import loop_database
-from chat.runtime.database import fetch, note_refusal, submit_write
+from chat.runtime.database import note_refusal, submit_write
 from chat.runtime.database_errors import Trouble, count_trouble, temporary_trouble, trouble_of
 from chat.store.history import message_posted
 from chat.wire.server_frames import MessageBody
@@ -127,6 +127,10 @@ class Draft:
     given_up: bool = False
     refusals: int = 0
     since: float = field(default_factory=time.monotonic)
+    search_text: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.search_text = search_text(self.content)  # here, once: a batch may be tried many times
 
     @property
     def key(self) -> tuple[int, int, str] | None:
@@ -149,44 +153,40 @@ class AbandonedError(Exception):
     """All messages of this batch were given up: it is rolled back."""
 
 
-def store(batch: Sequence[Draft]) -> list[Outcome | None]:
+async def store(batch: Sequence[Draft]) -> list[Outcome | None]:
     """Commit the batch and return the outcome of each draft, in their order. One bad row does not fail the others.
 
     The outcome is None if somebody else has locked the conversation or the sender: nothing waits for the lock, and the
-    caller tries again. If the database fails, or all messages were given up, it is `UnavailableError` for each message
-    that is not known to be stored.
+    caller tries again. If the database fails, or the draft was given up, it is `UnavailableError` for each message
+    that is not known to be stored. The statement runs in the event loop; what it leaves out, and everything on SQLite,
+    takes a thread.
     """
     done: dict[Draft, Outcome | None] = {}
-    if connection.vendor == "postgresql" and not all(draft.given_up for draft in batch):
+    if loop_database.is_available():
         try:
-            done = _store_by_statement(batch)
+            done = await _store_by_statement(batch)
         except Error as error:
             if _concerns_all(error):
-                note_refusal(trouble_of(error))
-                return _refused(batch, done, error)
-    return _store_rest(batch, done)
+                return _refused(batch, {}, error)
+    if len(done) < len(batch):
+        return await asyncio.wrap_future(submit_write(_store_rest, batch, done))
+    return [done[draft] for draft in batch]
 
 
-async def store_in_loop(batch: Sequence[Draft]) -> list[Outcome | None]:
-    """As `store`, for the event loop: only what the statement leaves out, and everything on SQLite, takes a thread."""
-    if not loop_database.is_available():
-        return await asyncio.wrap_future(submit_write(store, batch))
-    done: dict[Draft, Outcome | None] = {}
-    first = _first_of_each(batch)
-    try:
-        done = _stored(batch, first, await loop_database.fetch_in_loop(STATEMENT, _parameters(first)))
-    except Error as error:
-        if _concerns_all(error):
-            return _refused(batch, done, error)
-    if len(done) == len(batch):
-        return [done[draft] for draft in batch]
-    return await asyncio.wrap_future(submit_write(_store_rest, batch, done))
+async def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome | None]:
+    """Store the messages that need no special case, in one round trip; return what has become of them."""
+    first: list[Draft] = []
 
+    def parameters() -> dict[str, Any] | None:
+        """Leave out what was given up while the connection was awaited.
 
-def _store_by_statement(batch: Sequence[Draft]) -> dict[Draft, Outcome | None]:
-    """Store the messages that need no special case, in one round trip; PostgreSQL only."""
-    first = _first_of_each(batch)
-    return _stored(batch, first, fetch(STATEMENT, _parameters(first)))
+        Between the statement and its COMMIT, nothing can be checked. If the database hangs there, messages that were
+        given up are still stored, and delivered once it recovers.
+        """
+        first.extend(_first_of_each([draft for draft in batch if not draft.given_up]))
+        return _parameters(first) if first else None
+
+    return _stored(batch, first, await loop_database.fetch_in_loop(STATEMENT, parameters))
 
 
 def _concerns_all(error: Error) -> bool:
@@ -210,11 +210,7 @@ def _first_of_each(batch: Sequence[Draft]) -> list[Draft]:
 
 
 def _parameters(batch: Sequence[Draft]) -> dict[str, Any]:
-    """Return the parameters of `STATEMENT`.
-
-    A time-out cannot be checked between the statement and its COMMIT. If the database hangs there, messages that were
-    given up are still stored, and delivered once it recovers.
-    """
+    """Return the parameters of `STATEMENT`."""
     delay = notice_delay()
     return {
         "n": list(range(len(batch))),
@@ -222,7 +218,7 @@ def _parameters(batch: Sequence[Draft]) -> dict[str, Any]:
         "sender": [draft.sender_id for draft in batch],
         "content": [draft.content for draft in batch],
         "client_id": [draft.client_id for draft in batch],
-        "search_text": [draft.content and search_text(draft.content) for draft in batch],
+        "search_text": [draft.search_text for draft in batch],
         "student": RoleChoices.STUDENT.value,
         "mentors": [role.value for role in MENTOR_ROLES],
         "notice_delay": None if delay is None else f"{delay.total_seconds()} s",
@@ -266,12 +262,11 @@ def _posted(draft: Draft, timestamp: datetime, pk: int, row: Sequence[Any]) -> M
 
 def _store_rest(batch: Sequence[Draft], done: dict[Draft, Outcome | None]) -> list[Outcome | None]:
     """Store what is not done yet with the ORM; return all outcomes."""
-    rest = [draft for draft in batch if draft not in done]
+    rest = [draft for draft in batch if draft not in done and not draft.given_up]
     try:
-        if rest and all(draft.given_up for draft in rest):
+        if not rest:
             raise AbandonedError
-        if rest:
-            _store_portably(rest, done)
+        _store_portably(rest, done)
     except AbandonedError:
         count_trouble(Trouble.GONE, "writer")
     except Error as error:
@@ -389,7 +384,7 @@ def _message(draft: Draft, conversation: Conversation | None, now: datetime) -> 
         sender=member.user,
         content=draft.content,
         client_id=draft.client_id,
-        search_text=search_text(draft.content),
+        search_text=draft.search_text,
         seq=conversation.last_seq,
         timestamp=conversation.updated_at,
     )

@@ -25,7 +25,7 @@ from chat.errors import UnavailableError
 from chat.runtime import metrics
 from chat.runtime.database_errors import Trouble, count_trouble
 from chat.runtime.event_loop import per_event_loop
-from chat.store.batch import Draft, Outcome, Sent, store_in_loop
+from chat.store.batch import Draft, Outcome, Sent, store
 
 logger = logging.getLogger(__name__)
 
@@ -144,18 +144,14 @@ class Writer:
     def _submit(self, batch: Sequence[Entry]) -> Stored:
         drafts = [entry.draft for entry in batch]
         self._busy.update([draft.conversation_id for draft in drafts])
-        future = asyncio.get_running_loop().create_task(store_in_loop(drafts))
+        future = asyncio.get_running_loop().create_task(store(drafts))
         self._under_way.add(future)
         future.add_done_callback(partial(self._finish, batch), context=self._context)
         return future
 
     def _finish(self, batch: Sequence[Entry], done: Stored) -> None:
         """Start the next batch; publish the stored messages of this one, and answer its senders."""
-        if (error := done.exception()) is not None:
-            logger.error("a batch failed", exc_info=error)
-            outcomes: Sequence[Outcome | None] = [UnavailableError()] * len(batch)
-        else:
-            outcomes = done.result()
+        outcomes = _outcomes(batch, done)
         self._under_way.discard(done)
         self._busy.difference_update([entry.draft.conversation_id for entry in batch])
         if None in outcomes:
@@ -188,6 +184,16 @@ class Writer:
             self._waiting.setdefault(entry.draft.conversation_id, deque()).appendleft(entry)
         seconds = min(LOCKED_SECONDS, FIRST_LOCKED_SECONDS * 2 ** min(fewest, 10))
         self._set_aside([entry.draft.conversation_id for entry in waiting], seconds)
+
+
+def _outcomes(batch: Sequence[Entry], done: Stored) -> Sequence[Outcome | None]:
+    if done.cancelled():  # the server stops, and the database hangs
+        logger.warning("a batch was cancelled")
+    elif (error := done.exception()) is not None:
+        logger.error("a batch failed", exc_info=error)
+    else:
+        return done.result()
+    return [UnavailableError()] * len(batch)
 
 
 def _measure(batch: Sequence[Entry], outcomes: Sequence[Outcome | None]) -> None:
