@@ -53,14 +53,17 @@ def folded_text(text: str) -> str:
 
     Vowel marks, tatweel, direction marks and joiners are dropped; alef with hamza, madda or wasla is alef; alef maqsura
     is ya; ta marbuta is ha; digits of both scripts are those of ASCII; presentation forms are letters (NFKC). Letter
-    case is left to the search. The page has the same rules in JavaScript. Of the marks of one letter, `MAX_MARKS` stay.
+    case is left to the search. The page has the same rules in JavaScript.
     """
-    return unicodedata.normalize("NFKC", _with_few_marks(text)).translate(_FOLDED)
+    return unicodedata.normalize("NFKC", text).translate(_FOLDED)
 
 
 def search_text(text: str) -> str:
-    """Return `folded_text` without letter case: what the search compares, of a message and of what is looked for."""
-    return text.lower() if text.isascii() else folded_text(text).casefold()
+    """Return `folded_text` without letter case: what the search compares, of a message and of what is looked for.
+
+    Of the marks of one letter, `MAX_MARKS` stay.
+    """
+    return text.lower() if text.isascii() else folded_text(_with_few_marks(text)).casefold()
 
 
 def spellings(text: str) -> list[str]:
