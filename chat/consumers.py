@@ -26,7 +26,7 @@ from chat.live.socket_lifecycle import SocketLifecycle
 from chat.runtime import metrics
 from chat.runtime.database import in_database
 from chat.runtime.rate_limit import Bucket, connect_limit
-from chat.store.batch import Outcome
+from chat.store.drafts import Outcome
 from chat.store.overview import EntryState, entry_states, unread_total
 from chat.wire.client_frames import (
     ClientFrame,

@@ -17,7 +17,7 @@ from chat.models import Conversation, ConversationQuerySet, MessageQuerySet, aft
 from chat.moderation.locks import lock_conversation, lock_person, unlock_conversation, unlock_person
 from chat.moderation.reassignment import handoff_note, reassign_mentor
 from chat.runtime.rate_limit import send_limit
-from chat.store.batch import Draft, Outcome, Sent
+from chat.store.drafts import Draft, Outcome, Sent
 from chat.store.overview import create_missing
 from chat.store.waiting import end_waiting
 from chat.store.writer import writer

@@ -12,7 +12,7 @@ from chat.bus.events import MessagePosted
 from chat.errors import ClientError
 from chat.models import Conversation, Message
 from chat.store import batch as batches
-from chat.store.batch import Draft, Outcome
+from chat.store.drafts import Draft, Outcome
 from chat.wire.server_frames import MessageBody
 from tests.people import profile_object
 

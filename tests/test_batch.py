@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.models import Conversation, Message
-from chat.store.batch import Sent
+from chat.store.drafts import Sent
 from tests.people import People, say
 from tests.queries import at_once
 from tests.service_results import CLOSED, UNAVAILABLE, entry, posted, reassign, refusal, store, store_all, stored

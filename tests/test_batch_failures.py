@@ -10,7 +10,7 @@ from django.db import OperationalError, connection
 from accounts.models import RoleChoices
 from chat.errors import UnavailableError
 from chat.models import Conversation
-from chat.store.batch import Sent
+from chat.store.drafts import Sent
 from tests.holder import Holder
 from tests.people import People, conversation_of, make_user
 from tests.queries import at_once, watched_statements

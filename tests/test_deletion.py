@@ -11,7 +11,7 @@ from django.utils import timezone
 from accounts.models import RoleChoices, User, UserProfile
 from chat.errors import ClientError
 from chat.models import Conversation, Message
-from chat.store.batch import Outcome, Sent
+from chat.store.drafts import Outcome, Sent
 from chat.store.last_seen import save_last_seen
 from tests.people import People, conversation_of, fill, make_user, say
 from tests.queries import at_once, paused_after

@@ -30,7 +30,7 @@ from chat.models import Conversation, LastSeen, Message, Report, ReportedMessage
 from chat.moderation import erasure
 from chat.moderation.erasure import erase_person
 from chat.moderation.reports import report_message
-from chat.store.batch import Sent
+from chat.store.drafts import Sent
 from tests.conftest import Connect
 from tests.contract import check_frame
 from tests.delivery_harness import DeliveryHarness, handshake_of, write

@@ -7,8 +7,9 @@ from django.db import connection
 
 from accounts.models import RoleChoices, UserProfile
 from chat.models import Conversation
-from chat.store.batch import LOCK_STATEMENT, Draft, Sent
+from chat.store.drafts import Draft, Sent
 from chat.store.overview import entry_states
+from chat.store.portable_batch import LOCK_STATEMENT
 from tests.people import People
 from tests.queries import counted_queries
 from tests.service_results import store

@@ -14,9 +14,8 @@ from chat import services
 from chat.errors import UnavailableError
 from chat.models import Conversation, Message
 from chat.runtime.database import WRITE_THREADS, in_database, threads
-from chat.store import batch as batches
-from chat.store import writer
-from chat.store.batch import Draft, Sent
+from chat.store import drafts, writer
+from chat.store.drafts import Draft, Sent
 from chat.store.last_seen import load_last_seen, save_last_seen
 from chat.store.writer import Writer
 from tests.conftest import Connect, Post
@@ -89,7 +88,7 @@ async def test_a_message_that_waits_for_a_row_is_folded_once(
         folded.append(text)
         return search_text(text)
 
-    monkeypatch.setattr(batches, "search_text", fold)
+    monkeypatch.setattr(drafts, "search_text", fold)
     conversation = live_conversation
     texts = [str(number) for number in range(20)]
     busy = Writer()

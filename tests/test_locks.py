@@ -9,7 +9,7 @@ import pytest
 from accounts.models import User, UserProfile
 from chat import services
 from chat.models import Conversation, Message
-from chat.store.batch import Draft, Sent
+from chat.store.drafts import Draft, Sent
 from tests.conftest import Connect, Post, Socket
 from tests.conversation_sockets import ConversationSockets, open_and_silent
 from tests.other_process import ROUGH, OtherProcess

@@ -14,7 +14,7 @@ import pytest
 import uvloop
 from django.db import IntegrityError, OperationalError
 
-from chat.store.batch import Draft
+from chat.store.drafts import Draft
 from qader.observability.log_format import JsonLine, ReadableLine
 from tests.conftest import Lines
 from tests.log_lines import SECRET, without_time

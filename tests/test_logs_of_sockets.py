@@ -18,7 +18,7 @@ from chat.live import socket_lifecycle, subscriber
 from chat.live.subscriber import Subscriber
 from chat.models import Conversation
 from chat.runtime.database import in_database
-from chat.store.batch import Draft
+from chat.store.drafts import Draft
 from chat.store.writer import writer
 from chat.wire.server_frames import Pong
 from tests.conftest import Connect, Lines, loop_is_idle

@@ -15,7 +15,8 @@ from chat.models import Conversation, Message
 from chat.runtime import loop_database
 from chat.runtime.database import WRITE_THREADS, write_threads
 from chat.runtime.loop_database import fetch_in_loop, give_back_idle
-from chat.store.batch import STATEMENT, Draft, Sent, store
+from chat.store.batch import STATEMENT, store
+from chat.store.drafts import Draft, Sent
 from tests.people import People
 from tests.queries import counted_queries
 from tests.service_results import entry, stored

@@ -14,7 +14,8 @@ from accounts.models import RoleChoices, User, UserProfile
 from chat import services
 from chat.models import Assignment, Conversation, HandoffNote
 from chat.models.moderation import MAX_NOTE_LENGTH
-from chat.store.batch import STATEMENT, Draft, Sent
+from chat.store.batch import STATEMENT
+from chat.store.drafts import Draft, Sent
 from tests.admin import open_page
 from tests.conftest import Connect, Socket
 from tests.conversation_sockets import ConversationSockets, open_and_silent

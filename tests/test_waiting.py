@@ -12,8 +12,8 @@ from django.utils import timezone
 from accounts.models import RoleChoices, User, UserProfile
 from chat import services
 from chat.models import Answer, Conversation, Message
-from chat.store import batch
-from chat.store.batch import Draft
+from chat.store import portable_batch
+from chat.store.drafts import Draft
 from chat.store.waiting import correct_waiting
 from tests.holder import Holder
 from tests.people import People, conversation_of, make_user, say
@@ -29,7 +29,7 @@ def write(people: People, *senders: User, portably: bool = False) -> list[Messag
     drafts = [entry(people.conversation, sender, f"by {sender.pk}") for sender in senders]
     outcomes: dict[Draft, Any] = {}
     if portably:
-        batch._store_portably(drafts, outcomes)
+        portable_batch.store_portably(drafts, outcomes)
     else:
         outcomes = dict(zip(drafts, store(drafts), strict=True))
     ids = [outcome.event.message.id for outcome in outcomes.values()]

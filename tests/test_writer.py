@@ -12,7 +12,7 @@ from chat.errors import UnavailableError
 from chat.models import Conversation, Message
 from chat.runtime.database import WRITE_THREADS, write_threads
 from chat.store import writer
-from chat.store.batch import Draft
+from chat.store.drafts import Draft
 from chat.store.writer import BATCH, MAX_BATCHES, Writer
 from tests.people import People
 from tests.sockets import in_thread

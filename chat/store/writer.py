@@ -25,7 +25,8 @@ from chat.errors import UnavailableError
 from chat.runtime import metrics
 from chat.runtime.database_errors import Trouble, count_trouble
 from chat.runtime.event_loop import per_event_loop
-from chat.store.batch import Draft, Outcome, Sent, store
+from chat.store.batch import store
+from chat.store.drafts import Draft, Outcome, Sent
 
 logger = logging.getLogger(__name__)
 
