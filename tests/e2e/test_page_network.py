@@ -141,7 +141,7 @@ async def test_two_tabs_with_one_draft_lose_nothing(open_windows: Windows, pair:
     await expect(one.get("#draft")).to_have_value("draft of the second tab")  # nothing was written here since
     await one.page.fill("#draft", "sent")
     # The first tab must learn of it before it sends: a tab with an empty field takes over what it learns of.
-    await one.page.evaluate("window.learnt = new Promise((resolve) => addEventListener('storage', resolve))")
+    await one.page.evaluate("void (window.learnt = new Promise((resolve) => addEventListener('storage', resolve)))")
     await other.page.fill("#draft", "draft of the second tab, longer")
     await one.page.evaluate("learnt.then(() => {})")
     await one.page.click("#send")

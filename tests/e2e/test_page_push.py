@@ -63,18 +63,17 @@ async def choose(window: Window, name: str) -> None:
     await window.page.keyboard.press("Escape")
 
 
-def subscribed(cluster: Cluster) -> list[tuple[int, str]]:
+def subscribed(cluster: Cluster, pair: Pair) -> list[str]:
     code = (
         "import json; from notices.models import PushSubscription as P;"
-        "print(json.dumps(list(P.objects.values_list('user', 'endpoint'))))"
+        f"print(json.dumps(list(P.objects.filter(user={pair.student.user_id}).values_list('endpoint', flat=True))))"
     )
-    found = json.loads(cluster.run("manage.py", "shell", "--no-imports", "-c", code))
-    return [(user, endpoint) for user, endpoint in found]
+    return list(json.loads(cluster.run("manage.py", "shell", "--no-imports", "-c", code)))
 
 
-async def until_subscribed(window: Window, cluster: Cluster, *expected: tuple[int, str]) -> None:
+async def until_subscribed(window: Window, cluster: Cluster, pair: Pair, *expected: str) -> None:
     for _ in range(20):
-        if (found := subscribed(cluster)) == list(expected):
+        if (found := subscribed(cluster, pair)) == list(expected):
             return
         await window.page.wait_for_timeout(100)
     assert found == list(expected)
@@ -85,10 +84,9 @@ async def test_a_device_takes_pushes_when_they_are_switched_on_and_again_at_the_
 ) -> None:
     device = PushBrowser(f"phone-{pair.conversation_id}")
     phone = await phone_of(opened, pair, device)
-    assert subscribed(push_cluster) == []
+    assert subscribed(push_cluster, pair) == []
     await choose(phone, "notify")
-    mine = (pair.student.user_id, device.endpoint)
-    await until_subscribed(phone, push_cluster, mine)
+    await until_subscribed(phone, push_cluster, pair, device.endpoint)
     key = await phone.page.evaluate("JSON.parse(localStorage.pushes)")
     assert (key[0], len(key[1])) == (True, 87)
 
@@ -96,9 +94,9 @@ async def test_a_device_takes_pushes_when_they_are_switched_on_and_again_at_the_
     push_cluster.run("manage.py", "shell", "--no-imports", "-c", delete)
     await phone.page.reload()
     await phone.connected()
-    await until_subscribed(phone, push_cluster, mine)
+    await until_subscribed(phone, push_cluster, pair, device.endpoint)
     await choose(phone, "notify")
-    await until_subscribed(phone, push_cluster)
+    await until_subscribed(phone, push_cluster, pair)
 
 
 async def test_a_push_shows_who_has_written_and_how_many_messages_are_unread(opened: Windows, pair: Pair) -> None:
