@@ -32,7 +32,7 @@ class Sizes:
     messages: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     conversations: tuple[int, ...] = (10, 100, 1_000)
     repeats: int = 20
-    process_pairs: int = 100
+    process_pairs: int = 50  # on each process, of which there are four at the most
     idle_sockets: tuple[int, ...] = (100, 500, 1_000, 2_000)
     idle_seconds: int = 10
     storm_sockets: int = 1_000
@@ -42,7 +42,7 @@ class Sizes:
     def most_pairs(self) -> int:
         """How many pairs of people any section needs."""
         idle, storm = max(self.idle_sockets) // 2, self.storm_sockets // 2 + self.storm_senders
-        return max(*self.pairs, self.idle_pairs, self.process_pairs, idle, storm)
+        return max(*self.pairs, self.idle_pairs, 4 * self.process_pairs, idle, storm)
 
 
 QUICK = Sizes(

@@ -1,4 +1,4 @@
-"""Alternatives that do the same work: Socket.IO and the usual Channels chat."""
+"""Alternatives that do the same work: Socket.IO, plain Starlette, and the usual Channels chat."""
 
 import os
 import shutil
@@ -66,8 +66,13 @@ def subjects(env: Environment) -> list[Subject]:
     ids = range(1, env.sizes.most_pairs + 1)
     environment = {**os.environ, "DATABASE_URL": url, "REDIS_URL": env.cluster.environment["REDIS_URL"]}
     daphne = [sys.executable, "-m", "daphne", "-v0", "-p", "{port}", "bench.peers.plain_channels:application"]
+    options = ["--loop=uvloop", "--http=httptools", "--ws=websockets-sansio", "--log-level=warning", "--port={port}"]
+    uvicorn = [sys.executable, "-m", "uvicorn", *options, "bench.peers.plain_starlette:application"]
     people = [_people(pk, f"/ws/chat/conversations/{pk}/") for pk in ids]
-    found = [Subject("plain Channels", daphne, environment, people)]
+    found = [
+        Subject("Starlette", uvicorn, environment, people),
+        Subject("plain Channels", daphne, environment, people),
+    ]
     if home := _socketio():
         node = [shutil.which("node") or _node_of_the_wheel(), "socketio.mjs", "{port}"]
         people = [_people(pk, "/socket.io/?EIO=4&transport=websocket") for pk in ids]
