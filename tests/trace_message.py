@@ -37,7 +37,8 @@ class Trace:
 
 
 def _is_ours(frame: FrameType) -> bool:
-    return frame.f_code.co_filename.startswith(PACKAGES)
+    # Python 3.12 has no frames for comprehensions any more.
+    return frame.f_code.co_filename.startswith(PACKAGES) and not frame.f_code.co_name.endswith("comp>")
 
 
 def _has_caller(frame: FrameType) -> bool:

@@ -81,7 +81,7 @@ def give_back_idle() -> None:
 async def _take(sql: str) -> "LoopConnection":
     """Take a connection that has planned the statement; one that comes after this was cancelled goes back."""
     taken = _take_idle()
-    if taken is not None and taken.has_planned(sql):
+    if taken is not None and sql in taken.planned:
         return taken
     taking = write_threads().submit(_planned, taken, sql)
     try:
@@ -128,8 +128,8 @@ class LoopConnection:
         self._libpq = self._psycopg.pgconn
         self._transformer = Transformer(self._psycopg)
         # By statement, its name in the server; kept with the connection, which may come here again.
-        self._planned: dict[str, bytes] = vars(self._psycopg).setdefault("planned_in_loop", {})
-        self._is_known = not self._planned  # else psycopg, after a ROLLBACK of others, may have dropped all plans
+        self.planned: dict[str, bytes] = vars(self._psycopg).setdefault("planned_in_loop", {})
+        self._is_known = not self.planned  # else psycopg, after a ROLLBACK of others, may have dropped all plans
         self._watched: int | None = None  # the socket, while an answer is awaited
         self._poll = select.poll()
         self._poll.register(self._libpq.socket, select.POLLIN)
@@ -139,17 +139,13 @@ class LoopConnection:
         if not self._is_known:
             rows = self._psycopg.execute("SELECT name FROM pg_prepared_statements").fetchall()
             kept = {name.encode() for (name,) in rows}
-            for dropped in [statement for statement, name in self._planned.items() if name not in kept]:
-                del self._planned[dropped]
+            for dropped in [statement for statement, name in self.planned.items() if name not in kept]:
+                del self.planned[dropped]
             self._is_known = True
-        if sql not in self._planned:
+        if sql not in self.planned:
             name = f"in_loop_{next(_numbers)}"
             self._psycopg.execute(f"PREPARE {name} AS {sql}".encode())
-            self._planned[sql] = name.encode()
-
-    def has_planned(self, sql: str) -> bool:
-        """Whether the statement can be sent without a further wait."""
-        return sql in self._planned
+            self.planned[sql] = name.encode()
 
     @property
     def is_idle(self) -> bool:
@@ -170,7 +166,7 @@ class LoopConnection:
 
     async def fetch(self, sql: str, values: Sequence[bytes | None]) -> list[tuple[Any, ...]]:
         """Return the rows of a statement that is planned. Raises psycopg's errors."""
-        result = await self._ask(self._planned[sql], values)
+        result = await self._ask(self.planned[sql], values)
         if result is None or result.status != ExecStatus.TUPLES_OK:
             raise psycopg.errors.error_from_result(result) if result else psycopg.OperationalError("no answer")
         self._transformer.set_pgresult(result)
@@ -214,7 +210,9 @@ class LoopConnection:
             self._libpq.consume_input()
             while not answer.done() and not self._libpq.is_busy():
                 if (result := self._libpq.get_result()) is None:
-                    answer.set_result(self._outcome(results))
+                    # What failed: the COMMIT, whose failure follows the rows, or the connection before it.
+                    failed = [result for result in results if result.status != ExecStatus.TUPLES_OK]
+                    answer.set_result((*failed, *results, None)[0])
                     self._unwatch(loop)
                 else:
                     results.append(result)
@@ -225,12 +223,6 @@ class LoopConnection:
         self._unwatch(loop)
         if not answer.done():
             answer.set_exception(error)
-
-    @staticmethod
-    def _outcome(results: Sequence[Any]) -> Any:
-        """Return the rows, or what failed: the COMMIT, whose failure follows the rows, or the connection before it."""
-        failed = [result for result in results if result.status != ExecStatus.TUPLES_OK]
-        return (*failed, *results, None)[0]
 
     @staticmethod
     def _time_out(answer: "asyncio.Future[Any]") -> None:

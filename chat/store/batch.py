@@ -161,7 +161,7 @@ def _first_of_each(batch: Sequence[Draft]) -> list[Draft]:
     """Return the batch, but of several drafts with the same key only the first."""
     first: dict[Any, Draft] = {}
     for draft in batch:
-        first.setdefault(draft.key or draft, draft)
+        first.setdefault(draft if draft.client_id is None else draft.key, draft)
     return list(first.values())
 
 

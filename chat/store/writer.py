@@ -152,7 +152,15 @@ class Writer:
 
     def _finish(self, batch: Sequence[Entry], done: Stored) -> None:
         """Start the next batch; publish the stored messages of this one, and answer its senders."""
-        outcomes = _outcomes(batch, done)
+        outcomes: Sequence[Outcome | None]
+        if done.cancelled():  # the server stops, and the database hangs
+            logger.warning("a batch was cancelled")
+            outcomes = [UnavailableError()] * len(batch)
+        elif (error := done.exception()) is not None:
+            logger.error("a batch failed", exc_info=error)
+            outcomes = [UnavailableError()] * len(batch)
+        else:
+            outcomes = done.result()
         self._under_way.discard(done)
         self._busy.difference_update([entry.draft.conversation_id for entry in batch])
         if None in outcomes:
@@ -185,16 +193,6 @@ class Writer:
             self._waiting.setdefault(entry.draft.conversation_id, deque()).appendleft(entry)
         seconds = min(LOCKED_SECONDS, FIRST_LOCKED_SECONDS * 2 ** min(fewest, 10))
         self._set_aside([entry.draft.conversation_id for entry in waiting], seconds)
-
-
-def _outcomes(batch: Sequence[Entry], done: Stored) -> Sequence[Outcome | None]:
-    if done.cancelled():  # the server stops, and the database hangs
-        logger.warning("a batch was cancelled")
-    elif (error := done.exception()) is not None:
-        logger.error("a batch failed", exc_info=error)
-    else:
-        return done.result()
-    return [UnavailableError()] * len(batch)
 
 
 def _measure(batch: Sequence[Entry], outcomes: Sequence[Outcome | None]) -> None:
