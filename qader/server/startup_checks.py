@@ -112,6 +112,7 @@ def _check_migrations() -> None:
         raise UnreachableError("the database", error) from None
     finally:
         without_pool.close()
+        connection.close()  # Django reads the applied migrations by it; it would stay broken at each further try
     if missing:
         raise NotReadyError(f"{len(missing)} migrations are missing in the database: run manage.py migrate first.")
 
