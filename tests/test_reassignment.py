@@ -20,7 +20,7 @@ from tests.admin import open_page
 from tests.conftest import Connect, Socket
 from tests.conversation_sockets import ConversationSockets, open_and_silent
 from tests.holder import Holder
-from tests.people import People, client_of, conversation_object, conversation_of, say
+from tests.people import People, client_of, conversation_object, conversation_of, make_user, say
 from tests.queries import at_once, counted_queries
 from tests.service_results import CLOSED, reassign, refusal, store, stored
 from tests.sockets import connected, in_thread
@@ -137,6 +137,18 @@ def test_a_mentor_can_be_taken_away_and_given(people: People, change: Change) ->
         (None, people.trainer, people.admin),
     ]
     assert active(people.student) == {people.teacher: False, people.trainer: True}
+
+
+def test_an_import_creates_the_first_conversation_itself(people: People) -> None:
+    student = make_user("imported", RoleChoices.STUDENT)
+    student.profile.assigned_mentor = people.teacher.profile
+    student.profile.save()
+    conversation = Conversation.objects.create(student=student.profile, teacher=people.teacher.profile)
+    assert active(student) == {people.teacher: True}
+    assert history(student) == [(None, people.teacher, None)]
+    by_service(people, student, people.trainer)
+    assert active(student) == {people.teacher: False, people.trainer: True}
+    assert conversation.pk
 
 
 def test_other_changes_of_a_profile_are_no_reassignment(people: People) -> None:

@@ -53,6 +53,7 @@ def reassign_mentor(
         if former_id == present.assigned_mentor_id:
             return None
         UserProfile.objects.filter(pk=present.pk).update(assigned_mentor=new)
+        _open_conversation(present)
         assignment = _record(present, former_id)
         if note:
             _add_note(assignment, note)
@@ -87,7 +88,11 @@ def _before_save(instance: UserProfile, raw: bool = False, update_fields: Any = 
 
 def _after_save(instance: UserProfile, **_: Any) -> None:
     if FORMER in vars(instance):
-        _record(instance, vars(instance).pop(FORMER))
+        former_id = vars(instance).pop(FORMER)
+        # Not a student's first one: an import that gives them a mentor may create it itself.
+        if Conversation.objects.filter(student=instance).exists():
+            _open_conversation(instance)
+        _record(instance, former_id)
 
 
 def _lock(student_id: int) -> UserProfile | None:
@@ -101,13 +106,16 @@ def _lock(student_id: int) -> UserProfile | None:
     return profile
 
 
+def _open_conversation(student: UserProfile) -> None:
+    if student.mentor is not None:
+        Conversation.get_or_create_conversation(student_profile=student, teacher_profile=student.mentor)
+
+
 def _record(student: UserProfile, former_id: int | None) -> Assignment:
-    """Close the old conversation, open the new one and record the change; the profile is stored already."""
+    """Close the old conversation and record the change; the profile is stored already."""
     # The statement of the writer reads profiles as they were when it began. A new version of the conversation's row
     # tells it that they may have changed since (chat/store/batch.py).
     Conversation.objects.filter(student=student, teacher=former_id).update(is_locked=F("is_locked"))
-    if student.mentor is not None:
-        Conversation.get_or_create_conversation(student_profile=student, teacher_profile=student.mentor)
     by = student.changed_by
     by_id = by.pk if by else None
     logger.info("mentor of user %s changed by user %s", student.user_id, by_id)
