@@ -33,9 +33,9 @@ class Channel(Enum):
 class Told(NamedTuple):
     """What a reader was told of over one channel; the fields are those of `Notice`."""
 
-    seq: int
-    read_seq: int | None
-    at: datetime | None
+    seq: int = 0
+    read_seq: int | None = None
+    at: datetime | None = None
 
 
 class Look(NamedTuple):

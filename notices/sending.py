@@ -4,7 +4,7 @@ A process that is killed in between loses this notice, and no other.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -16,14 +16,15 @@ from django.utils import timezone
 from accounts.authentication import session_fits
 from chat.models import Conversation, Message
 from notices import metrics
-from notices.looks import RETRY_SECONDS, Channel, Look, Plan
+from notices.looks import RETRY_SECONDS, Channel, Look, Plan, Told
 from notices.mail import MailSender
-from notices.models import Notice, PushSubscription
+from notices.models import Notice, PushSubscription, Side
 from notices.push import Outcome, PushSender
 
 logger = logging.getLogger(__name__)
 
 GIVE_UP_AFTER = timedelta(days=1)  # a notice that could not be sent for so long is not tried again
+NEVER_TOLD = {f"{one.value}_{name}": value for one in Channel for name, value in Told()._asdict().items()}
 FIELDS = tuple(field.name for field in Notice._meta.concrete_fields if not field.primary_key)
 
 
@@ -40,25 +41,38 @@ def settle(plans: Sequence[Plan]) -> list[Plan]:
         rows = Conversation.objects.filter(pk__in=by_id).order_by("pk")
         locked = rows.select_for_update(skip_locked=True, no_key=True)
         found = list(locked.values_list("pk", column, "last_seq", f"{side}_read_seq"))
-        same = [by_id[pk] for pk, *seen in found if seen == _seen(by_id[pk].look)]
+        # The times alone do not tell: after a push, the next look may be due at the moment at which this one was.
+        told = _told([pk for pk, *_ in found], side)
+        same = [by_id[pk] for pk, *seen in found if [*seen, told.get(pk, NEVER_TOLD)] == _seen(by_id[pk].look)]
         _store_notices([plan for plan in same if plan.changes])
         _store_times(column, same)
     return same
 
 
 def _seen(look: Look) -> list[Any]:
-    return [look.notify_at, look.last_seq, look.read_seq]
+    return [look.notify_at, look.last_seq, look.read_seq, _as_stored(look)]
+
+
+def _told(conversation_ids: Collection[int], side: Side) -> dict[int, dict[str, Any]]:
+    """Return what this side of these conversations was told of, as `_as_stored` does, by conversation id."""
+    rows = Notice.objects.filter(conversation_id__in=conversation_ids, side=side)
+    return {row.pop("conversation"): row for row in rows.values("conversation", *NEVER_TOLD)}
+
+
+def _as_stored(look: Look) -> dict[str, Any]:
+    """Return what the reader was told of at the time of this look, by the fields of `Notice`."""
+    return {f"{one.value}_{name}": getattr(look.told[one], name) for one in Channel for name in Told._fields}
 
 
 def _store_notices(plans: Sequence[Plan]) -> None:
-    rows = []
-    for plan in plans:
-        told = {
-            f"{channel.value}_{name}": getattr(plan.look.told[channel], name)
-            for channel in Channel
-            for name in ("seq", "read_seq", "at")
-        }
-        rows.append(Notice(conversation_id=plan.look.conversation_id, side=plan.look.side, **told | dict(plan.changes)))
+    rows = [
+        Notice(
+            conversation_id=plan.look.conversation_id,
+            side=plan.look.side,
+            **_as_stored(plan.look) | dict(plan.changes),
+        )
+        for plan in plans
+    ]
     updated = [name for name in FIELDS if name not in {"conversation", "side"}]
     Notice.objects.bulk_create(
         rows, update_conflicts=True, unique_fields=["conversation", "side"], update_fields=updated
@@ -136,13 +150,10 @@ def _give_back(plan: Plan) -> None:
     if look.now - look.oldest[channel] > GIVE_UP_AFTER:
         return
     column, again = f"{look.side}_notify_at", look.now + timedelta(seconds=RETRY_SECONDS)
-    told = {
-        f"{one.value}_{name}": getattr(look.told[one], name) for one in Channel for name in ("seq", "read_seq", "at")
-    }
     mine = {f"{channel.value}_seq": look.last_seq, f"{channel.value}_at": look.now}
     with transaction.atomic():
         row = Conversation.objects.select_for_update(no_key=True).filter(pk=look.conversation_id)
         if not row.exists():
             return
-        if Notice.objects.filter(conversation=look.conversation_id, side=look.side, **mine).update(**told):
+        if Notice.objects.filter(conversation=look.conversation_id, side=look.side, **mine).update(**_as_stored(look)):
             row.update(**{column: Least(Coalesce(F(column), again), again)})
