@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db.models import Exists, F, FilteredRelation, OuterRef, Q, Subquery
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce, Least, Now
 
 from accounts.models import MENTOR_ROLES, RoleChoices
 from chat.models import Conversation, Message
 from notices.models import Notice, PushSubscription, Side
 from notices.quiet_hours import after_quiet_hours
+from notices.start import started_at
 
 RETRY_SECONDS = 60
 LOOK_AGAIN_SECONDS = 30  # after which it is looked again whether a reader who has the conversation open has left
@@ -158,11 +159,19 @@ def look_at(ids: Collection[int], side: Side, since: datetime) -> list[Look]:
     return [_look(row, side) for row in rows]
 
 
+def still_to_tell(side: str) -> Q:
+    """Return which messages a notice may still be due of: in a query on those of the conversations of an outer one."""
+    notice = Notice.objects.filter(conversation=OuterRef("conversation"), side=side)
+    told = Coalesce(Subquery(notice.values(seq=Least("push_seq", "email_seq"))), 0)
+    return Q(seq__gt=told, timestamp__gte=started_at())
+
+
 def _oldest(channel: Channel, sender: Side, since: datetime) -> Subquery:
     unread = Message.objects.filter(
         conversation=OuterRef("pk"),
         sender=OuterRef(f"{sender}__user"),
         is_read=False,
+        is_erased=False,
         seq__gt=Coalesce(OuterRef(f"notice__{channel.value}_seq"), 0),
         timestamp__gte=since,
     )

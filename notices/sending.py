@@ -130,7 +130,8 @@ class Sender:
 
 def unread_count(look: Look) -> int:
     """Return how many messages the reader has not read."""
-    return Message.objects.filter(conversation=look.conversation_id, sender=look.other_user_id, is_read=False).count()
+    unread = Message.objects.filter(conversation=look.conversation_id, sender=look.other_user_id, is_read=False)
+    return unread.filter(is_erased=False).count()
 
 
 def subscriptions(user_id: int) -> list[PushSubscription]:
