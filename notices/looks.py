@@ -56,7 +56,14 @@ class Look(NamedTuple):
     is_open: bool  # whether the reader may be told at all
     reaches: Collection[Channel]
     told: Mapping[Channel, Told]
+    push_owed: Mapping[str, Any] | None  # as in `Notice`
     oldest: Mapping[Channel, datetime]  # the time of the oldest unread message above the seq that was told
+
+    @property
+    def owed(self) -> Collection[int] | None:
+        """The subscriptions that this push is for: None for all, else those that did not get it with the others."""
+        owed = self.push_owed
+        return owed["subscriptions"] if owed is not None and owed["read_seq"] == self.read_seq else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,8 @@ def plan(look: Look, *, is_reading: bool, failed: Collection[Channel] = ()) -> P
         return Plan(look, None, look.now + _look_again(), changes)
     channel = ready[0]
     later = [due for other, due in dues.items() if other is not channel]
+    if channel is Channel.PUSH:
+        changes |= {"push_owed": None}
     changes |= {f"{channel.value}_seq": look.last_seq, f"{channel.value}_read_seq": look.read_seq}
     # A channel that is due at the same moment does not wait for this one.
     changes |= {f"{one.value}_at": look.now for one in Channel if one is channel or one not in ready}
@@ -198,6 +207,7 @@ def _look(row: Mapping[str, Any], side: Side) -> Look:
         is_open=row["answerable"],
         reaches=[channel for channel, reached in reaches.items() if reached],
         told={channel: _told(row, channel) for channel in Channel},
+        push_owed=row["notice__push_owed"],
         oldest={one: row[f"oldest_{one.value}"] for one in Channel if row[f"oldest_{one.value}"] is not None},
     )
 

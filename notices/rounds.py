@@ -81,7 +81,7 @@ class Rounds:
         for pk in to_send:
             failed: set[Channel] = set()
             while not self._stopping.is_set() and (sent := self._send_next(pk, side, failed)):
-                sums[sent] += 1
+                sums.update([sent] if sent[1] is not Outcome.READ else [])
                 sums += self._tell_leads_meanwhile()
                 if sent[1] is Outcome.NOT_SENT:
                     failed.add(sent[0])
