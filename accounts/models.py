@@ -30,6 +30,15 @@ class Language(models.TextChoices):
 MENTOR_ROLES = (RoleChoices.TEACHER, RoleChoices.TRAINER)
 
 
+# The user name that is left of a person who is erased.
+ERASED_NAME = "erased-{}"
+
+
+def is_erased(user_id: int, username: str) -> bool:
+    """Return whether the user of this id is erased, whose name is this one."""
+    return username == ERASED_NAME.format(user_id)
+
+
 class User(AbstractUser):
     """The platform's user. Without fields of its own: Django cannot replace its user model later."""
 
@@ -41,12 +50,12 @@ class User(AbstractUser):
     @property
     def erased_name(self) -> str:
         """The user name that is left of this person when they are erased."""
-        return f"erased-{self.pk}"
+        return ERASED_NAME.format(self.pk)
 
     @property
     def is_erased(self) -> bool:
         """Whether this person is erased; their user name says so, which is the last thing that is changed."""
-        return self.username == self.erased_name
+        return is_erased(self.pk, self.username)
 
 
 class UserProfile(models.Model):

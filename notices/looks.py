@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 from django.conf import settings
 from django.db.models import Exists, F, FilteredRelation, OuterRef, Q, Subquery
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce, Least, Now
 
 from accounts.models import MENTOR_ROLES, RoleChoices
 from chat.models import Conversation, Message
 from notices.models import Notice, PushSubscription, Side
 from notices.quiet_hours import after_quiet_hours
+from notices.start import started_at
 
 RETRY_SECONDS = 60
 LOOK_AGAIN_SECONDS = 30  # after which it is looked again whether a reader who has the conversation open has left
@@ -33,9 +34,9 @@ class Channel(Enum):
 class Told(NamedTuple):
     """What a reader was told of over one channel; the fields are those of `Notice`."""
 
-    seq: int
-    read_seq: int | None
-    at: datetime | None
+    seq: int = 0
+    read_seq: int | None = None
+    at: datetime | None = None
 
 
 class Look(NamedTuple):
@@ -55,7 +56,14 @@ class Look(NamedTuple):
     is_open: bool  # whether the reader may be told at all
     reaches: Collection[Channel]
     told: Mapping[Channel, Told]
+    push_owed: Mapping[str, Any] | None  # as in `Notice`
     oldest: Mapping[Channel, datetime]  # the time of the oldest unread message above the seq that was told
+
+    @property
+    def owed(self) -> Collection[int] | None:
+        """The subscriptions that this push is for: None for all, else those that did not get it with the others."""
+        owed = self.push_owed
+        return owed["subscriptions"] if owed is not None and owed["read_seq"] == self.read_seq else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +98,8 @@ def plan(look: Look, *, is_reading: bool, failed: Collection[Channel] = ()) -> P
         return Plan(look, None, look.now + _look_again(), changes)
     channel = ready[0]
     later = [due for other, due in dues.items() if other is not channel]
+    if channel is Channel.PUSH:
+        changes |= {"push_owed": None}
     changes |= {f"{channel.value}_seq": look.last_seq, f"{channel.value}_read_seq": look.read_seq}
     # A channel that is due at the same moment does not wait for this one.
     changes |= {f"{one.value}_at": look.now for one in Channel if one is channel or one not in ready}
@@ -158,11 +168,19 @@ def look_at(ids: Collection[int], side: Side, since: datetime) -> list[Look]:
     return [_look(row, side) for row in rows]
 
 
+def still_to_tell(side: str) -> Q:
+    """Return which messages a notice may still be due of: in a query on those of the conversations of an outer one."""
+    notice = Notice.objects.filter(conversation=OuterRef("conversation"), side=side)
+    told = Coalesce(Subquery(notice.values(seq=Least("push_seq", "email_seq"))), 0)
+    return Q(seq__gt=told, timestamp__gte=started_at())
+
+
 def _oldest(channel: Channel, sender: Side, since: datetime) -> Subquery:
     unread = Message.objects.filter(
         conversation=OuterRef("pk"),
         sender=OuterRef(f"{sender}__user"),
         is_read=False,
+        is_erased=False,
         seq__gt=Coalesce(OuterRef(f"notice__{channel.value}_seq"), 0),
         timestamp__gte=since,
     )
@@ -189,6 +207,7 @@ def _look(row: Mapping[str, Any], side: Side) -> Look:
         is_open=row["answerable"],
         reaches=[channel for channel, reached in reaches.items() if reached],
         told={channel: _told(row, channel) for channel in Channel},
+        push_owed=row["notice__push_owed"],
         oldest={one: row[f"oldest_{one.value}"] for one in Channel if row[f"oldest_{one.value}"] is not None},
     )
 

@@ -3,7 +3,7 @@
 import logging
 import smtplib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -43,6 +43,8 @@ class MailSender:
             make(connection).send()
         except smtplib.SMTPResponseException as error:
             return self._refused(error)
+        except smtplib.SMTPRecipientsRefused as error:
+            return _receiver_refused(user_id, [code for code, _ in error.recipients.values()])
         except (OSError, smtplib.SMTPException) as error:
             logger.warning("e-mail to user %s: %s", user_id, type(error).__name__)
             return Outcome.FAILED
@@ -61,6 +63,13 @@ class MailSender:
             return Outcome.FAILED
         self._paused = time.monotonic() + PAUSE_SECONDS
         return Outcome.NOT_SENT
+
+
+def _receiver_refused(user_id: int, codes: Sequence[int]) -> Outcome:
+    """Return what became of an e-mail whose receiver was refused; the server may take those of others."""
+    logger.warning("the mail server answered %s to the receiver, user %s", codes, user_id)
+    is_for_now = all(code < 500 for code in codes)  # such as greylisting
+    return Outcome.NOT_SENT if is_for_now else Outcome.FAILED
 
 
 def compose(look: Look, count: int, connection: Any = None) -> EmailMultiAlternatives:

@@ -47,7 +47,9 @@ class Notice(models.Model):
     """What one participant of a conversation was told of, over each channel.
 
     `*_seq`: messages up to this one are never a reason for another notice. `*_read_seq`: how far the reader had read
-    when something was sent last. `*_at`: from when the next one counts `NOTIFY_AGAIN_AFTER`.
+    when something was sent last. `*_at`: from when the next one counts `NOTIFY_AGAIN_AFTER`. `push_owed`: the
+    subscriptions that the last push could not be sent to while others got it, and how far the reader had read:
+    `{"read_seq", "subscriptions"}`.
     """
 
     conversation = models.ForeignKey(Conversation, models.CASCADE, db_constraint=False, related_name="notices")
@@ -55,6 +57,7 @@ class Notice(models.Model):
     push_seq = models.PositiveBigIntegerField(default=0)
     push_read_seq = models.PositiveBigIntegerField(null=True)
     push_at = models.DateTimeField(null=True)
+    push_owed = models.JSONField(null=True)
     email_seq = models.PositiveBigIntegerField(default=0)
     email_read_seq = models.PositiveBigIntegerField(null=True)
     email_at = models.DateTimeField(null=True)

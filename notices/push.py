@@ -30,16 +30,17 @@ PAUSE_SECONDS = 60.0  # for which a service is left alone that could not be reac
 TTL_SECONDS = 12 * 3600  # a push that finds no browser for so long is worth nothing
 TOKEN_SECONDS = 12 * 3600  # at most a day (RFC 8292)
 GONE = {404, 410}
-TRY_LATER = {429, 503}
+TOO_MANY, UNAVAILABLE = 429, 503
 
 
 class Outcome(Enum):
-    """What became of a push."""
+    """What became of a notice, or of a push to one browser."""
 
     SENT = "sent"
     FAILED = "failed"  # it may have arrived
     NOT_SENT = "not_sent"  # it has certainly not arrived
     GONE = "gone"  # the subscription has ended, or may not be used
+    READ = "read"  # the reader has read meanwhile, so nothing was sent
 
 
 class _Connection(http.client.HTTPSConnection):
@@ -98,16 +99,19 @@ def _deadline(connection: _Connection) -> Iterator[None]:
 
 
 class PushSender:
-    """Sends pushes, one after the other. A service that cannot be reached is left alone for a minute."""
+    """Sends pushes, one after the other.
+
+    A service that cannot be reached is left alone for a minute, and a browser that has got too many.
+    """
 
     def __init__(self) -> None:
-        self._paused: dict[str, float] = {}  # until when, by host
+        self._paused: dict[str, float] = {}  # until when, by host or by endpoint
 
     def send(self, subscription: PushSubscription, payload: dict[str, Any], topic: str) -> Outcome:
         """Send the payload to this browser. A newer push of the same topic replaces one that was not delivered yet."""
         try:
             host = host_of(subscription.endpoint)
-            if self._paused.get(host, 0.0) > time.monotonic():
+            if self._is_paused(host) or self._is_paused(subscription.endpoint):
                 return Outcome.NOT_SENT
             connection = _Connection(host, addresses_of(host))
             body = encrypt(_encoded(payload), subscription.p256dh, subscription.auth)
@@ -134,13 +138,13 @@ class PushSender:
         except (OSError, http.client.HTTPException) as error:
             logger.warning("push to %s: %s", connection.host, type(error).__name__)
             return Outcome.FAILED
-        return self._outcome(connection.host, status)
+        return self._outcome(connection.host, subscription.endpoint, status)
 
-    def _outcome(self, host: str, status: int) -> Outcome:
+    def _outcome(self, host: str, endpoint: str, status: int) -> Outcome:
         if status in GONE:
             return Outcome.GONE
-        if status in TRY_LATER:
-            self._paused[host] = time.monotonic() + PAUSE_SECONDS
+        if status in {TOO_MANY, UNAVAILABLE}:
+            self._pause(endpoint if status == TOO_MANY else host)
             return Outcome.NOT_SENT
         if 200 <= status < 300:
             return Outcome.SENT
@@ -149,8 +153,14 @@ class PushSender:
 
     def _unreachable(self, host: str, error: OSError) -> Outcome:
         logger.warning("push service %s cannot be reached: %s", host, type(error).__name__)
-        self._paused[host] = time.monotonic() + PAUSE_SECONDS
+        self._pause(host)
         return Outcome.NOT_SENT
+
+    def _pause(self, place: str) -> None:
+        self._paused[place] = time.monotonic() + PAUSE_SECONDS
+
+    def _is_paused(self, place: str) -> bool:
+        return self._paused.get(place, 0.0) > time.monotonic()
 
 
 def _encoded(payload: dict[str, Any]) -> bytes:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext, ngettext
 
 from accounts.models import User
 from chat.groups import LEADS_GROUP
-from chat.moderation.reports import give_back_reports, take_reports_to_tell
+from chat.moderation.reports_to_tell import finish_telling, keep_reports, note_told, take_reports, untold
 from notices import metrics
 from notices.looks import Channel
 from notices.mail import MailSender
@@ -31,18 +31,21 @@ class ReportMail:
     def tell_leads(self) -> Counter[tuple[Channel, Outcome]]:
         """Send each lead one e-mail about all reports that they were not told of.
 
-        Each report is told once. A process that is killed meanwhile may leave some of the leads without this e-mail;
-        if the mail server takes none, the reports are told in a later round.
+        Whom the mail server takes no e-mail for now is told in a later round; the same holds if no lead was reached at
+        all. A process that is killed between an e-mail and the note of it has this one sent again.
         """
         sums: Counter[tuple[Channel, Outcome]] = Counter()
         people = list(leads()) if settings.EMAIL_URL else []
-        ids = take_reports_to_tell() if people else []
-        if not ids:
-            return sums
-        for person in people:
-            sums[Channel.EMAIL, self._tell(person, len(ids))] += 1
-        if set(sums) == {(Channel.EMAIL, Outcome.NOT_SENT)}:
-            give_back_reports(ids)
+        ids = take_reports() if people else []
+        for person in people if ids else ():
+            keep_reports(ids)
+            if owed := untold(ids, person.pk):
+                outcome = self._tell(person, len(owed))
+                sums[Channel.EMAIL, outcome] += 1
+                if outcome is Outcome.SENT:
+                    note_told(owed, person.pk)
+        if ids and (Channel.EMAIL, Outcome.NOT_SENT) not in sums:
+            finish_telling(ids)
         return sums
 
     def _tell(self, person: User, count: int) -> Outcome:

@@ -5,10 +5,12 @@ that it is being sent.
 """
 
 import logging
+import math
 import random
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 from chat.live.readers import ReaderLookUp
 from chat.runtime.batch_queue import batches
@@ -24,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 AT_ONCE = 1000  # conversations that are looked at together: asking once costs as much as 500 of them
 SETTLED_AT_ONCE = 100  # of these, where nothing is sent: they are locked meanwhile
+LEADS_SECONDS = 30.0  # at least between two looks whether there are reports to tell the leads of
 
 Sums = Counter[tuple[Channel, Outcome]]
 
@@ -35,19 +38,25 @@ class Rounds:
         self._stopping = stopping
         mail = MailSender()
         self._readers, self._sender, self._report_mail = ReaderLookUp(), Sender(mail), ReportMail(mail)
-        # What each round does. Each returns how much it has sent over which channel.
-        self.duties: Sequence[Callable[[], Sums]] = [self._tell_unread, self._report_mail.tell_leads]
+        self._leads_told = -math.inf  # by `time.monotonic`
 
     def run(self) -> Sums:
-        """Do everything that is due now; return what was sent."""
-        sums: Sums = Counter()
-        for duty in self.duties:
-            sums += duty()
-        return sums
+        """Send everything that is due now; return how much was sent over which channel."""
+        return self._tell_leads() + self._tell_unread()
 
     def close(self) -> None:
         """Close the connections."""
         self._readers.close()
+
+    def _tell_leads(self) -> Sums:
+        """Tell the leads of new reports."""
+        self._leads_told = time.monotonic()
+        return self._report_mail.tell_leads()
+
+    def _tell_leads_meanwhile(self) -> Sums:
+        """Tell the leads, who do not wait until everybody else was told; nothing if they were told just now."""
+        is_time = time.monotonic() - self._leads_told >= LEADS_SECONDS
+        return self._tell_leads() if is_time else Counter()
 
     def _tell_unread(self) -> Sums:
         """Tell people of messages that they have not read."""
@@ -72,7 +81,8 @@ class Rounds:
         for pk in to_send:
             failed: set[Channel] = set()
             while not self._stopping.is_set() and (sent := self._send_next(pk, side, failed)):
-                sums[sent] += 1
+                sums.update([sent] if sent[1] is not Outcome.READ else [])
+                sums += self._tell_leads_meanwhile()
                 if sent[1] is Outcome.NOT_SENT:
                     failed.add(sent[0])
         return sums

@@ -25,6 +25,7 @@ from qader.http.static_files import WhiteNoiseMiddleware
 from qader.observability.log_format import JsonLine
 from tests.contract import check_close, check_frame
 from tests.holder import Holder, server_lock_timeout
+from tests.mail_server import mailbox  # noqa: F401 - a fixture
 from tests.notices import notices_on, service  # noqa: F401 - fixtures
 from tests.people import People, make_people, session_cookie
 from tests.queries import wait_for_idle_threads

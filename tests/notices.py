@@ -14,7 +14,7 @@ from django.core.management import call_command
 from django.db.models import DateTimeField, F
 
 from accounts.models import User
-from chat.models import Conversation, Message
+from chat.models import Conversation, Message, Report
 from notices import push
 from notices.models import Notice, PushSubscription, Start
 from notices.subscriptions import save_subscription
@@ -77,7 +77,7 @@ def run_round() -> str:
 
 def later(seconds: float) -> None:
     """Let time pass: everything that is stored has happened so much earlier."""
-    for model in (Message, Conversation, Notice, Start):
+    for model in (Message, Conversation, Notice, Report, Start):
         names = [field.name for field in model._meta.concrete_fields if isinstance(field, DateTimeField)]
         model._default_manager.update(**{name: F(name) - timedelta(seconds=seconds) for name in names})
 

@@ -216,6 +216,22 @@ def test_no_list_tells_letters_of_texts_or_passwords(people: People, browser: Cl
             assert [answer.status_code for answer in answers] == [400, 400], lookup
 
 
+@pytest.mark.parametrize(
+    ("name", "lookup"),
+    [
+        ("chat_report", "reason__startswith"),
+        ("chat_report", "note__startswith"),
+        ("chat_report", "copies__content__startswith"),
+        ("chat_assignment", "note__text__startswith"),
+    ],
+)
+def test_no_list_tells_support_letters_of_reasons_and_notes(people: People, name: str, lookup: str) -> None:
+    page = reverse(f"admin:{name}_changelist")
+    browser = client_of(member("support"))
+    assert browser.get(page).status_code == 200
+    assert [browser.get(page, {lookup: text}).status_code for text in ("a", "z")] == [400, 400]
+
+
 def test_each_change_of_who_is_who_is_recorded_without_secrets(
     people: People, caplog: pytest.LogCaptureFixture
 ) -> None:

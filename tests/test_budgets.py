@@ -66,6 +66,27 @@ async def test_expensive_reads_of_a_user_have_one_budget(
     assert [await status(client, path) for _ in range(2)] == [200, 429]
 
 
+async def test_changes_of_notices_and_of_oneself_are_in_the_budget(live_people: People, settings: Any) -> None:
+    settings.CHAT_READ_LIMIT = SLOW, 4
+    client = await browser(live_people.student)
+    paths = {("GET", "push-key/"): 404, ("POST", "subscriptions/"): 404, ("DELETE", "subscriptions/"): 400}
+    for (method, path), expected in paths.items():
+        assert await status(client, f"/api/v1/notify/{path}", method=method) == expected
+    me = "/api/v1/auth/me/"
+    answers = [await client.patch(me, {"language": "ar"}, "application/json", headers=HERE) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 429]
+    for method, path in paths:
+        assert await status(client, f"/api/v1/notify/{path}", method=method) == 429
+    assert await status(client, me) == 200
+
+
+async def test_the_link_from_the_mail_has_a_budget_by_address(live_people: People, settings: Any) -> None:
+    settings.ADDRESS_LIMIT = SLOW, 2
+    stranger, path = await browser(), "/api/v1/notify/unsubscribe/wrong/"
+    assert [await status(stranger, path, method=method) for method in ("GET", "POST", "POST")] == [404, 404, 429]
+    assert await status(stranger, path, ELSEWHERE) == 404
+
+
 async def test_strangers_have_a_budget_by_address(live_people: People, settings: Any) -> None:
     settings.ADDRESS_LIMIT = SLOW, 3
     stranger, client = await browser(), await browser(live_people.student)

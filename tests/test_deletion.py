@@ -6,14 +6,17 @@ from typing import Any, Self
 
 import pytest
 from django.db import connection
+from django.urls import reverse
 from django.utils import timezone
 
 from accounts.models import RoleChoices, User, UserProfile
 from chat.errors import ClientError
-from chat.models import Conversation, Message
+from chat.models import Assignment, Conversation, Message
+from chat.moderation.reassignment import reassign_mentor
 from chat.store.drafts import Outcome, Sent
 from chat.store.last_seen import save_last_seen
-from tests.people import People, conversation_of, fill, make_user, say
+from tests.admin import rows
+from tests.people import People, client_of, conversation_of, fill, make_user, say
 from tests.queries import at_once, paused_after
 from tests.service_results import CLOSED, entry, refusal, store
 
@@ -114,3 +117,20 @@ def test_what_begins_while_a_person_is_deleted_neither_stays_nor_stops_it(live_p
         deleting.join(10)
     assert not User.objects.filter(pk=student.pk).exists()
     assert not Conversation.objects.exists()
+
+
+def test_a_process_of_the_version_before_deletes_people_whose_mentor_was_changed(live_people: People) -> None:
+    """It knows nothing of who mentored whom, and deletes only what it knows."""
+    student, mentor, admin = live_people.student.profile, live_people.teacher.profile, live_people.admin
+    reassign_mentor(student, None, by=admin)
+    reassign_mentor(student, mentor, by=admin)
+    Conversation.objects.all().delete()
+    with connection.cursor() as cursor:
+        for row in (student, live_people.student, mentor, live_people.teacher, admin):
+            if isinstance(row, UserProfile):
+                cursor.execute("UPDATE accounts_userprofile SET assigned_mentor_id = NULL")
+            cursor.execute(f"DELETE FROM {row._meta.db_table} WHERE id = %s", [row.pk])
+    assert Assignment.objects.count() == 2
+    connection.check_constraints()
+    browser = client_of(make_user("other_admin", RoleChoices.ADMIN, is_superuser=True, is_staff=True))
+    assert rows(browser, reverse("admin:chat_assignment_changelist")) == []

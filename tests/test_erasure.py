@@ -25,16 +25,21 @@ from django.utils import timezone
 from accounts.models import RoleChoices, User, UserProfile
 from chat.bus.events import TextsErased
 from chat.errors import ClientError
+from chat.live import presence
 from chat.live.conversation_feed import ConversationFeed
+from chat.live.healing import healing
 from chat.models import Conversation, LastSeen, Message, Report, ReportedMessage
 from chat.moderation import erasure
 from chat.moderation.erasure import erase_person
 from chat.moderation.reports import report_message
 from chat.store.drafts import Sent
+from chat.store.notice_times import recompute_notice_times
+from chat.store.waiting import correct_waiting
 from tests.conftest import Connect
 from tests.contract import check_frame
 from tests.delivery_harness import DeliveryHarness, handshake_of, write
 from tests.holder import Holder
+from tests.notices import HOUR, later, notify_times, run_round, sent
 from tests.people import (
     PASSWORD,
     People,
@@ -48,7 +53,7 @@ from tests.people import (
 )
 from tests.queries import paused_after
 from tests.service_results import CLOSED, entry, refusal, store
-from tests.sockets import connected, established, in_thread, new_message, receive_many, resume_complete
+from tests.sockets import connected, established, in_thread, new_message, receive_many, resume_complete, settled
 
 SIGNED_OUT = 4401
 SECRETS = ("Student", "student@example.com", "our secret")
@@ -244,7 +249,7 @@ def test_it_stops_at_its_time_and_goes_on_when_it_is_called_again(
     assert counts == [2]
     assert User.objects.get(pk=people.student.pk).username == "student"
     assert erase_person(person=User.objects.get(pk=people.student.pk), by=None, on_batch=counts.append)
-    assert counts == [2, 2, 1]
+    assert counts == [2, 1]
     assert not Message.objects.filter(content="our secret").exists()
 
 
@@ -346,16 +351,59 @@ async def test_open_sockets_are_told_where_they_asked_for_it(
         await v1.silence()
 
 
-async def test_what_a_killed_erasure_has_told_nobody_is_told_by_the_next_one(
-    connect: Connect, live_people: People
-) -> None:
+async def test_what_a_killed_erasure_has_told_nobody_is_told_by_healing(connect: Connect, live_people: People) -> None:
     conversation = await in_thread(talk, live_people)
     ids = [row.pk async for row in Message.objects.filter(sender=live_people.student).order_by("seq")]
     await Message.objects.filter(pk=ids[0]).aupdate(**erasure.EMPTY)
     async with connected(connect, live_people.teacher, conversation, "?events=1&mark_read=false") as socket:
         assert (await socket.receive_json())["type"] == "conversation_state"
+        await settled()
         await in_thread(erase, live_people.student)
-        assert await socket.receive_json() == {"type": "messages_erased", "message_ids": ids}
+        assert await socket.receive_json() == {"type": "messages_erased", "message_ids": ids[1:]}
+        await healing().heal_all()
+        assert await socket.receive_json() == {"type": "messages_erased", "message_ids": ids[:1]}
+        await healing().heal_all()
+        await socket.silence()
+
+
+async def test_who_connects_when_it_is_done_is_not_told(connect: Connect, live_people: People) -> None:
+    conversation = await in_thread(talk, live_people)
+    await in_thread(erase, live_people.student)
+    async with connected(connect, live_people.teacher, conversation, "?events=1") as socket:
+        assert (await socket.receive_json())["type"] == "conversation_state"
+        await settled()
+        await healing().heal_all()
+        await socket.silence()
+
+
+async def test_somebody_who_is_erased_was_never_here(
+    connect: Connect, live_people: People, live_conversation: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presence, "GRACE_SECONDS", 0.3)
+    async with connected(connect, live_people.teacher, live_conversation, "?presence=1") as teacher:
+        async with connected(connect, live_people.student) as student:
+            online = await teacher.receive_json()
+            while not online["is_online"]:
+                online = await teacher.receive_json()
+            await in_thread(erase, live_people.student)
+            assert await student.close_code() == SIGNED_OUT
+        away = {"type": "presence", "user": live_people.student.pk, "is_online": False, "last_seen": None}
+        assert await teacher.receive_json() == away
+    assert not await LastSeen.objects.filter(user=live_people.student).aexists()
+
+
+def test_nobody_waits_for_an_answer_to_somebody_who_is_erased(people: People, notices_on: None) -> None:
+    say(people.conversation, people.student, "our secret")
+    assert [one.pk for one in Conversation.objects.waiting()] == [people.conversation.pk]
+    erase(people.student)
+    later(HOUR)
+    for _ in range(2):
+        assert run_round() == sent()
+        listed = client_of(people.teacher).get("/api/v1/chat/teacher/conversations/?waiting=true")
+        assert listed.json()["results"] == []
+        assert notify_times(people.conversation) == (None, None)
+        assert correct_waiting([people.conversation.pk]) == []
+        assert recompute_notice_times([people.conversation.pk]) == 0
 
 
 async def test_a_frame_names_at_most_500_messages(live_people: People, live_conversation: Conversation) -> None:
@@ -476,13 +524,10 @@ def test_a_batch_leaves_out_what_is_locked_and_the_next_round_takes_it(holder: H
     assert first is not None
     holder.lock(first)
     seen: list[int] = []
-
-    def let_go(count: int) -> None:
-        seen.append(count)
-        holder.commit()
-
-    assert not erase_person(person=live_people.student, by=None, until=time.monotonic())
-    assert mine.exclude(content="").count() == 1
-    assert erase_person(person=live_people.student, by=None, on_batch=let_go)
+    for _ in range(2):
+        assert not erase_person(person=live_people.student, by=None, until=time.monotonic(), on_batch=seen.append)
+        assert (seen, mine.exclude(content="").count()) == ([1], 1)
+    holder.commit()
+    assert erase_person(person=live_people.student, by=None, on_batch=seen.append)
     assert seen == [1, 1]
     assert not mine.exclude(content="").exists()

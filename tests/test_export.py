@@ -201,9 +201,23 @@ def test_a_cell_that_a_spreadsheet_would_run_begins_with_an_apostrophe(
     people: People, tmp_path: Path, start: str
 ) -> None:
     UserProfile.objects.filter(user=people.student).update(full_name=start)
-    say(people.conversation, people.student, start, f"x{start}")
+    say(people.conversation, people.student, start, f"x, {start.strip()}")
     rows = table(exported(tmp_path, "--user", "student")["messages.csv"])[1:]
-    assert [(row[4], row[8]) for row in rows] == [(f"'{start}", f"'{start}"), (f"'{start}", f"x{start}")]
+    assert [(row[4], row[8]) for row in rows] == [(f"'{start}", f"'{start}"), (f"'{start}", f"x, {start.strip()}")]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("x;=1+1", "x;'=1+1"),
+        ('x; "=1+1"', 'x;\' "=1+1"'),
+        ("x\t@SUM(A1);+1", "x\t'@SUM(A1);'+1"),
+        ("x\r\n-1", "x\r'\n'-1"),
+        ("x;1", "x;1"),
+    ],
+)
+def test_what_begins_a_cell_in_another_spreadsheet_is_not_run_there(text: str, shown: str) -> None:
+    assert shown_cell(text) == shown
 
 
 @pytest.mark.parametrize("text", ["", "hello", "١+١", "'quoted", " x", "🙂", "1=1"])

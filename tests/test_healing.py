@@ -11,7 +11,11 @@ from chat.bus.event_bus import EventBus, event_bus
 from chat.bus.events import AccessChanged
 from chat.live import healing
 from chat.models import Conversation, Message
+from chat.moderation import erasure
+from chat.moderation.erasure import erase_person
+from notices.start import note_start
 from tests.conftest import Connect
+from tests.notices import HOUR, later, notify_times, run_round, sent
 from tests.other_process import ROUGH, OtherProcess, RoughLayer, rough_layer
 from tests.people import People, say
 from tests.queries import HANDSHAKE_QUERY, paused_after
@@ -190,6 +194,46 @@ async def test_reads_of_another_process_are_found_in_a_round(
             assert await teacher.receive_json() == expected
         await reader.silence()
         await teacher.silence()
+
+
+async def test_an_erasure_that_the_layer_loses_is_told_in_a_round(
+    connect: Connect,
+    live_people: People,
+    live_conversation: Conversation,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.CHAT_HEAL_SECONDS = 0.2
+    monkeypatch.setattr(erasure, "ERASED_AT_ONCE", 2)
+    messages = await in_thread(say, live_conversation, live_people.student, *map(str, range(5)))
+    ids = [message.pk for message in messages]
+    async with AsyncExitStack() as stack:
+        other = await stack.enter_async_context(OtherProcess())
+        teacher = await other.connect(live_people.teacher, live_conversation, "?events=1")
+        assert (await teacher.receive_json())["type"] == "conversation_state"
+        await other.run(settled())
+        rough_layer().drop = 1
+        assert await in_thread(lambda: erase_person(person=live_people.student, by=None))
+        assert await teacher.receive_json() == {"type": "messages_erased", "message_ids": ids}
+        await teacher.silence()
+
+
+async def test_when_a_notice_is_looked_at_is_corrected_in_a_round(
+    connect: Connect, live_people: People, live_conversation: Conversation, settings: Any, notices_on: None
+) -> None:
+    settings.CHAT_HEAL_SECONDS = NEVER
+    rows = Conversation.objects.filter(pk=live_conversation.pk)
+    await in_thread(note_start)
+    async with connected(connect, live_people.teacher, live_conversation, "?mark_read=false"):
+        await in_thread(say, live_conversation, live_people.teacher, "one")
+        before = await in_thread(notify_times, live_conversation)
+        await rows.aupdate(student_notify_at=None)
+        await healing.healing().heal_all()
+        assert await in_thread(notify_times, live_conversation) == before
+        await in_thread(later, HOUR)
+        assert await in_thread(run_round) == sent(e_mails=1)
+        await healing.healing().heal_all()
+        assert await in_thread(notify_times, live_conversation) == (None, None)
 
 
 @pytest.mark.parametrize("mode", ["raises", "hangs"])

@@ -1,16 +1,28 @@
 """Migrations must be safe while the previous version still serves; an unsafe or blocking one is refused.
 
+While one is applied, nobody waits behind it.
+
 The linter reads the SQL, which Django writes with the database at hand: PostgreSQL, since SQLite's tells no locks.
 """
 
+import io
 import shutil
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django_migration_linter import MigrationLinter
+
+from chat.management.commands import migrate
+from chat.models import Conversation
+from tests.holder import Holder
+from tests.people import People, client_of
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -68,20 +80,31 @@ def test_every_migration_is_safe_while_the_version_before_serves(capsys: pytest.
     assert linter.nb_valid == linter.nb_total >= 3
 
 
-LintExample = Callable[[str], MigrationLinter]
-
-
 @pytest.fixture
-def lint_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> LintExample:
-    """`lint_example(body)`: judge our migrations and one more of the chat, with this in its class."""
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Callable[[str], str]:
+    """`example(body)`: add a migration to the chat's, with this in its class; returns the name of the one before."""
 
-    def linted(body: str) -> MigrationLinter:
+    def added(body: str) -> str:
         name = f"example_{tmp_path.name}"
         package = shutil.copytree(MIGRATIONS, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
         last = max(path.stem for path in package.glob("0*.py"))
         (package / "9999_example.py").write_text(EXAMPLE.format(last=last, body=body))
         monkeypatch.syspath_prepend(str(tmp_path))
         settings.MIGRATION_MODULES = {"chat": name}
+        return last
+
+    return added
+
+
+LintExample = Callable[[str], MigrationLinter]
+
+
+@pytest.fixture
+def lint_example(example: Callable[[str], str]) -> LintExample:
+    """`lint_example(body)`: judge our migrations and one more of the chat, with this in its class."""
+
+    def linted(body: str) -> MigrationLinter:
+        example(body)
         return lint()
 
     return linted
@@ -99,3 +122,43 @@ def test_an_unsafe_migration_is_refused_with_the_reason(
 @pytest.mark.parametrize("body", SAFE)
 def test_a_safe_migration_is_accepted(lint_example: LintExample, capsys: pytest.CaptureFixture[str], body: str) -> None:
     assert lint_example(body).nb_erroneous == 0, capsys.readouterr().out
+
+
+def test_while_a_table_is_in_use_sends_do_not_wait_behind_a_migration_of_it(
+    example: Callable[[str], str], live_people: People, holder: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "TRY_AGAIN_SECONDS", 0.2)
+    before = example('operations = [migrations.AddField("message", "mood", models.TextField(null=True))]')
+    tries, told = threading.Semaphore(0), io.StringIO()
+
+    def note_try(execute: Callable[..., Any], sql: str, *rest: Any) -> Any:
+        if "mood" in sql:
+            tries.release()
+        return execute(sql, *rest)
+
+    def apply() -> None:
+        with connection.execute_wrapper(note_try):
+            call_command("migrate", "chat", verbosity=0, stderr=told)
+        connection.close()
+
+    def send() -> float:
+        begin = time.monotonic()
+        assert client.post(path, {"content": "hello"}).status_code == 201
+        return time.monotonic() - begin
+
+    path, client = rest_path(live_people.conversation), client_of(live_people.teacher)
+    send()
+    holder.execute("SELECT FROM chat_message")
+    with ThreadPoolExecutor(1) as pool:
+        migrating = pool.submit(apply)
+        spans = [send() for _ in range(3) if tries.acquire(timeout=10)]
+        assert not migrating.done()
+        holder.commit()
+        migrating.result(20)
+    call_command("migrate", "chat", before, verbosity=0)
+    assert len(spans) == 3 and max(spans) < 1, spans
+    assert told.getvalue() == "A table is in use, for example by a dump: trying again every 0.2 s.\n"
+
+
+def rest_path(conversation: Conversation) -> str:
+    return f"/api/v1/chat/teacher/conversations/{conversation.pk}/messages/"

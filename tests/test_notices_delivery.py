@@ -5,12 +5,9 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.db import connections
 
@@ -21,7 +18,7 @@ from notices.looks import Channel
 from notices.models import PushSubscription
 from notices.push import Outcome
 from notices.rounds import Rounds
-from qader import environment
+from tests.mail_server import Mailbox
 from tests.notices import MINUTE, emails, later, lead, run_round, sent, subscribe, subscriptions
 from tests.people import People, say
 from tests.push_service import HOST, SUBJECT, VAPID_PRIVATE_KEY, Browser, PushService, check_token, decode
@@ -217,32 +214,6 @@ def test_a_service_that_answers_byte_by_byte_is_cut(
     quiet.set()
 
 
-class Mailbox:
-    """What the mail server got; `answer` is what it says to each e-mail."""
-
-    def __init__(self) -> None:
-        self.got: list[tuple[list[str], str]] = []
-        self.answer = "250 OK"
-
-    async def handle_DATA(self, _: SMTP, __: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
-        if self.answer.startswith("250"):
-            self.got.append((envelope.rcpt_tos, envelope.content.decode()))
-        return self.answer
-
-
-@pytest.fixture
-def mailbox(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mailbox]:
-    """A mail server, to which EMAIL_URL leads."""
-    handler, port = Mailbox(), free_port()
-    server = Controller(handler, hostname="127.0.0.1", port=port)
-    server.start()
-    settings.EMAIL_URL = f"smtp://127.0.0.1:{port}"
-    for name, value in environment.email(settings.EMAIL_URL, settings.DEFAULT_FROM_EMAIL).items():
-        setattr(settings, name, value)
-    yield handler
-    server.stop()
-
-
 @pytest.fixture
 def letter(notices_on: None, people: People) -> None:
     """Something unread for half an hour."""
@@ -269,6 +240,31 @@ def test_a_mail_server_that_is_busy_gets_the_e_mail_later(people: People, mailbo
     later(MINUTE)
     assert run_round() == sent(e_mails=1)
     assert len(mailbox.got) == 1
+
+
+@pytest.mark.usefixtures("letter")
+def test_a_receiver_who_is_refused_for_now_gets_the_e_mail_later_and_holds_up_nobody(
+    people: People,
+    mailbox: Mailbox,
+) -> None:
+    say(people.other_conversation, people.trainer, "one")
+    later(30 * MINUTE)
+    mailbox.refused["student@example.com"] = "450 Greylisted"
+    assert run_round() == sent(e_mails=1, failed=1)
+    assert [to for to, _ in mailbox.got] == [["other_student@example.com"]]
+    mailbox.refused.clear()
+    later(MINUTE)
+    assert run_round() == sent(e_mails=1)
+    assert [to for to, _ in mailbox.got[1:]] == [["student@example.com"]]
+
+
+@pytest.mark.usefixtures("letter")
+def test_a_receiver_who_is_refused_for_ever_is_not_asked_again(people: People, mailbox: Mailbox) -> None:
+    mailbox.refused["student@example.com"] = "550 No such mailbox"
+    assert run_round() == sent(failed=1)
+    mailbox.refused.clear()
+    later(10 * MINUTE)
+    assert run_round() == sent()
 
 
 @pytest.mark.usefixtures("letter")

@@ -64,6 +64,7 @@ def look(side: Side, now: datetime, **told: Any) -> Look:
         is_open=True,
         reaches=list(Channel),
         told={channel: told.get(channel.value, nothing) for channel in Channel},
+        push_owed=None,
         oldest=dict.fromkeys(Channel, OLDEST),
     )
 

@@ -14,10 +14,8 @@ from chat.models import AuditEntry, Message, Report, ReportedMessage, ReportOutc
 from chat.moderation import reports
 from chat.moderation.report_metrics import ReportsCollector
 from chat.moderation.reports import (
-    give_back_reports,
     handle_report,
     report_message,
-    take_reports_to_tell,
     unfinished_reports,
 )
 from tests.admin import CONVERSATIONS, change_url, open_page, rows
@@ -54,8 +52,8 @@ def test_a_report_is_answered_with_its_state_and_repeated_with_the_same(people: 
             "created_at": stored.created_at.isoformat().replace("+00:00", "Z"),
         },
     )
-    assert (stored.conversation_id, stored.reporter_id, stored.sender_id, stored.reason, stored.told_at) == (
-        *(people.conversation.pk, people.student.pk, people.teacher.pk, "not right", None),
+    assert (stored.conversation_id, stored.reporter_id, stored.sender_id, stored.reason) == (
+        *(people.conversation.pk, people.student.pk, people.teacher.pk, "not right"),
     )
     handle_report(stored, by=people.admin, state=ReportState.HANDLING)
     again = report(people.student, message.pk, {"reason": "more"})
@@ -149,16 +147,6 @@ def test_a_report_is_a_post(people: People, method: str) -> None:
     message = say(people.conversation, people.teacher, "hello")[0]
     client = client_of(people.student)
     assert getattr(client, method)(f"/api/v1/chat/messages/{message.pk}/report/").status_code == 405
-
-
-def test_the_leads_are_told_of_each_open_report_once(people: People) -> None:
-    first, second, third = (reported(people) for _ in range(3))
-    handle_report(second, by=people.admin, state=ReportState.HANDLING)
-    assert take_reports_to_tell() == [first.pk, third.pk]
-    assert take_reports_to_tell() == []
-    give_back_reports([third.pk])
-    assert take_reports_to_tell() == [third.pk]
-    assert Report.objects.filter(told_at=None).get() == second
 
 
 def test_the_metrics_tell_how_many_wait_and_the_oldest_age(people: People) -> None:

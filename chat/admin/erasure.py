@@ -60,11 +60,13 @@ def _erase(modeladmin: "ModelAdmin[User]", request: HttpRequest, people: list[Us
     by = services.signed_in(request.user)
     done = 0
     for person in people:
-        if time.monotonic() > until or not erase_person(person=person, by=by, until=until):
+        if not erase_person(person=person, by=by, until=until):
             break
         person.refresh_from_db()
         modeladmin.log_change(request, person, [{"changed": {"fields": ["Erased"]}}])
         done += 1
+        if time.monotonic() > until:
+            break
     if done:
         words = ngettext("%d person erased.", "%d people erased.", done) % done
         modeladmin.message_user(request, words, messages.SUCCESS)

@@ -67,6 +67,7 @@ class ReportAdmin(AuditedPage):
     """The queue: what is not closed first, the oldest first. The list shows no texts; opening a report is recorded."""
 
     form = ReportForm
+    unfiltered = ("reason", "note")
     list_display = ("__str__", "created_at", "state", "reporter", "sender", "conversation", "handler", "outcome")
     list_filter = ("state", "outcome")
     ordering = (F("closed_at").desc(nulls_first=True), "created_at")

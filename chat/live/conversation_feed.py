@@ -6,7 +6,7 @@ that errors are sent even while the database is unreachable.
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from msgspec import UNSET
@@ -26,7 +26,7 @@ from chat.live.subscriber import Subscriber, encode
 from chat.models import Conversation
 from chat.runtime import metrics
 from chat.runtime.database import in_database
-from chat.store.history import messages_between, read_between
+from chat.store.history import erased_between, messages_between, read_between
 from chat.wire.server_frames import (
     ERASED_IDS_PER_FRAME,
     STATUS_IDS_PER_FRAME,
@@ -44,7 +44,7 @@ from chat.wire.server_frames import (
 logger = logging.getLogger(__name__)
 
 MAX_AHEAD = 200  # messages kept while an earlier one is missing; also the most that one query reads
-MAX_READS = 10_000  # the most messages that one query reads whose becoming read was missed
+MAX_READS = 10_000  # the most messages that one query reads whose becoming read, or erased, was missed
 
 
 class ConversationFeed(Subscriber):
@@ -69,6 +69,11 @@ class ConversationFeed(Subscriber):
         self._reads: dict[int, int] = {}
         self._reads_known: dict[int, int] = {}
         self._erased: set[int] = set()  # participants whose messages are being erased: none of theirs is sent as it was
+        self._erased_ids: set[int] = set()  # their messages, as far as the client was told that they are erased
+        # Participants who are erased, since the first comparison with the database; and the seq up to which it was
+        # compared for each what the client was told, as long as that is not done.
+        self._erased_known: set[int] | None = None
+        self._erasures: dict[int, int] = {}
 
     @property
     def conversation_ids(self) -> tuple[int]:
@@ -155,6 +160,20 @@ class ConversationFeed(Subscriber):
             self._wake()
         return missed
 
+    def catch_up_erased(self, erased: Collection[int]) -> bool:
+        """Compare with who is erased in the database, and send what is missing. Returns whether anything may be.
+
+        Whoever is erased already at the first comparison was so when the client began to read.
+        """
+        known = set(erased) if self._erased_known is None else self._erased_known
+        new = set(erased) - known
+        self._erased_known = known | new
+        self._erased |= new
+        if new and self._wants_events:
+            self._erasures |= dict.fromkeys(new, 0)
+            self._wake()
+        return bool(new)
+
     def _take_message(self, event: MessagePosted) -> None:
         if event.seq <= self._last:
             if 0 < self._last_id < event.message.id:
@@ -176,10 +195,13 @@ class ConversationFeed(Subscriber):
 
     def _take_erased(self, event: TextsErased) -> None:
         self._erased.add(event.sender_id)  # what is on its way was read before
-        if not (self._wants_events and self._started):
-            return
-        for start in range(0, len(event.message_ids), ERASED_IDS_PER_FRAME):
-            self.send(MessagesErased(event.message_ids[start : start + ERASED_IDS_PER_FRAME]))
+        if self._wants_events and self._started:
+            self._send_erased(event.message_ids)
+
+    def _send_erased(self, ids: list[int]) -> None:
+        self._erased_ids.update(ids)
+        for start in range(0, len(ids), ERASED_IDS_PER_FRAME):
+            self.send(MessagesErased(ids[start : start + ERASED_IDS_PER_FRAME]))
 
     def _send_read(self, reader: int, up_to: int, ids: list[int]) -> None:
         self._reads[reader] = up_to
@@ -212,16 +234,18 @@ class ConversationFeed(Subscriber):
             if event is not None:
                 self._committed = event.committed
                 return encode(self._new_message(event))
-        if self._last < self._known or self._reads_known:
+        if self._last < self._known or self._reads_known or self._erasures:
             self._start_reading()
         return None
 
     async def _read_missing(self) -> None:
-        """Fill the gaps: missed messages, and missed changes to read."""
+        """Fill the gaps: missed messages, and which of them became read or erased."""
         if self._last < self._known:
             await self._fill_messages(self._last, self._known)
         for reader in list(self._reads_known):
             await self._fill_reads(reader, self._reads_known[reader])
+        for sender in list(self._erasures):
+            await self._fill_erased(sender, self._erasures[sender])
 
     async def _fill_messages(self, after: int, up_to: int) -> None:
         found = await in_database(messages_between, self.conversation_id, after, up_to, MAX_AHEAD)
@@ -251,3 +275,14 @@ class ConversationFeed(Subscriber):
             self._send_read(reader, up_to, [pk for pk, seq in found if seq > mark])
         if self._reads_known.get(reader, 0) <= up_to:
             self._reads_known.pop(reader, None)
+
+    async def _fill_erased(self, sender: int, after: int) -> None:
+        found = await in_database(erased_between, self.conversation_id, sender, after, MAX_READS)
+        missed = [pk for pk, _ in found if pk not in self._erased_ids]
+        if missed:
+            metrics.GAPS_HEALED.labels("erasures").inc()
+            self._send_erased(missed)
+        if len(found) == MAX_READS:
+            self._erasures[sender] = found[-1][1]  # the rest follows when the client has received these
+        else:
+            del self._erasures[sender]

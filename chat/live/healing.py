@@ -1,7 +1,8 @@
 """Healing: compares what was sent to each socket with the database, and sends what is missing.
 
-A round takes a few queries for all sockets. It compares `last_seq` and the read positions of a conversation, and the
-states of all entries of an inbox. After that it corrects who waits in the conversations that have sockets here.
+A round takes a few queries for all sockets. It compares `last_seq`, the read positions and who is erased of a
+conversation, and the states of all entries of an inbox. After that it corrects who waits, and when notices are looked
+at, in the conversations that have sockets here.
 """
 
 import logging
@@ -19,6 +20,7 @@ from chat.runtime.batch_queue import BatchQueue, batches
 from chat.runtime.database import in_database
 from chat.runtime.event_loop import Tasks, per_event_loop
 from chat.store.history import positions
+from chat.store.notice_times import recompute_notice_times
 from chat.store.overview import entry_states
 from chat.store.waiting import correct_waiting
 
@@ -73,6 +75,7 @@ class Healing:
                 for pk in await in_database(correct_waiting, batch):
                     logger.info("corrected who waits in conversation %s", pk)
                     publish(WaitingChanged(pk))
+                await in_database(recompute_notice_times, batch)
         except UnavailableError:
             logger.warning("who waits is corrected later: the database is away")
 
@@ -94,11 +97,11 @@ class Healing:
             rows = await in_database(positions, {feed.conversation_id for feed in batch})
             for feed, last_sent in zip(batch, sent, strict=True):
                 if row := rows.get(feed.conversation_id):
-                    last_seq, student_seq, teacher_seq = row
-                    reads = {feed.student_user_id: student_seq, feed.teacher_user_id: teacher_seq}
-                    if last_seq < last_sent:
+                    if row.last_seq < last_sent:
                         feed.context.run(feed.close_ahead)
-                    elif feed.catch_up(last_seq, reads):
+                        continue
+                    missed = feed.catch_up(row.last_seq, row.reads)
+                    if feed.catch_up_erased(row.erased) or missed:
                         feed.context.run(logger.info, "healed conversation %s", feed.conversation_id)
 
     async def _heal_inboxes(self, feeds: list[InboxFeed]) -> None:

@@ -81,7 +81,7 @@ class Migration(migrations.Migration):
                 ('handler_id', models.BigIntegerField(editable=False, null=True, verbose_name='handled by')),
                 ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='reported at')),
                 ('closed_at', models.DateTimeField(editable=False, null=True, verbose_name='closed at')),
-                ('told_at', models.DateTimeField(editable=False, null=True)),
+                ('tell_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, null=True)),
             ],
             options={
                 'verbose_name': 'report',
@@ -101,6 +101,20 @@ class Migration(migrations.Migration):
             options={
                 'verbose_name': 'reported message',
                 'verbose_name_plural': 'reported messages',
+            },
+        ),
+        migrations.CreateModel(
+            name='ToldLead',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('user_id', models.BigIntegerField()),
+                ('report', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='told', to='chat.report')),
+            ],
+            options={
+                'verbose_name': 'told lead',
+                'verbose_name_plural': 'told leads',
+                'default_permissions': (),
+                'constraints': [models.UniqueConstraint(fields=('report', 'user_id'), name='chat_toldlead_once')],
             },
         ),
         migrations.AddField(
@@ -134,7 +148,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='report',
-            index=models.Index(models.F('id'), condition=models.Q(('told_at', None)), name='chat_report_untold'),
+            index=models.Index(models.F('tell_at'), condition=models.Q(('state', 'open'), ('tell_at__isnull', False)), name='chat_report_untold'),
         ),
         migrations.AddIndex(
             model_name='report',

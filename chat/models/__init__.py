@@ -14,7 +14,7 @@ from chat.models.conversation import (
 from chat.models.mentor import Mentor
 from chat.models.moderation import Assignment, HandoffNote
 from chat.models.notice_times import after_reading, notice_delay
-from chat.models.reports import Report, ReportedMessage, ReportOutcome, ReportState
+from chat.models.reports import Report, ReportedMessage, ReportOutcome, ReportState, ToldLead
 
 __all__ = [
     "ANSWERABLE",
@@ -33,6 +33,7 @@ __all__ = [
     "ReportOutcome",
     "ReportState",
     "ReportedMessage",
+    "ToldLead",
     "after_reading",
     "notice_delay",
     "take_seq",

@@ -15,15 +15,32 @@ class Assignment(models.Model):
     """A change of a student's mentor: from `former` to `mentor`, either of them None, made by the user `by`.
 
     Rows are only added. `by` is None where a program or the shell made the change.
+
+    The keys have no constraint in the database: a process of the version before deletes people without knowing this
+    table. A row whose student is gone is never found.
     """
 
-    student = models.ForeignKey(UserProfile, models.CASCADE, related_name="+", verbose_name=_("student"))
-    former = models.ForeignKey(
-        UserProfile, models.SET_NULL, null=True, related_name="+", verbose_name=_("former mentor")
+    student = models.ForeignKey(
+        UserProfile, models.CASCADE, db_constraint=False, related_name="+", verbose_name=_("student")
     )
-    mentor = models.ForeignKey(UserProfile, models.SET_NULL, null=True, related_name="+", verbose_name=_("mentor"))
+    former = models.ForeignKey(
+        UserProfile,
+        models.SET_NULL,
+        null=True,
+        db_constraint=False,
+        related_name="+",
+        verbose_name=_("former mentor"),
+    )
+    mentor = models.ForeignKey(
+        UserProfile, models.SET_NULL, null=True, db_constraint=False, related_name="+", verbose_name=_("mentor")
+    )
     by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+", verbose_name=_("changed by")
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        db_constraint=False,
+        related_name="+",
+        verbose_name=_("changed by"),
     )
     created_at = models.DateTimeField(_("changed at"), default=Now, db_default=Now(), editable=False)
 

@@ -40,7 +40,7 @@ class ReportQuerySet(models.QuerySet["Report"]):
 class Report(models.Model):
     """A participant's report of the other one's message. All ids are plain numbers: a report outlives what it is about.
 
-    `told_at` is when the leads were sent an e-mail about it.
+    `tell_at` is when the leads are sent an e-mail about it, or the next one; null when they have got it.
     """
 
     message_id = models.BigIntegerField(_("message"), editable=False)
@@ -60,7 +60,7 @@ class Report(models.Model):
     handler_id = models.BigIntegerField(_("handled by"), null=True, editable=False)
     created_at = models.DateTimeField(_("reported at"), db_default=Now(), editable=False)
     closed_at = models.DateTimeField(_("closed at"), null=True, editable=False)
-    told_at = models.DateTimeField(null=True, editable=False)
+    tell_at = models.DateTimeField(null=True, db_default=Now(), editable=False)
 
     objects = ReportQuerySet.as_manager()
 
@@ -77,7 +77,7 @@ class Report(models.Model):
         ]
         indexes = [
             models.Index("created_at", condition=~Q(state="closed"), name="chat_report_unfinished"),
-            models.Index("id", condition=Q(told_at=None), name="chat_report_untold"),
+            models.Index("tell_at", condition=Q(state="open", tell_at__isnull=False), name="chat_report_untold"),
             models.Index("reporter_id", F("created_at").desc(), name="chat_report_reporter"),
             models.Index(fields=["conversation_id"], name="chat_report_conversation"),
         ]
@@ -104,3 +104,19 @@ class ReportedMessage(models.Model):
 
     def __str__(self) -> str:
         return f"#{self.message_id}"
+
+
+class ToldLead(models.Model):
+    """A lead who was sent the e-mail about a report."""
+
+    report = models.ForeignKey(Report, models.CASCADE, related_name="told", db_index=False)
+    user_id = models.BigIntegerField()
+
+    class Meta:
+        verbose_name = _("told lead")
+        verbose_name_plural = _("told leads")
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["report", "user_id"], name="chat_toldlead_once")]
+
+    def __str__(self) -> str:
+        return f"#{self.user_id}"

@@ -7,18 +7,19 @@ transaction: until then the person is found by it, and what is still to be done 
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import SESSION_KEY
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
 
 from accounts.models import User, UserProfile
 from chat.bus.event_bus import publish
-from chat.bus.events import TextsErased
-from chat.models import AuditAction, LastSeen, Message, MessageQuerySet, Report, ReportedMessage
+from chat.bus.events import TextsErased, WaitingChanged
+from chat.models import AuditAction, Conversation, LastSeen, Message, MessageQuerySet, Report, ReportedMessage
 from chat.moderation.audit import record
 from chat.runtime.database import LOCKED_SECONDS, until_unlocked
 
@@ -41,13 +42,13 @@ def erase_person(
     `by` is who does it, None for a command. With `keep_reports`, what reports have of their texts stays.
     No batch begins after `until`, a time of `time.monotonic()`. `on_batch` is called with the number of messages of
     each batch. A message that the person sends meanwhile is refused or erased, too. The sockets of their conversations
-    receive an event after each batch, and the person's own are closed. Erasing somebody again changes nothing.
+    receive an event after each batch, and the person's own are closed. Healing sends what was lost of that when the
+    person is erased, as where this was killed before an event. Erasing somebody again changes nothing.
     """
     if person.is_erased:
         return True
     record(AuditAction.ERASED, actor_id=by.pk if by else None, person_id=person.pk, detail="begun")
-    # Also what is erased already: whoever was killed may have told nobody of their last batch.
-    messages = messages_of(person)
+    messages = messages_of(person).filter(is_erased=False)
     while True:
         until_unlocked(_shut_out, person.pk)
         _end_sessions(person.pk)
@@ -55,11 +56,12 @@ def erase_person(
             on_batch(count)
             if time.monotonic() > until:
                 return False
-        if until_unlocked(_erase_name, person.pk, by, keep_reports):
-            return True
+        if not messages.exists():  # else somebody had locked them
+            until_unlocked(_end_waiting, person.pk)
+            if until_unlocked(_erase_name, person.pk, by, keep_reports):
+                return True
         if time.monotonic() > until:
             return False
-        messages = messages.filter(is_erased=False)  # those that somebody had locked
         time.sleep(LOCKED_SECONDS)
 
 
@@ -118,6 +120,20 @@ def _erase_batch(messages: MessageQuerySet) -> list[Message]:
     left = [message.pk for message in found if not message.is_erased]
     Message.objects.filter(pk__in=left).update(**EMPTY)
     return found
+
+
+@transaction.atomic
+def _end_waiting(person_id: int) -> None:
+    """Have nobody wait for an answer to this person, and nobody be told of their messages."""
+    theirs = Conversation.objects.filter(Q(student__user=person_id) | Q(teacher__user=person_id))
+    ids = list(theirs.order_by("pk").select_for_update(of=("self",), no_key=True).values_list("pk", flat=True))
+    rows = Conversation.objects.filter(pk__in=ids)
+    rows.update(**dict.fromkeys(Conversation.NOTICE_TIMES))
+    waiting = rows.filter(student__user=person_id).exclude(answered_seq=F("last_seq"), waiting_since=None)
+    changed = list(waiting.values_list("pk", flat=True))
+    rows.filter(pk__in=changed).update(waiting_since=None, answered_seq=F("last_seq"))
+    events = [WaitingChanged(pk) for pk in changed]
+    transaction.on_commit(partial(publish, *events), robust=True)
 
 
 @transaction.atomic

@@ -1,6 +1,7 @@
 """Exports conversations, and what is stored about a person: as JSON and as a table, page by page, in a ZIP file."""
 
 import csv
+import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
@@ -21,8 +22,9 @@ from chat.wire.server_frames import MessageBody, conversation_body, message_body
 MESSAGES_PER_PAGE = 200
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # without it, spreadsheets take UTF-8 for something else
 COLUMNS = ("conversation", "message", "sent_at", "sender", "sender_name", "sender_role", "is_read", "is_erased", "text")
-# What spreadsheets run: https://owasp.org/www-community/attacks/CSV_Injection
-RUN_AT_START = tuple("=+-@＝＋－＠")
+# What spreadsheets run at the start of a cell: https://owasp.org/www-community/attacks/CSV_Injection. Some begin a cell
+# behind other characters than the comma: semicolons where the comma is in numbers, tabs, and new lines.
+RUN = re.compile(r"""^\s*(?=[=+\-@＝＋－＠])|[;\t\r\n](?=[\s"]*[=+\-@＝＋－＠])""")
 CONTROLS = tuple("\t\r\n")
 
 OnPage = Callable[[int], object]
@@ -128,8 +130,9 @@ def csv_parts(export: Export, on_page: OnPage = lambda count: None) -> Iterator[
 
 
 def shown_cell(text: str) -> str:
-    """Return a text as a cell, behind a `'` if a spreadsheet would run it."""
-    return f"'{text}" if text.startswith(CONTROLS) or text.lstrip().startswith(RUN_AT_START) else text
+    """Return a text as a cell, with a `'` before all that a spreadsheet would run."""
+    shown = RUN.sub(lambda found: f"{found[0]}'" if found.start() else f"'{found[0]}", text)
+    return f"'{shown}" if shown.startswith(CONTROLS) else shown
 
 
 def _table(rows: Iterable[Sequence[object]]) -> bytes:

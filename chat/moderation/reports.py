@@ -1,6 +1,5 @@
 """Reports of messages: a participant makes one, the leads are told of it and handle it."""
 
-from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -14,7 +13,6 @@ from chat.models.reports import MAX_REASON_LENGTH, NEIGHBOURS
 from chat.moderation.audit import record
 from chat.wire.client_frames import ReportPost, read
 
-TOLD_AT_ONCE = 1000  # reports that one e-mail to the leads counts
 REPORT_LIMIT = 20  # reports of one person in `REPORT_PERIOD`
 REPORT_PERIOD = timedelta(hours=24)
 
@@ -115,23 +113,6 @@ def handle_report(
             person_id=report.sender_id,
             detail=f"report {report.pk}: {said}",
         )
-
-
-def take_reports_to_tell() -> list[int]:
-    """Note that the leads are told now of the open reports that they were not told of; return their ids.
-
-    Two callers at once take different ones. Give back what could not be told.
-    """
-    with transaction.atomic():
-        waiting = Report.objects.filter(told_at=None, state=ReportState.OPEN).order_by("pk")
-        ids = list(waiting.select_for_update(skip_locked=True).values_list("pk", flat=True)[:TOLD_AT_ONCE])
-        Report.objects.filter(pk__in=ids).update(told_at=timezone.now())
-    return ids
-
-
-def give_back_reports(ids: Collection[int]) -> None:
-    """Have the leads told of these reports again."""
-    Report.objects.filter(pk__in=ids).update(told_at=None)
 
 
 def unfinished_reports() -> tuple[int, datetime | None]:

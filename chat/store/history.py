@@ -1,11 +1,12 @@
 """Queries on a conversation's messages by `seq`: the messages in a range, and which of them have been read."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import NamedTuple, TypeAlias
 
 from django.db import connection
 from django.db.models import Q
 
+from accounts.models import is_erased
 from chat.bus.events import MessagePosted
 from chat.models import Conversation, Message
 from chat.wire.server_frames import message_body
@@ -30,11 +31,30 @@ def read_between(conversation_id: int, reader: int, after: int, up_to: int, limi
     return list(rows.filter(is_read=True).order_by("seq").values_list("pk", "seq")[:limit])
 
 
-def positions(conversation_ids: Collection[int]) -> dict[int, tuple[int, int, int]]:
-    """Return by conversation id: its last seq, and the seqs up to which its student and its teacher have read."""
+class Positions(NamedTuple):
+    """What the feeds of a conversation compare with: `reads` and `erased` have the user ids of its participants."""
+
+    last_seq: int
+    reads: Mapping[int, int]  # up to which seq each has read
+    erased: Collection[int]  # who is erased
+
+
+def positions(conversation_ids: Collection[int]) -> dict[int, Positions]:
+    """Return the positions of these conversations by their id; one query."""
     rows = Conversation.objects.filter(pk__in=conversation_ids)
-    fields = rows.values_list("pk", "last_seq", "student_read_seq", "teacher_read_seq")
-    return {pk: (last, student, teacher) for pk, last, student, teacher in fields}
+    people = [(side, f"{side}__user_id", f"{side}__user__username") for side in ("student", "teacher")]
+    found = {}
+    for row in rows.values("pk", "last_seq", *(name for side, *of in people for name in (f"{side}_read_seq", *of))):
+        reads = {row[pk]: row[f"{side}_read_seq"] for side, pk, _ in people}
+        erased = [row[pk] for _, pk, name in people if is_erased(row[pk], row[name])]
+        found[row["pk"]] = Positions(row["last_seq"], reads, erased)
+    return found
+
+
+def erased_between(conversation_id: int, sender: int, after: int, limit: int) -> list[tuple[int, int]]:
+    """Return (id, seq) of the erased messages of this sender above seq `after`, oldest first, at most `limit`."""
+    rows = Message.objects.filter(conversation_id=conversation_id, sender=sender, is_erased=True, seq__gt=after)
+    return list(rows.order_by("seq").values_list("pk", "seq")[:limit])
 
 
 class Place(NamedTuple):

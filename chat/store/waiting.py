@@ -49,12 +49,16 @@ def _differs(since: datetime | None, answered: int, true_since: datetime | None,
 def _compared(rows: QuerySet[Conversation]) -> list[tuple[Any, ...]]:
     """Return (id, `waiting_since`, `answered_seq`, and what both should be) of each conversation.
 
-    Reads the messages above `answered_seq` only: those that a mentor has not answered.
+    Reads the messages above `answered_seq` only: those that a mentor has not answered. Nobody waits for an answer to a
+    message that is erased.
     """
     open_messages = Message.objects.filter(conversation=OuterRef("pk"), seq__gt=OuterRef("answered_seq"))
     by_mentor = open_messages.filter(sender=OuterRef("teacher__user")).order_by("-seq").values("seq")[:1]
     by_student = Message.objects.filter(
-        conversation=OuterRef("pk"), seq__gt=OuterRef("true_answered"), sender=OuterRef("student__user")
+        conversation=OuterRef("pk"),
+        seq__gt=OuterRef("true_answered"),
+        sender=OuterRef("student__user"),
+        is_erased=False,
     )
     compared = rows.annotate(true_answered=Coalesce(Subquery(by_mentor), "answered_seq")).annotate(
         true_since=Subquery(by_student.order_by("seq").values("timestamp")[:1])

@@ -36,6 +36,7 @@ class Migration(migrations.Migration):
                 ('push_seq', models.PositiveBigIntegerField(default=0)),
                 ('push_read_seq', models.PositiveBigIntegerField(null=True)),
                 ('push_at', models.DateTimeField(null=True)),
+                ('push_owed', models.JSONField(null=True)),
                 ('email_seq', models.PositiveBigIntegerField(default=0)),
                 ('email_read_seq', models.PositiveBigIntegerField(null=True)),
                 ('email_at', models.DateTimeField(null=True)),

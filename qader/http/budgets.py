@@ -22,12 +22,17 @@ from qader.http.plain_page import plain_page
 
 READS = ("/api/v1/chat/", "/api/schema/", "/api/docs/", "/api/asyncapi.yaml")
 WRITES = ("/mark-read/", "/done/", "/report/")
+NOTICES = "/api/v1/notify/"  # each of them asks the database
+ME = "/api/v1/auth/me/"
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 LOGINS = ("/api/v1/auth/login/", "/admin/login/")
 
 
 def is_read(method: str, path: str) -> bool:
     """Whether this request costs a token of the reads; the small changes that are no sends cost as much."""
-    return path.startswith(READS) and (method in {"GET", "HEAD"} or path.endswith(WRITES))
+    if path.startswith(READS):
+        return method in {"GET", "HEAD"} or path.endswith(WRITES)
+    return path.startswith(NOTICES) or (path == ME and method not in SAFE)
 
 
 def is_login(method: str, path: str) -> bool:

@@ -39,7 +39,7 @@ class Command(BaseCommand):
             Conversation.objects.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[:BATCH]
         ):
             wrong = correct_waiting(ids, skip_locked=False)
-            due += recompute_notice_times(ids)
+            due += recompute_notice_times(ids, skip_locked=False)
             if wrong:
                 publish(*(WaitingChanged(pk) for pk in wrong))
             after, seen, corrected = ids[-1], seen + len(ids), corrected + len(wrong)
