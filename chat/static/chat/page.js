@@ -34,6 +34,8 @@ const signOut = createSignOut(api, {
 	who: () => ({ user, chats: [...chats.values()] }),
 	leaving: (isUnderWay) => {
 		isLeaving = isUnderWay;
+		if (!isUnderWay && user && hasStopped) stopped("signed_out");
+		hasStopped = false;
 	},
 	left: leave,
 	stay: () => menu.close(),
@@ -52,7 +54,8 @@ const chats = new Map(); // conversation id -> chat; a student's only chat has t
 let user = null;
 let inbox = null;
 let openId = null; // the id of the conversation that is shown
-let isLeaving = false;
+let isLeaving = false; // the user is signing out
+let hasStopped = false; // meanwhile the server ended a connection
 
 const isMentor = () => MENTORS.includes(user.profile?.role);
 const isStudent = () => user.profile?.role === "STUDENT";
@@ -172,7 +175,7 @@ function openChat(id) {
 	}
 	showScreen("conversation");
 	chats.get(id).open(); // before it is shown: a student's own may have stopped, and the view shows why
-	view.open(chats.get(id), user);
+	view.open(chats.get(id), user, id);
 	if (isMentor()) handoffNote.open(chats.get(id), id);
 	showWaiting();
 	view.focus();
@@ -204,12 +207,14 @@ function rest() {
 
 /** Show why there is no conversation. */
 function explain(heading, text, canCheck = false) {
+	const hadFocus = $("conversation").contains(document.activeElement);
 	showScreen("nothing");
 	setText($("nothing-title"), heading);
 	setText($("nothing-text"), text);
 	$("nothing-back").hidden = !isMentor() || !location.hash.startsWith("#/conv");
 	$("nothing-menu").hidden = isMentor();
 	$("check-again").hidden = !canCheck;
+	if (hadFocus) $("nothing-title").focus();
 }
 
 function showScreen(name) {
@@ -222,6 +227,7 @@ function showScreen(name) {
 
 function stopped(reason) {
 	if (reason === "signed_out") {
+		hasStopped = isLeaving;
 		if (isLeaving) return;
 		leave();
 		start(gettext("You were signed out.")); // another user may have signed in, in another tab
@@ -232,11 +238,6 @@ function stopped(reason) {
 	}
 }
 
-$("show-password").addEventListener("click", ({ currentTarget: button }) => {
-	const isShown = $("password").type === "password";
-	$("password").type = isShown ? "text" : "password";
-	button.setAttribute("aria-pressed", String(isShown));
-});
 for (const button of document.querySelectorAll(".switch-language"))
 	button.addEventListener("click", () => switchLanguage(button.dataset.language));
 $("check-again").addEventListener("click", route);
@@ -247,7 +248,8 @@ for (const link of document.querySelectorAll(".skip"))
 		(target.querySelector("a") ?? target).focus();
 	});
 $("conversations").addEventListener("click", (event) => {
-	if (event.target.closest("a")) cameFromList = true;
+	const link = event.target.closest("a");
+	if (link) cameFromList = link.hash !== location.hash;
 });
 $("back").addEventListener("click", (event) => {
 	if (!history.state?.isFromList) return;
