@@ -21,7 +21,7 @@ PERMISSIONS_POLICY = ", ".join(
 
 @sync_and_async_middleware
 def policies(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
-    """Add the policies, unless the view has set them, and the date, by which clients know how wrong their clocks are."""
+    """Add the policies, unless the view has set them, and the date, which corrects clients' clocks."""
     if iscoroutinefunction(get_response):
 
         async def asynchronous(request: HttpRequest) -> HttpResponseBase:

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.async_api import Route, WebSocket, expect
+from playwright.async_api import Route, expect
 
 from tests.e2e.cluster import Cluster, PageData, Pair
 from tests.e2e.seed import PASSWORD
@@ -360,14 +360,14 @@ async def test_a_sign_out_whose_answer_is_lost_is_one(open_windows: Windows, pai
 async def test_a_session_that_ended_while_nothing_could_be_known_is_noticed(open_windows: Windows, pair: Pair) -> None:
     mentor = await open_windows.new(size=PHONE)
     mentor.may_fail = NETWORK
-    sockets: list[WebSocket] = []
-    mentor.page.on("websocket", lambda socket: sockets.append(socket))
     await mentor.open()
-    await mentor.sign_in(pair.teacher.username, PASSWORD)
+    async with mentor.page.expect_websocket() as opened:
+        await mentor.sign_in(pair.teacher.username, PASSWORD)
+    socket = await opened.value
     await expect(mentor.rows).to_have_count(1)
 
     async def lose_it_after_the_socket_is_closed(route: Route) -> None:
-        async with sockets[0].expect_event("close"):
+        async with socket.expect_event("close"):
             await route.fetch()
         await route.abort()
 
