@@ -2,8 +2,8 @@
  * The page at `/`: who is signed in, and which screen is shown.
  *
  *     page.js                 sign-in.js | sign-out.js, menu.js, notices.js | inbox-view.js | conversation-view.js
- *     former.js               a student's former mentors, in the menu
- *     handoff-note.js         what a mentor was told about a student
+ *     former.js               a student's former mentors, in the menu; loaded for students
+ *     handoff-note.js         what a mentor was told about a student; loaded for mentors
  *     conversation-view.js    message-list.js > scroll-place.js, message-view.js > links.js; composer.js
  *     beside it               message-keys.js; waiting-note.js
  *     all of them             connection.js, announcer.js, elements.js, texts.js; client.js has the messages
@@ -15,8 +15,6 @@
 import { createApi, createChat, createFormerChat, createInbox } from "./client.js";
 import { createConversationView } from "./conversation-view.js";
 import { $, nameOf, setAvatar, setText, textOf } from "./elements.js";
-import { createFormer } from "./former.js";
-import { createHandoffNote } from "./handoff-note.js";
 import { createInboxView } from "./inbox-view.js";
 import { createMenu } from "./menu.js";
 import { createNotices } from "./notices.js";
@@ -48,8 +46,8 @@ const waitingNote = createWaitingNote(
 	(id) => inbox.done(id),
 	() => view.focus(),
 );
-const handoffNote = createHandoffNote();
-const former = createFormer(() => location.hash.startsWith("#/former/") && route());
+let handoffNote = null; // these two once they are loaded; the page works without them
+let former = null;
 const chats = new Map(); // conversation id -> chat; a student's only chat has the key 0
 let user = null;
 let inbox = null;
@@ -79,8 +77,21 @@ function enter(newUser) {
 	$("conversation-menu").hidden = isMentor();
 	notices.open(user);
 	if (isMentor()) openInbox();
-	if (isStudent()) former.open();
+	if (isMentor()) openNotes().catch(() => {});
+	if (isStudent()) openFormer().catch(() => {});
 	route();
+}
+
+async function openNotes() {
+	const { createHandoffNote } = await import("./handoff-note.js");
+	handoffNote ??= createHandoffNote();
+	if (user && isMentor() && openId) handoffNote.open(chats.get(openId), openId);
+}
+
+async function openFormer() {
+	const { createFormer } = await import("./former.js");
+	former ??= createFormer(() => location.hash.startsWith("#/former/") && route());
+	if (user) former.open();
 }
 
 /** Close everything of the user who was signed in, and show the sign-in. */
@@ -88,9 +99,8 @@ function leave(notice) {
 	if (user) {
 		view.close();
 		inboxView.close();
-		former.close();
-		handoffNote.close();
-		handoffNote.forget();
+		former?.close();
+		handoffNote?.forget();
 		for (const store of [...chats.values(), inbox]) store?.close();
 		chats.clear();
 		user = inbox = openId = null;
@@ -145,10 +155,10 @@ function route() {
 	if (!user) return;
 	const id = isMentor()
 		? Number(location.hash.match(/^#\/conversations\/(\d+)$/)?.[1] ?? 0)
-		: former.idIn(location.hash);
+		: (former?.idIn(location.hash) ?? 0);
 	const before = openId;
 	menu.close();
-	handoffNote.close();
+	handoffNote?.close();
 	$("back").hidden = !isMentor() && !id;
 	rest();
 	inboxView.mark(id);
@@ -176,7 +186,7 @@ function openChat(id) {
 	showScreen("conversation");
 	chats.get(id).open(); // before it is shown: a student's own may have stopped, and the view shows why
 	view.open(chats.get(id), user, id);
-	if (isMentor()) handoffNote.open(chats.get(id), id);
+	if (isMentor()) handoffNote?.open(chats.get(id), id);
 	showWaiting();
 	view.focus();
 }
