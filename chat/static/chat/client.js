@@ -184,8 +184,8 @@ export function createApi(options = {}) {
 
 	async function logout() {
 		await post("auth/logout/").catch(async (error) => {
-			const isOver = ({ status }) => status === 401; // nobody is signed in: only the answer was lost
-			if (!isOver(error) && !isOver(await me().catch((failure) => failure))) throw error;
+			const { status } = await me().catch((failure) => failure);
+			if (error.status !== 401 && status !== 401) throw error; // otherwise it is over, only the answer was lost
 		});
 		forgetOthers(storage, null, true);
 	}
@@ -352,7 +352,7 @@ function createLine(env, store, options) {
 		});
 	}
 
-	/** This connection is the user's: a tab that wakes up may be another one's. */
+	/** It is this user's session: a tab that wakes up may be in another one's. */
 	function prove() {
 		isProven = true;
 		forgetOthers(env.storage, getSnapshot().user);
@@ -587,12 +587,14 @@ function createOutbox(storage, me) {
 	 * returns; so do the items for whose key `adopts` is true.
 	 */
 	function open(newPrefix, errorOf, adopts) {
-		if (prefix === newPrefix) return refresh();
-		const before = inOrder().map((entry) => [prefix + entry.clientId, entry]);
+		const before = prefix === newPrefix ? [] : inOrder().map((entry) => [prefix + entry.clientId, entry]);
 		for (const [, { clientId }] of before) remove(clientId);
 		prefix = newPrefix;
-		for (const key of keysOf(storage)) {
-			if (key.startsWith(prefix)) read(parsed(storage, key));
+		const keys = keysOf(storage);
+		// Sent or discarded by another tab while the chat was closed.
+		for (const id of entries.keys()) if (!loose.has(id) && !keys.includes(prefix + id)) entries.delete(id);
+		for (const key of keys) {
+			if (owns(key)) read(parsed(storage, key));
 			else if (adopts(key)) {
 				const entry = parsed(storage, key);
 				if (entry?.at > 0) before.push([key, entry]);
@@ -602,15 +604,8 @@ function createOutbox(storage, me) {
 		for (const [key, entry] of before) put({ ...entry, error: entry.error || errorOf(key, entry) });
 	}
 
-	/** Other tabs may have added, sent or discarded some while this chat was closed. */
-	function refresh() {
-		const keys = keysOf(storage).filter(owns);
-		for (const id of entries.keys()) if (!loose.has(id) && !keys.includes(prefix + id)) entries.delete(id);
-		for (const key of keys) read(parsed(storage, key));
-	}
-
 	function changed({ key, newValue }) {
-		if (!prefix || !key?.startsWith(prefix)) return false;
+		if (!owns(key)) return false;
 		const entry = entries.get(key.slice(prefix.length));
 		if (newValue)
 			read(
@@ -621,7 +616,7 @@ function createOutbox(storage, me) {
 		return true;
 	}
 
-	const owns = (key) => Boolean(prefix) && key.startsWith(prefix);
+	const owns = (key) => Boolean(prefix && key?.startsWith(prefix));
 	return { open, put, add, remove, changed, owns, inOrder, get: (id) => entries.get(id), isKept: () => !loose.size };
 }
 
