@@ -172,6 +172,13 @@ async def test_letters_with_many_marks_do_not_cover_their_neighbours(
         assert set(await mentor.get(where).evaluate_all(clipped)) == {"hidden"}, where
 
 
+async def test_the_sign_in_stands_in_the_middle(open_windows: Windows) -> None:
+    window = await (await open_windows.new()).open()
+    sides = "(form) => [form.getBoundingClientRect().left, innerWidth - form.getBoundingClientRect().right]"
+    left, right = await window.get("#sign-in-form").evaluate(sides)
+    assert abs(left - right) < 20  # px
+
+
 async def test_what_is_pressed_is_large_enough_for_a_finger(
     open_windows: Windows, pair: Pair, shared_cluster: Cluster
 ) -> None:
