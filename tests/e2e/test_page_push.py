@@ -15,8 +15,8 @@ from tests.push_service import Browser as PushBrowser
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-# A browser whose push service is that of the tests: a real one would need the internet. Without a screen it says that it
-# allows no notifications, although it was asked to.
+# A browser whose push service is that of the tests: a real one would need the internet. Without a screen it says that
+# notifications are denied, whatever it was granted.
 SUBSCRIBING = """(subscription) => {
     Object.defineProperty(Notification, "permission", { value: "granted" });
     const made = {
