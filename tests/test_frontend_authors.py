@@ -124,4 +124,4 @@ def test_the_client_can_be_packed_installed_and_compiled_against(tmp_path: Path)
         run(node(), modules / "typescript/bin/tsc")
     said = run(node(), "--input-type=module", "-e", "console.log(Object.keys(await import('qader-chat')).join())")
     stores = "createApi,createChat,createFormerChat,createInbox"
-    assert said == f"ApiError,{stores},draftKey,fetchHandoffNote,keepDraft,listFormer,listUnsent,readDraft\n"
+    assert said == f"ApiError,{stores},draftKey,fetchHandoffNote,keepDraft,listFormer,listUnsent,readDraft,serverNow\n"

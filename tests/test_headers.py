@@ -51,7 +51,7 @@ def test_a_preflight_of_the_frontend_is_answered(client: Client) -> None:
         "Access-Control-Allow-Headers": "content-type, x-csrftoken",
         "Access-Control-Allow-Methods": "DELETE, GET, HEAD, OPTIONS, PATCH, POST",
         "Access-Control-Max-Age": "600",
-        "Access-Control-Expose-Headers": "Retry-After",
+        "Access-Control-Expose-Headers": "Date, Retry-After",
     }
     assert "origin" in answer.headers["Vary"].lower()
 
@@ -81,7 +81,7 @@ def test_the_frontend_may_read_answers_and_errors_with_cookies(people: People, c
         assert shared(answer) == {
             "Access-Control-Allow-Origin": FRONTEND,
             "Access-Control-Allow-Credentials": "true",
-            "Access-Control-Expose-Headers": "Retry-After",
+            "Access-Control-Expose-Headers": "Date, Retry-After",
         }
 
 

@@ -1,4 +1,4 @@
-"""Security headers that Django's SecurityMiddleware does not set."""
+"""Headers of all answers: the security policies that Django's SecurityMiddleware does not set, and the date."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +7,7 @@ from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.decorators import sync_and_async_middleware
+from django.utils.http import http_date
 
 # Our pages, the admin included, load only our own files. A view that needs another policy sets its own header.
 CONTENT_SECURITY_POLICY = (
@@ -20,7 +21,7 @@ PERMISSIONS_POLICY = ", ".join(
 
 @sync_and_async_middleware
 def policies(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
-    """Add the policies, unless the view has set them."""
+    """Add the policies, unless the view has set them, and the date, which corrects clients' clocks."""
     if iscoroutinefunction(get_response):
 
         async def asynchronous(request: HttpRequest) -> HttpResponseBase:
@@ -35,6 +36,7 @@ def policies(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpReques
 
 
 def _with_policies(response: HttpResponseBase) -> HttpResponseBase:
+    response.headers["Date"] = http_date()
     response.headers.setdefault("Permissions-Policy", PERMISSIONS_POLICY)
     # Django's debug pages have inline styles and scripts.
     if not (settings.DEBUG and response.status_code in {404, 500}):

@@ -34,8 +34,6 @@ MODULES = [
         "connection",
         "conversation-view",
         "elements",
-        "former",
-        "handoff-note",
         "inbox-view",
         "links",
         "menu",

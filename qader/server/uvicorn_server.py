@@ -337,6 +337,7 @@ def serve(options: ServerOptions) -> None:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        date_header=False,  # the application sends it, under daphne, too
         timeout_keep_alive=limits.keep_alive_seconds,
     )
     UvicornServer(config, options).run([options.listener])

@@ -64,6 +64,7 @@ def site(databases: Databases, refusals: object) -> Iterator[Site]:
             CSRF_TRUSTED_ORIGINS=url,
             COOKIE_DOMAIN=HOST,
             CHAT_RATE_LIMIT="0",
+            CHAT_HEAL_SECONDS="2",  # how soon it notices a lock that another process made
         )
         sockets = f"http://{BACKEND_HOST}:{backend.port}"
         env = nextjs_app.settings(backend, NEXT_PUBLIC_CHAT_SOCKET_URL=sockets)
@@ -268,6 +269,67 @@ async def test_signing_out_in_one_tab_ends_the_others(site: Site, pair: Pair, ta
     await expect(mentor.page).to_have_url(f"{mentor.url}/")
     await expect(mentor.page.get_by_role("button", name="Sign in")).to_be_visible()
     assert "welcome back" not in await mentor.page.content()  # not in a page that Next.js keeps, either
+
+
+async def test_what_is_being_written_survives_a_failed_sign_out_and_a_reload(
+    site: Site, pair: Pair, tabs: Tabs
+) -> None:
+    student, _ = await sign_in_both(tabs, site, pair)
+    await student.field.fill("half a sentence")
+    await student.page.route("**/auth/logout/", lambda route: route.abort())
+    await student.page.get_by_role("button", name="Sign out").click()
+    problem = student.page.locator("header").get_by_role("alert")
+    await expect(problem).to_have_text("The chat cannot be reached: you are still signed in.")
+    await expect(student.field).to_have_value("half a sentence")
+    await student.page.reload()
+    await student.is_connected()
+    await expect(student.field).to_have_value("half a sentence")
+    await student.page.evaluate("void (Storage.prototype.setItem = () => { throw new DOMException('full'); })")
+    await student.field.fill("another")
+    await expect(student.page.get_by_text("Your browser cannot keep this text")).to_be_visible()
+    await student.field.press("Enter")
+    await student.shows(["another"])
+    await expect(student.page.get_by_text("Your browser cannot keep")).to_have_count(0)
+
+
+async def test_the_enter_that_ends_a_composition_does_not_send(site: Site, pair: Pair, tabs: Tabs) -> None:
+    """Safari's order: the composition has ended before the key is told, with the code 229."""
+    student, _ = await sign_in_both(tabs, site, pair)
+    await student.field.fill("日本")
+    enter = "(field) => field.dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', keyCode: 229, bubbles: true}))"
+    await student.field.evaluate(enter)
+    await expect(student.field).to_have_value("日本")
+    await student.field.press("Enter")
+    await student.shows(["日本"])
+
+
+LOCK = "from chat import services; services.lock_{what}({row}.objects.get({by}={id}), by=User.objects.first())"
+
+
+async def test_a_locked_conversation_or_person_can_only_read(site: Site, pair: Pair, tabs: Tabs) -> None:
+    def lock(what: str, row: str, by: str, id: int) -> None:
+        code = LOCK.format(what=what, row=row, by=by, id=id)
+        site.cluster.run("manage.py", "shell", "--verbosity", "0", "-c", code)
+
+    student, mentor = await sign_in_both(tabs, site, pair)
+    await asyncio.to_thread(lock, "conversation", "Conversation", "pk", pair.conversation_id)
+    for tab in (student, mentor):
+        await expect(tab.page.get_by_text("This conversation is locked")).to_be_visible()
+        await expect(tab.field).to_have_count(0)
+    await asyncio.to_thread(lock, "person", "UserProfile", "user", pair.student.user_id)
+    await expect(student.page.get_by_text("Your account is locked")).to_be_visible()
+    await expect(student.field).to_have_count(0)
+
+
+async def test_cookies_that_do_not_reach_the_sockets_name_the_setting(site: Site, pair: Pair, tabs: Tabs) -> None:
+    """As without COOKIE_DOMAIN: the session cookie is that of the frontend's host alone."""
+    student = await tabs.open_tab(site.url)
+    await student.page.context.add_cookies([{"name": "sessionid", "value": pair.student.session_key, "url": site.url}])
+    async with student.page.expect_console_message(lambda said: "COOKIE_DOMAIN" in said.text) as told:
+        await student.page.reload()
+    assert (await told.value).type == "error"
+    await expect(student.connection).to_contain_text("Live updates do not get through here")
+    student.console.clear()
 
 
 async def test_a_conversation_of_others_is_not_shown(site: Site, pair: Pair, tabs: Tabs) -> None:

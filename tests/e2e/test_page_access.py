@@ -66,23 +66,24 @@ async def test_axe_finds_nothing_on_a_mentors_screens(
 async def test_axe_finds_nothing_on_a_students_screens(
     open_windows: Windows, pair: Pair, lang: str, scheme: str
 ) -> None:
-    window = await open_window(open_windows, None, lang, scheme, size=PHONE)
-    what = f"{lang}-{scheme}-360"
-    await window.open()
-    await window.page.press("#username", "Enter")
-    await check(window, f"sign-in-{what}")
-    await window.sign_in(pair.student.username, PASSWORD)
-    await window.connected()
-    await check(window, f"empty-{what}")
-    await window.page.evaluate("draft.value = 'bad \0'; draft.dispatchEvent(new Event('input')); send.click()")
-    await expect(window.get(".failure")).to_be_visible()
-    await window.page.fill("#draft", "كلمة " * 801)
-    await check(window, f"failed-{what}")
-    await window.page.fill("#draft", "")
-    await window.context.set_offline(True)
-    await window.page.evaluate("dispatchEvent(new Event('offline'))")
-    await window.say("offline")
-    await check(window, f"sending-{what}")
+    for size in (PHONE, None):
+        window = await open_window(open_windows, None, lang, scheme, size=size)
+        what = f"{lang}-{scheme}-{'360' if size else '1280'}"
+        await window.open()
+        await window.page.press("#username", "Enter")
+        await check(window, f"sign-in-{what}")
+        await window.sign_in(pair.student.username, PASSWORD)
+        await window.connected()
+        await check(window, f"empty-{what}")
+        await window.page.evaluate("draft.value = 'bad \0'; draft.dispatchEvent(new Event('input')); send.click()")
+        await expect(window.get(".failure")).to_be_visible()
+        await window.page.fill("#draft", "كلمة " * 801)
+        await check(window, f"failed-{what}")
+        await window.page.fill("#draft", "")
+        await window.context.set_offline(True)
+        await window.page.evaluate("dispatchEvent(new Event('offline'))")
+        await window.say("offline")
+        await check(window, f"sending-{what}")
 
 
 async def test_a_mentor_answers_by_the_keyboard_alone(

@@ -56,6 +56,57 @@ async def test_two_people_sign_in_and_chat(open_windows: Windows, pair: Pair) ->
     await mentor.shoot("chat-en-1280")
 
 
+# What iOS 15.4, Chrome 109 or Firefox 115 does not have. Node's tests of the client take more away.
+OLD = """{
+    const newer = [
+        [AbortSignal, "timeout", "any"],
+        [Array, "fromAsync"],
+        [Array.prototype, "toSorted", "toReversed", "toSpliced", "with"],
+        [Element.prototype, "checkVisibility", "scrollIntoViewIfNeeded", "setHTMLUnsafe", "moveBefore"],
+        [HTMLElement.prototype, "popover", "showPopover", "hidePopover", "togglePopover", "inert"],
+        [Intl, "DurationFormat", "Segmenter"],
+        [Map, "groupBy"],
+        [Object, "groupBy"],
+        [Promise, "withResolvers", "try"],
+        [Set.prototype, "union", "difference", "intersection"],
+        [String.prototype, "isWellFormed", "toWellFormed"],
+        [URL, "canParse", "parse"],
+        [Crypto.prototype, "randomUUID"], // over http
+        [Navigator.prototype, "setAppBadge", "locks", "userAgentData", "serviceWorker"],
+        [window, "Notification", "navigation", "scheduler", "requestIdleCallback", "trustedTypes", "CloseWatcher"],
+    ];
+    for (const [owner, ...names] of newer) for (const name of names) delete owner[name];
+    const { supports } = CSS;
+    CSS.supports = (name, ...value) => name !== "field-sizing" && supports.call(CSS, name, ...value);
+}"""
+
+
+async def test_the_oldest_browsers_supported_chat(open_windows: Windows, pair: Pair) -> None:
+    student = await open_windows.new(size=PHONE)
+    mentor = await open_windows.new(pair.teacher)
+    for window in (student, mentor):
+        await window.page.add_init_script(OLD)
+    await student.open()
+    await student.sign_in(pair.student.username, PASSWORD)
+    await student.connected()
+    assert await student.page.evaluate("[URL.canParse, document.body.popover, window.Notification]") == [None] * 3
+    await student.say("see https://example.org/a")
+    await mentor.open()
+    await mentor.get("#conversations a").click()
+    await mentor.connected()
+    await expect(mentor.get(".bubble a")).to_have_text("https://example.org/a")
+    await mentor.say("answer")
+    await expect(student.bubbles).to_have_text(["see https://example.org/a", "answer"])
+    await expect(student.get(".message .state").first).to_have_text("Read")
+    await mentor.page.fill("#search", pair.student.username)
+    await expect(mentor.rows).to_have_count(1)
+    await student.page.click("#conversation-menu")
+    await student.page.click("label[for=notice-notify]")
+    await expect(student.get("#notice-hint")).to_have_text("This browser cannot show notifications.")
+    await student.page.click("#sign-out")
+    await expect(student.get("#sign-in")).to_be_visible()
+
+
 async def test_each_message_has_the_direction_of_its_own_text(open_windows: Windows, pair: Pair) -> None:
     student, mentor = await both(open_windows, pair)
     for window in (student, mentor):

@@ -260,6 +260,22 @@ async def test_the_lowest_visible_message_stays_where_it_is(
     await expect(student.bubbles.last).to_be_in_viewport()
 
 
+async def test_the_button_for_older_messages_stays_with_its_conversation(
+    open_windows: Windows, page_data: PageData
+) -> None:
+    window = await open_windows.new(page_data.people["third mentor"])
+    await window.page.route("**/messages/*before=*", lambda route: route.abort())
+    window.may_fail = NETWORK
+    await window.open(f"/#/conversations/{page_data.history}")
+    await window.connected()
+    await window.page.evaluate("scroller.scrollTop = 0")
+    await expect(window.get("#older")).to_be_visible()
+    await window.page.click("#conversations a:has-text('Former Student')")
+    await expect(window.get("#with")).to_have_text("Former Student")
+    await window.connected()
+    await expect(window.get("#older")).to_be_hidden()
+
+
 async def test_fetching_older_messages_can_be_retried(open_windows: Windows, page_data: PageData) -> None:
     window = await open_windows.new(page_data.people["reader"])
     await window.page.route("**/messages/*before=*", lambda route: route.abort())

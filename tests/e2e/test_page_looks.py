@@ -4,6 +4,7 @@ import pytest
 from playwright.async_api import ViewportSize, expect
 
 from tests.e2e.cluster import Cluster, PageData, Pair
+from tests.e2e.test_page_moderation import hand_over
 from tests.e2e.windows import DESK, PHONE, Window, Windows
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -24,7 +25,7 @@ TRANSLATE = """() => {
         text.replaceWith(font);
     }
 }"""
-PRESSED = "button, a, textarea, input:not([type=checkbox]), label[for^=notice]"
+PRESSED = "button, summary, a, textarea, input:not([type=checkbox]), label[for^=notice]"
 SMALL = f"""(size) => [...document.querySelectorAll("{PRESSED}")]
     .filter((one) => one.checkVisibility() && !one.closest(".text, .unseen") && !one.matches(".skip"))
     .map((one) => [one.id || one.className, one.getBoundingClientRect()])
@@ -171,7 +172,17 @@ async def test_letters_with_many_marks_do_not_cover_their_neighbours(
         assert set(await mentor.get(where).evaluate_all(clipped)) == {"hidden"}, where
 
 
-async def test_what_is_pressed_is_large_enough_for_a_finger(open_windows: Windows, pair: Pair) -> None:
+async def test_the_sign_in_stands_in_the_middle(open_windows: Windows) -> None:
+    window = await (await open_windows.new()).open()
+    sides = "(form) => [form.getBoundingClientRect().left, innerWidth - form.getBoundingClientRect().right]"
+    left, right = await window.get("#sign-in-form").evaluate(sides)
+    assert abs(left - right) < 20  # px
+
+
+async def test_what_is_pressed_is_large_enough_for_a_finger(
+    open_windows: Windows, pair: Pair, shared_cluster: Cluster
+) -> None:
+    hand_over(shared_cluster, pair)
     window = await (await open_windows.new(size=PHONE)).open()
     assert await window.page.evaluate(SMALL, TOUCH) == []
     mentor = await open_windows.of(pair.teacher, size=PHONE)
@@ -184,6 +195,7 @@ async def test_what_is_pressed_is_large_enough_for_a_finger(open_windows: Window
     await mentor.connected()
     await mentor.page.evaluate("draft.value = 'bad \0'; draft.dispatchEvent(new Event('input')); send.click()")
     await expect(mentor.get(".failure")).to_be_visible()
+    await expect(mentor.get("#handoff summary")).to_be_visible()
     assert await mentor.page.evaluate(SMALL, TOUCH) == []
 
 

@@ -26,6 +26,31 @@ async def listed(window: Window, names: list[str]) -> None:
     await expect(window.rows).to_have_text(names)
 
 
+# A device whose clock is wrong.
+A_DAY_AHEAD = """{
+    const RealDate = Date;
+    const now = () => RealDate.now() + 25 * 3_600_000;
+    window.Date = class extends RealDate {
+        constructor(...parts) { super(...(parts.length ? parts : [now()])); }
+        static now = now;
+    };
+}"""
+# The timers that run every second.
+TICKING = """{
+    window.ticking = new Set();
+    const { setInterval, clearInterval } = window;
+    window.setInterval = (call, milliseconds) => {
+        const timer = setInterval(call, milliseconds);
+        if (milliseconds === 1000) ticking.add(timer);
+        return timer;
+    };
+    window.clearInterval = (timer) => {
+        ticking.delete(timer);
+        clearInterval(timer);
+    };
+}"""
+
+
 def chip_of(window: Window, name: str) -> Locator:
     return window.get(f"#conversations li:has(.name:text-is('{name}')) .chip")
 
@@ -146,6 +171,59 @@ async def test_on_a_phone_list_and_conversation_are_two_screens(open_windows: Wi
     await expect(mentor.get("#with")).to_have_text("Maya Lindgren")
     await mentor.page.click("#back")
     await expect(mentor.get("#inbox")).to_be_visible()
+
+
+async def test_on_a_touch_screen_the_focus_goes_to_what_was_opened(open_windows: Windows, pair: Pair) -> None:
+    mentor = await open_windows.of(pair.teacher, size=PHONE, has_touch=True, is_mobile=True)
+    mentor.may_fail = NETWORK
+    await mentor.get("#conversations a").tap()
+    await mentor.connected()
+    await expect(mentor.get("#with")).to_be_focused()
+    await mentor.page.evaluate("location.hash = '#/conversations/1000000'")
+    await expect(mentor.get("#nothing-title")).to_have_text("No such conversation")
+    await expect(mentor.get("#nothing-title")).to_be_focused()
+
+
+async def test_a_row_that_is_open_already_leads_nowhere_else(open_windows: Windows, pair: Pair) -> None:
+    mentor = await open_windows.of(pair.teacher)
+    for _ in range(2):
+        await mentor.get("#conversations a").click()
+        await mentor.connected()
+    await mentor.page.evaluate("location.hash = '#/'")
+    await expect(mentor.get("#nothing-title")).to_have_text("Choose a conversation")
+    assert await mentor.page.evaluate("history.state") is None  # not as if the list were behind it
+
+
+async def test_waiting_times_and_days_do_not_depend_on_this_devices_clock(
+    open_windows: Windows, pair: Pair, shared_cluster: Cluster
+) -> None:
+    await send(pair.student, shared_cluster, "chat/my-conversation/messages/", "question")
+    mentor = await open_windows.new(pair.teacher)
+    mentor.may_fail = NETWORK
+    await mentor.page.add_init_script(A_DAY_AHEAD)
+    await mentor.open(f"/#/conversations/{pair.conversation_id}")
+    await mentor.connected()
+    await expect(mentor.get("#waiting-text")).to_have_text("Waiting: \u20681 minute\u2069")
+    await expect(mentor.get("#conversations .chip")).to_have_text("Waiting: \u20681 min\u2069")
+    await expect(mentor.get("#longest")).to_contain_text("1 minute")
+    await mentor.context.set_offline(True)
+    await mentor.say("answer")
+    await expect(mentor.bubbles).to_have_text(["question", "answer"])
+    await expect(mentor.get(".day:visible")).to_have_text(["Today"])
+
+
+async def test_what_counts_the_seconds_ends_with_its_conversation(open_windows: Windows, pair: Pair) -> None:
+    mentor = await open_windows.new(pair.teacher, size=PHONE)
+    mentor.may_fail = NETWORK
+    await mentor.page.add_init_script(TICKING)
+    await mentor.open(f"/#/conversations/{pair.conversation_id}")
+    await mentor.connected()
+    await mentor.context.set_offline(True)
+    await expect(mentor.get("#conversation-connection p")).to_contain_text("You are offline since")
+    assert await mentor.page.evaluate("ticking.size") == 2  # and the list's
+    await mentor.page.click("#back")
+    await expect(mentor.get("#inbox-connection")).to_be_visible()
+    assert await mentor.page.evaluate("ticking.size") == 1
 
 
 async def test_pending_messages_are_sent_after_switching_conversations(

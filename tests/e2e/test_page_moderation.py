@@ -56,11 +56,16 @@ for new in (None, mentor):
 """
 
 
+def hand_over(cluster: Cluster, pair: Pair) -> None:
+    """Have the mentor told about the student."""
+    code = NOTE.format(student=pair.student.user_id, mentor=pair.teacher.user_id)
+    cluster.run("manage.py", "shell", "--verbosity", "0", "-c", code)
+
+
 async def test_the_new_mentor_reads_the_handoff_note_and_the_student_does_not(
     open_windows: Windows, shared_cluster: Cluster, pair: Pair
 ) -> None:
-    code = NOTE.format(student=pair.student.user_id, mentor=pair.teacher.user_id)
-    shared_cluster.run("manage.py", "shell", "--verbosity", "0", "-c", code)
+    hand_over(shared_cluster, pair)
     mentor = await open_windows.of(pair.teacher, f"/#/conversations/{pair.conversation_id}", lang="ar", size=PHONE)
     await mentor.connected()
     await mentor.page.click("#handoff summary")

@@ -130,6 +130,24 @@ async def test_a_key_typed_while_the_page_loads_does_not_replace_the_draft(open_
     assert await stored_draft(student, pair) == ["half a sentence\nx"]
 
 
+async def test_a_draft_from_before_the_conversation_is_known_survives_a_reload(
+    open_windows: Windows, pair: Pair
+) -> None:
+    student = await open_windows.new(pair.student, size=PHONE)
+    student.may_fail = NETWORK
+    await student.page.route("**/my-conversation/", abort)
+    await student.open()
+    await student.page.fill("#draft", "half a sentence")
+    await student.page.reload()
+    await expect(student.get("#draft")).to_have_value("half a sentence")
+    await student.page.unroute("**/my-conversation/")
+    await student.hurry()
+    await student.connected()
+    await expect(student.get("#draft")).to_have_value("half a sentence")
+    names = await student.page.evaluate("Object.keys(localStorage).filter((key) => key.startsWith('qader-draft'))")
+    assert names == [f"qader-draft:{pair.student.user_id}:{pair.conversation_id}"]
+
+
 async def test_two_tabs_with_one_draft_lose_nothing(open_windows: Windows, pair: Pair) -> None:
     one = await open_windows.of(pair.student)
     await one.connected()

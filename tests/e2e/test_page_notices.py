@@ -1,5 +1,6 @@
 """Noticing new messages: title, icon, sound, notifications, and what a screen reader is told."""
 
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -14,11 +15,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 # A browser that grants what it is asked, and notes what it would show and play.
 GRANTING = """() => {
     Object.assign(window, { asked: 0, told: [], played: 0 });
-    const { AudioContext } = window;
-    window.AudioContext = function () { window.played += 1; return new AudioContext(); };
+    const { createOscillator } = AudioContext.prototype;
+    AudioContext.prototype.createOscillator = function () { played += 1; return createOscillator.call(this); };
     window.Notification = class { constructor() { throw new TypeError("Illegal constructor"); } }; // as on Android
-    Notification.permission = "default";
-    Notification.requestPermission = async () => { asked += 1; return (Notification.permission = "granted"); };
+    Notification.permission = sessionStorage.permission ?? "default";
+    Notification.requestPermission = async () => {
+        asked += 1;
+        return (sessionStorage.permission = Notification.permission = "granted");
+    };
     ServiceWorkerRegistration.prototype.showNotification = async (title, { body }) => void told.push([title, body]);
 }"""
 HEARD = """() => {
@@ -100,7 +104,6 @@ async def test_a_sound_and_a_notification_come_if_the_user_switched_them_on(open
     await student.page.reload()
     await student.connected()
     await student.hide()
-    await student.page.evaluate("Notification.permission = 'granted'")
     await mentor.say("secret")
     await until(student, "told.length")
     assert await state() == [0, [[name, "New message"]], 1]
@@ -113,6 +116,39 @@ async def test_a_refused_notification_is_explained_and_not_asked_for_again(open_
     await expect(student.get("#notice-hint")).to_have_text("This browser cannot show notifications.")
     await expect(student.get("#notice-notify")).not_to_be_checked()
     await student.shoot("notices-en-360")
+
+
+async def test_notifications_that_the_browser_does_not_allow_any_more_are_not_claimed(
+    open_windows: Windows, pair: Pair
+) -> None:
+    student, _ = await chatting(open_windows, pair, GRANTING)
+    await student.page.click("#conversation-menu")
+    await student.page.click("label[for=notice-notify]")
+    await expect(student.get("#notice-hide")).to_be_enabled()
+    await student.page.evaluate("sessionStorage.clear()")
+    await student.page.reload()
+    await student.connected()
+    await student.page.click("#conversation-menu")
+    await expect(student.get("#notice-notify")).not_to_be_checked()
+    await expect(student.get("#notice-hide")).to_be_disabled()
+    await expect(student.get("#notice-hint")).to_contain_text("The browser does not allow it.")
+    assert await student.page.evaluate("asked") == 0  # at a start nobody is asked
+
+
+async def test_a_notification_comes_although_no_sound_can_be_played(open_windows: Windows, pair: Pair) -> None:
+    student, mentor = await chatting(open_windows, pair, GRANTING)
+    await student.page.click("#conversation-menu")
+    await student.page.click("label[for=notice-notify]")
+    await student.page.click("label[for=notice-sound]")
+    await student.page.keyboard.press("Escape")
+    await student.page.evaluate(
+        "void (AudioContext.prototype.createOscillator = () => { played += 1; throw new DOMException('no device'); })"
+    )
+    student.may_fail = re.compile("no device")
+    await student.hide()
+    await mentor.say("news")
+    await until(student, "told.length && played === 2")
+    student.faults.clear()
 
 
 async def test_a_screen_reader_is_told_of_equal_messages_and_not_of_each_key(open_windows: Windows, pair: Pair) -> None:

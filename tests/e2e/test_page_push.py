@@ -16,8 +16,10 @@ from tests.push_service import Browser as PushBrowser
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-# A browser whose push service is that of the tests: a real one would need the internet.
+# A browser whose push service is that of the tests: a real one would need the internet. Without a screen it says that
+# notifications are denied, whatever it was granted.
 SUBSCRIBING = """(subscription) => {
+    Object.defineProperty(Notification, "permission", { value: "granted" });
     const made = {
         ...subscription, toJSON: () => subscription,
         unsubscribe: async () => { localStorage.removeItem("pushes"); return true; },
@@ -27,6 +29,12 @@ SUBSCRIBING = """(subscription) => {
         localStorage.setItem("pushes", JSON.stringify([userVisibleOnly, applicationServerKey]));
         return made;
     };
+}"""
+
+
+# `serviceWorker.ready` waits for one that the page itself is in the scope of.
+WORKING = """async () => {
+    while (!(await navigator.serviceWorker.getRegistrations())[0]?.active) await new Promise(requestAnimationFrame);
 }"""
 
 
@@ -106,6 +114,7 @@ async def test_a_push_shows_who_has_written_and_how_many_messages_are_unread(ope
     registered: list[Any] = []
     devtools.on("ServiceWorker.workerRegistrationUpdated", lambda event: registered.extend(event["registrations"]))
     await devtools.send("ServiceWorker.enable")
+    await phone.page.evaluate(WORKING)
     async with asyncio.timeout(10):
         while not registered:
             await phone.page.wait_for_timeout(100)

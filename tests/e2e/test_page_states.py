@@ -76,7 +76,7 @@ async def test_staff_without_a_conversation_are_led_to_the_admin(open_windows: W
     await expect(window.get("#user-tools")).to_be_visible()
 
 
-async def test_the_password_can_be_shown(open_windows: Windows) -> None:
+async def test_the_password_can_be_shown(open_windows: Windows, pair: Pair) -> None:
     window = await (await open_windows.new(lang="ar", size=PHONE)).open()
     await window.page.fill("#password", "secret")
     await expect(window.get("#password")).to_have_attribute("type", "password")
@@ -85,6 +85,13 @@ async def test_the_password_can_be_shown(open_windows: Windows) -> None:
     await expect(window.get("#show-password")).to_have_attribute("aria-pressed", "true")
     await window.page.click("#show-password")
     await expect(window.get("#password")).to_have_attribute("type", "password")
+    await window.page.click("#show-password")
+    await window.sign_in(pair.student.username, PASSWORD)
+    await window.connected()
+    await window.page.click("#conversation-menu")
+    await window.page.click("#sign-out")
+    await expect(window.get("#password")).to_have_attribute("type", "password")  # for the next person
+    await expect(window.get("#show-password")).to_have_attribute("aria-pressed", "false")
 
 
 async def test_a_draft_is_kept_for_each_conversation_until_it_is_sent(
@@ -150,6 +157,7 @@ async def test_a_message_that_was_refused_can_be_edited_and_copied(open_windows:
     student = await open_windows.of(pair.student, permissions=["clipboard-read", "clipboard-write"])
     await student.connected()
     await student.page.evaluate("draft.value = 'bad \0'; draft.dispatchEvent(new Event('input')); send.click()")
+    await expect(student.get("#news")).to_have_text("Not sent: it contains characters that cannot be sent.")
     await student.page.click(".copy")
     await expect(student.get("#news")).to_have_text("Copied")
     assert await student.page.evaluate("navigator.clipboard.readText()") == "bad \0"
@@ -327,6 +335,50 @@ async def test_a_failed_sign_out_deletes_nothing(open_windows: Windows, pair: Pa
     await student.context.set_offline(False)
     await student.page.reload()
     await expect(student.get("#draft")).to_have_value("a half secret")
+
+
+async def lose_the_answer(route: Route) -> None:
+    await route.fetch()
+    await route.abort()
+
+
+async def test_a_sign_out_whose_answer_is_lost_is_one(open_windows: Windows, pair: Pair) -> None:
+    student = await open_windows.new(size=PHONE)
+    student.may_fail = NETWORK
+    await student.open()
+    await student.sign_in(pair.student.username, PASSWORD)
+    await student.connected()
+    await student.page.fill("#draft", "a half secret")
+    await student.page.route("**/auth/logout/", lose_the_answer)
+    await student.page.click("#conversation-menu")
+    await student.page.click("#sign-out")
+    await student.page.click("#sign-out-anyway")
+    await expect(student.get("#sign-in")).to_be_visible()
+    assert await student.page.evaluate(EVERYTHING_KEPT) == "[]"
+
+
+async def test_a_session_that_ended_while_nothing_could_be_known_is_noticed(open_windows: Windows, pair: Pair) -> None:
+    mentor = await open_windows.new(size=PHONE)
+    mentor.may_fail = NETWORK
+    await mentor.open()
+    async with mentor.page.expect_websocket() as opened:
+        await mentor.sign_in(pair.teacher.username, PASSWORD)
+    socket = await opened.value
+    await expect(mentor.rows).to_have_count(1)
+
+    async def lose_it_after_the_socket_is_closed(route: Route) -> None:
+        async with socket.expect_event("close"):
+            await route.fetch()
+        await route.abort()
+
+    await mentor.page.route("**/auth/logout/", lose_it_after_the_socket_is_closed)
+    await mentor.page.route("**/auth/me/", lambda route: route.abort())
+    await mentor.page.click(".inbox .menu-opener")
+    await mentor.page.click("#sign-out")
+    await expect(mentor.get("#chat")).to_be_hidden()
+    await mentor.page.unroute("**/auth/me/")
+    await mentor.hurry()
+    await expect(mentor.get("#sign-in-notice")).to_have_text("You were signed out.")
 
 
 async def test_who_signs_in_after_somebody_finds_none_of_their_texts(

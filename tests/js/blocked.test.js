@@ -8,6 +8,7 @@ import { CONVERSATION, ME, message, Script, settle, shown, theirs } from "./scri
 const states = (chat) => chat.getSnapshot().messages.map(({ content, state }) => `${content} ${state}`);
 const HISTORY = "chat/my-conversation/messages/";
 const history = (...results) => ({ results, previous: null, next: null });
+const never = new Promise(() => {});
 
 /** A chat whose sockets are refused although REST answers. */
 async function blockedChat(t, ...results) {
@@ -102,6 +103,48 @@ test("more news than a poll brings are fetched as a page", async (t) => {
 		`${HISTORY}?mark_read=false&limit=50`,
 	]);
 	assert.equal(chat.getSnapshot().messages[0].id, 5, "there was a gap: the page replaces the list");
+});
+
+test("an own message sent over REST hides no earlier one of the other side: the socket resumes before both", async (t) => {
+	const [script, chat] = await blockedChat(t, theirs(1, { is_read: true }));
+	script.answers[`POST ${HISTORY}`] = message(3, "a");
+	chat.send("a");
+	await settle();
+	assert.deepEqual(states(chat), ["1 received", "a sent"]);
+	script.answers["chat/my-conversation/"] = never; // no poll is answered
+	await script.pass(500);
+	assert.equal(script.socket.query.get("after"), "1");
+	script.socket.accept(...[theirs(2), message(3, "a")].map((one) => ({ type: "new_message", message: one })), {
+		type: "resume_complete",
+		recovered: true,
+		count: 2,
+		read_up_to: null,
+	});
+	await settle();
+	assert.deepEqual([shown(chat), states(chat)], [["open"], ["1 received", "2 received", "a sent"]]);
+	script.socket.end(1006);
+	await script.pass(30_000);
+	assert.equal(script.socket.query.get("after"), "3");
+});
+
+test("an own message sent over REST hides no gap before it: a poll fetches the page", async (t) => {
+	for (const first of [[theirs(1)], []]) {
+		const [script, chat] = await blockedChat(t, ...first);
+		script.answers[`POST ${HISTORY}`] = message(30, "a");
+		const clientId = chat.send("a");
+		await settle();
+		const news = Array.from({ length: 25 }, (_, n) => theirs(n + 5));
+		const all = [...first, ...news, message(30, "a")];
+		Object.defineProperty(script.answers, HISTORY, {
+			get: () => history(...all.slice(-Number(script.requests.at(-1).match(/limit=(\d+)/)[1]))),
+		});
+		await script.pass(2_000);
+		assert.deepEqual(
+			chat.getSnapshot().messages.map(({ id }) => id),
+			all.map(({ id }) => id),
+		);
+		assert.equal(chat.getSnapshot().messages.at(-1).key, clientId);
+	}
 });
 
 test("messages are sent over REST, one after the other", async (t) => {

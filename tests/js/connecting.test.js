@@ -73,6 +73,18 @@ test("waits double from 0.5 s to 30 s, and start again after a stable connection
 	assert.equal(chat.getSnapshot().retryAt - Date.now(), 500);
 });
 
+test("waits start again after a stable connection that the browser or a failed request ended, too", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat(message(1));
+	for (let n = 0; n < 8; n += 1) {
+		await script.pass(10_000);
+		script.tab.offline();
+		assert.equal(chat.getSnapshot().retryAt - Date.now(), 500);
+		script.tab.online();
+		script.socket.accept({ type: "resume_complete", recovered: true, count: 0, read_up_to: null });
+	}
+});
+
 test("a wait is a random time between 0 and its limit", async (t) => {
 	const script = new Script(t, { random: 0.25 });
 	const chat = await script.openChat();
@@ -372,7 +384,11 @@ test("a wrong set-up is named to the developer, with its setting", async (t) => 
 		const [error, info] = ["error", "info"].map((name) => t.mock.method(console, name, () => {}).mock);
 		const { fetch, ...options } = script.options;
 		const isRest = (url) => url.startsWith("http://chat.test/");
-		const both = (url, init) => (isRest(url) ? fetch(url, init) : answer(url, init));
+		// As a browser's: it may not be called as a method of another object.
+		function both(url, init) {
+			if (this && this !== globalThis) throw new TypeError("Illegal invocation");
+			return isRest(url) ? fetch(url, init) : answer(url, init);
+		}
 		for (const _ of [1, 2]) {
 			await script.chat({ ...options, fetch: both, socketUrl });
 			script.socket.end(1006);

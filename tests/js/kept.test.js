@@ -85,6 +85,40 @@ test("a text for a mentor who is not it any more fails, and is not sent to the n
 	assert.equal(chat.getSnapshot().messages[0].error, "conversation_closed");
 });
 
+test("a chat that is opened again knows what another tab wrote, sent or failed to send meanwhile", async (t) => {
+	const script = new Script(t);
+	script.answers["auth/me/"] = MENTOR;
+	const chat = await script.chat({ user: MENTOR, conversationId: 7, conversation: CONVERSATION });
+	for (const text of ["sent there", "failed there", "here"]) {
+		chat.send(text);
+		await script.pass(1);
+	}
+	chat.close();
+	const { storage } = script.tab.origin.tab();
+	const [first, second] = listUnsent(MENTOR, script.options);
+	storage.removeItem(`qader-chat:12:7:${first.clientId}`);
+	storage.setItem(`qader-chat:12:7:${second.clientId}`, JSON.stringify({ ...second, error: "message_too_long" }));
+	storage.setItem("qader-chat:12:7:x", entry("x", "written there", Date.now() + 1));
+	chat.open();
+	assert.deepEqual(states(chat), ["failed there failed", "here sending", "written there sending"]);
+	await script.pass(0);
+	script.socket.accept();
+	await settle();
+	assert.deepEqual(sends(script.socket), ["here"]);
+	const [{ client_id }] = script.socket.said;
+	script.socket.say({ type: "new_message", message: message(1, "here"), client_id });
+	assert.deepEqual(sends(script.socket), ["here", "written there"]);
+});
+
+test("a chat that is opened again keeps what could not be stored", async (t) => {
+	const script = new Script(t);
+	const chat = await script.chat({ storage: null });
+	chat.send("a");
+	chat.close();
+	chat.open();
+	assert.deepEqual(states(chat), ["a sending"]);
+});
+
 test("a storage that is full or forbidden is said, and so is its end", async (t) => {
 	const script = new Script(t);
 	const { storage } = script.tab;
@@ -150,6 +184,20 @@ test("a stored message whose acknowledgement was lost is shown once, when the hi
 		],
 	);
 	assert.ok(lists.every((list) => list.split(",").filter((text) => text === "a").length === 1));
+});
+
+test("a text that was not tried yet is shown beside an older one that equals it", async (t) => {
+	const script = new Script(t);
+	script.answers[HISTORY] = history(message(1, "ok"));
+	const chat = await script.chat();
+	chat.send("ok");
+	const lists = new Set();
+	chat.subscribe(() => lists.add(states(chat).join()));
+	script.socket.accept();
+	await settle();
+	assert.deepEqual(sends(script.socket), ["ok"]);
+	script.socket.say({ error: "...", code: "temporarily_unavailable" });
+	assert.deepEqual([...lists], ["ok sent,ok sending"]);
 });
 
 test("equal texts are told apart: only as many are hidden as the history has", async (t) => {
@@ -274,6 +322,44 @@ test("an open chat sends its own texts, and one that has closed leaves them to t
 		[7, "hello"],
 		[8, "another tab's"],
 	]);
+});
+
+test("a tab that wakes up as the former user takes nothing from the next one, and shows them nothing", async (t) => {
+	const next = { ...ME, id: 99 };
+	for (const isRefused of [true, false]) {
+		const script = new Script(t);
+		const inbox = await script.inbox({ user: ME });
+		await listed(script);
+		assert.deepEqual(shown(inbox), ["open"]);
+		script.tab.origin.tab().storage.setItem("qader-draft:99:7", "the next one's");
+		script.answers["auth/me/"] = next;
+		script.answers["chat/my-conversation/"] = { ...CONVERSATION, id: 8 };
+		script.socket.end(1006);
+		await script.pass(500);
+		if (isRefused) {
+			script.socket.end(1006);
+			await settle();
+		} else await listed(script);
+		assert.deepEqual([shown(inbox), inbox.getSnapshot().conversations], [["stopped", "signed_out"], [CONVERSATION]]);
+		assert.deepEqual([...script.tab.origin.items], [["qader-draft:99:7", "the next one's"]]);
+	}
+});
+
+test("a text that the inbox tried without an answer is shown once when its conversation is opened", async (t) => {
+	const [script] = await mentorsInbox(t, { "qader-chat:12:7:a": entry("a", "ok", 1) });
+	const known = { ...CONVERSATION, last_message: message(5, "ok") };
+	script.answers["chat/teacher/conversations/"] = { results: [known], previous: null, next: null };
+	script.answers[path(7)] = new TypeError("Failed to fetch");
+	await listed(script);
+	assert.deepEqual(posted(script), [[7, "ok"]]);
+	script.answers["chat/teacher/conversations/7/messages/"] = history(message(5, "ok"), message(6, "ok"));
+	const chat = await script.chat({ user: MENTOR, conversationId: 7, conversation: known });
+	const lists = new Set();
+	chat.subscribe(() => chat.getSnapshot().isLoaded && lists.add(states(chat).join()));
+	script.socket.accept();
+	script.socket.say({ type: "resume_complete", recovered: false, count: 0, read_up_to: null });
+	await settle();
+	assert.deepEqual([...lists], ["ok sent,ok sent"]);
 });
 
 test("a student's inbox posts nothing to another mentor", async (t) => {

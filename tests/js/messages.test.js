@@ -799,8 +799,12 @@ test("a connection removes the texts of others, however its user signed in", asy
 	const isTheirs = (key) => /^qader-\w+:(111|12):/.test(key);
 	for (const open of [createChat, createInbox]) {
 		const keys = await left(script, async () => {
-			open({ ...script.options, user: ME, conversation: CONVERSATION }).open();
+			const store = open({ ...script.options, user: ME, conversation: CONVERSATION });
+			store.open();
 			await script.pass(0);
+			script.socket.accept({ type: "inbox_established", unread_total: 0 });
+			await settle();
+			store.close();
 		});
 		assert.deepEqual(keys.filter(isTheirs), []);
 		assert.equal(keys.includes("qader-draft:11:7"), true);
@@ -816,6 +820,10 @@ test("a sign-out removes all texts, and a sign-in those of others", async (t) =>
 	assert.deepEqual(await left(script, (api) => api.logout()), ["theme"]);
 	script.answers["auth/logout/"] = { status: 401, body: {} };
 	assert.deepEqual(await left(script, (api) => api.logout()), ["theme"]);
+	script.answers["auth/logout/"] = new TypeError("Failed to fetch"); // its answer was lost
+	script.answers["auth/me/"] = { status: 401, body: {} };
+	assert.deepEqual(await left(script, (api) => api.logout()), ["theme"]);
+	script.answers["auth/me/"] = ME;
 	for (const answer of [{ status: 503, body: {} }, new TypeError("Failed to fetch")]) {
 		script.answers["auth/logout/"] = script.answers["auth/login/"] = answer;
 		assert.equal((await left(script, (api) => api.logout())).length, Object.keys(TEXTS).length);

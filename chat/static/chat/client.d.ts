@@ -61,7 +61,10 @@ export interface Api {
 	 * connection, it removes the texts of other users from this browser: items named `qader-<what>:<user id>:<...>`.
 	 */
 	login(username: string, password: string): Promise<Me>;
-	/** End the session and its sockets, in every tab, and remove all texts from this browser; see `listUnsent`. */
+	/**
+	 * End the session and its sockets, in every tab, and remove all texts from this browser; see `listUnsent`. If it
+	 * rejects, the user is still signed in, as far as can be known, and the texts are still there.
+	 */
 	logout(): Promise<void>;
 	/** `path` is relative to `/api/v1/`: `get("chat/teacher/conversations/")`. */
 	get<Answer = unknown>(path: string): Promise<Answer>;
@@ -72,6 +75,12 @@ export interface Api {
 }
 
 export function createApi(options?: Options): Api;
+
+/**
+ * The present time by the server's clock, in milliseconds since 1970, as of the last answer of REST; before the first one,
+ * by this device's. Measure from it how long ago a time of the server was: a phone's clock may be hours off.
+ */
+export function serverNow(): number;
 
 /** A message of the outbox. */
 export interface Unsent {

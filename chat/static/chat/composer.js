@@ -31,7 +31,7 @@ export function createComposer({ send, typing }) {
 	const touch = matchMedia("(hover: none) and (pointer: coarse)");
 	let key = null; // the draft's key in the storage
 	let delay = ""; // why the last message is not sent yet
-	let isKept = true; // whether the browser could store the draft
+	let isKept = true; // whether the draft is stored
 	let isFollowing = true; // the stored draft, which another tab may change: nothing was written here since
 
 	const lengthOf = (text) => [...text].length;
@@ -65,7 +65,7 @@ export function createComposer({ send, typing }) {
 	}
 
 	function keep(text) {
-		isKept = !key || keepDraft(key, text);
+		isKept = key !== null && keepDraft(key, text);
 		changed();
 	}
 
@@ -109,19 +109,25 @@ export function createComposer({ send, typing }) {
 			key = null;
 			set("");
 		},
-		/** Restore the saved draft; what the user has written meanwhile stays below it. */
+		/**
+		 * Restore the saved draft; what the user has written meanwhile stays below it. What was kept while the conversation
+		 * was not known moves to its own place.
+		 */
 		open(newKey) {
 			if (key === newKey) return;
+			const before = key;
 			key = newKey;
 			const texts = [readDraft(key), draft.value].filter(Boolean);
 			if (draft.value !== texts[0]) set(texts.join("\n"));
 			if (draft.value) keep(draft.value);
+			if (before?.endsWith(":0") && isKept) keepDraft(before, "");
 		},
 		/** Show why sending waits. */
 		tell(text) {
 			delay = text;
 			changed();
 		},
-		focus: () => touch.matches || draft.focus(),
+		/** On a touch screen, the field would bring up the keyboard: then focus the heading. */
+		focus: () => (touch.matches ? $("with") : draft).focus(),
 	};
 }

@@ -42,6 +42,10 @@ export function createConnection(element, retry) {
 	button.addEventListener("click", retry);
 
 	return {
+		/** Show nothing, and stop counting the seconds. */
+		hide() {
+			this.show({ status: "stopped" });
+		},
 		show(next) {
 			snapshot = next;
 			const isLost = next.status === "connecting" || next.status === "waiting";

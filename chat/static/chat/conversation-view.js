@@ -26,6 +26,7 @@ const DELAYS = {
 export function createConversationView(stopped) {
 	let chat = null;
 	let user = null;
+	let knownId = 0; // of the conversation; 0 until it is known
 	let unsubscribe;
 	const list = createMessageList({
 		seen: (id) => chat.markVisible(id),
@@ -86,7 +87,7 @@ export function createConversationView(stopped) {
 		$("scroller").classList.toggle("is-empty", isLoaded && !messages.length);
 		showClosed(conversation, snapshot.user ?? user);
 		composer.tell(messages.at(-1)?.state === "sending" ? (DELAYS[delay]?.() ?? "") : "");
-		if (conversation) composer.open(draftKey(user, conversation.id));
+		composer.open(draftKey(user, conversation?.id ?? knownId));
 	}
 
 	const otherOf = (conversation) =>
@@ -133,11 +134,12 @@ export function createConversationView(stopped) {
 	}
 
 	return {
-		/** Show a chat. Its creator opens it. */
-		open(newChat, newUser) {
+		/** Show a chat, and its conversation's id if that is known. Its creator opens it. */
+		open(newChat, newUser, id) {
 			this.close();
 			chat = newChat;
 			user = newUser;
+			knownId = id;
 			unsubscribe = chat.subscribe(() => show(chat.getSnapshot()));
 			show(chat.getSnapshot());
 		},
@@ -146,6 +148,8 @@ export function createConversationView(stopped) {
 			unsubscribe = chat = null;
 			list.clear();
 			composer.clear();
+			connection.hide();
+			$("older").hidden = true;
 			$("report").close();
 		},
 		focus: composer.focus,

@@ -16,10 +16,17 @@ export function createHandoffNote() {
 		$("handoff").hidden = !text;
 	}
 
+	function close() {
+		unsubscribe?.();
+		shown = 0;
+		$("handoff").hidden = true;
+		setText($("handoff-text"), "");
+	}
+
 	return {
 		/** Show the note as soon as this chat is loaded: then the conversation is known to be the mentor's. */
 		open(chat, id) {
-			this.close();
+			close();
 			shown = id;
 			const check = () => {
 				if (shown !== id || !chat.getSnapshot().isLoaded) return;
@@ -29,12 +36,11 @@ export function createHandoffNote() {
 			unsubscribe = chat.subscribe(check);
 			check();
 		},
-		close() {
-			unsubscribe?.();
-			shown = 0;
-			$("handoff").hidden = true;
-			setText($("handoff-text"), "");
+		close,
+		/** Forget all notes, for the next user. */
+		forget() {
+			close();
+			notes.clear();
 		},
-		forget: () => notes.clear(),
 	};
 }

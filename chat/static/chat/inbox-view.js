@@ -3,7 +3,7 @@
 import { listUnsent } from "./client.js";
 import { createConnection } from "./connection.js";
 import { $, copyOf, nameOf, setAvatar, setMark, setText, tell, textOf, walk } from "./elements.js";
-import { durationOf, folded, gettext, momentOf, ngettext, number } from "./texts.js";
+import { durationSince, folded, gettext, momentOf, ngettext, number } from "./texts.js";
 
 const EXCERPT = 160; // characters; a row shows no more
 
@@ -75,7 +75,7 @@ export function createInboxView() {
 		$("longest").hidden = !longest;
 		if (!longest) return;
 		$("longest").href = `#/conversations/${longest.id}`;
-		const values = { name: nameOf(longest.student_profile), duration: durationOf(Date.now() - sinceOf(longest)) };
+		const values = { name: nameOf(longest.student_profile), duration: durationSince(sinceOf(longest)) };
 		setText($("longest"), gettext("Waiting longest: {name}, {duration}", values));
 	}
 
@@ -133,7 +133,7 @@ export function createInboxView() {
 	function chipOf(conversation) {
 		if (!conversation.is_active) return gettext("Closed");
 		if (!isWaiting(conversation)) return "";
-		return gettext("Waiting: {duration}", { duration: durationOf(Date.now() - sinceOf(conversation), "short") });
+		return gettext("Waiting: {duration}", { duration: durationSince(sinceOf(conversation), "short") });
 	}
 
 	return {
@@ -147,6 +147,7 @@ export function createInboxView() {
 		},
 		close() {
 			unsubscribe?.();
+			connection.hide();
 			inbox = null;
 			kept = null;
 			rows.clear();

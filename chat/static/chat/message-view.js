@@ -54,6 +54,7 @@ export function createMessageView({ retry, discard, edit, report }) {
 
 	/** Show this message; `before` is the view of the previous one. */
 	function update(message, before, isFirstNew) {
+		const hasFailed = message.state === "failed" && view.message && view.message.state !== "failed";
 		const isNew = message.content !== view.message?.content || message.is_erased !== view.message?.is_erased;
 		const isElsewhen = message.timestamp !== view.message?.timestamp;
 		view.message = message;
@@ -68,7 +69,10 @@ export function createMessageView({ retry, discard, edit, report }) {
 		setMark(bubble, message.state);
 		setText(part("author"), message.is_own_message ? gettext("You:") : `${nameOf(message.sender_profile)}:`);
 		failure.hidden = message.state !== "failed";
-		if (message.state === "failed") setText(part("why"), FAILURES[message.error]?.() ?? gettext("Not sent"));
+		if (message.state !== "failed") return;
+		const why = FAILURES[message.error]?.() ?? gettext("Not sent");
+		setText(part("why"), why);
+		if (hasFailed) announce(why);
 	}
 
 	function setContent(text) {

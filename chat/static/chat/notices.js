@@ -19,16 +19,20 @@ const countIcon = (count) =>
 		`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="9" fill="#b3261e"/><text x="16" y="24" font-family="sans-serif" font-size="${count < 100 ? 22 : 15}" font-weight="700" text-anchor="middle" fill="#fff">${count < 100 ? number(count) : `${number(99)}+`}</text></svg>`,
 	)}`;
 
-/** A short tone. */
+let audio = null; // one for all tones: browsers limit them
+let tone = null;
+
+/** A short tone. Until the user has touched the page, browsers hold it back: only the last one is played then. */
 function play() {
-	const audio = new AudioContext();
-	const tone = audio.createOscillator();
+	audio ??= new AudioContext();
+	audio.resume().catch(() => {});
+	tone?.disconnect();
+	tone = audio.createOscillator();
 	const volume = audio.createGain();
 	tone.frequency.value = 660; // Hz
 	volume.gain.setValueAtTime(0.15, audio.currentTime);
 	volume.gain.exponentialRampToValueAtTime(0.001, audio.currentTime + 0.4);
 	tone.connect(volume).connect(audio.destination);
-	tone.onended = () => audio.close();
 	tone.start();
 	tone.stop(audio.currentTime + 0.4);
 }
@@ -52,8 +56,8 @@ export function createNotices(api) {
 	const isOn = (choice) => $(`notice-${choice}`).checked;
 	const save = () => storage.set(key, CHOICES.filter(isOn).join(" "));
 
-	async function allow() {
-		const answer = await globalThis.Notification?.requestPermission();
+	/** Begin if the browser allows it, otherwise say why not. */
+	async function begin(answer) {
 		if (answer === "granted") return prepare();
 		$("notice-notify").checked = false;
 		let why = gettext("The browser does not allow it. You can allow it in the browser's settings for this page.");
@@ -97,7 +101,8 @@ export function createNotices(api) {
 	for (const choice of CHOICES)
 		$(`notice-${choice}`).addEventListener("change", async () => {
 			if (choice === "sound" && isOn(choice)) play(); // also lets the browser play it later
-			if (choice === "notify") await (isOn(choice) ? allow() : stopPushes());
+			if (choice === "notify")
+				await (isOn(choice) ? begin(await globalThis.Notification?.requestPermission()) : stopPushes());
 			$("notice-hide").disabled = !isOn("notify");
 			save();
 		});
@@ -120,8 +125,8 @@ export function createNotices(api) {
 
 	function tellOf(news) {
 		if (!document.hidden || news.id !== newest) return;
-		if (isOn("sound")) play();
 		if (isOn("notify") && globalThis.Notification?.permission === "granted") notify(news).catch(() => {});
+		if (isOn("sound")) play();
 	}
 
 	return {
@@ -129,10 +134,10 @@ export function createNotices(api) {
 			key = `notices:${user.id}`;
 			const chosen = storage.get(key).split(" ");
 			for (const choice of CHOICES) $(`notice-${choice}`).checked = chosen.includes(choice);
+			if (isOn("notify")) begin(globalThis.Notification?.permission); // which the user may have taken back
 			$("notice-hide").disabled = !isOn("notify");
 			$("notice-email").checked = user.notify_email;
 			$("notice-email").closest("p").hidden = !user.profile;
-			if (isOn("notify")) prepare();
 		},
 		/** `news` is the newest unread message: `{id, name, text, hash}`, or null. */
 		show(count, news) {

@@ -2,8 +2,8 @@
  * The page at `/`: who is signed in, and which screen is shown.
  *
  *     page.js                 sign-in.js | sign-out.js, menu.js, notices.js | inbox-view.js | conversation-view.js
- *     former.js               a student's former mentors, in the menu
- *     handoff-note.js         what a mentor was told about a student
+ *     former.js               a student's former mentors, in the menu; loaded for students
+ *     handoff-note.js         what a mentor was told about a student; loaded for mentors
  *     conversation-view.js    message-list.js > scroll-place.js, message-view.js > links.js; composer.js
  *     beside it               message-keys.js; waiting-note.js
  *     all of them             connection.js, announcer.js, elements.js, texts.js; client.js has the messages
@@ -15,8 +15,6 @@
 import { createApi, createChat, createFormerChat, createInbox } from "./client.js";
 import { createConversationView } from "./conversation-view.js";
 import { $, nameOf, setAvatar, setText, textOf } from "./elements.js";
-import { createFormer } from "./former.js";
-import { createHandoffNote } from "./handoff-note.js";
 import { createInboxView } from "./inbox-view.js";
 import { createMenu } from "./menu.js";
 import { createNotices } from "./notices.js";
@@ -34,6 +32,8 @@ const signOut = createSignOut(api, {
 	who: () => ({ user, chats: [...chats.values()] }),
 	leaving: (isUnderWay) => {
 		isLeaving = isUnderWay;
+		if (!isUnderWay && user && hasStopped) stopped("signed_out");
+		hasStopped = false;
 	},
 	left: leave,
 	stay: () => menu.close(),
@@ -46,13 +46,14 @@ const waitingNote = createWaitingNote(
 	(id) => inbox.done(id),
 	() => view.focus(),
 );
-const handoffNote = createHandoffNote();
-const former = createFormer(() => location.hash.startsWith("#/former/") && route());
+let handoffNote = null; // these two once they are loaded; the page works without them
+let former = null;
 const chats = new Map(); // conversation id -> chat; a student's only chat has the key 0
 let user = null;
 let inbox = null;
 let openId = null; // the id of the conversation that is shown
-let isLeaving = false;
+let isLeaving = false; // the user is signing out
+let hasStopped = false; // meanwhile the server ended a connection
 
 const isMentor = () => MENTORS.includes(user.profile?.role);
 const isStudent = () => user.profile?.role === "STUDENT";
@@ -76,8 +77,21 @@ function enter(newUser) {
 	$("conversation-menu").hidden = isMentor();
 	notices.open(user);
 	if (isMentor()) openInbox();
-	if (isStudent()) former.open();
+	if (isMentor()) openNotes().catch(() => {});
+	if (isStudent()) openFormer().catch(() => {});
 	route();
+}
+
+async function openNotes() {
+	const { createHandoffNote } = await import("./handoff-note.js");
+	handoffNote ??= createHandoffNote();
+	if (user && isMentor() && openId) handoffNote.open(chats.get(openId), openId);
+}
+
+async function openFormer() {
+	const { createFormer } = await import("./former.js");
+	former ??= createFormer(() => location.hash.startsWith("#/former/") && route());
+	if (user) former.open();
 }
 
 /** Close everything of the user who was signed in, and show the sign-in. */
@@ -85,9 +99,8 @@ function leave(notice) {
 	if (user) {
 		view.close();
 		inboxView.close();
-		former.close();
-		handoffNote.close();
-		handoffNote.forget();
+		former?.close();
+		handoffNote?.forget();
 		for (const store of [...chats.values(), inbox]) store?.close();
 		chats.clear();
 		user = inbox = openId = null;
@@ -142,10 +155,10 @@ function route() {
 	if (!user) return;
 	const id = isMentor()
 		? Number(location.hash.match(/^#\/conversations\/(\d+)$/)?.[1] ?? 0)
-		: former.idIn(location.hash);
+		: (former?.idIn(location.hash) ?? 0);
 	const before = openId;
 	menu.close();
-	handoffNote.close();
+	handoffNote?.close();
 	$("back").hidden = !isMentor() && !id;
 	rest();
 	inboxView.mark(id);
@@ -172,8 +185,8 @@ function openChat(id) {
 	}
 	showScreen("conversation");
 	chats.get(id).open(); // before it is shown: a student's own may have stopped, and the view shows why
-	view.open(chats.get(id), user);
-	if (isMentor()) handoffNote.open(chats.get(id), id);
+	view.open(chats.get(id), user, id);
+	if (isMentor()) handoffNote?.open(chats.get(id), id);
 	showWaiting();
 	view.focus();
 }
@@ -204,12 +217,14 @@ function rest() {
 
 /** Show why there is no conversation. */
 function explain(heading, text, canCheck = false) {
+	const hadFocus = $("conversation").contains(document.activeElement);
 	showScreen("nothing");
 	setText($("nothing-title"), heading);
 	setText($("nothing-text"), text);
 	$("nothing-back").hidden = !isMentor() || !location.hash.startsWith("#/conv");
 	$("nothing-menu").hidden = isMentor();
 	$("check-again").hidden = !canCheck;
+	if (hadFocus) $("nothing-title").focus();
 }
 
 function showScreen(name) {
@@ -222,6 +237,7 @@ function showScreen(name) {
 
 function stopped(reason) {
 	if (reason === "signed_out") {
+		hasStopped = isLeaving;
 		if (isLeaving) return;
 		leave();
 		start(gettext("You were signed out.")); // another user may have signed in, in another tab
@@ -232,11 +248,6 @@ function stopped(reason) {
 	}
 }
 
-$("show-password").addEventListener("click", ({ currentTarget: button }) => {
-	const isShown = $("password").type === "password";
-	$("password").type = isShown ? "text" : "password";
-	button.setAttribute("aria-pressed", String(isShown));
-});
 for (const button of document.querySelectorAll(".switch-language"))
 	button.addEventListener("click", () => switchLanguage(button.dataset.language));
 $("check-again").addEventListener("click", route);
@@ -247,7 +258,8 @@ for (const link of document.querySelectorAll(".skip"))
 		(target.querySelector("a") ?? target).focus();
 	});
 $("conversations").addEventListener("click", (event) => {
-	if (event.target.closest("a")) cameFromList = true;
+	const link = event.target.closest("a");
+	if (link) cameFromList = link.hash !== location.hash;
 });
 $("back").addEventListener("click", (event) => {
 	if (!history.state?.isFromList) return;

@@ -67,6 +67,7 @@ export function createSignIn(api, signedIn) {
 		try {
 			const user = await api.login(username, password);
 			form.reset();
+			showPassword(false);
 			tell("");
 			signedIn(user);
 		} catch (error) {
@@ -83,6 +84,12 @@ export function createSignIn(api, signedIn) {
 		for (const field of fields) field.setAttribute("aria-invalid", String(Boolean(error)));
 	}
 
+	function showPassword(isShown) {
+		fields[1].type = isShown ? "text" : "password";
+		$("show-password").setAttribute("aria-pressed", String(isShown));
+	}
+
+	$("show-password").addEventListener("click", () => showPassword(fields[1].type === "password"));
 	form.addEventListener("submit", (event) => {
 		event.preventDefault();
 		const missing = fields.find((field) => !field.value);
@@ -99,6 +106,7 @@ export function createSignIn(api, signedIn) {
 			$("sign-in").hidden = false;
 			setText($("sign-in-notice"), notice);
 			tell("");
+			showPassword(false);
 			fields[0].focus();
 		},
 		hide() {

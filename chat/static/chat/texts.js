@@ -1,4 +1,6 @@
-/** The page's texts, numbers and times, in the user's language. */
+/** The page's texts, numbers and times, in the user's language; how long ago something was is by the server's clock. */
+
+import { serverNow } from "./client.js";
 
 const { language, catalogue } = JSON.parse(document.getElementById("texts").textContent);
 
@@ -59,7 +61,7 @@ export const timeOf = (date) => times.format(date);
 /** How many midnights ago, in local time. */
 function daysAgo(date) {
 	const midnight = (at) => new Date(at.getFullYear(), at.getMonth(), at.getDate());
-	return Math.round((midnight(new Date()) - midnight(date)) / DAY);
+	return Math.round((midnight(new Date(serverNow())) - midnight(date)) / DAY);
 }
 
 function capitalized(text) {
@@ -70,7 +72,7 @@ function capitalized(text) {
 export function dayOf(date) {
 	const ago = daysAgo(date);
 	if (ago === 0 || ago === 1) return capitalized(relative.format(-ago, "day"));
-	return (date.getFullYear() === new Date().getFullYear() ? days : daysOfYears).format(date);
+	return (date.getFullYear() === new Date(serverNow()).getFullYear() ? days : daysOfYears).format(date);
 }
 
 /** A short date: 14:05, Yesterday, Thursday or 03/05/26. */
@@ -83,8 +85,9 @@ export function momentOf(date) {
 
 const UNITS = Object.entries({ year: 365 * DAY, month: 30 * DAY, day: DAY, hour: DAY / 24, minute: DAY / 1440 });
 
-/** 5 minutes, 3 hours, 2 days, 4 months or 1 year: in the largest unit that fits, at least one minute. */
-export function durationOf(milliseconds, unitDisplay = "long") {
+/** 5 minutes, 3 hours, 2 days, 4 months or 1 year since a time: in the largest unit that fits, at least one minute. */
+export function durationSince(time, unitDisplay = "long") {
+	const milliseconds = serverNow() - time;
 	const [unit, length] = UNITS.find(([, length]) => length <= milliseconds) ?? UNITS.at(-1);
 	const value = Math.max(1, milliseconds / length);
 	return new Intl.NumberFormat(locale, { style: "unit", unit, unitDisplay }).format(Math.floor(value));

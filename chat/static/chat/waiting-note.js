@@ -1,7 +1,7 @@
 /** Above a mentor's composer: since when the student has waited, and the button that says that no reply is needed. */
 
 import { $, setText } from "./elements.js";
-import { durationOf, gettext } from "./texts.js";
+import { durationSince, gettext } from "./texts.js";
 
 /** Calls `finish` with the id of the conversation; it must return a promise. Calls `finished` when that is done. */
 export function createWaitingNote(finish, finished) {
@@ -32,7 +32,7 @@ export function createWaitingNote(finish, finished) {
 		const since = conversation?.waiting_since;
 		$("waiting").hidden = !since;
 		if (!since) return;
-		const duration = durationOf(Date.now() - Date.parse(since));
+		const duration = durationSince(Date.parse(since));
 		const hasFailed = failedId === conversation.id;
 		setText($("waiting-text"), gettext("Waiting: {duration}", { duration }));
 		setText($("waiting-error"), hasFailed ? gettext("That did not work. Try again.") : "");

@@ -2,7 +2,8 @@
 
 import { useRef } from "react";
 import { backend, useChat } from "@/lib/chat";
-import type { ChatSnapshot, Me } from "@/lib/qader/client";
+import { type ChatSnapshot, draftKey, type Me } from "@/lib/qader/client";
+import { closedInWords, sendingInWords } from "@/lib/words";
 import { Composer } from "./composer";
 import { Connection } from "./connection";
 import { Message } from "./message";
@@ -12,6 +13,7 @@ export function Conversation({ user, conversationId }: { user: Me; conversationI
 	const chat = useChat({ ...backend, user, conversationId });
 	const { conversation, messages, hasOlder, isLoadingOlder, isLoaded } = chat;
 	const scroller = useRef<HTMLDivElement>(null);
+	const closed = closedInWords(chat.user ?? user, conversation);
 	const other = conversationId ? conversation?.student_profile : conversation?.teacher_profile;
 
 	function send(text: string): boolean {
@@ -45,10 +47,15 @@ export function Conversation({ user, conversationId }: { user: Me; conversationI
 					</button>
 				)}
 			</div>
-			{conversation?.is_active === false ? (
-				<p className="hint">This conversation has ended: it can be read, and not be written to.</p>
+			{closed ? (
+				<p className="hint">{closed}</p>
 			) : (
-				<Composer onSend={send} onTyping={chat.setTyping} />
+				<Composer
+					draft={draftKey(user, conversationId ?? 0)} // 0: a student has only one
+					note={sendingInWords(chat)}
+					onSend={send}
+					onTyping={chat.setTyping}
+				/>
 			)}
 		</main>
 	);

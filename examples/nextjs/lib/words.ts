@@ -1,4 +1,4 @@
-import type { ApiError, ConnectionSnapshot, Reason, SendError } from "./qader/client";
+import type { ApiError, ChatSnapshot, ConnectionSnapshot, Conversation, Me, Reason, SendError } from "./qader/client";
 
 /** The texts that users read. Those of the backend are English and are not shown. */
 
@@ -26,6 +26,19 @@ export function connectionInWords({ status, reason }: ConnectionSnapshot): strin
 	if (status === "open") return "Connected";
 	if (status === "stopped" || status === "polling") return reasons[reason ?? "closed"];
 	return reason ? `${reasons[reason]} Connecting…` : "Connecting…";
+}
+
+/** Why nothing can be written; an empty text if something can. */
+export function closedInWords(user: Me, conversation: Conversation | null): string {
+	if (user.is_locked) return "Your account is locked: you can read, and not write.";
+	if (conversation?.is_active === false) return "This conversation has ended: it can be read, and not be written to.";
+	return conversation?.is_locked ? "This conversation is locked: it can be read, and not be written to." : "";
+}
+
+/** What there is to say about messages that are not sent yet. */
+export function sendingInWords({ isKept, delay }: ChatSnapshot): string {
+	if (!isKept) return "Your browser cannot keep what is not sent yet. Leave this page open.";
+	return delay ? "Sending goes on in a moment." : "";
 }
 
 export const sendErrorInWords = (error: SendError): string => `Not sent. ${sendErrors[error]}`;

@@ -106,6 +106,11 @@ function forgetOthers(storage, user, isSignIn) {
 
 // --- REST
 
+let ahead = 0; // the server's clock, in milliseconds before this one's
+
+/** The time by the server's clock: a phone's may be hours off. */
+export const serverNow = () => Date.now() + ahead;
+
 /** A failed request; `status` is 0 if there was no answer. */
 export class ApiError extends Error {
 	constructor(status, body, retryAfter = null) {
@@ -157,6 +162,7 @@ export function createApi(options = {}) {
 			throw new ApiError(0);
 		});
 		const body = tried(() => JSON.parse(text));
+		ahead = Date.parse(response.headers.get("Date")) - Date.now() || ahead;
 		if (response.ok && (body || response.status === 204)) return body;
 		const status = response.ok ? 0 : response.status; // success without JSON is a proxy's page
 		throw new ApiError(status, body, Number(response.headers.get("Retry-After")) || null);
@@ -177,17 +183,16 @@ export function createApi(options = {}) {
 	}
 
 	async function logout() {
-		try {
-			await post("auth/logout/");
-		} catch (error) {
-			if (error.status === 401) forgetOthers(storage, null, true);
-			throw error;
-		}
+		await post("auth/logout/").catch(async (error) => {
+			const { status } = await me().catch((failure) => failure);
+			if (error.status !== 401 && status !== 401) throw error; // otherwise it is over, only the answer was lost
+		});
 		forgetOthers(storage, null, true);
 	}
 
 	const get = (path) => request(path);
-	return { get, post: (path, body) => post(path, body), send, login, logout, me: () => get("auth/me/") };
+	const me = () => get("auth/me/");
+	return { get, post: (path, body) => post(path, body), send, login, logout, me };
 }
 
 const FORMER = "chat/my-conversation/former/";
@@ -290,7 +295,7 @@ function createLine(env, store, options) {
 	let socket = null;
 	let opened = false; // the socket has said something
 	let standsIn = false; // REST is used in its place
-	let asked, flooded, isOffline;
+	let isProven, flooded, isOffline;
 	let listening = null;
 	let turn = 0; // changes with what feeds the snapshot
 	let tries = 0;
@@ -329,21 +334,34 @@ function createLine(env, store, options) {
 		flooded = false;
 		set({ retryAt: null });
 		if (!standsIn && !isOffline) set({ status: "connecting" });
-		asked = !sure;
+		isProven = false;
 		if (sure) return connect();
 		wait(() => set({ reason: isOffline ? "offline" : "unavailable" }), PATIENCE); // it may take long to fail
 		ask(connect);
 	}
 
-	function ask(then) {
-		asked = true;
-		request(identify(), (found) => {
+	/** Ask who is signed in, and for `more` beside it. */
+	function ask(then, more) {
+		request(Promise.all([identify(), more]), ([found, answer]) => {
 			const { user } = getSnapshot();
 			if (user && user.id !== found.user.id) return stop("signed_out"); // somebody else signed in
 			sure = true;
 			set(found);
-			then();
+			prove();
+			then(answer);
 		});
+	}
+
+	/** It is this user's session: a tab that wakes up may be in another one's. */
+	function prove() {
+		isProven = true;
+		forgetOthers(env.storage, getSnapshot().user);
+	}
+
+	/** As `request`, for an answer that does not say whose it is. */
+	function requestMine(promise, use) {
+		if (isProven) request(promise, use);
+		else ask(use, promise);
 	}
 
 	function connect() {
@@ -351,7 +369,6 @@ function createLine(env, store, options) {
 		try {
 			const url = new URL(`/ws/chat/${address()}`, socketOrigin(env));
 			url.protocol = url.protocol.replace("http", "ws");
-			forgetOthers(env.storage, getSnapshot().user);
 			socket = new env.WebSocket(url.href);
 		} catch (error) {
 			report(error); // a wrong address, or a browser that forbids it
@@ -387,7 +404,6 @@ function createLine(env, store, options) {
 
 	/** Give up what feeds the snapshot now. */
 	function drop(code = 1006) {
-		if (Date.now() - readyAt >= STABLE) tries = 0;
 		leave(code);
 		sure = code !== 4403 && code !== 4404;
 		flooded = code === 4429;
@@ -416,7 +432,7 @@ function createLine(env, store, options) {
 			diagnose(env).catch(report);
 			poll();
 		};
-		if (asked) begin();
+		if (isProven) begin();
 		else ask(begin);
 	}
 
@@ -450,6 +466,7 @@ function createLine(env, store, options) {
 	function leave(code) {
 		turn += 1;
 		standsIn = false;
+		if (Date.now() - readyAt >= STABLE) tries = 0;
 		readyAt = Infinity;
 		pollTimer();
 		hangUp();
@@ -503,7 +520,7 @@ function createLine(env, store, options) {
 	}
 
 	const common = { subscribe, getSnapshot, open: to(open), close: to(() => stop("closed")) };
-	return { common, neighbour, request, ready, send, drop, failed, soon };
+	return { common, neighbour, request, requestMine, prove, ready, send, drop, failed, soon };
 }
 
 const socketOrigin = ({ socketUrl, baseUrl }) => socketUrl || baseUrl || location.href;
@@ -516,7 +533,8 @@ async function diagnose(env) {
 	if (diagnosed.has(origin)) return;
 	diagnosed.add(origin);
 	const url = `${origin}/api/v1/auth/me/`;
-	const ask = (init) => env.fetch(url, { credentials: "include", ...init }).catch(() => null);
+	const { fetch } = env; // as a method, the browser's own refuses to be called
+	const ask = (init) => fetch(url, { credentials: "include", ...init }).catch(() => null);
 	const isElsewhere = origin !== new URL(env.baseUrl || location.href).origin;
 	const answer = isElsewhere && (await ask());
 	const say = (text) => console.error(`Chat: no WebSocket to ${origin}. ${text}`);
@@ -536,7 +554,7 @@ async function diagnose(env) {
 
 /**
  * Unacknowledged messages: `{clientId, content, at, after, to, error, due}`, each in its own storage item: tabs do not
- * overwrite each other's.
+ * overwrite each other's. `after` is the newest message at the first try, without which the server cannot have it.
  */
 function createOutbox(storage, me) {
 	const entries = new Map();
@@ -560,7 +578,7 @@ function createOutbox(storage, me) {
 		write(storage, prefix + clientId, "", me());
 	}
 
-	function read(entry, due) {
+	function read(entry, due = entries.get(entry?.clientId)?.due) {
 		if (entry?.at > 0 && typeof entry.content === "string") entries.set(entry.clientId, { ...entry, due });
 	}
 
@@ -569,12 +587,14 @@ function createOutbox(storage, me) {
 	 * returns; so do the items for whose key `adopts` is true.
 	 */
 	function open(newPrefix, errorOf, adopts) {
-		if (prefix === newPrefix) return;
-		const before = inOrder().map((entry) => [prefix + entry.clientId, entry]);
+		const before = prefix === newPrefix ? [] : inOrder().map((entry) => [prefix + entry.clientId, entry]);
 		for (const [, { clientId }] of before) remove(clientId);
 		prefix = newPrefix;
-		for (const key of keysOf(storage)) {
-			if (key.startsWith(prefix)) read(parsed(storage, key));
+		const keys = keysOf(storage);
+		// Sent or discarded by another tab while the chat was closed.
+		for (const id of entries.keys()) if (!loose.has(id) && !keys.includes(prefix + id)) entries.delete(id);
+		for (const key of keys) {
+			if (owns(key)) read(parsed(storage, key));
 			else if (adopts(key)) {
 				const entry = parsed(storage, key);
 				if (entry?.at > 0) before.push([key, entry]);
@@ -585,7 +605,7 @@ function createOutbox(storage, me) {
 	}
 
 	function changed({ key, newValue }) {
-		if (!prefix || !key?.startsWith(prefix)) return false;
+		if (!owns(key)) return false;
 		const entry = entries.get(key.slice(prefix.length));
 		if (newValue)
 			read(
@@ -596,7 +616,7 @@ function createOutbox(storage, me) {
 		return true;
 	}
 
-	const owns = (key) => Boolean(prefix) && key.startsWith(prefix);
+	const owns = (key) => Boolean(prefix && key?.startsWith(prefix));
 	return { open, put, add, remove, changed, owns, inOrder, get: (id) => entries.get(id), isKept: () => !loose.size };
 }
 
@@ -620,8 +640,8 @@ export const readDraft = (key, options) => tried(() => surroundings(options).sto
 
 export const keepDraft = (key, text, options) => write(surroundings(options).storage, key, text);
 
-/** Sends over REST what is kept for conversations without an open chat; `isMentor` and `has` tell which there are. */
-function createCourier({ storage }, { getSnapshot, from }, api, { isMentor, has, failed }) {
+/** Sends over REST what is kept for conversations without an open chat; `isMentor` and `find` tell which there are. */
+function createCourier({ storage }, { getSnapshot, from }, api, { isMentor, find, failed }) {
 	const timer = createTimer();
 	let isBusy = false;
 	let tries = 0;
@@ -636,8 +656,9 @@ function createCourier({ storage }, { getSnapshot, from }, api, { isMentor, has,
 		isBusy = true;
 		try {
 			for (const entry of listKept(storage, user)) {
-				if (entry.error || !has(entry.conversationId)) continue;
-				if (isDue(entry)) await post(entry);
+				const conversation = find(entry.conversationId);
+				if (entry.error || !conversation || !parsed(storage, entry.key)) continue; // gone meanwhile
+				if (isDue(entry)) await post({ after: conversation.last_message?.id ?? 0, ...entry });
 				else later(ELSEWHERE);
 			}
 			tries = 0;
@@ -651,6 +672,7 @@ function createCourier({ storage }, { getSnapshot, from }, api, { isMentor, has,
 	}
 
 	async function post({ key, conversationId, ...entry }) {
+		write(storage, key, JSON.stringify(entry));
 		try {
 			await postMessage(api, isMentor(), conversationId, entry);
 			write(storage, key, "");
@@ -691,7 +713,8 @@ export function createChat(options = {}) {
 	const parts = { identify, address, onFrame, lost, awake: mark, leaving, stored, owns: outbox.owns, gone, poll, sure };
 	const line = createLine(env, store, parts);
 	let entered; // id of the conversation
-	let messages = []; // the server's, in order, without gaps
+	let messages = []; // the server's, in order
+	let through; // up to this id there are no gaps: after it, only answers to own sends over REST
 	let after; // what the socket resumes after
 	let early = null; // frames from before the history
 	let readUpTo; // the last own and received id that is read
@@ -717,10 +740,10 @@ export function createChat(options = {}) {
 		line.common.open();
 	}
 
-	/** Resume after the last message (0: none), after a reload after that before the outbox. */
+	/** Resume where a gap may begin (0: at the beginning), after a reload where the outbox was tried first. */
 	function address() {
 		if (entered !== getSnapshot().conversation.id) enter();
-		after = lastOf(messages)?.id ?? (getSnapshot().isLoaded ? 0 : outbox.inOrder()[0]?.after);
+		after = getSnapshot().isLoaded ? through : outbox.inOrder()[0]?.after;
 		return `${socketPath}?mark_read=false&events=1${presence ? "&presence=1" : ""}${after >= 0 ? `&after=${after}` : ""}`;
 	}
 
@@ -728,7 +751,7 @@ export function createChat(options = {}) {
 		entered = getSnapshot().conversation.id;
 		messages = [];
 		readUpTo = { own: 0, received: 0 };
-		seen = 0;
+		seen = through = 0;
 		place();
 		show({ isLoaded: false, hasOlder: false });
 	}
@@ -773,9 +796,9 @@ export function createChat(options = {}) {
 
 	function established({ conversation_id }) {
 		early = [];
-		if (conversation_id !== `${entered}`)
-			line.drop(4403); // another mentor since `identify`
-		else if (!(after >= 0)) load();
+		if (conversation_id !== `${entered}`) return line.drop(4403); // another mentor or user since `identify`
+		line.prove();
+		if (!(after >= 0)) load();
 	}
 
 	function resumed({ recovered, read_up_to }) {
@@ -808,14 +831,16 @@ export function createChat(options = {}) {
 		return { results, previous };
 	}
 
-	/** Fetch the newest messages; frames wait. If there is a gap before them, they replace the list. */
-	function load(limit = messages.length ? NEWEST : page) {
+	/** Fetch the newest messages; frames wait. If there is a gap before them, they replace what is older. */
+	function load(limit = through ? NEWEST : page) {
 		line.request(limit < page ? history(limit) : unread(limit), ({ results, previous }) => {
-			const isGap = messages.length > 0 && !(results[0]?.id <= lastOf(messages).id);
-			if (isGap && limit < page) return load(page);
-			const isNew = isGap || !messages.length;
-			if (isNew) messages = [];
-			ready({ isLoaded: true, ...(isNew && { hasOlder: previous !== null }) }, results);
+			const isNew = !(results[0]?.id <= through);
+			if (isNew && through && limit < page) return load(page);
+			if (isNew) {
+				messages = messages.filter(({ id }) => id > through && !(id < results[0]?.id)); // sent meanwhile
+				show({ hasOlder: previous !== null }, results, 0);
+			}
+			ready({ isLoaded: true }, results);
 		});
 	}
 
@@ -830,14 +855,19 @@ export function createChat(options = {}) {
 			});
 	}
 
-	function ready(changes, news) {
+	function ready(changes, news = []) {
 		const frames = early ?? [];
-		const newest = lastOf(messages)?.id;
+		const before = through;
 		early = null;
+		reach(lastOf(news));
 		apply(frames, changes, news);
-		line.ready(lastOf(messages)?.id !== newest);
+		line.ready(through !== before);
 		pump();
 		mark();
+	}
+
+	function reach(message) {
+		if (message?.id > through) through = message.id;
 	}
 
 	function apply(frames, changes, news = []) {
@@ -848,6 +878,7 @@ export function createChat(options = {}) {
 			}
 			const whose = reader === getSnapshot().user.id ? "received" : "own";
 			readUpTo[whose] = Math.max(readUpTo[whose], ...message_ids);
+			if (type === "new_message") reach(message);
 			if (message) news.push({ ...message, clientId });
 			if (message?.is_own_message === false) showTyping();
 			if (clientId) outbox.remove(clientId);
@@ -906,11 +937,11 @@ export function createChat(options = {}) {
 		return isKnown ? known : dress({ ...message, is_read, clientId }, known?.key ?? clientId ?? `${id}`);
 	}
 
-	/** REST does not name client ids: an entry whose text came with the history is not shown again until it is answered. */
+	/** REST does not name client ids: a tried entry whose text came with the history is not shown again until answered. */
 	function unanswered() {
 		const entries = outbox.inOrder();
 		const nameless = entries.length ? messages.filter((message) => message.is_own_message && !message.clientId) : [];
-		return entries.filter(({ content, after = 0, error }) => {
+		return entries.filter(({ content, after, error }) => {
 			const index = nameless.findIndex((message) => !error && message.id > after && message.content === content);
 			if (index >= 0) nameless.splice(index, 1);
 			return index < 0;
@@ -919,7 +950,7 @@ export function createChat(options = {}) {
 
 	function pending({ clientId, content, at, error = null }) {
 		const { id: sender, profile: sender_profile } = getSnapshot().user ?? {};
-		const timestamp = new Date(at).toISOString();
+		const timestamp = new Date(at + ahead).toISOString();
 		const flags = { is_read: false, is_own_message: true, is_erased: false };
 		const message = { id: null, sender, sender_profile, content, timestamp, ...flags };
 		return { ...message, clientId, key: clientId, state: error ? "failed" : "sending", error };
@@ -945,13 +976,13 @@ export function createChat(options = {}) {
 		const clientId = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`; // missing over http
 		typedAt = 0;
 		if (!entered) place();
-		add({ clientId, content: text, after: lastOf(messages)?.id, to: getSnapshot().user?.mentor?.user_id });
+		add({ clientId, content: text, to: getSnapshot().user?.mentor?.user_id });
 		return clientId;
 	}
 
 	function retry(clientId) {
 		const entry = outbox.get(clientId);
-		if (entry?.error) add({ ...entry, error: null });
+		if (entry?.error) add({ ...entry, error: null, after: undefined });
 	}
 
 	function add(entry) {
@@ -972,6 +1003,7 @@ export function createChat(options = {}) {
 		const next = outbox.inOrder().find(({ error, due }) => !error && !(due > Date.now()));
 		if (!next) return;
 		underWay = next.clientId;
+		if (!(next.after >= 0)) outbox.put({ ...next, after: lastOf(messages)?.id ?? 0 });
 		if (status === "polling") return post(next);
 		line.send({ message: next.content, client_id: underWay });
 		waitForAnswer(() => line.drop(), DEAD);
@@ -1177,8 +1209,8 @@ export function createInbox(options = {}) {
 	const identify = async () => ({ user: await api.me() });
 	const parts = { identify, address: () => "inbox/", onFrame, stored, gone: "no_mentor", poll: load, sure: user };
 	const line = createLine(env, store, parts);
-	const has = (id) => getSnapshot().conversations.some((one) => one.id === id);
-	const courier = createCourier(env, store, api, { isMentor, has, failed: line.failed });
+	const find = (id) => getSnapshot().conversations.find((one) => one.id === id);
+	const courier = createCourier(env, store, api, { isMentor, find, failed: line.failed });
 	const keptTimer = createTimer();
 	let early = null; // updates from before the list
 
@@ -1201,7 +1233,7 @@ export function createInbox(options = {}) {
 
 	function load() {
 		early = [];
-		line.request(listConversations(api, isMentor()), (listed) => {
+		line.requestMine(listConversations(api, isMentor()), (listed) => {
 			const before = newest();
 			show([...listed, ...early], []);
 			early = null;
@@ -1225,8 +1257,8 @@ export function createInbox(options = {}) {
 	/** Nobody waits there until the student writes again. A newer state may have come before the answer. */
 	async function done(id) {
 		const answer = await api.post(`chat/conversations/${id}/done/`);
-		const { isLoaded, conversations } = getSnapshot();
-		const known = conversations.find((one) => one.id === answer.id);
+		const { isLoaded } = getSnapshot();
+		const known = find(answer.id);
 		if (isLoaded && !(known?.updated_at > answer.updated_at)) show([answer]);
 	}
 
