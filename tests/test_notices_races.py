@@ -20,6 +20,12 @@ UNREAD = {"name": "Teacher", "count": 1}
 pytestmark = pytest.mark.usefixtures("notices_on")
 
 
+@pytest.fixture
+def people(live_people: People) -> People:
+    """What the writer stores is committed, and it sees only what is."""
+    return live_people
+
+
 def test_of_two_that_have_seen_the_same_one_sends(people: People, service: PushService) -> None:
     subscribe(people.teacher, Browser("laptop"))
     store([entry(people.conversation, people.student, "one")])
