@@ -93,9 +93,11 @@ async def _take(sql: str) -> "LoopConnection":
 
 def _take_idle() -> "LoopConnection | None":
     while _idle:
-        if (taken := _idle.pop()).can_be_trusted:
+        taken = _idle.pop()
+        is_usable = taken.can_be_trusted
+        if is_usable and time.monotonic() - taken.taken_at < MAX_AGE_SECONDS:
             return taken
-        taken.give_back(is_usable=False)
+        taken.give_back(is_usable)  # the pool replaces one that is too old
     return None
 
 
@@ -120,7 +122,7 @@ class LoopConnection:
     """A connection taken from the pool; to be created in a thread, since that may have to wait for the database."""
 
     def __init__(self) -> None:
-        self._taken_at = time.monotonic()
+        self.taken_at = time.monotonic()
         self._django = connection.copy()
         self._django.ensure_connection()
         self.wrap_database_errors = self._django.wrap_database_errors
@@ -154,9 +156,8 @@ class LoopConnection:
 
     @property
     def can_be_trusted(self) -> bool:
-        """Whether the database has neither said goodbye nor failed since it was taken, not too long ago."""
-        is_young = time.monotonic() - self._taken_at < MAX_AGE_SECONDS
-        return is_young and not self._poll.poll(0) and not was_distrusted_since(self._taken_at)
+        """Whether the database has neither said goodbye nor failed since it was taken."""
+        return not self._poll.poll(0) and not was_distrusted_since(self.taken_at)
 
     def give_back(self, is_usable: bool) -> None:
         """Give it back to the pool, which replaces one that is not usable."""
