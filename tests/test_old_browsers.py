@@ -17,15 +17,9 @@ KNOWN = "--supported:regexp-unicode-property-escapes=true"
 
 def printed(files: Sequence[Path], target: str, folder: Path) -> dict[str, str]:
     """Return each file as esbuild prints it for these browsers."""
-    command: list[str | Path] = [
-        node(),
-        installed() / "esbuild/bin/esbuild",
-        *files,
-        f"--target={target}",
-        KNOWN,
-        f"--outdir={folder}",
-    ]
-    subprocess.run([*command, "--outbase=.", "--log-level=warning"], check=True, timeout=60)
+    program, names = str(installed() / "esbuild/bin/esbuild"), [str(path) for path in files]
+    command = [node(), program, *names, f"--target={target}", KNOWN, f"--outdir={folder}", "--outbase=."]
+    subprocess.run([*command, "--log-level=warning"], check=True, timeout=60)
     return {str(path): (folder / path).read_text() for path in files}
 
 
