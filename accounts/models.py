@@ -1,5 +1,6 @@
 """Users, and their profiles with a role and, for a student, a mentor."""
 
+import re
 from typing import Any
 
 from django.contrib.auth.models import AbstractUser
@@ -8,7 +9,7 @@ from django.db import models, transaction
 from django.db.models import F, Q
 from django.utils.translation import gettext_lazy as _
 
-from accounts.names import normal_name
+from accounts.names import folded_name, normal_name
 
 
 class RoleChoices(models.TextChoices):
@@ -32,6 +33,7 @@ MENTOR_ROLES = (RoleChoices.TEACHER, RoleChoices.TRAINER)
 
 # The user name that is left of a person who is erased.
 ERASED_NAME = "erased-{}"
+KEPT_NAMES = re.compile(r"erased-\d+")
 
 
 def is_erased(user_id: int, username: str) -> bool:
@@ -46,6 +48,13 @@ class User(AbstractUser):
     def normalize_username(cls, username: str) -> str:
         """Return the name as it is stored, by `create_user` and by forms."""
         return normal_name(username)
+
+    def clean(self) -> None:
+        """Refuse a new name that is kept for people who are erased."""
+        super().clean()
+        is_kept = KEPT_NAMES.fullmatch(folded_name(self.username))
+        if is_kept and not User.objects.filter(pk=self.pk, username=self.username).exists():
+            raise ValidationError({"username": _("This name is kept for people who are erased.")})
 
     @property
     def erased_name(self) -> str:

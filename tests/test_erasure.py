@@ -17,6 +17,7 @@ import pytest
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
+from django.core.exceptions import ValidationError
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.db.backends.utils import CursorWrapper
@@ -28,9 +29,10 @@ from chat.errors import ClientError
 from chat.live import presence
 from chat.live.conversation_feed import ConversationFeed
 from chat.live.healing import healing
-from chat.models import Conversation, LastSeen, Message, Report, ReportedMessage
+from chat.models import Assignment, Conversation, HandoffNote, LastSeen, Message, Report, ReportedMessage
 from chat.moderation import erasure
 from chat.moderation.erasure import erase_person
+from chat.moderation.reassignment import reassign_mentor
 from chat.moderation.reports import report_message
 from chat.store.drafts import Sent
 from chat.store.notice_times import recompute_notice_times
@@ -205,6 +207,40 @@ def test_people_without_a_profile_or_messages_are_erased_too(people: People) -> 
         erase(person)
         assert User.objects.get(pk=person.pk).username == f"erased-{person.pk}"
     assert not User.objects.get(pk=people.admin.pk).is_superuser
+
+
+def test_hand_off_notes_about_an_erased_student_are_gone_and_others_stay(people: People) -> None:
+    for student in (people.student, people.other_student):
+        for mentor in (None, people.trainer.profile, people.teacher.profile):
+            reassign_mentor(student.profile, mentor, by=people.admin, note=f"about {student.username}")
+    assert HandoffNote.objects.filter(text="about student").exists()
+    others = list(HandoffNote.objects.filter(text="about other_student").values())
+    assert others
+    history = Assignment.objects.count()
+    erase(people.student)
+    assert list(HandoffNote.objects.values()) == others
+    assert Assignment.objects.count() == history
+
+
+def test_nobody_keeps_the_name_that_is_left_of_somebody_else(people: People) -> None:
+    other = make_user(f"erased-{people.student.pk}", RoleChoices.STUDENT)
+    erase(people.student)
+    names = User.objects.in_bulk([people.student.pk, other.pk])
+    assert [names[row.pk].username for row in (people.student, other)] == [
+        other.username,
+        f"{other.username}-{other.pk}",
+    ]
+
+
+@pytest.mark.parametrize("name", ["erased-{}", "Erased-{}", "erased-999"])
+def test_a_name_that_is_kept_for_erased_people_is_refused(people: People, name: str) -> None:
+    given = name.format(people.student.pk)
+    for user in (User(username=given, password="x"), people.student):
+        user.username = given
+        with pytest.raises(ValidationError, match="This name is kept for people who are erased"):
+            user.full_clean()
+    erase(people.student)
+    User.objects.get(pk=people.student.pk).full_clean()
 
 
 def test_erasing_again_changes_nothing(people: People) -> None:

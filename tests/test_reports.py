@@ -1,5 +1,6 @@
 """Reports of messages: who may make one, what it keeps, how many, and how the leads handle them."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -268,6 +269,19 @@ def test_texts_in_a_report_are_escaped_and_find_their_direction(people: People, 
     page = client_of(people.admin).get(change_url(found)).content.decode()
     assert "<script>alert(1)" not in page and "<img src=x>" not in page
     assert '<p class="text" dir="auto">&lt;script&gt;' in page and '<div class="text" dir="auto">&lt;img' in page
+
+
+def test_a_report_of_either_side_shows_who_is_the_student(people: People) -> None:
+    browser = client_of(people.admin)
+    mine, theirs = (
+        say(people.conversation, people.student, "one")[0],
+        say(people.conversation, people.teacher, "two")[0],
+    )
+    for user, message in ((people.student, theirs), (people.teacher, mine)):
+        found, _ = report_message(user=user, message_id=message.pk, body={})
+        page = browser.get(change_url(found)).content.decode()
+        sides = re.findall(r'<li class="(\w+)(?: reported)?">.*?<p class="text" dir="auto">(\w+)</p>', page, re.DOTALL)
+        assert sides == [("student", "one"), ("mentor", "two")]
 
 
 def test_reports_outlive_the_people(people: People) -> None:

@@ -136,9 +136,10 @@ class ReportAdmin(AuditedPage):
         """Return the reported message among its neighbours, as copied then, and a link to the present transcript."""
         copies = list(report.copies.order_by("seq"))
         names = dict(User.objects.filter(pk__in={copy.sender_id for copy in copies}).values_list("pk", "username"))
+        student = Conversation.objects.filter(pk=report.conversation_id).values_list("student__user", flat=True).first()
         for copy in copies:
             copy.name = names.get(copy.sender_id, f"#{copy.sender_id}")  # type: ignore[attr-defined]
-            copy.side = "student" if copy.sender_id == report.reporter_id else "mentor"  # type: ignore[attr-defined]
+            copy.side = "student" if copy.sender_id == student else "mentor"  # type: ignore[attr-defined]
         url = reverse("admin:chat_conversation_transcript", args=[report.conversation_id])
         context = {"copies": copies, "reported": report.message_id, "transcript": url}
         return render_to_string("admin/chat/report/copies.html", context)

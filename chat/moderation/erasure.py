@@ -4,6 +4,7 @@ It can be killed at any moment and started again. The name goes last, with every
 transaction: until then the person is found by it, and what is still to be done is read from the rows themselves.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -19,9 +20,20 @@ from django.db.models import F, Q
 from accounts.models import User, UserProfile
 from chat.bus.event_bus import publish
 from chat.bus.events import TextsErased, WaitingChanged
-from chat.models import AuditAction, Conversation, LastSeen, Message, MessageQuerySet, Report, ReportedMessage
+from chat.models import (
+    AuditAction,
+    Conversation,
+    HandoffNote,
+    LastSeen,
+    Message,
+    MessageQuerySet,
+    Report,
+    ReportedMessage,
+)
 from chat.moderation.audit import record
 from chat.runtime.database import LOCKED_SECONDS, until_unlocked
+
+logger = logging.getLogger(__name__)
 
 ERASED_AT_ONCE = 500  # messages in one transaction, and in one event: about 20 ms
 SESSIONS_AT_ONCE = 1000
@@ -149,6 +161,7 @@ def _erase_name(person_id: int, by: User | None, keep_reports: bool) -> bool:
     _erase_account(user)
     _erase_log(user, profile)
     LastSeen.objects.filter(user=user).delete()
+    HandoffNote.objects.filter(assignment__student__user=person_id).delete()
     if not keep_reports:
         _erase_reports(person_id)
     detail = "done, reports kept" if keep_reports else "done"
@@ -167,6 +180,10 @@ def _erase_reports(person_id: int) -> None:
 
 
 def _erase_account(user: User) -> None:
+    for other in User.objects.filter(username=user.erased_name).exclude(pk=user.pk):
+        logger.warning("user %s had a name that is kept for people who are erased", other.pk)
+        other.username += f"-{other.pk}"
+        other.save(update_fields=["username"])
     user.groups.clear()
     user.user_permissions.clear()
     user.username, user.email, user.first_name, user.last_name = user.erased_name, "", "", ""

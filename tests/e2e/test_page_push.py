@@ -131,6 +131,7 @@ async def test_a_push_shows_who_has_written_and_how_many_messages_are_unread(ope
     title, options = found
     hash = f"#/conversations/{pair.conversation_id}"
     assert (title, options["body"], options["data"]) == ("Sara", "Unread messages: \u20683\u2069", hash)
+    assert options["tag"] == hash  # one of another conversation does not replace it
 
 
 async def test_e_mails_are_switched_off_and_on(opened: Windows, pair: Pair) -> None:

@@ -16,7 +16,8 @@ async function open(hash) {
 self.addEventListener("push", (event) => {
 	const { conversation_id: id, name, count } = event.data.json();
 	const body = text.replace("{count}", count);
-	const options = { body, tag: "message", renotify: true, icon: "icon-192.png", data: `#/conversations/${id}` };
+	const hash = `#/conversations/${id}`;
+	const options = { body, tag: hash, renotify: true, icon: "icon-192.png", data: hash };
 	event.waitUntil(self.registration.showNotification(name, options));
 });
 

@@ -117,7 +117,7 @@ export function createNotices(api) {
 
 	async function notify({ name, text, hash }) {
 		const body = isOn("hide") ? gettext("New message") : text.slice(0, EXCERPT);
-		const options = { body, tag: "message", renotify: true, icon: plainIcon, data: hash };
+		const options = { body, tag: hash || "message", renotify: true, icon: plainIcon, data: hash };
 		const registration = await worker;
 		if (registration) await registration.showNotification(name, options);
 		else new Notification(name, options);
