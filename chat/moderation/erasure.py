@@ -63,12 +63,12 @@ def erase_person(
     messages = messages_of(person).filter(is_erased=False)
     while True:
         until_unlocked(_shut_out, person.pk)
-        _end_sessions(person.pk)
         for count in _erase_texts(messages):
             on_batch(count)
             if time.monotonic() > until:
                 return False
         if not messages.exists():  # else somebody had locked them
+            _end_sessions(person.pk)  # reads all sessions, so not at each step
             until_unlocked(_end_waiting, person.pk)
             if until_unlocked(_erase_name, person.pk, by, keep_reports):
                 return True
@@ -96,7 +96,7 @@ def _shut_out(person_id: int) -> None:
 
 
 def _end_sessions(person_id: int) -> None:
-    """Delete the rows of their sessions, which no longer fit since the password is gone."""
+    """Delete the rows of their sessions, which let nobody in since the password is gone."""
     last = ""
     while found := list(Session.objects.filter(session_key__gt=last).order_by("session_key")[:SESSIONS_AT_ONCE]):
         last = found[-1].session_key
