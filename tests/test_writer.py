@@ -4,9 +4,11 @@ import asyncio
 import gc
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+import uvloop
 
 from chat.errors import UnavailableError
 from chat.models import Conversation, Message
@@ -103,6 +105,21 @@ async def test_the_senders_of_a_batch_that_the_stop_cancels_are_told(
     await given_up([told])
     await busy.settle()
     assert not busy._under_way
+
+
+@pytest.mark.parametrize("make_loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
+def test_what_others_have_locked_is_set_aside_twice_in_a_moment(make_loop: Callable[[], Any]) -> None:
+    """uvloop's timers of half a millisecond are no timers, and do not say when they are due."""
+
+    async def set_aside() -> None:
+        busy = Writer()
+        for number, seconds in enumerate([writer.FIRST_LOCKED_SECONDS, writer.LOCKED_SECONDS, 0.0]):
+            busy._set_aside([number], seconds)
+        await asyncio.wait_for(busy.settle(), 5)
+        assert (busy._busy, busy._locked) == (set(), {})
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(set_aside())
 
 
 async def test_a_busy_sender_does_not_starve_the_others(live_people: People) -> None:

@@ -61,7 +61,8 @@ class Writer:
         self._starting: asyncio.Handle | None = None
         self._stuck: asyncio.TimerHandle | None = None  # ends the wait for the current batch
         self._locked: dict[int, None] = {}  # conversations that are set aside; they are busy, too
-        self._retrying: asyncio.TimerHandle | None = None
+        self._retrying: asyncio.Handle | None = None
+        self._retry_at = 0.0  # in the loop's time; uvloop's handles of timers of less than a millisecond do not tell it
 
     def write(self, draft: Draft, tell: Callable[[Outcome], None]) -> None:
         """Queue a message. `tell` is called once, within 5 s: with `Sent` after the commit, or with the error."""
@@ -118,11 +119,12 @@ class Writer:
         if not conversation_ids:
             return
         loop = asyncio.get_running_loop()
+        at = loop.time() + seconds
         if self._retrying is not None:
-            if self._retrying.when() <= loop.time() + seconds:
+            if self._retry_at <= at:
                 return
             self._retrying.cancel()
-        self._retrying = loop.call_later(seconds, self._retry_locked, context=self._context)
+        self._retrying, self._retry_at = loop.call_later(seconds, self._retry_locked, context=self._context), at
 
     def _take(self, conversation_ids: Iterable[int]) -> list[Entry]:
         """Take up to `BATCH` messages of these conversations off the queue."""
