@@ -46,22 +46,31 @@ class HttpDeadline:
             if task.done() or answered:
                 await task
                 return
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # the server stops, and waits no longer
             task.cancel()
+            if not answered:
+                self._give_up(task)
+                await _send_unavailable(send)  # the server itself would say 500
             raise
         logger.warning("a request timed out")
+        self._give_up(task)
+        await _send_unavailable(send)
+
+    def _give_up(self, task: asyncio.Task[None]) -> None:
         self._late.add(task)
         task.add_done_callback(self._forget)
-        error = UnavailableError()
-        body = json.dumps({"detail": error.text, "code": error.code}).encode()
-        await send_json(
-            send, error.status, body, [(b"retry-after", b"%d" % RETRY_SECONDS), (b"cache-control", b"no-store")]
-        )
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         self._late.discard(task)
         if not task.cancelled() and (error := task.exception()):
             logger.warning("a request failed after its timeout: %s", type(error).__name__)
+
+
+async def _send_unavailable(send: Any) -> None:
+    error = UnavailableError()
+    body = json.dumps({"detail": error.text, "code": error.code}).encode()
+    headers = [(b"retry-after", b"%d" % RETRY_SECONDS), (b"cache-control", b"no-store")]
+    await send_json(send, error.status, body, headers)
 
 
 def _seconds_left(begin: float) -> float:
