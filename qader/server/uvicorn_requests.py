@@ -1,4 +1,4 @@
-"""The requests of one HTTP connection under uvicorn, with limits that h11 lacks: of headers, as daphne's, and chunks."""
+"""The requests of one HTTP connection under uvicorn, with limits that h11 lacks: of chunks, and daphne's of headers."""
 
 import re
 
