@@ -13,6 +13,7 @@ from qader.http.api import as_api_answer
 
 # Python decodes these in Python itself, holding all other threads: 250 kB of Punycode take it a second and a half.
 SLOW_CHARSETS = frozenset({"punycode", "idna"})
+MAX_CONTENT_TYPE = 1000  # characters; Python parses its parameters in quadratic time, 16 kB in 0.05 s
 
 
 class Request(ASGIRequest):
@@ -23,6 +24,8 @@ class Request(ASGIRequest):
 
         Django takes any codec of Python, and DRF, forms and the query are then decoded by it.
         """
+        if len(meta.get("CONTENT_TYPE", "")) > MAX_CONTENT_TYPE:
+            raise ValueError("Content-Type is too long")
         super()._set_content_type_params(meta)  # type: ignore[misc] # not in the stubs
         if self.encoding is not None:
             "".encode(self.encoding)  # raises for a codec that is not for text, such as bz2
