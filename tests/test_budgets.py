@@ -66,6 +66,27 @@ async def test_expensive_reads_of_a_user_have_one_budget(
     assert [await status(client, path) for _ in range(2)] == [200, 429]
 
 
+async def test_settings_and_devices_draw_on_the_budget_of_reads(live_people: People, post: Post, settings: Any) -> None:
+    settings.CHAT_READ_LIMIT = SLOW, 4
+    user, client = live_people.student, await browser(live_people.student)
+    key, devices = "/api/v1/notify/push-key/", "/api/v1/notify/subscriptions/"
+    assert [await status(client, path) for path in (key, devices)] == [404, 405]
+    assert (await post(user, devices, {})).status_code == 404
+    answers = [
+        await client.patch("/api/v1/auth/me/", {"language": "ar"}, content_type="application/json") for _ in range(2)
+    ]
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert [(await post(user, devices, {})).status_code, await status(client, key)] == [429, 429]
+    assert await status(client, "/api/v1/auth/me/") == 200
+
+
+async def test_links_in_e_mails_have_a_budget_by_address(live_people: People, settings: Any) -> None:
+    settings.ADDRESS_LIMIT = SLOW, 2
+    stranger, link = await browser(), "/api/v1/notify/unsubscribe/wrong/"
+    assert [await status(stranger, link, method=method) for method in ("GET", "POST", "POST")] == [404, 404, 429]
+    assert await status(stranger, link, ELSEWHERE) == 404
+
+
 async def test_strangers_have_a_budget_by_address(live_people: People, settings: Any) -> None:
     settings.ADDRESS_LIMIT = SLOW, 3
     stranger, client = await browser(), await browser(live_people.student)

@@ -22,7 +22,7 @@ OPERATIONS = {
     "POST /api/v1/auth/login/": {200, 403, 413, 415, 429},
     "POST /api/v1/auth/logout/": {204, 401, 403, 413},
     "GET /api/v1/auth/me/": {200, 401},
-    "PATCH /api/v1/auth/me/": {200, 401, 403, 413, 415},
+    "PATCH /api/v1/auth/me/": {200, 401, 403, 413, 415, 429},
     "GET /api/v1/chat/my-conversation/": {200, 401, 403, 404, 429},
     "GET /api/v1/chat/my-conversation/messages/": {200, 401, 403, 404, 429},
     "POST /api/v1/chat/my-conversation/messages/": {200, 201, 401, 403, 404, 413, 415, 429},
@@ -36,11 +36,11 @@ OPERATIONS = {
     "POST /api/v1/chat/conversations/{conversation_pk}/mark-read/": {200, 401, 403, 404, 413, 429},
     "POST /api/v1/chat/conversations/{conversation_pk}/done/": {200, 401, 403, 404, 413, 429},
     "POST /api/v1/chat/messages/{message_pk}/report/": {200, 201, 401, 403, 404, 413, 415, 429},
-    "GET /api/v1/notify/push-key/": {200, 401, 404},
-    "POST /api/v1/notify/subscriptions/": {200, 201, 401, 403, 404, 413, 415},
-    "DELETE /api/v1/notify/subscriptions/": {204, 401, 403, 413, 415},
-    "GET /api/v1/notify/unsubscribe/{token}/": {200, 404},
-    "POST /api/v1/notify/unsubscribe/{token}/": {200, 404, 413},
+    "GET /api/v1/notify/push-key/": {200, 401, 404, 429},
+    "POST /api/v1/notify/subscriptions/": {200, 201, 401, 403, 404, 413, 415, 429},
+    "DELETE /api/v1/notify/subscriptions/": {204, 401, 403, 413, 415, 429},
+    "GET /api/v1/notify/unsubscribe/{token}/": {200, 404, 429},
+    "POST /api/v1/notify/unsubscribe/{token}/": {200, 404, 413, 429},
 }
 
 

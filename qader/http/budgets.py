@@ -22,11 +22,15 @@ from qader.http.plain_page import plain_page
 
 READS = ("/api/v1/chat/", "/api/schema/", "/api/docs/", "/api/asyncapi.yaml")
 WRITES = ("/mark-read/", "/done/", "/report/")
+ALL = "/api/v1/notify/"  # what it stores costs several queries, and an unsubscribe link is for strangers
+SETTINGS = ("PATCH", "/api/v1/auth/me/")
 LOGINS = ("/api/v1/auth/login/", "/admin/login/")
 
 
 def is_read(method: str, path: str) -> bool:
     """Whether this request costs a token of the reads; the small changes that are no sends cost as much."""
+    if path.startswith(ALL) or (method, path) == SETTINGS:
+        return method != "OPTIONS"
     return path.startswith(READS) and (method in {"GET", "HEAD"} or path.endswith(WRITES))
 
 
