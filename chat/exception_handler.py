@@ -28,6 +28,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
         error = UnavailableError()
     if isinstance(error, RecursionError):
         error = ClientError("invalid_json", "The JSON is nested too deeply.")
+    if isinstance(error, UnicodeEncodeError):  # JSON can name lone surrogates, also where no text is expected
+        error = ClientError("invalid_characters", "The text has characters that cannot be stored.")
     if isinstance(error, RequestDataTooBig):
         error = ClientError("message_too_long", "The request is too large.", 413)
     if not isinstance(error, ClientError):

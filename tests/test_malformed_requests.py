@@ -1,6 +1,7 @@
 """Malformed heads of requests, from anybody, on any path: never a 5xx, and never an error in the log."""
 
 import logging
+import time
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -94,6 +95,18 @@ async def test_a_malformed_header_is_no_error_of_ours(
         own = [header for header in signed_in if header[0].decode() != name]
         assert await refused([*own, (name.encode(), value.encode("latin-1"))], b"") == [], value
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+async def test_a_content_type_that_takes_long_to_parse_is_refused() -> None:
+    """It was parsed in the event loop: 0.05 s each, for anybody."""
+    for kind in ("a/b", "multipart/form-data", "application/json"):
+        slow = kind + '; a="' + '\\";' * 4000
+        begin = time.process_time()
+        for path, headers in (("/healthz", {}), ("/api/v1/auth/login/", {"Content-Type": "application/json"})):
+            status, found, _ = await exchange(scope("POST", path, [(b"content-type", slow.encode())]), [b"{}"])
+            assert (status, {name: found[name] for name in headers}) == (400, headers)
+        assert time.process_time() - begin < 0.05
+    assert (await exchange(scope("GET", "/healthz", [(b"content-type", b"a/b; a=" + b"x" * 900)]), [b""]))[0] == 200
 
 
 async def test_a_malformed_query_is_no_error_of_ours(

@@ -1,6 +1,7 @@
 """Bodies of requests: JSON, form or multipart, with a length or in chunks."""
 
 import json
+import time
 from urllib.parse import urlencode
 
 import pytest
@@ -49,6 +50,40 @@ async def test_a_log_in_may_be_a_form(live_people: People, chunked: bool) -> Non
     request = await request_of(None, "/api/v1/auth/login/", FORM, len(body), chunked=chunked)
     status, told = await send_in_parts(request, [body])
     assert (status, told["username"]) == (200, "student")
+
+
+@pytest.mark.parametrize("charset", ["punycode", "Punycode", "idna", "bz2", "undefined"])
+@pytest.mark.parametrize("kind", ["application/json", "multipart/form-data; boundary=part"])
+async def test_a_charset_that_takes_long_to_decode_is_refused(live_people: People, kind: str, charset: str) -> None:
+    """250 kB of Punycode took a second and a half, in which no other thread ran."""
+    body = multipart(username="a" * 250_000) if "multipart" in kind else b"a" * 250_000
+    request = await request_of(None, "/api/v1/auth/login/", f"{kind}; charset={charset}", len(body), chunked=False)
+    begin = time.process_time()
+    status, told = await send_in_parts(request, [body])
+    assert (status, told) == (400, {"detail": "Bad request.", "code": "invalid_request"})
+    assert time.process_time() - begin < 0.5
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF8", '"utf-8"', "us-ascii", "iso-8859-1"])
+async def test_an_ordinary_charset_may_be_named(live_people: People, charset: str) -> None:
+    request = await request_of(live_people.student, MINE, f"application/json; charset={charset}", 16, chunked=False)
+    assert (await send_in_parts(request, [b'{"content": "x"}']))[0] == 201
+
+
+@pytest.mark.parametrize("body", [rb'"\ud800"', rb'{"\ud800": "\ud800"}', rb'["\ud800"]', rb'{"language": "\ud800"}'])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(("POST", MINE), ("POST", "/api/v1/auth/login/"), ("PATCH", "/api/v1/auth/me/")),
+        *(("POST", "/api/v1/notify/subscriptions/"), ("DELETE", "/api/v1/notify/subscriptions/")),
+    ],
+)
+async def test_lone_surrogates_anywhere_are_no_error_of_ours(
+    live_people: People, method: str, path: str, body: bytes
+) -> None:
+    request = await request_of(live_people.student, path, "application/json", len(body), chunked=False)
+    status, told = await send_in_parts(request | {"method": method}, [body])
+    assert status in {400, 404}, told
 
 
 async def test_a_body_in_chunks_has_the_same_limit(live_people: People) -> None:

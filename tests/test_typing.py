@@ -118,7 +118,7 @@ async def test_typing_costs_no_query(sockets: ConversationSockets, live_people: 
     assert queries == []
 
 
-@pytest.mark.parametrize("value", [None, 0, 1, "true", "", [], {}, 1.0])
+@pytest.mark.parametrize("value", [None, 0, 1, "true", "", "\ud800", [], {}, 1.0])
 async def test_is_typing_must_be_true_or_false(sockets: ConversationSockets, live_people: People, value: Any) -> None:
     student, teacher = await sockets.student(), await sockets.teacher()
     await student.send_json(set_typing(value))

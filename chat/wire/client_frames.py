@@ -15,6 +15,8 @@ from chat.errors import ClientError
 S = TypeVar("S", bound=msgspec.Struct)
 
 MAX_CLIENT_ID_LENGTH = 64
+# What `msgspec.convert` raises; the second for text with lone surrogates where no text is expected.
+WRONG_VALUE = (msgspec.ValidationError, UnicodeEncodeError)
 
 Content = Annotated[
     str,
@@ -119,7 +121,7 @@ def read(body: Any, shape: type[S]) -> S:
     known = {name: body[name] for name in shape.__struct_encode_fields__ if name in body}
     try:
         found = msgspec.convert(known, shape)
-    except msgspec.ValidationError:
+    except WRONG_VALUE:
         found = None
     for field in _fields(shape):
         value = _value(known, field) if found is None else getattr(found, field.name)
@@ -139,7 +141,7 @@ def _value(known: Mapping[str, Any], field: FieldInfo) -> Any:
         return ""  # as in v1, a missing message counts as empty
     try:
         return msgspec.convert(value, field.type)
-    except msgspec.ValidationError:
+    except WRONG_VALUE:
         raise ClientError("invalid_frame", _WRONG[field.name], field=field.encode_name) from None
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from daphne.http_protocol import HTTPFactory, WebRequest
 from daphne.server import Server
-from twisted.web.http import HTTPChannel
+from twisted.web.http import HTTPChannel, _MalformedChunkedDataError
 
 from qader.server.options import Limits
 
@@ -89,7 +89,8 @@ class Channel(HTTPChannel):  # type: ignore[misc] # twisted has no types
 class Request(WebRequest):  # type: ignore[misc]
     """One request with a limited body: twisted writes a body of any size to disk before it calls the application."""
 
-    _received = 0
+    _received = _chunks = 0
+    _is_chunked = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # Twisted would read forms itself, which costs time twice, and answer 400 without a body to some of them.
@@ -98,11 +99,18 @@ class Request(WebRequest):  # type: ignore[misc]
     def gotLength(self, length: int | None) -> None:
         """Refuse a body whose Content-Length is too large."""
         super().gotLength(length)
+        self._is_chunked = length is None
         self._limit(length or 0)
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Take a part of the body, or refuse the body if it is now too large."""
+        """Take a part of the body, or refuse the body if it is now too large or in too many chunks.
+
+        Twisted reads 64 kB at once, which may be 11,000 chunks; only this error ends that, with 400.
+        """
         self._received += len(data)
+        self._chunks += self._is_chunked
+        if self._chunks > self.channel.factory.limits.body_chunks:
+            raise _MalformedChunkedDataError("too many chunks")
         if self._limit(self._received):
             super().handleContentChunk(data)
 

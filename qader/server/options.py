@@ -28,6 +28,9 @@ class Limits:
     answer_seconds: int = 30  # how long a client may take nothing of its answer
     unread_bytes: int = 32 * 2**20  # of all HTTP answers that wait for their clients
     body_bytes: int = 2**20  # of a request, before the server cuts it; `qader.http.body_limit` allows less
+    body_chunks: int = 1000  # of a request's body: each costs, also if it has one byte
+    head_bytes: int = 16 * 1024  # of the head of a request under uvicorn, and its lines; daphne has the same
+    head_lines: int = 500
 
 
 async def _nothing() -> None:

@@ -22,6 +22,7 @@ from qader.server.inflow import FLOOD, Inflow
 from qader.server.lifecycle import run
 from qader.server.options import Limits, ServerOptions
 from qader.server.unread_answers import UnreadAnswers
+from qader.server.uvicorn_requests import Requests
 
 DATA = {Opcode.TEXT, Opcode.BINARY}
 
@@ -76,6 +77,13 @@ class Http(H11Protocol):
         """Close an idle connection, also if the client does not read the rest of its answer."""
         super().timeout_keep_alive_handler()
         self._start_read_limit()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse a malformed request, but not after the answer has begun, where h11 raises: only close."""
+        if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -253,6 +261,7 @@ def _socket(limits: Limits, **arguments: Any) -> Socket:
 
 def _http(limits: Limits, unread: UnreadAnswers, *arguments: Any, **options: Any) -> Http:
     protocol = Http(*arguments, **options)
+    protocol.conn = Requests(limits)
     protocol.request_seconds, protocol.answer_seconds = limits.request_seconds, limits.answer_seconds
     protocol.app = partial(unread.run, protocol.app, protocol.abort)
     return protocol

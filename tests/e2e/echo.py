@@ -79,7 +79,7 @@ def jump(seconds: float) -> None:
 
 
 async def over_http(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    while (await receive()).get("more_body"):
+    while scope["path"] != "/early" and (await receive()).get("more_body"):
         pass
     if scope["path"] == "/slow":
         await asyncio.sleep(1)

@@ -191,6 +191,8 @@ OVERRIDES: dict[str, tuple[Any, ...]] = {
         test_an_unread_answer_of_any_size_does_not_keep_its_connection,
         "Connection: close\r\n",
     ),
+    "uvicorn_server.Http.send_400_response": (requests.test_malformed_chunks_behind_an_answer_are_not_our_failure,),
+    "uvicorn_requests.Requests.next_event": (requests.test_a_body_in_too_many_chunks_costs_little_and_is_refused,),
     "uvicorn_server.Http.timeout_keep_alive_handler": (
         test_an_unread_answer_of_any_size_does_not_keep_its_connection,
         "",
@@ -230,7 +232,7 @@ def is_override(owner, attribute):
     options = [*getattr(owner, "CONFIG_ATTRS_COMMON", []), *getattr(owner, "CONFIG_ATTRS_SERVER", [])]
     return attribute in options or any(attribute in vars(base) for base in owner.__mro__[1:])
 
-for name in ("daphne_server", "daphne_http", "uvicorn_server"):
+for name in ("daphne_server", "daphne_http", "uvicorn_server", "uvicorn_requests"):
     module = importlib.import_module(f"qader.server.{name}")
     for owner in vars(module).values():
         if isinstance(owner, type) and owner.__module__ == module.__name__:

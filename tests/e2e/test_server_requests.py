@@ -158,3 +158,50 @@ def test_an_invalid_handshake_is_answered_or_cut_at_once(start: Start, ours: str
         assert status != 101 or (ours, extra) == ("daphne", BODY)  # which is not for it to read
     assert time.monotonic() - begin < 5
     assert server.failures == []
+
+
+CHUNKED = f"{POST}Transfer-Encoding: chunked\r\n\r\n"
+REFUSED = {None, 400}  # the answer may be lost with the connection, because not all was read
+
+
+def test_a_body_in_too_many_chunks_costs_little_and_is_refused(start: Start, ours: str) -> None:
+    """A chunk costs as much as its kilobytes do; 40,000 of one byte stopped the process for a second."""
+    server = start(ours)
+    spent = server.processor_seconds
+    for _ in range(4):
+        with RawSocket(server.port, handshake=CHUNKED, wait=False) as socket:
+            with suppress(ConnectionError):
+                socket.send_bytes(b"1\r\na\r\n" * 50_000 + b"0\r\n\r\n")
+            socket.answer()
+            assert socket.status in REFUSED
+    assert server.processor_seconds - spent < 0.3
+    assert server.failures == []
+
+
+def test_a_body_in_a_thousand_chunks_is_taken(start: Start, ours: str) -> None:
+    with RawSocket(start(ours).port, handshake=CHUNKED, wait=False) as socket:
+        for _ in range(2):  # each request may have as many
+            socket.send_bytes(b"1\r\na\r\n" * 999 + b"0\r\n\r\n")
+            assert socket.answer().startswith(b"HTTP/1.1 200")
+            assert socket.answer().endswith(b"\r\n0")  # the rest of it
+            socket.send_bytes(CHUNKED.encode())
+
+
+@pytest.mark.parametrize("before", ["", f"{HEAD}\r\n"], ids=["first", "behind another"])
+@pytest.mark.parametrize("lines", [600, 15_000])
+def test_a_head_of_too_many_lines_is_refused(start: Start, ours: str, before: str, lines: int) -> None:
+    server = start(ours)
+    with RawSocket(server.port, handshake=before + HEAD + "a:\r\n" * lines + "\r\n", wait=False) as socket:
+        answers = socket.read_to_end()
+    assert answers.count(b" 200 OK") == bool(before and answers)
+    assert server.failures == []
+
+
+def test_malformed_chunks_behind_an_answer_are_not_our_failure(start: Start, ours: str) -> None:
+    server = start(ours)
+    with RawSocket(server.port, handshake=CHUNKED.replace("/", "/early", 1), wait=False) as socket:
+        if ours == "uvicorn":  # daphne asks the application only when the body is complete
+            assert socket.answer().startswith(b"HTTP/1.1 200")
+        socket.send_bytes(b"nonsense\r\n")
+        assert socket.read_to_end().count(b" 400 ") == (ours == "daphne")
+    assert server.failures == []
