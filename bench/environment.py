@@ -27,7 +27,7 @@ class Sizes:
     kinds: tuple[str, ...] = KINDS
     seconds: float = 3  # of one sample
     warm_up_seconds: float = 1
-    pairs: tuple[int, ...] = (1, 50, 200)
+    pairs: tuple[int, ...] = (1, 5, 50, 200)
     idle_pairs: int = 500  # for connects/s and memory
     messages: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     conversations: tuple[int, ...] = (10, 100, 1_000)
