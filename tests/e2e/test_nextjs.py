@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300
 
 HOST, BACKEND_HOST = "qader.localhost", "chat.qader.localhost"  # browsers know that these are this machine
 PAGE = 50  # messages that the application fetches at once
-PAIRS = 10
+PAIRS = 20  # more than there are tests: the first is that of others
 # What React says of it where the application shows its error page: of the page, and of the boundary around it.
 RENDERING_FAILED, UNFINISHED = "Error: Minified React error #441", "Minified React error #419"
 
