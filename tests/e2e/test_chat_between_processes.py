@@ -169,6 +169,7 @@ async def test_a_socket_that_was_idle_still_works(cluster: Cluster, pair: Pair) 
                 assert frame["message"]["is_own_message"] is (socket is sender)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
 async def test_one_process_on_sqlite_without_redis(databases: Databases, tmp_path: Any, kind: str) -> None:
     cluster = Cluster(f"sqlite:///{tmp_path}/db.sqlite3", None)

@@ -19,6 +19,10 @@ MAX_BYTES = 14_500
 PAIRS = 30
 FILE_SECONDS = 280  # on a machine that is busy with other things, too; 50 otherwise
 TEST_SECONDS = 100
+SLOW = {"faults.test", "ends.test"}  # they end and start servers
+FILES = [
+    pytest.param(file, marks=pytest.mark.slow if file.stem in SLOW else ()) for file in sorted(JS.glob("*.test.js"))
+]
 
 
 def test_the_client_stays_small() -> None:
@@ -26,7 +30,7 @@ def test_the_client_stays_small() -> None:
 
 
 @pytest.mark.timeout(FILE_SECONDS + 20)
-@pytest.mark.parametrize("file", sorted(JS.glob("*.test.js")), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_the_clients_own_tests_pass_in_node(file: Path, cluster: Cluster) -> None:
     installed()
     pairs = json.loads(cluster.run("-m", "tests.e2e.seed", str(PAIRS)))

@@ -31,6 +31,7 @@ AT_ONCE = 8  # rounds
 TALKERS = 2  # at each process
 
 
+@pytest.mark.slow
 async def test_fifty_sends_with_one_client_id_are_one_message(fault_cluster: FaultCluster) -> None:
     (pair,) = fault_cluster.cluster.make_pairs()
     async with AsyncExitStack() as stack, asyncio.timeout(SECONDS):

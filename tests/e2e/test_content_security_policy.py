@@ -27,6 +27,7 @@ def watched(page: Page) -> list[str]:
     return complaints
 
 
+@pytest.mark.slow
 @in_session
 async def test_the_admin_works_under_its_policy(cluster: Cluster, browser: Browser) -> None:
     cluster.run("manage.py", "seed_demo", "--force")
@@ -119,6 +120,7 @@ async def _transcripts_read_like_the_chat(cluster: Cluster, page: Page) -> None:
         assert (await page.request.get(str(icon))).status == 200
 
 
+@pytest.mark.slow
 @in_session
 @pytest.mark.parametrize(
     ("language", "title"), [("en", "Give students another mentor"), ("ar", "تعيين مرشد آخر للطلاب")]

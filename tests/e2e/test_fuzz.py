@@ -145,6 +145,7 @@ def target(databases: Databases, request: pytest.FixtureRequest) -> Iterator[Tar
         cluster.close()
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(sent=st.lists(messages, max_size=12))
 @example(sent=[Sent(b"[" * 60_000)])
@@ -160,6 +161,7 @@ def test_no_frames_end_a_socket_without_a_documented_code(target: Target, sent: 
     assert target.server.failures == []
 
 
+@pytest.mark.slow
 @settings(max_examples=EXAMPLES // 3, deadline=None, suppress_health_check=list(HealthCheck), database=None)
 @given(sent=st.lists(messages, max_size=12))
 @example(sent=[Sent(b'{"message":"x"}')] * 60)

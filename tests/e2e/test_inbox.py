@@ -106,6 +106,7 @@ async def test_a_session_ended_elsewhere_closes_its_inbox(cluster: Cluster) -> N
         assert await four.wait_closed(HEAL_SECONDS + 2) == 4401
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["kill", "freeze", "cut_subscribers"])
 async def test_changes_during_a_redis_outage_are_sent_after_it(cluster: Cluster, how: str) -> None:
     assert cluster.redis

@@ -23,6 +23,7 @@ def test_every_refused_handshake_gets_its_status_without_traceback(cluster: Clus
     assert server.log.count("\n") == 1, server.log
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
 def test_origins_are_refused_alike_while_redis_is_away(
     fragile_cluster: tuple[Cluster, PostgreSQL, Redis], kind: str

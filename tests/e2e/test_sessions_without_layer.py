@@ -13,6 +13,7 @@ ROUND_SECONDS = 2
 NOISE_SECONDS = 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["kill", "freeze"])
 async def test_sessions_ended_during_a_layer_outage_close_in_the_next_round(cluster: Cluster, how: str) -> None:
     assert cluster.redis
