@@ -19,14 +19,14 @@ BUSY = 0.6  # of a core, at the most: what is above is for bursts, and for the t
 class Costs:
     """What things cost, and what people do; processor time in ms of one core of the machine in docs/benchmark.md."""
 
-    message_ms: float = 0.15  # of the server, at 50 pairs, both sides on one process
-    message_apart_ms: float = 0.25  # both sides on different processes
+    message_ms: float = 0.18  # of the server, at 50 pairs, both sides on one process
+    message_apart_ms: float = 0.26  # both sides on different processes
     connect_ms: float = 2.5  # of the server: a handshake with its first look at the database
     idle_ms: float = 15.0  # of the server: an open socket for a minute, with pings, healing and presence
     idle_kb: float = 40.0
     process_mb: float = 110.0  # of a process without sockets
-    database_ms: float = 0.10  # of PostgreSQL: a message
-    redis_ms: float = 0.03  # of Redis: a message
+    database_ms: float = 0.17  # of PostgreSQL: a message
+    redis_ms: float = 0.015  # of Redis: a message
     users: int = 0  # 0: a table of sizes
     online: float = 0.2  # the share of the users with an open socket
     messages: float = 12.0  # that each of them writes in an hour
