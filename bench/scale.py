@@ -22,9 +22,9 @@ class Costs:
     message_ms: float = 0.18  # of the server, at 50 pairs, both sides on one process
     message_apart_ms: float = 0.26  # both sides on different processes
     connect_ms: float = 2.5  # of the server: a handshake with its first look at the database
-    idle_ms: float = 15.0  # of the server: an open socket for a minute, with pings, healing and presence
-    idle_kb: float = 40.0
-    process_mb: float = 110.0  # of a process without sockets
+    idle_ms: float = 2.7  # of the server: an open socket for a minute, with pings, healing and presence
+    idle_kb: float = 43.0
+    process_mb: float = 115.0  # of a process without sockets
     database_ms: float = 0.17  # of PostgreSQL: a message
     redis_ms: float = 0.015  # of Redis: a message
     users: int = 0  # 0: a table of sizes
