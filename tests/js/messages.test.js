@@ -417,6 +417,17 @@ test("another tab's message is shown, and sent only if that tab cannot send it",
 	assert.deepEqual(sends(script.socket), ["own", "y"]);
 });
 
+test("another tab's message that the server confirmed before the browser told of it is not shown again", async (t) => {
+	const script = new Script(t);
+	const chat = await script.openChat(message(1));
+	const { storage } = script.tab.origin.tab();
+	script.socket.say(ack(2, { message: "x", client_id: "x" }));
+	storage.setItem("qader-chat:11:7:x", JSON.stringify({ clientId: "x", content: "x", at: 1 }));
+	assert.deepEqual(states(chat), ["1 sent", "x sent"]);
+	await script.pass(11_000);
+	assert.deepEqual(sends(script.socket), []);
+});
+
 test("failures and discards are shown in other tabs, and other storage items are ignored", async (t) => {
 	const script = new Script(t);
 	const chat = await script.openChat();

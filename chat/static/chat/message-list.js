@@ -32,6 +32,7 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 	let isAtEnd = true;
 	let isPlaced = false; // whether the first scroll position is set
 	let wasAway = false; // whether there was no connection when the last snapshot was shown
+	let size = ""; // of the scroller, when the place in it was last restored
 	const place = createScrollPlace(scroller, list, (element) => viewOf.get(element).bubble);
 
 	const visible = new IntersectionObserver(
@@ -48,10 +49,11 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 		},
 	);
 	// The size changes with the on-screen keyboard, a turned phone, a banner and the draft: the place stays.
-	const size = new ResizeObserver(stay);
-	size.observe(scroller);
-	size.observe(list);
+	const resized = new ResizeObserver(stay);
+	resized.observe(scroller);
+	resized.observe(list);
 	scroller.addEventListener("scroll", () => {
+		if (!isSized()) return; // told before the size: `stay` is next
 		isAtEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < AT_END;
 		place.keep();
 		showWay();
@@ -89,7 +91,7 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 		const beginning = divide(messages, isAway || wasAway);
 		wasAway = isAway;
 		if (isAtEnd && beginning - indexOf(from) > SHOWN) from = messages[beginning].id ?? from;
-		place.keep();
+		if (isSized()) place.keep();
 		arrange(messages.slice(indexOf(from)));
 		if (isPlaced || isLoaded) stay();
 		tellNews(messages);
@@ -164,11 +166,17 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 
 	/** At the end, follow it, but not past the divider while the message below that is unread. Elsewhere keep the place. */
 	function stay() {
+		size = sizeNow();
 		if (!isAtEnd && place.restore()) return;
 		toEnd();
 		const view = unreadBelowDivider();
 		if (view && offsetOf(view) < 0) toDivider();
 	}
+
+	const sizeNow = () => `${scroller.clientWidth} ${scroller.clientHeight}`;
+
+	/** Whether the place is what the user sees: after a change of the size, it is not until `stay` has restored it. */
+	const isSized = () => size === sizeNow();
 
 	function unreadBelowDivider() {
 		const view = views.get(firstNew);

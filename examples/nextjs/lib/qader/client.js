@@ -402,7 +402,7 @@ function createLine(env, store, options) {
 		wait(drop, patience);
 	}
 
-	/** Give up what feeds the snapshot now. */
+	/** Give up what feeds the snapshot. */
 	function drop(code = 1006) {
 		leave(code);
 		sure = code !== 4403 && code !== 4404;
@@ -716,7 +716,7 @@ export function createChat(options = {}) {
 	let messages = []; // the server's, in order
 	let through; // up to this id there are no gaps: after it, only answers to own sends over REST
 	let after; // what the socket resumes after
-	let early = null; // frames from before the history
+	let early = null; // frames before the history
 	let readUpTo; // the last own and received id that is read
 	let underWay = null; // the client id that waits for an answer
 	let seen = 0; // the newest message that was visible
@@ -1060,6 +1060,7 @@ export function createChat(options = {}) {
 
 	function stored(event) {
 		if (!outbox.changed(event)) return;
+		for (const { clientId } of messages) if (outbox.get(clientId)) outbox.remove(clientId); // answered before
 		setTimeout(from(pump), 1.1 * ELSEWHERE);
 		show();
 	}
@@ -1110,7 +1111,7 @@ export function fetchHandoffNote(conversationId, options) {
 	return createApi(surroundings(options)).get(`chat/teacher/conversations/${conversationId}/handoff-note/`);
 }
 
-/** What reports a message to the school's staff. */
+/** Reports a message to the school's staff. */
 function reportBy(api) {
 	return (messageId, reason = null) => api.post(`chat/messages/${messageId}/report/`, { reason });
 }
