@@ -87,7 +87,7 @@ async def test_the_request_id_is_taken_only_from_a_trusted_proxy(
     lines: Lines, settings: Any, trust: bool, given: str, taken: bool
 ) -> None:
     settings.TRUST_PROXY = trust
-    await ask("GET", "/nothing", x_request_id=given)
+    await ask("GET", "/nothing", x_request_id=given, x_real_ip="192.0.2.1")
     (line,) = lines()
     assert (line["request"] == given) is taken
 

@@ -1,7 +1,6 @@
 """Pages are in Arabic for Arabic readers; REST and its documents are always in English."""
 
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,14 +8,12 @@ from typing import Any
 import pytest
 from babel import Locale
 from django.core.management import CommandError, call_command
-from django.http import HttpResponse
-from django.middleware import locale
 from django.test import Client
 from django.utils import translation
 from django.utils.translation import ngettext
 
 from accounts.models import User
-from qader.http.languages import LocaleMiddleware, script_texts
+from qader.http.languages import script_texts
 from tests.people import PASSWORD
 
 FORMS = ["zero", "one", "two", "few", "many", "other"]  # as gettext counts them, and the page's texts.js
@@ -134,19 +131,3 @@ def test_the_language_of_the_admin_can_be_switched(client: Client) -> None:
     answer = client.post("/i18n/setlang/", {"language": "ar", "next": "/admin/login/"})
     assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/login/")
     assert '<html lang="ar" dir="rtl"' in client.get("/admin/login/").content.decode()
-
-
-@pytest.mark.parametrize(("kind", "needs_thread"), [(locale.LocaleMiddleware, True), (LocaleMiddleware, False)])
-async def test_the_language_of_a_request_is_found_without_a_thread(rf: Any, kind: Any, needs_thread: bool) -> None:
-    threads = []
-
-    class Noting(kind):
-        def process_request(self, request: Any) -> None:
-            threads.append(threading.current_thread())
-            super().process_request(request)
-
-    async def answer(request: Any) -> HttpResponse:
-        return HttpResponse()
-
-    await Noting(answer)(rf.get("/"))
-    assert (threads != [threading.current_thread()]) == needs_thread

@@ -10,6 +10,8 @@ from contextvars import Context
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from asgiref.sync import SyncToAsync, async_to_sync
+
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -18,16 +20,36 @@ RETRY_SECONDS = 1.0  # pause after work that failed, before it is tried again
 
 
 def per_event_loop(make: Callable[[], T]) -> Callable[[], T]:
-    """Return a function that returns the one object of the running event loop, made by `make` at the first call."""
+    """Return a function that returns the one object of the running event loop, made by `make` at the first call.
+
+    In a thread that an event loop has called, it is the object of that loop.
+    """
     made: WeakKeyDictionary[asyncio.AbstractEventLoop, T] = WeakKeyDictionary()
 
     def get() -> T:
-        loop = asyncio.get_running_loop()
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return get_in_thread()
         if (found := made.get(loop)) is None:
             found = made[loop] = make()
         return found
 
+    def get_in_thread() -> T:
+        if (loop := calling_loop()) is None:
+            raise RuntimeError("no event loop has called this thread")
+        found = made.get(loop)
+        return async_to_sync(get_in_loop)() if found is None else found
+
+    async def get_in_loop() -> T:
+        return get()
+
     return get
+
+
+def calling_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that has called this thread by `sync_to_async`, or None; asgiref itself goes by it."""
+    return getattr(SyncToAsync.threadlocal, "main_event_loop", None)
 
 
 def start_for_all(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

@@ -1,12 +1,9 @@
 """What holds for every answer below `/api/`: an error is JSON with a `code`, and a redirect keeps the method."""
 
 from collections.abc import Callable
-from typing import Any
 
-from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import add_never_cache_headers
-from django.utils.decorators import sync_and_async_middleware
 
 from chat.errors import problem_of
 
@@ -14,20 +11,9 @@ API_PREFIX = "/api/"
 PRIVATE_PREFIX = "/api/v1/"
 
 
-@sync_and_async_middleware
-def api_answers(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
+def api_answers(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
     """Apply `as_api_answer` to every answer, those of other middleware included."""
-    if iscoroutinefunction(get_response):
-
-        async def asynchronous(request: HttpRequest) -> HttpResponse:
-            return as_api_answer(request.path_info, await get_response(request))
-
-        return asynchronous
-
-    def synchronous(request: HttpRequest) -> HttpResponse:
-        return as_api_answer(request.path_info, get_response(request))
-
-    return synchronous
+    return lambda request: as_api_answer(request.path_info, get_response(request))
 
 
 def as_api_answer(path: str, response: HttpResponse) -> HttpResponse:

@@ -4,10 +4,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest
-from django.utils.decorators import sync_and_async_middleware
+from django.http.response import HttpResponseBase
 
 from qader.http.asgi import send_json
 
@@ -53,20 +52,9 @@ def _content_length(scope: dict[str, Any]) -> int:
     return max((int(length[:MAX_DIGITS]) for length in lengths if length.isdigit()), default=0)
 
 
-@sync_and_async_middleware
-def body_length(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
+def body_length(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
     """Note the length of a body that was sent in chunks: DRF and multipart forms take a missing one for no body."""
-    if iscoroutinefunction(get_response):
-
-        async def asynchronous(request: HttpRequest) -> Any:
-            return await get_response(_with_length(request))
-
-        return asynchronous
-
-    def synchronous(request: HttpRequest) -> Any:
-        return get_response(_with_length(request))
-
-    return synchronous
+    return lambda request: get_response(_with_length(request))
 
 
 def _with_length(request: HttpRequest) -> HttpRequest:

@@ -6,17 +6,16 @@ with before counts for itself. Sends have `CHAT_RATE_LIMIT` (`chat.services`).
 """
 
 import math
-from typing import Any
+from collections.abc import Callable
 
-from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.db import Error
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.utils.decorators import sync_and_async_middleware
 from django.utils.translation import gettext
 
 from accounts.addresses import client_address
 from accounts.devices import device_of
 from chat.runtime import metrics
+from chat.runtime.event_loop import calling_loop
 from chat.runtime.rate_limit import address_limit, read_limit
 from qader.http.plain_page import plain_page
 
@@ -40,23 +39,17 @@ def is_login(method: str, path: str) -> bool:
     return method == "POST" and path in LOGINS
 
 
-@sync_and_async_middleware
-def budgets(get_response: Any) -> Any:
+def budgets(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
     """Answer 429 beyond a budget. The limits belong to a server's event loop: without one, nobody is refused."""
-    if not iscoroutinefunction(get_response):
-        return get_response
 
-    async def within_budget(request: HttpRequest) -> HttpResponse:
-        wait = await _wait(request)
-        if wait:
-            return _refusal(request, math.ceil(wait))
-        response: HttpResponse = await get_response(request)
-        return response
+    def within_budget(request: HttpRequest) -> HttpResponse:
+        wait = _wait(request) if calling_loop() is not None else 0
+        return _refusal(request, math.ceil(wait)) if wait else get_response(request)
 
     return within_budget
 
 
-async def _wait(request: HttpRequest) -> float:
+def _wait(request: HttpRequest) -> float:
     """Take a token for this request; return 0, or the seconds until there will be one."""
     method, path = request.method or "", request.path_info
     if is_login(method, path):
@@ -65,14 +58,10 @@ async def _wait(request: HttpRequest) -> float:
     if not is_read(method, path):
         return 0.0
     try:
-        user_id = await sync_to_async(_user_id)(request)
+        user_id = request.user.pk
     except Error:
         return 0.0  # the view will find the same, and answer it
     return address_limit().take(f"read:{client_address(request)}") if user_id is None else read_limit().take(user_id)
-
-
-def _user_id(request: HttpRequest) -> int | None:
-    return request.user.pk
 
 
 def _refusal(request: HttpRequest, seconds: int) -> HttpResponse:

@@ -7,17 +7,13 @@ answers have no secret but the messages themselves, and a random length makes th
 for all who are signed in. Static files are compressed by WhiteNoise when they are collected.
 """
 
-import asyncio
 import secrets
 from collections.abc import Callable
 from gzip import GzipFile
 from io import BytesIO
-from typing import Any
 
-from asgiref.sync import iscoroutinefunction
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
-from django.utils.decorators import sync_and_async_middleware
 
 PATHS = ("/api/v1/chat/", "/api/schema/", "/api/asyncapi.yaml")
 PAGE = "/"
@@ -26,22 +22,14 @@ LEVEL = 3  # half the time of zlib's usual 6, for a fifth more bytes
 RANDOM_BYTES = 100  # as Django's GZipMiddleware, after https://ieeexplore.ieee.org/document/9754554
 
 
-@sync_and_async_middleware
-def compression(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
-    """Compress the answers below `PATHS`; in a thread, so that other clients need not wait."""
-    if iscoroutinefunction(get_response):
+def compression(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Compress the answers below `PATHS`."""
 
-        async def asynchronous(request: HttpRequest) -> HttpResponse:
-            response: HttpResponse = await get_response(request)
-            return await asyncio.to_thread(_compress, response) if _is_wanted(request, response) else response
-
-        return asynchronous
-
-    def synchronous(request: HttpRequest) -> HttpResponse:
-        response: HttpResponse = get_response(request)
+    def compressing(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
         return _compress(response) if _is_wanted(request, response) else response
 
-    return synchronous
+    return compressing
 
 
 def accepts_gzip(accept_encoding: str) -> bool:

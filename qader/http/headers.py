@@ -1,12 +1,9 @@
 """Headers of all answers: the security policies that Django's SecurityMiddleware does not set, and the date."""
 
 from collections.abc import Callable
-from typing import Any
 
-from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest, HttpResponseBase
-from django.utils.decorators import sync_and_async_middleware
 from django.utils.http import http_date
 
 # Our pages, the admin included, load only our own files. A view that needs another policy sets its own header.
@@ -19,20 +16,9 @@ PERMISSIONS_POLICY = ", ".join(
 )
 
 
-@sync_and_async_middleware
-def policies(get_response: Callable[[HttpRequest], Any]) -> Callable[[HttpRequest], Any]:
+def policies(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
     """Add the policies, unless the view has set them, and the date, which corrects clients' clocks."""
-    if iscoroutinefunction(get_response):
-
-        async def asynchronous(request: HttpRequest) -> HttpResponseBase:
-            return _with_policies(await get_response(request))
-
-        return asynchronous
-
-    def synchronous(request: HttpRequest) -> HttpResponseBase:
-        return _with_policies(get_response(request))
-
-    return synchronous
+    return lambda request: _with_policies(get_response(request))
 
 
 def _with_policies(response: HttpResponseBase) -> HttpResponseBase:

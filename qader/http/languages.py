@@ -15,13 +15,7 @@ from qader.http.api import API_PREFIX
 
 
 class LocaleMiddleware(locale.LocaleMiddleware):
-    """Django's own, except that REST answers in English, and that it needs no thread: it only reads the request."""
-
-    async def __acall__(self, request: HttpRequest) -> HttpResponseBase:
-        """Answer in the language of the request."""
-        self.process_request(request)
-        response: HttpResponseBase = await self.get_response(request)  # type: ignore[misc]
-        return self.process_response(request, response)
+    """Django's own, except that REST answers in English."""
 
     def process_request(self, request: HttpRequest) -> None:
         """Activate the language."""

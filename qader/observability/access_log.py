@@ -9,7 +9,6 @@ import secrets
 import time
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.http import HttpRequest
 
@@ -93,24 +92,14 @@ class RouteMiddleware:
     Before the view runs, because `HttpDeadline` may answer before the view returns.
     """
 
-    sync_capable = async_capable = True
-
     def __init__(self, get_response: Any) -> None:
         self.get_response = get_response
-        self.process_view: Any = _note_route
-        if iscoroutinefunction(get_response):
-            markcoroutinefunction(self)
-            self.process_view = _note_route_async  # Django would call the synchronous one in a thread
 
     def __call__(self, request: HttpRequest) -> Any:
         """Return the answer unchanged."""
         return self.get_response(request)
 
-
-def _note_route(request: HttpRequest, *_: Any) -> None:
-    if request.resolver_match is not None:
-        tracing.trace().route = request.resolver_match.view_name or tracing.UNMATCHED
-
-
-async def _note_route_async(request: HttpRequest, *_: Any) -> None:
-    _note_route(request)
+    def process_view(self, request: HttpRequest, *_: Any) -> None:
+        """Note it."""
+        if request.resolver_match is not None:
+            tracing.trace().route = request.resolver_match.view_name or tracing.UNMATCHED
