@@ -5,7 +5,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 from channels.exceptions import StopConsumer
@@ -22,6 +22,7 @@ from chat.live.handshake import Handshake, connect_participant
 from chat.live.hub import check_handshake
 from chat.live.inbox_feed import InboxFeed
 from chat.live.registry import registry
+from chat.live.small_frames import SmallFrames, all_small_frames
 from chat.live.socket_lifecycle import SocketLifecycle
 from chat.runtime import metrics
 from chat.runtime.database import in_database
@@ -181,6 +182,11 @@ class ChatConsumer(SocketConsumer):
         text = self.query.get("after")
         return None if text is None else 0 if text == "0" else parse_id(text)
 
+    @cached_property
+    def users_frames(self) -> SmallFrames:
+        """What this socket shares with the user's other ones; most sockets are idle and need none of it."""
+        return all_small_frames().of(self.user_id)
+
     async def send_message(self, frame: dict[str, Any]) -> None:
         """Queue a message; `_sent` answers the sender when the outcome is known."""
         draft = read(frame, SendMessage)
@@ -207,11 +213,7 @@ class ChatConsumer(SocketConsumer):
 
     async def _mark_read(self, message_id: int | None) -> None:
         try:
-            if message_id is None:
-                await in_database(services.mark_read, conversation=self.conversation, reader=self.user)
-            else:
-                call = partial(services.mark_read_up_to, message_id=message_id)
-                await in_database(call, conversation=self.conversation, reader=self.user)
+            await self.users_frames.mark_read(self.conversation, self.user, message_id)
         except ClientError as error:
             self.refuse(error)
         finally:
@@ -224,7 +226,8 @@ class ChatConsumer(SocketConsumer):
             raise refusal("conversation_closed")
         if self.subscriber.is_locked:
             raise refusal("conversation_locked")
-        self._publish_typing(is_typing)
+        if self.users_frames.may_publish():
+            self._publish_typing(is_typing)
 
     def _publish_typing(self, is_typing: bool) -> None:
         self.is_typing = is_typing

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
@@ -31,8 +31,10 @@ __all__ = [
     "lock_person",
     "mark_read",
     "mark_read_up_to",
+    "mark_read_up_to_newest",
     "mentor_conversation",
     "mentor_profile",
+    "no_such_message",
     "participant",
     "queue_message",
     "reassign_mentor",
@@ -140,6 +142,11 @@ def _profile(user: User) -> UserProfile | None:
     return getattr(user, "profile", None)
 
 
+def no_such_message() -> ClientError:
+    """Return the error for an id that is no message of a conversation."""
+    return ClientError("message_not_found", "No such message in this conversation.", 404)
+
+
 def mark_read_up_to(*, conversation: Conversation, reader: User, message_id: int) -> int:
     """Mark the other participant's messages up to and including this one as read, as `mark_read` does.
 
@@ -147,8 +154,24 @@ def mark_read_up_to(*, conversation: Conversation, reader: User, message_id: int
     """
     up_to = conversation.messages.filter(pk=message_id).values_list("seq", flat=True).first()
     if up_to is None:
-        raise ClientError("message_not_found", "No such message in this conversation.", 404)
+        raise no_such_message()
     return mark_read(conversation=conversation, reader=reader, up_to=up_to)
+
+
+def mark_read_up_to_newest(
+    *, conversation: Conversation, reader: User, message_ids: Collection[int | None]
+) -> set[int]:
+    """Mark up to the newest of these messages as read, as `mark_read` does, or all if None is one of them.
+
+    Returns the ids that are not in the conversation.
+    """
+    ids = {message_id for message_id in message_ids if message_id is not None}
+    seqs = dict(conversation.messages.filter(pk__in=ids).values_list("pk", "seq")) if ids else {}
+    if None in message_ids:
+        mark_read(conversation=conversation, reader=reader)
+    elif seqs:
+        mark_read(conversation=conversation, reader=reader, up_to=max(seqs.values()))
+    return ids - seqs.keys()
 
 
 def mark_read(*, conversation: Conversation, reader: User, up_to: int | None = None) -> int:

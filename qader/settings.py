@@ -79,7 +79,7 @@ MIDDLEWARE = [
     "qader.http.headers.policies",
     "qader.http.compression.compression",
     "qader.http.api.api_answers",
-    "qader.http.body_limit.body_length",
+    "qader.http.body_limit.bodies",
     "django.middleware.security.SecurityMiddleware",
     "corsheaders.middleware.CorsMiddleware",
     "qader.http.static_files.WhiteNoiseMiddleware",

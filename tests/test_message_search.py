@@ -57,6 +57,12 @@ def test_no_text_takes_long_to_fold(marks: str) -> None:
     assert search_text("سلام " + "e\u0301" * 31) == "سلام " + "é" * 31
 
 
+def test_a_search_text_is_not_much_longer_than_its_text() -> None:
+    """One letter may stand for 18, and 72,000 took the database and us 24 ms."""
+    assert len(search_text("\ufdfa" * 4000)) == 13_000
+    assert search_text("محمد \ufdfa " * 40) == "محمد صلي الله عليه وسلم " * 40
+
+
 def test_every_way_of_writing_fills_the_column(live_people: People) -> None:
     conversation, student = live_people.conversation, live_people.student
     say(conversation, student, TEXT)

@@ -9,6 +9,7 @@ from daphne.server import Server
 from twisted.web.http import HTTPChannel, _MalformedChunkedDataError
 
 from qader.server.options import Limits
+from qader.server.unanswered_requests import UnansweredRequests
 
 
 class Channel(HTTPChannel):  # type: ignore[misc] # twisted has no types
@@ -28,10 +29,13 @@ class Channel(HTTPChannel):  # type: ignore[misc] # twisted has no types
         self._start_limit()
 
     def dataReceived(self, data: bytes) -> None:
-        """Start the time limit of the next request with its first byte."""
+        """Start the time limit of the next request with its first byte, and count the bytes of all requests."""
         if self._deadline is None and not self._answering:
             self._start_limit()
+        self.factory.unanswered.received(self, len(data))
         super().dataReceived(data)
+        if self.transport is None or self.transport.protocol is not self:  # it is a WebSocket now
+            self.factory.unanswered.forget(self)
 
     def allContentReceived(self) -> None:
         """Stop the time limit: the request is complete."""
@@ -42,6 +46,7 @@ class Channel(HTTPChannel):  # type: ignore[misc] # twisted has no types
     def requestDone(self, request: Any) -> None:
         """Abort a closing connection after a while: twisted would wait for a client that does not read its answer."""
         self._answering = False
+        self.factory.unanswered.forget(self)  # first: twisted then passes the next request to `dataReceived`
         super().requestDone(request)
         if not self.persistent:
             self._stop_limit()
@@ -67,8 +72,13 @@ class Channel(HTTPChannel):  # type: ignore[misc] # twisted has no types
     def connectionLost(self, reason: Any) -> None:
         """Stop the time limits, and wake the task that waits to write."""
         self._stop_limit()
+        self.factory.unanswered.forget(self)
         super().connectionLost(reason)
         self._wake()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self.forceAbortClient()
 
     def _wake(self) -> None:
         if self._writable is not None:
@@ -122,7 +132,7 @@ class Request(WebRequest):  # type: ignore[misc]
     def abort(self) -> None:
         """Cut the connection."""
         if self.channel is not None:
-            self.channel.forceAbortClient()
+            self.channel.abort()
 
     def _limit(self, length: int) -> bool:
         channel = self.channel
@@ -142,6 +152,7 @@ class HttpFactory(HTTPFactory):  # type: ignore[misc]
     def __init__(self, server: Server, limits: Limits) -> None:
         super().__init__(server)
         self.limits = limits
+        self.unanswered = UnansweredRequests(limits.unanswered_bytes)
         self.timeOut = limits.keep_alive_seconds
 
     def buildProtocol(self, addr: Any) -> Channel:

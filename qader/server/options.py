@@ -27,6 +27,7 @@ class Limits:
     keep_alive_seconds: int = 75
     answer_seconds: int = 30  # how long a client may take nothing of its answer
     unread_bytes: int = 32 * 2**20  # of all HTTP answers that wait for their clients
+    unanswered_bytes: int = 32 * 2**20  # of all HTTP requests that are not answered, complete or not
     body_bytes: int = 2**20  # of a request, before the server cuts it; `qader.http.body_limit` allows less
     body_chunks: int = 1000  # of a request's body: each costs, also if it has one byte
     head_bytes: int = 16 * 1024  # of the head of a request under uvicorn, and its lines; daphne has the same

@@ -21,6 +21,7 @@ from qader.server.event_queue import EventQueue
 from qader.server.inflow import FLOOD, Inflow
 from qader.server.lifecycle import run
 from qader.server.options import Limits, ServerOptions
+from qader.server.unanswered_requests import UnansweredRequests
 from qader.server.unread_answers import UnreadAnswers
 from qader.server.uvicorn_requests import Requests
 
@@ -34,6 +35,7 @@ class Http(H11Protocol):
     """
 
     request_seconds = answer_seconds = 0
+    unanswered: UnansweredRequests
     _request_limit: asyncio.TimerHandle | None = None
     _read_limit: asyncio.TimerHandle | None = None
 
@@ -43,16 +45,24 @@ class Http(H11Protocol):
         self._start_request_limit()
 
     def data_received(self, data: bytes) -> None:
-        """Start or stop the time limit, depending on whether the request is complete."""
+        """Count the bytes of all requests. Start or stop the time limit, depending on whether this one is complete."""
+        if self.conn.our_state is not h11.DONE:  # then its answer came before its end, and the rest is thrown away
+            self.unanswered.received(self, len(data))
         super().data_received(data)
         if self.transport.get_protocol() is self and self.conn.their_state in {h11.IDLE, h11.SEND_BODY}:
             self._start_request_limit()
         else:
             self._stop_request_limit()
 
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Count its bytes no more: it is a WebSocket now."""
+        self.unanswered.forget(self)
+        super().handle_websocket_upgrade(event)
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop both time limits."""
+        """Count its bytes no more, and stop both time limits."""
         super().connection_lost(exc)
+        self.unanswered.forget(self)
         self._stop_request_limit()
         self._stop_read_limit()
 
@@ -68,7 +78,9 @@ class Http(H11Protocol):
             self._stop_read_limit()
 
     def on_response_complete(self) -> None:
-        """Start the time limit for reading if the connection closes after this answer."""
+        """Count what follows this request alone. Start the time limit for reading if the connection closes now."""
+        self.unanswered.forget(self)
+        self.unanswered.received(self, len(self.conn.trailing_data[0]))
         super().on_response_complete()
         if self.transport.is_closing():
             self._start_read_limit()
@@ -259,9 +271,11 @@ def _socket(limits: Limits, **arguments: Any) -> Socket:
     return protocol
 
 
-def _http(limits: Limits, unread: UnreadAnswers, *arguments: Any, **options: Any) -> Http:
+def _http(
+    limits: Limits, unread: UnreadAnswers, unanswered: UnansweredRequests, *arguments: Any, **options: Any
+) -> Http:
     protocol = Http(*arguments, **options)
-    protocol.conn = Requests(limits)
+    protocol.conn, protocol.unanswered = Requests(limits), unanswered
     protocol.request_seconds, protocol.answer_seconds = limits.request_seconds, limits.answer_seconds
     protocol.app = partial(unread.run, protocol.app, protocol.abort)
     return protocol
@@ -333,7 +347,9 @@ def serve(options: ServerOptions) -> None:
     config = uvicorn.Config(
         options.application,
         loop="uvloop",
-        http=partial(_http, limits, UnreadAnswers(limits.unread_bytes)),  # type: ignore[arg-type]
+        http=partial(  # type: ignore[arg-type]
+            _http, limits, UnreadAnswers(limits.unread_bytes), UnansweredRequests(limits.unanswered_bytes)
+        ),
         ws=partial(_socket, limits),  # type: ignore[arg-type] # uvicorn only calls it
         ws_max_size=limits.frame_bytes,
         ws_ping_interval=limits.ping_seconds,

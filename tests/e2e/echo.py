@@ -14,9 +14,9 @@ from typing import Any
 
 LARGE = 2**24  # bytes; far more than the system takes for a client that does not read
 WAITS = {"/wait": 30, "/late": 1}  # seconds until the handshake is answered
-# Bytes that the server took from "pour", applications that run, messages received after a close, and (with "plain")
-# calls of the functions that format text for autobahn's debug log.
-counts = {"poured": 0, "running": 0, "late": 0, "formatted": 0}
+# Bytes that the server took from "pour", applications that run, messages received after a close, (with "plain") calls
+# of the functions that format text for autobahn's debug log, and requests for "/smuggled".
+counts = {"poured": 0, "running": 0, "late": 0, "formatted": 0, "smuggled": 0}
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -79,12 +79,14 @@ def jump(seconds: float) -> None:
 
 
 async def over_http(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    counts["smuggled"] += scope["path"] == "/smuggled"
     while scope["path"] != "/early" and (await receive()).get("more_body"):
         pass
     if scope["path"] == "/slow":
         await asyncio.sleep(1)
     _, _, size = scope["path"].partition("/large")
-    body = b"x" * int(size.strip("/") or LARGE) if scope["path"].startswith("/large") else json.dumps(counts).encode()
+    said = headers_of(scope) if scope["path"].startswith("/headers") else counts
+    body = b"x" * int(size.strip("/") or LARGE) if scope["path"].startswith("/large") else json.dumps(said).encode()
     headers = [(b"content-type", b"application/json")]
     if scope["path"].startswith("/large"):
         headers.append((b"content-length", b"%d" % len(body)))
@@ -96,6 +98,10 @@ async def over_http(scope: dict[str, Any], receive: Any, send: Any) -> None:
     for start in range(0, len(body), 65536):  # as Django does
         more = start + 65536 < len(body)
         await send({"type": "http.response.body", "body": body[start : start + 65536], "more_body": more})
+
+
+def headers_of(scope: dict[str, Any]) -> dict[str, str]:
+    return {"path": scope["path"]} | {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
 
 
 def serve_plain(listener: socket.socket, limits: Any) -> None:

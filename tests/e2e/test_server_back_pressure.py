@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import httpx
+import pytest
 
 from tests.e2e.conftest import Start
 from tests.e2e.echo import LARGE
@@ -78,6 +79,48 @@ def test_the_largest_unread_answer_is_cut_when_there_are_too_many(start: Start, 
         assert server.megabytes - before < 4 * LARGE / MEGABYTE
         assert small.count_bytes() > MEGABYTE // 2 - KIB_64
     assert server.failures == []
+
+
+HALF_A_BODY = f"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n{'a' * 80_000}"
+
+
+def open_client(server: WebServer, request: str) -> RawSocket:
+    client = RawSocket(server.port, handshake="", wait=False)
+    with suppress(ConnectionError):  # cut already
+        client.send_bytes(request.encode())
+    return client
+
+
+def is_cut(client: RawSocket) -> bool:
+    try:
+        return not client.is_silent(0.01) and not client.is_silent(0.01)  # the first may be an answer
+    except ConnectionError:
+        return True
+
+
+@pytest.mark.parametrize("before", ["", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"], ids=["first", "behind another"])
+def test_the_largest_half_sent_request_is_cut_when_there_are_too_many(start: Start, ours: str, before: str) -> None:
+    server = start(ours, unanswered_bytes=MEGABYTE // 2, request_seconds=60)
+    small = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n" + "a" * 4000
+    with ExitStack() as stack:
+        slow = stack.enter_context(open_client(server, small))
+        clients = [stack.enter_context(open_client(server, before + HALF_A_BODY)) for _ in range(20)]
+        until(lambda: sum(not is_cut(client) for client in clients) <= 6)
+        slow.send_bytes(b"a" * 1000)
+        assert slow.answer().startswith(b"HTTP/1.1 200")
+    assert server.failures == []
+
+
+def test_answered_requests_and_open_sockets_are_no_half_sent_requests(start: Start, ours: str) -> None:
+    server = start(ours, unanswered_bytes=MEGABYTE // 4)
+    large = dict.fromkeys("XY", "a" * 7000)
+    with ExitStack() as stack, httpx.Client(base_url=server.url, headers=large, trust_env=False) as http:
+        sockets = [stack.enter_context(RawSocket(server.port, headers=large)) for _ in range(20)]
+        for _ in range(20):
+            assert http.get("/").status_code == 200
+        for socket in sockets:
+            socket.send("still here")
+            assert socket.receive() == (TEXT, b"got 10")
 
 
 def test_plain_daphne_buffers_all_that_a_client_does_not_read(start: Start) -> None:

@@ -185,6 +185,9 @@ OVERRIDES: dict[str, tuple[Any, ...]] = {
     "daphne_http.HttpFactory.buildProtocol": (test_a_body_is_refused_as_soon_as_its_length_is_announced,),
     "uvicorn_server.Http.connection_made": (requests.test_a_request_that_takes_too_long_is_cut,),
     "uvicorn_server.Http.data_received": (requests.test_a_socket_outlives_the_request_limit,),
+    "uvicorn_server.Http.handle_websocket_upgrade": (
+        back_pressure.test_answered_requests_and_open_sockets_are_no_half_sent_requests,
+    ),
     "uvicorn_server.Http.pause_writing": (test_an_unread_answer_in_parts_is_cut,),
     "uvicorn_server.Http.resume_writing": (test_uvicorn_does_not_cut_a_slow_reader_of_an_answer,),
     "uvicorn_server.Http.on_response_complete": (
