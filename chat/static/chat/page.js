@@ -6,6 +6,7 @@
  *     handoff-note.js         what a mentor was told about a student; loaded for mentors
  *     conversation-view.js    message-list.js > scroll-place.js, message-view.js > links.js; composer.js
  *     beside it               message-keys.js; waiting-note.js
+ *     notice-switch.js        switches notifications on and off; loaded when they are
  *     all of them             connection.js, announcer.js, elements.js, texts.js; client.js has the messages
  *
  * For a mentor, the address names the open conversation: `#/conversations/7`; for a student, one with a former mentor:
