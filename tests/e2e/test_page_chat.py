@@ -107,6 +107,27 @@ async def test_the_oldest_browsers_supported_chat(open_windows: Windows, pair: P
     await expect(student.get("#sign-in")).to_be_visible()
 
 
+async def test_what_is_written_or_pasted_elsewhere_goes_into_the_field(open_windows: Windows, pair: Pair) -> None:
+    mentor = await open_windows.new(pair.teacher, permissions=["clipboard-read", "clipboard-write"])
+    await (await mentor.open(f"/#/conversations/{pair.conversation_id}")).connected()
+    draft, keyboard = mentor.get("#draft"), mentor.page.keyboard
+    await mentor.page.evaluate("navigator.clipboard.writeText(' pasted')")
+    await mentor.page.click("#scroller")
+    await keyboard.press("Space")  # scrolls
+    await expect(draft).to_have_value("")
+    await keyboard.type("written")
+    await mentor.page.click("#scroller")
+    await keyboard.press("Control+V")
+    await expect(draft).to_have_value("written pasted")
+
+    await mentor.page.focus("#search")
+    await keyboard.type("a name")
+    await mentor.page.click(".inbox .menu-opener")
+    await keyboard.type("x")
+    await expect(mentor.get("#search")).to_have_value("a name")
+    await expect(draft).to_have_value("written pasted")
+
+
 async def test_each_message_has_the_direction_of_its_own_text(open_windows: Windows, pair: Pair) -> None:
     student, mentor = await both(open_windows, pair)
     for window in (student, mentor):

@@ -92,6 +92,12 @@ export function createComposer({ send, typing }) {
 		event.preventDefault();
 		submit();
 	});
+	// Who writes or pastes with the focus elsewhere, e.g. after a click into the messages, means this field.
+	document.addEventListener("keydown", ({ key, code, ctrlKey, metaKey, altKey, target }) => {
+		const isText = [...key].length === 1 && key !== " " && !altKey;
+		if (!isText || ((ctrlKey || metaKey) && code !== "KeyV")) return;
+		if (draft.offsetParent && !target.closest("input, textarea, dialog, .menu")) draft.focus();
+	});
 	$("send").addEventListener("pointerdown", (event) => event.preventDefault()); // keeps the focus, and with it the keyboard
 
 	window.addEventListener("storage", ({ key: changedKey, oldValue, newValue }) => {

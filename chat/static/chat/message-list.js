@@ -4,11 +4,12 @@ import { announce, forgetAnnouncements } from "./announcer.js";
 import { $, nameOf, tell, textOf } from "./elements.js";
 import { createMessageKeys } from "./message-keys.js";
 import { createMessageView } from "./message-view.js";
-import { createScrollPlace } from "./scroll-place.js";
-import { gettext, ngettext, number } from "./texts.js";
+import { createScrollPlace, lowest } from "./scroll-place.js";
+import { dayOf, gettext, ngettext, number } from "./texts.js";
 
 const AT_END = 48; // px from the end; within it, the list follows new messages
 const SHOWN = 200; // messages that stay in the list while it is scrolled to the end
+const DAY = 40; // px from the upper edge; within them, the day of what is read is shown
 const TOLD = 5; // messages that a screen reader reads at once; of more it tells only how many they are
 const ANNOUNCED = 200; // characters of a message that a screen reader reads
 
@@ -212,6 +213,15 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 		$("to-end").hidden = isAtEnd;
 		$("to-end").setAttribute("aria-label", text || gettext("To the newest message"));
 		tell($("below"), unread ? number(unread) : "");
+		tell($("day-now"), isAtEnd ? "" : dayAtTop());
+	}
+
+	/** The day of the messages at the upper edge; an empty text where it stands among them. */
+	function dayAtTop() {
+		const { top } = scroller.getBoundingClientRect();
+		const view = viewOf.get(lowest(list.children, top + DAY));
+		const isThere = !view || (!view.day.hidden && view.day.getBoundingClientRect().bottom > top);
+		return isThere ? "" : dayOf(view.date);
 	}
 
 	/** After midnight, "Today" becomes "Yesterday". */
