@@ -234,6 +234,24 @@ async def test_a_hidden_tab_marks_nothing_as_read(open_windows: Windows, pair: P
     await expect(mentor.get(".message .state")).to_have_text(["Read"])
 
 
+# Another window has the focus, or this one has it again. Browsers that tests drive say that each window has it.
+FOCUS = "(has) => { document.hasFocus = () => has; dispatchEvent(new Event(has ? 'focus' : 'blur')); }"
+
+
+async def test_a_window_beside_the_one_in_use_marks_nothing_as_read(open_windows: Windows, pair: Pair) -> None:
+    student, mentor = await both(open_windows, pair)
+    await student.page.evaluate(FOCUS, False)
+    await mentor.say("look here")
+    await expect(student.page).to_have_title("(1) محادثات قادر")
+    await expect(student.get(".divider:visible")).to_have_count(1)
+    await student.say("I answer another question")  # which marks nothing, either
+    await expect(mentor.bubbles).to_have_count(2)
+    await expect(mentor.get(".message .state >> nth=0")).to_have_text("Sent")
+    await student.page.evaluate(FOCUS, True)
+    await expect(mentor.get(".message .state >> nth=0")).to_have_text("Read")
+    await expect(student.page).to_have_title("محادثات قادر")
+
+
 async def test_two_tabs_of_one_student_show_the_same(open_windows: Windows, pair: Pair) -> None:
     student, mentor = await both(open_windows, pair)
     other = await (await student.tab()).connected()

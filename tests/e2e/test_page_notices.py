@@ -108,6 +108,12 @@ async def test_a_sound_and_a_notification_come_if_the_user_switched_them_on(open
     await until(student, "told.length")
     assert await state() == [0, [[name, "New message"]], 1]
 
+    await student.hide(False)
+    await expect(student.page).to_have_title("Qader chat")
+    await student.page.evaluate("() => { document.hasFocus = () => false; }")  # another window has it
+    await mentor.say("beside")
+    await until(student, "told.length === 2 && played === 2")
+
 
 REFUSALS = {
     "() => { delete window.Notification; }": "This browser cannot show notifications.",

@@ -1,7 +1,7 @@
 /** The list of messages, oldest first, and the scroll position in it. */
 
 import { announce, forgetAnnouncements } from "./announcer.js";
-import { $, nameOf, tell, textOf } from "./elements.js";
+import { $, isLooking, nameOf, onReturn, tell, textOf } from "./elements.js";
 import { createMessageKeys } from "./message-keys.js";
 import { createMessageView } from "./message-view.js";
 import { createScrollPlace, lowest } from "./scroll-place.js";
@@ -29,7 +29,8 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 	let from = 0; // the id of the first message in the list; 0: all are in it
 	let firstNew = null; // the key of the message below the divider
 	let newest = 0; // the id of the newest message that was shown
-	let lastSeen = 0; // the id of the newest message that was on the screen; the server may not know yet
+	let onScreen = 0; // the id of the newest message that was on the screen
+	let lastSeen = 0; // the same while the user looked at it; the server may not know yet
 	let isAtEnd = true;
 	let isPlaced = false; // whether the first scroll position is set
 	let wasAway = false; // whether there was no connection when the last snapshot was shown
@@ -59,6 +60,7 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 		place.keep();
 		showWay();
 	});
+	onReturn(look);
 	$("to-end").addEventListener("click", () => {
 		const view = unreadBelowDivider();
 		if (view && offsetOf(view) > scroller.clientHeight) toDivider();
@@ -67,8 +69,14 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 	});
 
 	function noteSeen(id) {
-		if (document.visibilityState === "visible") lastSeen = Math.max(lastSeen, id);
-		seen(id);
+		onScreen = Math.max(onScreen, id);
+		look();
+	}
+
+	function look() {
+		if (!onScreen || !isLooking()) return;
+		lastSeen = onScreen;
+		seen(lastSeen);
 	}
 
 	function clear() {
@@ -76,7 +84,7 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 		views.clear();
 		list.replaceChildren();
 		firstNew = null;
-		from = newest = lastSeen = 0;
+		from = newest = onScreen = lastSeen = 0;
 		isPlaced = false;
 		isAtEnd = true;
 		wasAway = false;
@@ -119,7 +127,7 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 	 * from which on all must stay in the list.
 	 */
 	function divide(messages, isAway) {
-		const isSeen = isPlaced && isAtEnd && !isAway && document.visibilityState === "visible";
+		const isSeen = isPlaced && isAtEnd && !isAway && isLooking();
 		const unseen = messages.filter((message) => isUnread(message) && message.id > lastSeen);
 		const came = unseen.find(({ id }) => id > newest);
 		if (came && !isSeen && (!firstNew || came === unseen[0])) firstNew = came.key;
@@ -188,7 +196,7 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 
 	function toDivider() {
 		isAtEnd = false;
-		scroller.scrollTop += offsetOf(views.get(firstNew)) - AT_END;
+		scroller.scrollTop += offsetOf(views.get(firstNew)) - Math.min(AT_END, scroller.clientHeight / 4);
 		place.keep();
 	}
 

@@ -3,7 +3,7 @@
  * also by a sound and by a notification of the system, if the user switched these on.
  */
 
-import { $, storage, tell } from "./elements.js";
+import { $, isLooking, onReturn, storage, tell } from "./elements.js";
 import { gettext, number } from "./texts.js";
 
 const SETTLE = 1_000; // milliseconds: a message that is read meanwhile, in another tab, is not news
@@ -106,8 +106,8 @@ export function createNotices(api) {
 	navigator.serviceWorker?.addEventListener("message", ({ data }) => {
 		location.hash = data;
 	});
-	document.addEventListener("visibilitychange", async () => {
-		const shown = document.hidden ? [] : await (await worker)?.getNotifications();
+	onReturn(async () => {
+		const shown = isLooking() ? await (await worker)?.getNotifications() : [];
 		for (const notification of shown ?? []) notification.close();
 	});
 
@@ -118,7 +118,7 @@ export function createNotices(api) {
 	}
 
 	function tellOf(news) {
-		if (!document.hidden || news.id !== newest) return;
+		if (isLooking() || news.id !== newest) return;
 		if (isOn("notify") && globalThis.Notification?.permission === "granted") notify(news).catch(() => {});
 		if (isOn("sound")) play();
 	}
