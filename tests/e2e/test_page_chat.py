@@ -128,6 +128,28 @@ async def test_what_is_written_or_pasted_elsewhere_goes_into_the_field(open_wind
     await expect(draft).to_have_value("written pasted")
 
 
+GIVE_FILE = """(type) => {
+    const files = new DataTransfer();
+    files.items.add(new File(["picture"], "picture.png", { type: "image/png" }));
+    const options = { bubbles: true, cancelable: true, clipboardData: files, dataTransfer: files };
+    const given = type === "paste" ? new ClipboardEvent(type, options) : new DragEvent(type, options);
+    return !document.querySelector("#scroller").dispatchEvent(given);
+}"""
+
+
+async def test_files_are_refused_in_words_and_do_not_replace_the_page(open_windows: Windows, pair: Pair) -> None:
+    student = await (await open_windows.of(pair.student)).connected()
+    note = student.get("#composer-note")
+    await student.page.fill("#draft", "a draft")
+    for given in ("paste", "drop"):
+        assert await student.page.evaluate(GIVE_FILE, "dragover")
+        assert await student.page.evaluate(GIVE_FILE, given)
+        await expect(note).to_have_text("Only text can be sent here, no files.")
+        await student.page.press("#draft", "x")
+        await expect(note).to_have_text("")
+    await expect(student.get("#draft")).to_have_value("a draftxx")
+
+
 async def test_each_message_has_the_direction_of_its_own_text(open_windows: Windows, pair: Pair) -> None:
     student, mentor = await both(open_windows, pair)
     for window in (student, mentor):
