@@ -264,7 +264,7 @@ async def test_a_window_beside_the_one_in_use_marks_nothing_as_read(open_windows
     student, mentor = await both(open_windows, pair)
     await student.page.evaluate(FOCUS, False)
     await mentor.say("look here")
-    await expect(student.page).to_have_title("(1) محادثات قادر")
+    await expect(student.page).to_have_title("(١) محادثات قادر")
     await expect(student.get(".divider:visible")).to_have_count(1)
     await student.say("I answer another question")  # which marks nothing, either
     await expect(mentor.bubbles).to_have_count(2)

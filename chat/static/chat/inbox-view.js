@@ -78,7 +78,7 @@ export function createInboxView() {
 
 	/** How many other conversations are unread, for who sees only one of them: on a phone. */
 	function showElsewhere(count) {
-		tell($("elsewhere"), count ? number(count) : "");
+		$("back").dataset.elsewhere = count ? number(count) : "";
 	}
 
 	const sinceOf = ({ waiting_since }) => (waiting_since ? Date.parse(waiting_since) : keptSince);
