@@ -46,7 +46,6 @@ MODULES = [
         "sign-in",
         "sign-out",
         "texts",
-        "waiting-note",
     )
 ]
 

@@ -34,16 +34,20 @@ def page_data() -> dict[str, Any]:
     from tests.e2e.seed import PASSWORD, make_profiles, person
 
     password = make_password(PASSWORD)
-    mentor, busy, successor, patient, absent = make_profiles(
-        ["mona", "huda", "daniel", "patient", "absent"], password, RoleChoices.TEACHER
+    mentor, busy, successor, patient, absent, mobile = make_profiles(
+        ["mona", "huda", "daniel", "patient", "absent", "mobile"], password, RoleChoices.TEACHER
     )
-    names = [f"pupil{number}" for number in range(2 * len(STUDENTS) + 6)]
-    *own, reader, former, alone, first, second, eager = make_profiles(names, password, RoleChoices.STUDENT)
+    names = [f"pupil{number}" for number in range(2 * len(STUDENTS) + 8)]
+    *own, reader, former, alone, first, second, eager, third, fourth = make_profiles(
+        names, password, RoleChoices.STUDENT
+    )
     admin, staff = make_profiles(["principal", "operator"], password, RoleChoices.ADMIN)
     staff.user.is_staff = True
     staff.user.save()
     talk(first, patient, [3], full_name="First")
     talk(second, patient, [2], full_name="Second")
+    talk(third, mobile, [3], full_name="Third")
+    talk(fourth, mobile, [2], full_name="Fourth")
     talk(eager, absent, MISSED, full_name="Eager")
     for student, (name, hours) in zip(own[len(STUDENTS) :], STUDENTS.items(), strict=True):
         talk(student, mentor, hours, full_name=name)
@@ -65,6 +69,8 @@ def page_data() -> dict[str, Any]:
         "admin": (admin, "inbox/"),
         "staff": (staff, "inbox/"),
         "patient mentor": (patient, "inbox/"),  # of two students who wait
+        "mobile mentor": (mobile, "inbox/"),  # of two others
+        "third": (third, "my-conversation/"),
         "missed": (absent, "inbox/"),  # of a student who has written more than a page
         "first": (first, "my-conversation/"),
         "former": (former, "my-conversation/"),

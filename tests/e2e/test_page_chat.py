@@ -107,6 +107,49 @@ async def test_the_oldest_browsers_supported_chat(open_windows: Windows, pair: P
     await expect(student.get("#sign-in")).to_be_visible()
 
 
+async def test_what_is_written_or_pasted_elsewhere_goes_into_the_field(open_windows: Windows, pair: Pair) -> None:
+    mentor = await open_windows.new(pair.teacher, permissions=["clipboard-read", "clipboard-write"])
+    await (await mentor.open(f"/#/conversations/{pair.conversation_id}")).connected()
+    draft, keyboard = mentor.get("#draft"), mentor.page.keyboard
+    await mentor.page.evaluate("navigator.clipboard.writeText(' pasted')")
+    await mentor.page.click("#scroller")
+    await keyboard.press("Space")  # scrolls
+    await expect(draft).to_have_value("")
+    await keyboard.type("written")
+    await mentor.page.click("#scroller")
+    await keyboard.press("Control+V")
+    await expect(draft).to_have_value("written pasted")
+
+    await mentor.page.focus("#search")
+    await keyboard.type("a name")
+    await mentor.page.click(".inbox .menu-opener")
+    await keyboard.type("x")
+    await expect(mentor.get("#search")).to_have_value("a name")
+    await expect(draft).to_have_value("written pasted")
+
+
+GIVE_FILE = """(type) => {
+    const files = new DataTransfer();
+    files.items.add(new File(["picture"], "picture.png", { type: "image/png" }));
+    const options = { bubbles: true, cancelable: true, clipboardData: files, dataTransfer: files };
+    const given = type === "paste" ? new ClipboardEvent(type, options) : new DragEvent(type, options);
+    return !document.querySelector("#scroller").dispatchEvent(given);
+}"""
+
+
+async def test_files_are_refused_in_words_and_do_not_replace_the_page(open_windows: Windows, pair: Pair) -> None:
+    student = await (await open_windows.of(pair.student)).connected()
+    note = student.get("#composer-note")
+    await student.page.fill("#draft", "a draft")
+    for given in ("paste", "drop"):
+        assert await student.page.evaluate(GIVE_FILE, "dragover")
+        assert await student.page.evaluate(GIVE_FILE, given)
+        await expect(note).to_have_text("Only text can be sent here, no files.")
+        await student.page.press("#draft", "x")
+        await expect(note).to_have_text("")
+    await expect(student.get("#draft")).to_have_value("a draftxx")
+
+
 async def test_each_message_has_the_direction_of_its_own_text(open_windows: Windows, pair: Pair) -> None:
     student, mentor = await both(open_windows, pair)
     for window in (student, mentor):
@@ -211,6 +254,24 @@ async def test_a_hidden_tab_marks_nothing_as_read(open_windows: Windows, pair: P
     await expect(student.get(".divider")).to_be_visible()
     await student.hide(False)
     await expect(mentor.get(".message .state")).to_have_text(["Read"])
+
+
+# Another window has the focus, or this one has it again. Browsers that tests drive say that each window has it.
+FOCUS = "(has) => { document.hasFocus = () => has; dispatchEvent(new Event(has ? 'focus' : 'blur')); }"
+
+
+async def test_a_window_beside_the_one_in_use_marks_nothing_as_read(open_windows: Windows, pair: Pair) -> None:
+    student, mentor = await both(open_windows, pair)
+    await student.page.evaluate(FOCUS, False)
+    await mentor.say("look here")
+    await expect(student.page).to_have_title("(١) محادثات قادر")
+    await expect(student.get(".divider:visible")).to_have_count(1)
+    await student.say("I answer another question")  # which marks nothing, either
+    await expect(mentor.bubbles).to_have_count(2)
+    await expect(mentor.get(".message .state >> nth=0")).to_have_text("Sent")
+    await student.page.evaluate(FOCUS, True)
+    await expect(mentor.get(".message .state >> nth=0")).to_have_text("Read")
+    await expect(student.page).to_have_title("محادثات قادر")
 
 
 async def test_two_tabs_of_one_student_show_the_same(open_windows: Windows, pair: Pair) -> None:

@@ -46,6 +46,44 @@ TO_THE_TOP = """async (wanted) => {
 }"""
 
 
+# Scrolls up, and waits in each place until the day at the top is that of the messages there, by itself or among them.
+DAYS_AT_THE_TOP = """async () => {
+    const scroller = document.querySelector("#scroller"), now = document.querySelector("#day-now");
+    const day = () => {
+        const { top } = scroller.getBoundingClientRect();
+        const days = [...document.querySelectorAll("#messages .day:not([hidden])")];
+        const last = days.filter((one) => one.closest(".message").getBoundingClientRect().top < top + 40).at(-1);
+        return last && last.getBoundingClientRect().bottom <= top ? last.textContent : "";
+    };
+    const found = [];
+    const until = async (condition) => {
+        for (let tries = 0; tries < 600 && !condition(); tries++) await new Promise(requestAnimationFrame);
+    };
+    for (let place = 0; place < 60; place++) {
+        await until(() => scroller.scrollTop >= 300); // older messages come
+        scroller.scrollTop -= 300;
+        await new Promise(requestAnimationFrame);
+        await until(() => (now.hidden ? !day() : now.textContent === day()));
+        found.push([day(), now.hidden ? "" : now.textContent]);
+    }
+    return found;
+}"""
+
+
+@pytest.mark.parametrize("lang", ["ar", "en"])
+async def test_the_day_of_what_is_read_stays_visible(open_windows: Windows, page_data: PageData, lang: str) -> None:
+    window = await open_windows.of(page_data.people["reader"], size=PHONE, lang=lang)
+    await window.connected()
+    await expect(window.get("#day-now")).to_be_hidden()
+    found = await window.page.evaluate(DAYS_AT_THE_TOP)
+    assert [there for _, there in found] == [expected for expected, _ in found]
+    assert len({there for _, there in found}) > 1, found  # by itself, and among the messages
+    box = await window.get("#day-now").bounding_box() if found[-1][1] else None
+    assert box is None or abs(box["x"] + box["width"] / 2 - PHONE["width"] / 2) < 10
+    await window.page.click("#to-end")
+    await expect(window.get("#day-now")).to_be_hidden()
+
+
 @pytest.mark.slow
 async def test_five_thousand_messages_are_scrolled_to_the_top(open_windows: Windows, page_data: PageData) -> None:
     window = await open_windows.of(page_data.people["reader"], size=PHONE)

@@ -92,7 +92,9 @@ async def test_students_are_listed_with_unread_counts_and_waiting_times(
     await listed(mentor, [name for name in NEWEST_FIRST if name in WAITING])
     await mentor.page.click("[data-filter=all]")
     await mentor.page.fill("#search", "ARA")
-    await expect(mentor.get("#inbox-note")).to_have_text("No student of this name. Clear the search to see all.")
+    await expect(mentor.get("#inbox-note")).to_have_text(
+        "No student of this name here. Clear the search, or choose “All”."
+    )
     await mentor.page.fill("#search", "ada")
     await listed(mentor, ["Ada Byron"])
     for written in ("ساره", "سَـارَة", "العتيبى", "سارة  العتيبي", "ساره\u200f العتيبى"):
@@ -171,6 +173,37 @@ async def test_on_a_phone_list_and_conversation_are_two_screens(open_windows: Wi
     await expect(mentor.get("#with")).to_have_text("Maya Lindgren")
     await mentor.page.click("#back")
     await expect(mentor.get("#inbox")).to_be_visible()
+
+
+async def test_on_a_phone_the_way_back_says_how_many_others_are_unread(
+    open_windows: Windows, shared_cluster: Cluster, page_data: PageData
+) -> None:
+    mentor = await open_windows.of(page_data.people["mobile mentor"], size=PHONE)
+    length = await mentor.page.evaluate("history.length")
+    await mentor.page.click("#longest")
+    await mentor.connected()
+    await expect(mentor.get("#with")).to_have_text("Third")
+    await expect(mentor.get("#back")).to_have_attribute("data-elsewhere", "1")
+    await mentor.page.click("#back")
+    await expect(mentor.get("#inbox")).to_be_visible()
+    assert await mentor.page.evaluate("history.length") == length + 1  # the phone's own way back leaves the page
+    await mentor.page.go_forward()
+    await send(page_data.people["third"], shared_cluster, "chat/my-conversation/messages/", "here")
+    await expect(mentor.bubbles.last).to_have_text("here")
+    await expect(mentor.get("#back")).to_have_attribute("data-elsewhere", "1")
+
+
+async def test_a_search_shows_what_it_found_above_the_keyboard_of_a_phone_that_lies_on_its_side(
+    open_windows: Windows, page_data: PageData
+) -> None:
+    mentor = await open_windows.of(page_data.people["busy mentor"], size={"width": 740, "height": 220})
+    await expect(mentor.rows).to_have_count(len(STUDENTS))
+    await mentor.page.fill("#search", "maya")
+    await expect(mentor.rows).to_have_count(1)
+    await mentor.get(".inbox").hover()
+    await mentor.page.mouse.wheel(0, 500)
+    await expect(mentor.rows).to_be_in_viewport(ratio=1)
+    await mentor.shoot("search-en-740")
 
 
 async def test_on_a_touch_screen_the_focus_goes_to_what_was_opened(open_windows: Windows, pair: Pair) -> None:

@@ -108,13 +108,42 @@ async def test_a_sound_and_a_notification_come_if_the_user_switched_them_on(open
     await until(student, "told.length")
     assert await state() == [0, [[name, "New message"]], 1]
 
+    await student.hide(False)
+    await expect(student.page).to_have_title("Qader chat")
+    await student.page.evaluate("() => { document.hasFocus = () => false; }")  # another window has it
+    await mentor.say("beside")
+    await until(student, "told.length === 2 && played === 2")
 
-async def test_a_refused_notification_is_explained_and_not_asked_for_again(open_windows: Windows, pair: Pair) -> None:
-    student, _ = await chatting(open_windows, pair, "() => { delete window.Notification; }")
+
+REFUSALS = {
+    "() => { delete window.Notification; }": "This browser cannot show notifications.",
+    "() => { Notification.requestPermission = async () => 'denied'; }": (
+        "The browser does not allow it. You can allow it in the browser's settings for this page."
+    ),
+    "() => { Notification.requestPermission = async () => 'default'; }": (
+        "The browser has no permission for notifications. Switch them on again, and allow them when it asks."
+    ),
+    """() => {
+        Notification.requestPermission = async () => "granted";
+        navigator.serviceWorker.register = async () => { throw new TypeError("failed to fetch"); };
+    }""": "The browser could not prepare notifications. Reload this page and try again.",
+}
+
+
+@pytest.mark.parametrize(("script", "hint"), REFUSALS.items())
+async def test_notifications_that_cannot_be_switched_on_stay_off_and_the_page_says_why(
+    open_windows: Windows, pair: Pair, script: str, hint: str
+) -> None:
+    student = await open_windows.new(pair.student, size=PHONE)
+    await student.page.add_init_script(f"({script})()")
+    await (await student.open()).connected()
     await student.page.click("#conversation-menu")
-    await student.page.click("label[for=notice-notify]")
-    await expect(student.get("#notice-hint")).to_have_text("This browser cannot show notifications.")
-    await expect(student.get("#notice-notify")).not_to_be_checked()
+    for _ in range(2):  # the second try says the same
+        await student.page.click("label[for=notice-notify]")
+        await expect(student.get("#notice-hint")).to_have_text(hint)
+        await expect(student.get("#notice-notify")).not_to_be_checked()
+        await expect(student.get("#notice-hide")).to_be_disabled()
+    assert await student.page.evaluate(f"localStorage['notices:{pair.student.user_id}'] ?? ''") == ""
     await student.shoot("notices-en-360")
 
 
@@ -131,7 +160,7 @@ async def test_notifications_that_the_browser_does_not_allow_any_more_are_not_cl
     await student.page.click("#conversation-menu")
     await expect(student.get("#notice-notify")).not_to_be_checked()
     await expect(student.get("#notice-hide")).to_be_disabled()
-    await expect(student.get("#notice-hint")).to_contain_text("The browser does not allow it.")
+    await expect(student.get("#notice-hint")).to_contain_text("The browser has no permission for notifications.")
     assert await student.page.evaluate("asked") == 0  # at a start nobody is asked
 
 

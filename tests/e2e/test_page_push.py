@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -105,6 +106,63 @@ async def test_a_device_takes_pushes_when_they_are_switched_on_and_again_at_the_
     await until_subscribed(phone, push_cluster, pair, device.endpoint)
     await choose(phone, "notify")
     await until_subscribed(phone, push_cluster, pair)
+
+
+ONLY_OPEN = "Notifications come only while this page is open: {}. To try again, switch them off and on."
+
+
+async def test_a_device_that_takes_no_pushes_says_why_and_tries_again(
+    opened: Windows, push_cluster: Cluster, pair: Pair
+) -> None:
+    device = PushBrowser(f"failing-{pair.conversation_id}")
+    phone = await phone_of(opened, pair, device)
+    phone.may_fail = re.compile("status of 503")
+    hint, box, subscriptions = phone.get("#notice-hint"), phone.get("#notice-notify"), "**/notify/subscriptions/"
+    await phone.page.evaluate(
+        """() => {
+            window.subscribe = PushManager.prototype.subscribe;
+            PushManager.prototype.subscribe = async () => { throw new DOMException("", "AbortError"); };
+        }"""
+    )
+    await phone.page.route(subscriptions, lambda route: route.fulfill(status=503))
+    await phone.page.click("#conversation-menu")
+    await box.click()
+    await expect(hint).to_have_text(ONLY_OPEN.format("the browser cannot reach its push service"))
+    await expect(box).to_be_checked()  # while the page is open, they come
+    await phone.page.evaluate("void (PushManager.prototype.subscribe = subscribe)")
+    await box.click()
+    await expect(hint).to_be_hidden()
+    await expect(box).not_to_be_checked()
+    await box.click()
+    await expect(hint).to_have_text(ONLY_OPEN.format("the server did not answer as expected"))
+    await expect(box).to_be_checked()
+    assert subscribed(push_cluster, pair) == []
+    await phone.page.unroute(subscriptions)
+    await phone.page.reload()
+    await phone.connected()
+    await until_subscribed(phone, push_cluster, pair, device.endpoint)
+    await expect(hint).to_be_hidden()
+
+
+async def test_pushes_that_cannot_be_ended_are_not_claimed_to_be_off(
+    opened: Windows, push_cluster: Cluster, pair: Pair
+) -> None:
+    device = PushBrowser(f"staying-{pair.conversation_id}")
+    phone = await phone_of(opened, pair, device)
+    phone.may_fail = re.compile("status of 503")
+    await choose(phone, "notify")
+    await until_subscribed(phone, push_cluster, pair, device.endpoint)
+    await phone.page.evaluate(
+        "PushManager.prototype.getSubscription().then((made) => { made.unsubscribe = async () => false; })"
+    )
+    await phone.page.route("**/notify/subscriptions/", lambda route: route.fulfill(status=503))
+    await choose(phone, "notify")
+    await expect(phone.get("#notice-hint")).to_have_text("That did not work. Try again.")
+    await expect(phone.get("#notice-notify")).to_be_checked()
+    await phone.page.unroute("**/notify/subscriptions/")
+    await choose(phone, "notify")
+    await until_subscribed(phone, push_cluster, pair)
+    await expect(phone.get("#notice-notify")).not_to_be_checked()
 
 
 async def test_a_push_shows_who_has_written_and_how_many_messages_are_unread(opened: Windows, pair: Pair) -> None:

@@ -24,6 +24,10 @@ async def test_sign_in_errors_are_shown_at_their_field(open_windows: Windows, pa
     await window.sign_in(pair.student.username, "wrong")
     await expect(error).to_have_text("Wrong user name or password.")
     await window.shoot("sign-in-wrong-en-1280")
+    await window.page.set_viewport_size({"width": 360, "height": 400})  # above a keyboard
+    await window.page.evaluate("scrollTo(0, 0)")
+    await window.page.press("#password", "Enter")
+    await expect(error).to_be_in_viewport()
     for _ in range(9):
         await window.sign_in(pair.student.username, "wrong")
         await expect(window.get("#sign-in-form")).to_have_attribute("aria-busy", "false")

@@ -31,6 +31,7 @@ export function createComposer({ send, typing }) {
 	const touch = matchMedia("(hover: none) and (pointer: coarse)");
 	let key = null; // the draft's key in the storage
 	let delay = ""; // why the last message is not sent yet
+	let refusal = ""; // why something was not taken; until the next change
 	let isKept = true; // whether the draft is stored
 	let isFollowing = true; // the stored draft, which another tab may change: nothing was written here since
 
@@ -43,7 +44,7 @@ export function createComposer({ send, typing }) {
 		const tooLong = ngettext("{count} character too many", "{count} characters too many", over);
 		const unkept =
 			draft.value && !isKept ? gettext("Your browser cannot keep this text: send it before you leave.") : "";
-		const note = over > 0 ? tooLong : length >= limit * NEAR ? rest : delay || unkept;
+		const note = over > 0 ? tooLong : refusal || (length >= limit * NEAR ? rest : delay || unkept);
 		setText($("composer-note"), note);
 		announce(note, "composer"); // not by the note itself, which changes with each key
 		$("composer-note").classList.toggle("is-over", over > 0);
@@ -69,7 +70,18 @@ export function createComposer({ send, typing }) {
 		changed();
 	}
 
+	/** Say that a file cannot be sent. A browser would open one that is dropped in place of the page. */
+	function refuseFiles(event) {
+		const { types } = event.clipboardData ?? event.dataTransfer;
+		if (!types.includes("Files") || types.includes("text/plain")) return;
+		event.preventDefault();
+		if (event.type === "dragover") return;
+		refusal = gettext("Only text can be sent here, no files.");
+		changed();
+	}
+
 	function set(text) {
+		refusal = "";
 		isFollowing = true;
 		draft.value = text;
 		changed();
@@ -80,10 +92,12 @@ export function createComposer({ send, typing }) {
 		submit();
 	});
 	draft.addEventListener("input", () => {
+		refusal = "";
 		isFollowing = false;
 		keep(draft.value);
 		typing(Boolean(draft.value.trim()));
 	});
+	for (const type of ["paste", "dragover", "drop"]) document.addEventListener(type, refuseFiles);
 	draft.addEventListener("blur", () => typing(false));
 	draft.addEventListener("keydown", (event) => {
 		// Safari ends a composition before the Enter that chose the word: only the code 229 tells.
@@ -91,6 +105,12 @@ export function createComposer({ send, typing }) {
 		if (event.key !== "Enter" || event.shiftKey || isComposing || touch.matches) return;
 		event.preventDefault();
 		submit();
+	});
+	// Who writes or pastes with the focus elsewhere, e.g. after a click into the messages, means this field.
+	document.addEventListener("keydown", ({ key, code, ctrlKey, metaKey, altKey, target }) => {
+		const isText = [...key].length === 1 && key !== " " && !altKey;
+		if (!isText || ((ctrlKey || metaKey) && code !== "KeyV")) return;
+		if (draft.offsetParent && !target.closest("input, textarea, dialog, .menu")) draft.focus();
 	});
 	$("send").addEventListener("pointerdown", (event) => event.preventDefault()); // keeps the focus, and with it the keyboard
 

@@ -39,6 +39,15 @@ export function setMark(element, state) {
 	setText(element.querySelector(".state"), words ? words() : "");
 }
 
+/** Whether the user looks at the page. A window that is visible beside the one they work in does not count. */
+export const isLooking = () => document.visibilityState === "visible" && document.hasFocus();
+
+/** Call this when the user may have come back to the page. */
+export function onReturn(listener) {
+	document.addEventListener("visibilitychange", listener);
+	window.addEventListener("focus", listener);
+}
+
 /** Their name; an erased person has none. */
 export const nameOf = (person) => person.full_name || person.username || gettext("Erased person");
 

@@ -42,7 +42,10 @@ export function createInboxView() {
 			show();
 		});
 	$("search").addEventListener("input", show);
-	$("conversations").addEventListener("keydown", (event) => walk(event, [...$("conversations").querySelectorAll("a")]));
+	$("search").addEventListener("keydown", (event) => event.key === "ArrowDown" && walk(event, links()));
+	$("conversations").addEventListener("keydown", (event) => walk(event, links()));
+
+	const links = () => [...$("conversations").querySelectorAll("a")];
 
 	function show() {
 		const snapshot = inbox.getSnapshot();
@@ -55,8 +58,12 @@ export function createInboxView() {
 		connection.show(snapshot);
 		place(found, longest);
 		showLongest(longest);
-		showFilters({ unread: snapshot.conversations.filter(isUnread).length, waiting: waiting.length });
-		const nobody = wanted ? gettext("No student of this name. Clear the search to see all.") : NOTES[filter]();
+		const unread = snapshot.conversations.filter(isUnread);
+		showFilters({ unread: unread.length, waiting: waiting.length });
+		showElsewhere(unread.filter(({ id }) => id !== openId).length);
+		const nobody = wanted
+			? gettext("No student of this name here. Clear the search, or choose “All”.")
+			: NOTES[filter]();
 		tell($("inbox-note"), snapshot.isLoaded && !found.length ? nobody : "");
 	}
 
@@ -67,6 +74,11 @@ export function createInboxView() {
 			const element = button.querySelector(".count");
 			if (element) setText(element, count ? number(count) : "");
 		}
+	}
+
+	/** How many other conversations are unread, for who sees only one of them: on a phone. */
+	function showElsewhere(count) {
+		$("back").dataset.elsewhere = count ? number(count) : "";
 	}
 
 	const sinceOf = ({ waiting_since }) => (waiting_since ? Date.parse(waiting_since) : keptSince);
@@ -150,6 +162,7 @@ export function createInboxView() {
 			connection.hide();
 			inbox = null;
 			kept = null;
+			showElsewhere(0);
 			rows.clear();
 			$("conversations").replaceChildren();
 			$("search").value = "";

@@ -1,14 +1,15 @@
 /** The list of messages, oldest first, and the scroll position in it. */
 
 import { announce, forgetAnnouncements } from "./announcer.js";
-import { $, nameOf, tell, textOf } from "./elements.js";
+import { $, isLooking, nameOf, onReturn, tell, textOf } from "./elements.js";
 import { createMessageKeys } from "./message-keys.js";
 import { createMessageView } from "./message-view.js";
-import { createScrollPlace } from "./scroll-place.js";
-import { gettext, ngettext, number } from "./texts.js";
+import { createScrollPlace, lowest } from "./scroll-place.js";
+import { dayOf, gettext, ngettext, number } from "./texts.js";
 
 const AT_END = 48; // px from the end; within it, the list follows new messages
 const SHOWN = 200; // messages that stay in the list while it is scrolled to the end
+const DAY = 40; // px from the upper edge; within them, the day of what is read is shown
 const TOLD = 5; // messages that a screen reader reads at once; of more it tells only how many they are
 const ANNOUNCED = 200; // characters of a message that a screen reader reads
 
@@ -28,7 +29,8 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 	let from = 0; // the id of the first message in the list; 0: all are in it
 	let firstNew = null; // the key of the message below the divider
 	let newest = 0; // the id of the newest message that was shown
-	let lastSeen = 0; // the id of the newest message that was on the screen; the server may not know yet
+	let onScreen = 0; // the id of the newest message that was on the screen
+	let lastSeen = 0; // the same while the user looked at it; the server may not know yet
 	let isAtEnd = true;
 	let isPlaced = false; // whether the first scroll position is set
 	let wasAway = false; // whether there was no connection when the last snapshot was shown
@@ -58,6 +60,7 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 		place.keep();
 		showWay();
 	});
+	onReturn(look);
 	$("to-end").addEventListener("click", () => {
 		const view = unreadBelowDivider();
 		if (view && offsetOf(view) > scroller.clientHeight) toDivider();
@@ -66,8 +69,14 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 	});
 
 	function noteSeen(id) {
-		if (document.visibilityState === "visible") lastSeen = Math.max(lastSeen, id);
-		seen(id);
+		onScreen = Math.max(onScreen, id);
+		look();
+	}
+
+	function look() {
+		if (!onScreen || !isLooking()) return;
+		lastSeen = onScreen;
+		seen(lastSeen);
 	}
 
 	function clear() {
@@ -75,7 +84,7 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 		views.clear();
 		list.replaceChildren();
 		firstNew = null;
-		from = newest = lastSeen = 0;
+		from = newest = onScreen = lastSeen = 0;
 		isPlaced = false;
 		isAtEnd = true;
 		wasAway = false;
@@ -118,7 +127,7 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 	 * from which on all must stay in the list.
 	 */
 	function divide(messages, isAway) {
-		const isSeen = isPlaced && isAtEnd && !isAway && document.visibilityState === "visible";
+		const isSeen = isPlaced && isAtEnd && !isAway && isLooking();
 		const unseen = messages.filter((message) => isUnread(message) && message.id > lastSeen);
 		const came = unseen.find(({ id }) => id > newest);
 		if (came && !isSeen && (!firstNew || came === unseen[0])) firstNew = came.key;
@@ -187,7 +196,7 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 
 	function toDivider() {
 		isAtEnd = false;
-		scroller.scrollTop += offsetOf(views.get(firstNew)) - AT_END;
+		scroller.scrollTop += offsetOf(views.get(firstNew)) - Math.min(AT_END, scroller.clientHeight / 4);
 		place.keep();
 	}
 
@@ -212,6 +221,15 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 		$("to-end").hidden = isAtEnd;
 		$("to-end").setAttribute("aria-label", text || gettext("To the newest message"));
 		tell($("below"), unread ? number(unread) : "");
+		tell($("day-now"), isAtEnd ? "" : dayAtTop());
+	}
+
+	/** The day of the messages at the upper edge; an empty text where it stands among them. */
+	function dayAtTop() {
+		const { top } = scroller.getBoundingClientRect();
+		const view = viewOf.get(lowest(list.children, top + DAY));
+		const isThere = !view || (!view.day.hidden && view.day.getBoundingClientRect().bottom > top);
+		return isThere ? "" : dayOf(view.date);
 	}
 
 	/** After midnight, "Today" becomes "Yesterday". */

@@ -42,7 +42,7 @@ export function createMessageView({ retry, discard, edit, report }) {
 	const element = copyOf("message-template");
 	const part = (name) => element.querySelector(`.${name}`);
 	const [day, divider, bubble, more, failure] = ["day", "divider", "bubble", "more", "failure"].map(part);
-	const view = { element, bubble, message: null, date: null, update, updateDay };
+	const view = { element, bubble, day, message: null, date: null, update, updateDay };
 	let isFirstOfDay = false;
 
 	more.addEventListener("click", () => fold(!bubble.classList.contains("is-folded")));

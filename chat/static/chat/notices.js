@@ -3,13 +3,12 @@
  * also by a sound and by a notification of the system, if the user switched these on.
  */
 
-import { $, storage, tell } from "./elements.js";
+import { $, isLooking, onReturn, storage, tell } from "./elements.js";
 import { gettext, number } from "./texts.js";
 
 const SETTLE = 1_000; // milliseconds: a message that is read meanwhile, in another tab, is not news
 const EXCERPT = 160; // characters
 const CHOICES = ["sound", "notify", "hide"];
-const APPLE = /iPhone|iPad|Macintosh/; // iPads call themselves so, too
 const title = document.title;
 const icon = document.querySelector("link[rel=icon]");
 const plainIcon = icon.href;
@@ -37,18 +36,14 @@ function play() {
 	tone.stop(audio.currentTime + 0.4);
 }
 
-const hasPushes = (registration) => "hasPushes" in document.body.dataset && registration?.pushManager;
+/** Few people switch notifications on. */
+const loadSwitch = () => import("./notice-switch.js");
 
-/** The service worker that shows notifications: on Android the page itself cannot. Null where there is none. */
-async function registered() {
-	const text = gettext("Unread messages: {count}", { count: "{count}" }); // of pushes: the worker has no translations
-	const url = `${document.body.dataset.worker}?${encodeURIComponent(text)}`;
-	const policy = globalThis.trustedTypes?.createPolicy("notices", { createScriptURL: () => url });
-	return navigator.serviceWorker?.register(policy ? policy.createScriptURL("") : url);
-}
+const failure = () => gettext("That did not work. Try again.");
 
 export function createNotices(api) {
-	let worker = null;
+	let worker = null; // a promise of the service worker, once notifications are on
+	let pushing = null; // a promise that ends when this browser takes pushes, or cannot
 	let key = null; // of the user's choices in the storage: of this browser, and without any text, so they stay
 	let newest = null; // the id of the newest unread message that was shown
 	let timer = null;
@@ -56,35 +51,36 @@ export function createNotices(api) {
 	const isOn = (choice) => $(`notice-${choice}`).checked;
 	const save = () => storage.set(key, CHOICES.filter(isOn).join(" "));
 
-	/** Begin if the browser allows it, otherwise say why not. */
-	async function begin(answer) {
-		if (answer === "granted") return prepare();
-		$("notice-notify").checked = false;
-		let why = gettext("The browser does not allow it. You can allow it in the browser's settings for this page.");
-		if (!answer && APPLE.test(navigator.userAgent))
-			why = gettext("First add this page to the Home Screen, by Share, and open it from there.");
-		else if (!answer) why = gettext("This browser cannot show notifications.");
-		tell($("notice-hint"), why);
+	/** Show notifications from now on, if that is possible, and say what is not. */
+	async function begin(permission) {
+		const known = worker;
+		const prepared = loadSwitch()
+			.then(async ({ prepare }) => prepare(permission, await known))
+			.catch(() => ({ registration: null, hint: failure() }));
+		worker = prepared.then(({ registration }) => registration);
+		const { registration, hint } = await prepared;
+		$("notice-notify").checked = Boolean(registration);
+		$("notice-hide").disabled = !registration;
+		tell($("notice-hint"), hint);
+		if (registration) pushing = startPushing(registration);
 	}
 
-	async function prepare() {
-		tell($("notice-hint"), "");
-		worker ??= registered().catch(() => null);
-		const registration = await worker;
-		// Where the server or the browser has no pushes, the page tells of messages while it is open.
-		if (hasPushes(registration)) await pushes("startPushes", registration);
+	async function startPushing(registration) {
+		const { takePushes } = await loadSwitch();
+		tell($("notice-hint"), await takePushes(api, registration));
 	}
 
-	/** Loaded when it is needed: most people never switch notifications on. */
-	async function pushes(verb, registration) {
+	async function end() {
+		save(); // the rest may take its time
 		try {
-			await (await import("./push.js"))[verb](api, registration);
-		} catch {} // the page tells while it is open
-	}
-
-	async function stopPushes() {
-		const registration = await worker;
-		if (hasPushes(registration)) await pushes("endPushes", registration);
+			await pushing;
+			const registration = await worker;
+			if (registration) await (await loadSwitch()).endAllPushes(api, registration);
+			tell($("notice-hint"), "");
+		} catch {
+			$("notice-notify").checked = true;
+			tell($("notice-hint"), failure());
+		}
 	}
 
 	async function saveEmail() {
@@ -101,8 +97,8 @@ export function createNotices(api) {
 	for (const choice of CHOICES)
 		$(`notice-${choice}`).addEventListener("change", async () => {
 			if (choice === "sound" && isOn(choice)) play(); // also lets the browser play it later
-			if (choice === "notify")
-				await (isOn(choice) ? begin(await globalThis.Notification?.requestPermission()) : stopPushes());
+			// Asked at once: browsers ask only while they remember the click.
+			if (choice === "notify") await (isOn(choice) ? begin(await globalThis.Notification?.requestPermission()) : end());
 			$("notice-hide").disabled = !isOn("notify");
 			save();
 		});
@@ -110,21 +106,19 @@ export function createNotices(api) {
 	navigator.serviceWorker?.addEventListener("message", ({ data }) => {
 		location.hash = data;
 	});
-	document.addEventListener("visibilitychange", async () => {
-		const shown = document.hidden ? [] : await (await worker)?.getNotifications();
+	onReturn(async () => {
+		const shown = isLooking() ? await (await worker)?.getNotifications() : [];
 		for (const notification of shown ?? []) notification.close();
 	});
 
 	async function notify({ name, text, hash }) {
 		const body = isOn("hide") ? gettext("New message") : text.slice(0, EXCERPT);
 		const options = { body, tag: hash || "message", renotify: true, icon: plainIcon, data: hash };
-		const registration = await worker;
-		if (registration) await registration.showNotification(name, options);
-		else new Notification(name, options);
+		await (await worker)?.showNotification(name, options);
 	}
 
 	function tellOf(news) {
-		if (!document.hidden || news.id !== newest) return;
+		if (isLooking() || news.id !== newest) return;
 		if (isOn("notify") && globalThis.Notification?.permission === "granted") notify(news).catch(() => {});
 		if (isOn("sound")) play();
 	}
@@ -134,6 +128,7 @@ export function createNotices(api) {
 			key = `notices:${user.id}`;
 			const chosen = storage.get(key).split(" ");
 			for (const choice of CHOICES) $(`notice-${choice}`).checked = chosen.includes(choice);
+			tell($("notice-hint"), "");
 			if (isOn("notify")) begin(globalThis.Notification?.permission); // which the user may have taken back
 			$("notice-hide").disabled = !isOn("notify");
 			$("notice-email").checked = user.notify_email;

@@ -3,9 +3,10 @@
  *
  *     page.js                 sign-in.js | sign-out.js, menu.js, notices.js | inbox-view.js | conversation-view.js
  *     former.js               a student's former mentors, in the menu; loaded for students
- *     handoff-note.js         what a mentor was told about a student; loaded for mentors
+ *     handoff-note.js         what a mentor was told about a student; loaded for mentors, as is waiting-note.js
  *     conversation-view.js    message-list.js > scroll-place.js, message-view.js > links.js; composer.js
- *     beside it               message-keys.js; waiting-note.js
+ *     beside it               message-keys.js
+ *     notice-switch.js        switches notifications on and off; loaded when they are
  *     all of them             connection.js, announcer.js, elements.js, texts.js; client.js has the messages
  *
  * For a mentor, the address names the open conversation: `#/conversations/7`; for a student, one with a former mentor:
@@ -21,7 +22,6 @@ import { createNotices } from "./notices.js";
 import { createSignIn, whoIsSignedIn } from "./sign-in.js";
 import { createSignOut } from "./sign-out.js";
 import { gettext, switchLanguage } from "./texts.js";
-import { createWaitingNote } from "./waiting-note.js";
 
 const MINUTE = 60_000;
 const MENTORS = ["TEACHER", "TRAINER"];
@@ -42,11 +42,8 @@ const menu = createMenu(signOut.hide);
 const notices = createNotices(api);
 const view = createConversationView(stopped);
 const inboxView = createInboxView();
-const waitingNote = createWaitingNote(
-	(id) => inbox.done(id),
-	() => view.focus(),
-);
-let handoffNote = null; // these two once they are loaded; the page works without them
+let waitingNote = null; // these three once they are loaded; the page works without them
+let handoffNote = null;
 let former = null;
 const chats = new Map(); // conversation id -> chat; a student's only chat has the key 0
 let user = null;
@@ -83,6 +80,12 @@ function enter(newUser) {
 }
 
 async function openNotes() {
+	const { createWaitingNote } = await import("./waiting-note.js");
+	waitingNote ??= createWaitingNote(
+		(id) => inbox.done(id),
+		() => view.focus(),
+	);
+	if (user) showWaiting();
 	const { createHandoffNote } = await import("./handoff-note.js");
 	handoffNote ??= createHandoffNote();
 	if (user && isMentor() && openId) handoffNote.open(chats.get(openId), openId);
@@ -123,7 +126,7 @@ function openInbox() {
 
 /** Show whether the student of the open conversation waits. */
 function showWaiting() {
-	waitingNote.show(inbox?.getSnapshot().conversations.find(({ id }) => id === openId));
+	waitingNote?.show(inbox?.getSnapshot().conversations.find(({ id }) => id === openId));
 }
 
 /** The newest unread message of all conversations. */
@@ -257,7 +260,7 @@ for (const link of document.querySelectorAll(".skip"))
 		const target = $(link.hash.slice(1));
 		(target.querySelector("a") ?? target).focus();
 	});
-$("conversations").addEventListener("click", (event) => {
+$("inbox").addEventListener("click", (event) => {
 	const link = event.target.closest("a");
 	if (link) cameFromList = link.hash !== location.hash;
 });

@@ -17,6 +17,8 @@ export async function startPushes(api, registration) {
 export async function endPushes(api, registration) {
 	const subscription = await registration.pushManager.getSubscription();
 	if (!subscription) return;
-	await subscription.unsubscribe();
-	await api.send("DELETE", PATH, { endpoint: subscription.endpoint });
+	const hasEnded = await subscription.unsubscribe().catch(() => false);
+	await api.send("DELETE", PATH, { endpoint: subscription.endpoint }).catch((error) => {
+		if (!hasEnded) throw error; // otherwise the server learns it at the next push
+	});
 }

@@ -1,7 +1,7 @@
 /** The place in a list of messages that the reader looks at: the lowest message that is visible. */
 
 /** The last element that begins above this height; elements follow each other from top to bottom. */
-function lowest(elements, height) {
+export function lowest(elements, height) {
 	let [low, high] = [0, elements.length];
 	while (low < high) {
 		const middle = (low + high) >> 1;

@@ -81,6 +81,7 @@ export function createSignIn(api, signedIn) {
 
 	function tell(error) {
 		setText($("sign-in-error"), error);
+		if (error) $("sign-in-error").scrollIntoView({ block: "nearest" }); // a keyboard may cover it
 		for (const field of fields) field.setAttribute("aria-invalid", String(Boolean(error)));
 	}
 
