@@ -272,6 +272,16 @@ BANNER_WHILE_SCROLLING = """() => {
 }"""
 
 
+AWAY_WHILE_RESIZED = """() => {
+    const banner = document.querySelector("#conversation-connection");
+    const height = scroller.clientHeight;
+    banner.style.animation = "none";
+    banner.hidden = !banner.hidden;
+    if (scroller.clientHeight === height) throw new Error("the banner takes no place");
+    scroller.scrollTop -= 300;
+}"""
+
+
 async def test_the_lowest_visible_message_stays_where_it_is(
     open_windows: Windows, shared_cluster: Cluster, pair: Pair
 ) -> None:
@@ -310,6 +320,9 @@ async def test_the_lowest_visible_message_stays_where_it_is(
     await stays("back")
     await student.page.click("#send")
     await expect(student.bubbles.last).to_be_in_viewport()
+    await expect(student.get("#to-end")).to_be_hidden()
+    await student.page.evaluate(AWAY_WHILE_RESIZED)
+    await expect(student.get("#to-end")).to_be_visible()
 
 
 async def test_the_button_for_older_messages_stays_with_its_conversation(

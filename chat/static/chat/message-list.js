@@ -35,6 +35,7 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 	let isPlaced = false; // whether the first scroll position is set
 	let wasAway = false; // whether there was no connection when the last snapshot was shown
 	let size = ""; // of the scroller, when the place in it was last restored
+	let end = 0; // the scroll position of the end, when the list was last scrolled to it
 	const place = createScrollPlace(scroller, list, (element) => viewOf.get(element).bubble);
 
 	const visible = new IntersectionObserver(
@@ -55,9 +56,8 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 	resized.observe(scroller);
 	resized.observe(list);
 	scroller.addEventListener("scroll", () => {
-		if (!isSized()) return; // told before the size: `stay` is next
-		isAtEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < AT_END;
-		place.keep();
+		noteScroll();
+		if (isSized()) isAtEnd = isNearEnd(); // otherwise the size is told next, and `stay` called
 		showWay();
 	});
 	onReturn(look);
@@ -84,7 +84,7 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 		views.clear();
 		list.replaceChildren();
 		firstNew = null;
-		from = newest = onScreen = lastSeen = 0;
+		from = newest = onScreen = lastSeen = end = 0;
 		isPlaced = false;
 		isAtEnd = true;
 		wasAway = false;
@@ -100,7 +100,7 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 		const beginning = divide(messages, isAway || wasAway);
 		wasAway = isAway;
 		if (isAtEnd && beginning - indexOf(from) > SHOWN) from = messages[beginning].id ?? from;
-		if (isSized()) place.keep();
+		noteScroll();
 		arrange(messages.slice(indexOf(from)));
 		if (isPlaced || isLoaded) stay();
 		tellNews(messages);
@@ -182,6 +182,15 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 		if (view && offsetOf(view) < 0) toDivider();
 	}
 
+	/** Take the place that the user has scrolled to, which the browser tells later than other things. */
+	function noteScroll() {
+		const isLeft = isAtEnd && scroller.scrollTop < end - 1 && !isNearEnd();
+		if (isLeft) isAtEnd = false;
+		if (isLeft || isSized()) place.keep();
+	}
+
+	const isNearEnd = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < AT_END;
+
 	const sizeNow = () => `${scroller.clientWidth} ${scroller.clientHeight}`;
 
 	/** Whether the place is what the user sees: after a change of the size, it is not until `stay` has restored it. */
@@ -203,6 +212,7 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 	function toEnd() {
 		isAtEnd = true;
 		scroller.scrollTop = scroller.scrollHeight;
+		end = scroller.scrollTop;
 	}
 
 	/** Have a screen reader read the messages since the last call; not those of the first page. */
@@ -240,6 +250,7 @@ export function createMessageList({ seen, needOlder, again, ...actions }) {
 	/** Follow the message that the user is about to send from here. */
 	function follow() {
 		isAtEnd = true;
+		end = 0;
 		firstNew = null;
 	}
 
