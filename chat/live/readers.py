@@ -7,6 +7,7 @@ command that sends notices asks Redis. Without Redis nobody counts as reading.
 import asyncio
 import logging
 from collections.abc import Collection
+from typing import TypeGuard
 
 import redis
 from django.conf import settings
@@ -33,36 +34,43 @@ class Readers:
 
     def __init__(self) -> None:
         self._heartbeats = Heartbeats[str](NAME)
-        self._changed: set[str] = set()  # those who came or went, and whom Redis was not told of
+        self._changed: set[Reader] = set()  # those who came or went, and whom Redis was not told of
         self._lock = asyncio.Lock()  # else a heartbeat could reach Redis after its reader has left
         self._tasks = Tasks("readers")
 
     def changed(self, subscriber: Subscriber) -> None:
         """Note that this socket has joined the registry, or left it."""
-        if self._heartbeats.is_shared and isinstance(subscriber, ConversationFeed) and subscriber.is_read:
-            self._changed.add(_name((subscriber.conversation_id, subscriber.user_id)))
+        if self._heartbeats.is_shared and _reads(subscriber):
+            self._changed.add((subscriber.conversation_id, subscriber.user_id))
             self._tasks.run("report", self._report)
 
     async def run_round(self) -> None:
         """Send a heartbeat for each reader."""
         if self._heartbeats.is_shared:
             async with self._lock:
-                for batch in batches(self._present(), READERS_PER_CALL):
+                present = {_name((feed.conversation_id, feed.user_id)) for feed in filter(_reads, registry())}
+                for batch in batches(present, READERS_PER_CALL):
                     await self._heartbeats.beat(batch)
 
     async def _report(self) -> None:
         while self._changed:
             async with self._lock:
                 changed, self._changed = self._changed, set()
-                present = self._present()
-                for batch in batches(changed & present, READERS_PER_CALL):
+                present = set(filter(_is_present, changed))
+                for batch in batches(map(_name, present), READERS_PER_CALL):
                     await self._heartbeats.beat(batch)
-                for batch in batches(changed - present, READERS_PER_CALL):
+                for batch in batches(map(_name, changed - present), READERS_PER_CALL):
                     await self._heartbeats.leave(batch)
 
-    def _present(self) -> set[str]:
-        feeds = (feed for feed in registry() if isinstance(feed, ConversationFeed) and feed.is_read)
-        return {_name((feed.conversation_id, feed.user_id)) for feed in feeds}
+
+def _is_present(reader: Reader) -> bool:
+    """Whether this process has such a socket; looks at those of the user only, not at all of a reconnect storm."""
+    conversation_id, user_id = reader
+    return any(feed.conversation_id == conversation_id for feed in filter(_reads, registry().by_user[user_id]))
+
+
+def _reads(subscriber: Subscriber) -> TypeGuard[ConversationFeed]:
+    return isinstance(subscriber, ConversationFeed) and subscriber.is_read
 
 
 def _name(reader: Reader) -> str:
