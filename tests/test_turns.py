@@ -86,6 +86,30 @@ async def test_who_leaves_while_waiting_takes_no_turn(take_long: Callable[[float
     assert requests.running == [HERE] * (AT_ONCE + 1)
 
 
+@pytest.mark.parametrize(("seconds", "passed_on"), [(1000, 0), (0.01, 1)])
+async def test_who_leaves_in_their_turn_keeps_it_for_the_rest_of_it(
+    take_long: Callable[[float], None], seconds: float, passed_on: int
+) -> None:
+    """Else one who connects, asks and leaves would have any number of threads work."""
+    take_long(seconds)
+    requests = Requests()
+    here = requests.start(HERE, AT_ONCE)
+    await requests.run(AT_ONCE)
+    for request in here:
+        request.cancel()
+    await asyncio.wait(here)
+    [last] = requests.start(HERE)
+    if passed_on:
+        await requests.run(AT_ONCE + 1)
+    else:
+        for _ in range(10):
+            await asyncio.sleep(0)
+    assert requests.running == [HERE] * (AT_ONCE + passed_on)
+    requests.end.set()
+    last.cancel()
+    await asyncio.wait([last])
+
+
 async def test_a_wait_for_a_turn_ends(take_long: Callable[[float], None], monkeypatch: pytest.MonkeyPatch) -> None:
     take_long(1000)
     monkeypatch.setattr(turns, "WAIT_SECONDS", 0.01)

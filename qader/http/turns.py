@@ -23,7 +23,10 @@ class Turns:
 
     @asynccontextmanager
     async def take(self, address: str) -> AsyncIterator[None]:
-        """Run the block when it is this request's turn; raises `TimeoutError`."""
+        """Run the block when it is this request's turn; raises `TimeoutError`.
+
+        The turn of a client that leaves lasts `TURN_SECONDS`: the thread works on.
+        """
         free = self._free.setdefault(address, asyncio.Semaphore(AT_ONCE))
         async with asyncio.timeout(WAIT_SECONDS):
             await free.acquire()
@@ -34,8 +37,13 @@ class Turns:
                 taken.pop().release()
 
         timer = asyncio.get_running_loop().call_later(TURN_SECONDS, pass_on)
+        has_left = False
         try:
             yield
+        except asyncio.CancelledError:
+            has_left = True
+            raise
         finally:
-            timer.cancel()
-            pass_on()
+            if not has_left:
+                timer.cancel()
+                pass_on()
